@@ -1,0 +1,1 @@
+//! A file for each subcommand, and the wiring of all the rooms.

@@ -1,0 +1,1 @@
+//! Brings decided images to their destinations, and is sure that they are there.

@@ -1,0 +1,62 @@
+//! What happens on the way, for whoever counts and tells it.
+
+use super::{Hook, Outcome, WorkloadId};
+
+/// Something that happened. The four counters that the original has hang on the first four.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A manifest was read (GET) at the source; the image as written.
+    PullSucceeded(&'a str),
+    /// A digest could not be resolved or a manifest not be read at the source; the image as written.
+    PullFailed(&'a str),
+    /// An image was pushed; the full target reference.
+    PushSucceeded(&'a str),
+    /// The target's part failed, or a blob's download did; the full target reference.
+    PushFailed(&'a str),
+    /// So many bytes of a blob have reached a target.
+    BytesCopied(u64),
+    /// A copy ended, one way or another.
+    Finished(&'a Outcome),
+    /// An image use could not be decided.
+    Undecided {
+        /// Whose.
+        workload: &'a WorkloadId,
+        /// The image as written.
+        image: &'a str,
+        /// Why.
+        reason: &'a str,
+    },
+    /// So many destinations wait, are being copied, or wait for the end of a cooldown.
+    Queue {
+        /// Due, and waiting for a free place.
+        waiting: usize,
+        /// Being copied.
+        active: usize,
+        /// Failed, and not due yet.
+        cooling: usize,
+    },
+    /// A plugin was asked; `error` is the kind of its failure, from a closed list.
+    PluginCalled {
+        /// The plugin's name in the configuration.
+        plugin: &'a str,
+        /// The question.
+        hook: Hook,
+        /// How long the answer took.
+        took: std::time::Duration,
+        /// The kind of failure: `invalid-config`, `invalid-request`, `internal`, `trap`, `deadline`, `memory`.
+        error: Option<&'static str>,
+    },
+    /// A watch broke and was started anew; the plural of its kind.
+    WatchRestarted(&'static str),
+}
+
+/// Counts, logs or tells events. Called from many tasks; must not block.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn observe(&self, event: &Event<'_>);
+}
+
+/// For who wants nobody to watch.
+impl Observer for () {
+    fn observe(&self, _: &Event<'_>) {}
+}

@@ -1,0 +1,55 @@
+//! One container and the image it runs.
+
+use std::{fmt, sync::Arc};
+
+use super::{Reference, Workload};
+
+/// Which list of a pod's specification a container stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ContainerKind {
+    /// `initContainers`
+    Init,
+    /// `containers`
+    Regular,
+    /// `ephemeralContainers`
+    Ephemeral,
+}
+
+impl ContainerKind {
+    /// `init`, `regular` or `ephemeral`, as plugins and `plan` are told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Regular => "regular",
+            Self::Ephemeral => "ephemeral",
+        }
+    }
+}
+
+impl fmt::Display for ContainerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which container of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Its list.
+    pub kind: ContainerKind,
+}
+
+/// One container of one workload, and the image it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageUse {
+    /// Whose container it is.
+    pub workload: Arc<Workload>,
+    /// Which of its containers.
+    pub container: Container,
+    /// The image as written in the specification, trimmed; it may be malformed.
+    pub image: String,
+    /// What its Pods say that they run (`imageID`), always with a digest; the newest Pod's first, none twice.
+    pub running: Vec<Reference>,
+}

@@ -1,0 +1,1 @@
+//! Speaks to registries, and to image layouts on disk.

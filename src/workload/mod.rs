@@ -1,0 +1,1 @@
+//! Where image uses come from: the cluster, or manifest files.
