@@ -1,1 +1,16 @@
 //! Speaks to registries, and to image layouts on disk.
+
+mod blob;
+mod error;
+mod manifest;
+mod registries;
+mod repository;
+mod settings;
+mod upload;
+
+pub use blob::BlobStream;
+pub use error::{Error, SetupError, UploadError};
+pub use manifest::{Contents, Descriptor, Manifest, Selector};
+pub use registries::Registries;
+pub use repository::Repository;
+pub use settings::{Credential, Login, Settings};
