@@ -2,6 +2,7 @@
 
 mod blob;
 mod error;
+mod layout;
 mod manifest;
 mod registries;
 mod repository;
@@ -10,6 +11,7 @@ mod upload;
 
 pub use blob::BlobStream;
 pub use error::{Error, SetupError, UploadError};
+pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use manifest::{Contents, Descriptor, Manifest, Selector};
 pub use registries::Registries;
 pub use repository::Repository;

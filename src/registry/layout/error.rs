@@ -45,7 +45,7 @@ pub enum LayoutError {
         found: String,
     },
     /// A manifest names content that is not there.
-    #[error("refused manifest {manifest}: {missing}, which it names, is not in {} with its size", path.display())]
+    #[error("refused manifest {manifest}: {missing}, which it needs, is missing or damaged in {}", path.display())]
     Incomplete {
         /// The layout.
         path: PathBuf,
