@@ -60,7 +60,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, LayoutError> {
 /// The length of a file in bytes; nothing when there is none, or when it is no file.
 pub(super) fn size(path: &Path) -> Result<Option<u64>, LayoutError> {
     match fs::metadata(path) {
-        Ok(found) => Ok(found.is_file().then(|| found.len())),
+        Ok(found) => Ok(found.is_file().then_some(found.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LayoutError::io("look at", path)(error)),
     }
@@ -126,8 +126,10 @@ mod tests {
         make("another-old.tmp", 2 * day);
         make("index.json", 2 * day);
         remove_stale(folder.path()).unwrap();
-        let mut left: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         left.sort();
         assert_eq!(left, [".k8s-copycat-new.tmp", "another-old.tmp", "index.json"]);
     }

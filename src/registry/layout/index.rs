@@ -10,8 +10,7 @@ use crate::model::Digest;
 /// The annotation that holds a name, as of the image specification's "Pre-Defined Annotation Keys".
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-const EMPTY: &str =
-    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+const EMPTY: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
 /// The entries of an `index.json`, and all else that stands in it.
 pub(super) struct Index {
@@ -148,7 +147,8 @@ mod tests {
 
     #[test]
     fn what_others_wrote_is_kept_to_the_letter() {
-        let foreign = r#"{ "digest":"blake3:00", "size": 1, "x": [1.50, 18446744073709551616], "platform":{"os":"linux"} }"#;
+        let foreign =
+            r#"{ "digest":"blake3:00", "size": 1, "x": [1.50, 18446744073709551616], "platform":{"os":"linux"} }"#;
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{foreign}],"annotations":{{"who":"else"}},"y":1e400}}"#);
         let mut index = Index::parse(text.as_bytes()).unwrap();
         assert!(index.set(entry("a:1", b"x")).unwrap());
@@ -167,7 +167,9 @@ mod tests {
 
     #[test]
     fn what_is_no_index_is_refused() {
-        for text in ["", "[]", "null", r#"{"manifests":{}}"#, r#"{"manifests":[1]}"#, r#"{"manifests":[{"size":1}]}"#, "{}x"] {
+        for text in
+            ["", "[]", "null", r#"{"manifests":{}}"#, r#"{"manifests":[1]}"#, r#"{"manifests":[{"size":1}]}"#, "{}x"]
+        {
             assert!(Index::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
