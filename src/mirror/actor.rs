@@ -232,14 +232,6 @@ impl Actor {
                     debug!(workload = %id, container = image_use.container.name, image = image_use.image, reason, "skipped");
                 }
                 (Verdict::Error { reason, retry }, _) => {
-                    warn!(
-                        namespace = id.namespace,
-                        workload = %id,
-                        container = image_use.container.name,
-                        image = image_use.image,
-                        error = reason,
-                        "could not be decided"
-                    );
                     self.observer.observe(&Event::Undecided { workload: id, image: &image_use.image, reason: &reason });
                     failed.push(format!("{}: {reason}", image_use.image));
                     ask_again |= retry;
@@ -290,7 +282,7 @@ impl Actor {
         }
         for name in &effect.forgotten {
             self.queue.forget(name);
-            self.observer.observe(&Event::Forgotten(&name.to_string()));
+            self.observer.observe(&Event::Forgotten(name.destination()));
             for (pass, _) in &mut self.passes {
                 pass.forgotten(name);
             }
@@ -301,7 +293,7 @@ impl Actor {
         let Copied { name, jobs, outcomes } = copied;
         let mut worst: Option<(String, Retry)> = None;
         for (job, outcome) in jobs.iter().zip(&outcomes) {
-            self.tell(outcome);
+            self.observer.observe(&Event::Finished(outcome));
             if let Status::Failed(failure) = &outcome.status
                 && !matches!(job.role, Role::Rival { .. })
                 && worst.is_none()
@@ -326,25 +318,6 @@ impl Actor {
         }
         for (pass, _) in &mut self.passes {
             pass.finished(&name, &outcomes);
-        }
-    }
-
-    fn tell(&self, outcome: &Outcome) {
-        self.observer.observe(&Event::Finished(outcome));
-        let (source, target) = (&outcome.source, &outcome.destination);
-        let workload = outcome.workloads.first();
-        let namespace = workload.map(|id| id.namespace.as_str()).unwrap_or_default();
-        let pod = workload.map(|id| id.name.as_str()).unwrap_or_default();
-        let milliseconds = outcome.took.as_millis();
-        match &outcome.status {
-            Status::Copied(digest) => {
-                info!(%source, %target, %digest, namespace, pod, bytes = outcome.bytes, milliseconds, "copied");
-            }
-            Status::AlreadyThere(digest) => debug!(%source, %target, %digest, namespace, pod, "already there"),
-            Status::WouldCopy(_) | Status::WouldPull => {}
-            Status::Failed(failure) => {
-                error!(%source, %target, namespace, pod, kind = failure.kind.name(), error = %failure, "failed");
-            }
         }
     }
 

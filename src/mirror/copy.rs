@@ -9,7 +9,6 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tracing::info;
 
 use crate::{
     model::{Digest, Event, Failure, FailureKind, Observer, Outcome, Retry, Status},
@@ -96,7 +95,6 @@ impl Copier {
 
     async fn attempt(&self, job: &CopyJob, sent: &Arc<AtomicU64>) -> Result<Status, Failure> {
         if self.settings.dry_pull {
-            info!(source = %job.source, target = %job.destination, "dry pull: would pull");
             return Ok(Status::WouldPull);
         }
         let found = match self.check(job).await? {
@@ -110,7 +108,6 @@ impl Copier {
         })?;
         self.observer.observe(&Event::PullSucceeded(&job.image));
         if self.settings.dry_run {
-            info!(source = %job.source, target = %job.destination, digest = %found.wanted, "dry run: would push");
             return Ok(Status::WouldCopy(found.wanted));
         }
         self.push(job, &found, &manifest, sent).await?;
