@@ -287,7 +287,7 @@ mod tests {
         Cluster { events, written, metrics, shutdown, publisher }
     }
 
-    fn undecided(name: &str) -> WorkloadId {
+    fn deployment_named(name: &str) -> WorkloadId {
         WorkloadId { name: name.to_owned(), ..web() }
     }
 
@@ -329,7 +329,7 @@ mod tests {
     async fn what_is_refused_is_counted_and_what_is_gone_is_passed_over() {
         let mut cluster = cluster().await;
         for name in ["forbidden", "gone", "web"] {
-            let workload = undecided(name);
+            let workload = deployment_named(name);
             cluster.events.observe(&Event::Undecided { workload: &workload, image: "Nginx", reason: "malformed" });
         }
         let written = cluster.written.recv().await.unwrap();
