@@ -123,8 +123,13 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let causes = std::iter::successors(Some(value), |error| error.source()).map(ToString::to_string);
-        self.insert(field.name(), causes.collect::<Vec<_>>().join(": ").into());
+        let mut text = value.to_string();
+        let mut source = value.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        self.insert(field.name(), text.into());
     }
 }
 
@@ -165,8 +170,8 @@ mod tests {
     fn lines(log: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let layer = tracing_subscriber::fmt::layer()
-            .event_format(JsonLines)
             .fmt_fields(JsonFields::new())
+            .event_format(JsonLines)
             .with_writer(lines.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

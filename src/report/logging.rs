@@ -45,7 +45,7 @@ where
 {
     let layer = match format {
         LogFormat::Json => {
-            fmt::layer().event_format(JsonLines).fmt_fields(JsonFields::new()).with_writer(writer).boxed()
+            fmt::layer().fmt_fields(JsonFields::new()).event_format(JsonLines).with_writer(writer).boxed()
         }
         LogFormat::Text { color } => {
             let layer = fmt::layer().with_writer(writer);
