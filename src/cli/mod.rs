@@ -1,1 +1,10 @@
 //! A file for each subcommand, and the wiring of all the rooms.
+
+mod args;
+mod assemble;
+mod gather;
+mod plan;
+mod progress;
+mod run;
+mod signals;
+mod sync;
