@@ -13,7 +13,7 @@ use super::{
     LayoutError,
     blob::BlobWriter,
     files,
-    index::{Entry, Index},
+    index::{EMPTY, Entry, Index},
 };
 use crate::{
     model::Digest,
@@ -53,9 +53,11 @@ impl Folder {
     }
 
     /// The digest of the first entry that is `wanted`, if all that it names, directly or not, is there with its size.
-    pub(super) fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Digest>, LayoutError> {
+    pub(super) fn find(&self, wanted: impl Fn(&Entry<'_>) -> bool) -> Result<Option<Digest>, LayoutError> {
         self.check_version()?;
-        let Some(index) = self.index()? else { return Ok(None) };
+        let path = self.index_path();
+        let Some(text) = files::read(&path)? else { return Ok(None) };
+        let index = Index::parse(&text).map_err(corrupt(&path))?;
         for entry in index.entries().filter(|entry| wanted(entry)) {
             let Some(digest) = entry.digest() else { continue };
             let Some(manifest) = self.manifest(&digest, entry.size(), entry.media_type())? else { continue };
@@ -95,15 +97,13 @@ impl Folder {
         }
     }
 
-    fn set(&self, entry: Entry) -> Result<(), LayoutError> {
+    fn set(&self, entry: Entry<'_>) -> Result<(), LayoutError> {
         let path = self.index_path();
         let _lock = files::lock(&self.path)?;
-        let mut index = match self.index()? {
-            Some(index) => index,
-            None => Index::empty().map_err(|error| corrupt(&path, &error))?,
-        };
-        if index.set(entry).map_err(|error| corrupt(&path, &error))? {
-            files::write(&self.path, &path, &index.to_json().map_err(|error| corrupt(&path, &error))?)?;
+        let text = files::read(&path)?;
+        let mut index = Index::parse(text.as_deref().unwrap_or(EMPTY)).map_err(corrupt(&path))?;
+        if index.set(entry).map_err(corrupt(&path))? {
+            files::write(&self.path, &path, &index.to_json().map_err(corrupt(&path))?)?;
         }
         Ok(())
     }
@@ -165,8 +165,7 @@ impl Folder {
             let _lock = files::lock(&self.path)?;
             let index = self.index_path();
             if files::size(&index)?.is_none() {
-                let empty = Index::empty().and_then(|empty| empty.to_json());
-                files::write(&self.path, &index, &empty.map_err(|error| corrupt(&index, &error))?)?;
+                files::write(&self.path, &index, EMPTY)?;
             }
             if !self.check_version()? {
                 let marker = format!(r#"{{"imageLayoutVersion":"{VERSION}"}}"#);
@@ -183,18 +182,12 @@ impl Folder {
     fn check_version(&self) -> Result<bool, LayoutError> {
         let path = self.marker_path();
         let Some(bytes) = files::read(&path)? else { return Ok(false) };
-        let marker: Marker = serde_json::from_slice(&bytes).map_err(|error| corrupt(&path, &error))?;
+        let marker: Marker = serde_json::from_slice(&bytes).map_err(corrupt(&path))?;
         if marker.image_layout_version == VERSION {
             return Ok(true);
         }
         let reason = format!("image layout version {:?} is not supported, {VERSION} is", marker.image_layout_version);
         Err(LayoutError::Corrupt { path, reason })
-    }
-
-    fn index(&self) -> Result<Option<Index>, LayoutError> {
-        let path = self.index_path();
-        let Some(bytes) = files::read(&path)? else { return Ok(None) };
-        Index::parse(&bytes).map(Some).map_err(|error| corrupt(&path, &error))
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -210,6 +203,8 @@ impl Folder {
     }
 }
 
-fn corrupt(path: &Path, error: &serde_json::Error) -> LayoutError {
-    LayoutError::Corrupt { path: path.to_owned(), reason: error.to_string() }
+/// For `map_err`: which file has that mistake.
+fn corrupt(path: &Path) -> impl FnOnce(serde_json::Error) -> LayoutError {
+    let path = path.to_owned();
+    move |error| LayoutError::Corrupt { path, reason: error.to_string() }
 }

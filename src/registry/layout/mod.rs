@@ -70,7 +70,7 @@ impl LayoutRepository {
             }
             Selector::Digest(digest) => {
                 let (repository, digest) = (Arc::clone(&self.name), digest.clone());
-                let here = move |entry: &Entry| {
+                let here = move |entry: &Entry<'_>| {
                     let name = entry.name().and_then(|name| name.strip_prefix(&*repository));
                     name.is_some_and(|rest| rest.starts_with([':', '@']))
                         && entry.digest().is_some_and(|found| found == digest)
