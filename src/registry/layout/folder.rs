@@ -60,12 +60,19 @@ impl Folder {
         let index = Index::parse(&text).map_err(corrupt(&path))?;
         for entry in index.entries().filter(|entry| wanted(entry)) {
             let Some(digest) = entry.digest() else { continue };
-            let Some(manifest) = self.manifest(&digest, entry.size(), entry.media_type())? else { continue };
-            if self.missing(&manifest)?.is_none() {
+            if self.has(&digest, entry.size())? && self.complete(&digest, Some(entry.media_type()))? {
                 return Ok(Some(digest));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a manifest is there, and all that it names, directly or not.
+    pub(super) fn complete(&self, digest: &Digest, media_type: Option<&str>) -> Result<bool, LayoutError> {
+        match self.manifest(digest, media_type)? {
+            Some(manifest) => Ok(self.missing(&manifest)?.is_none()),
+            None => Ok(false),
+        }
     }
 
     /// Starts a blob.
@@ -128,9 +135,15 @@ impl Folder {
                         if !seen.insert(child.digest.clone()) {
                             continue;
                         }
-                        match self.manifest(&child.digest, child.size, &child.media_type)? {
-                            Some(manifest) => waiting.push(manifest),
-                            None => return Ok(Some(child.digest)),
+                        if !self.has(&child.digest, child.size)? {
+                            return Ok(Some(child.digest));
+                        }
+                        // Build caches are indexes of layers.
+                        if child.is_manifest() {
+                            match self.manifest(&child.digest, Some(&child.media_type))? {
+                                Some(manifest) => waiting.push(manifest),
+                                None => return Ok(Some(child.digest)),
+                            }
                         }
                     }
                 }
@@ -140,11 +153,12 @@ impl Folder {
     }
 
     /// A stored manifest; none when it is not there, or is not what its name says.
-    fn manifest(&self, digest: &Digest, size: u64, media_type: &str) -> Result<Option<Manifest>, LayoutError> {
-        if size > MANIFEST_LIMIT || !self.has(digest, size)? {
+    fn manifest(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>, LayoutError> {
+        let path = self.blob_path(digest);
+        if files::size(&path)?.is_none_or(|size| size > MANIFEST_LIMIT) {
             return Ok(None);
         }
-        let Some(bytes) = files::read(&self.blob_path(digest))? else { return Ok(None) };
+        let Some(bytes) = files::read(&path)? else { return Ok(None) };
         if !digest.matches(&bytes) {
             return Ok(None);
         }
