@@ -169,12 +169,12 @@ impl Cluster {
     /// A token of a ServiceAccount that exists, as the kubelet asks for one.
     pub async fn service_account_token(&self, namespace: &str, name: &str) -> String {
         let request = TokenRequest {
-            spec: TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() },
+            spec: Some(TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() }),
             ..TokenRequest::default()
         };
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), namespace);
         let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
-        answer.status.unwrap().token
+        answer.status.unwrap().token.unwrap()
     }
 
     /// Applies all documents of `yaml` in their order, as `kubectl apply --server-side` does.

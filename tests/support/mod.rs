@@ -1,5 +1,5 @@
 //! Real servers, started for a test and gone with it, and the program as its users start it.
-#![allow(dead_code, reason = "what the servers and the program offer is not all used by every test")]
+#![allow(dead_code, unused_imports, reason = "what the servers and the program offer is not all used by every test")]
 
 mod background;
 mod certificates;
@@ -17,7 +17,9 @@ pub use cluster::Cluster;
 pub use program::{Finished, Metrics, Program, Running};
 pub use proxy::{Fault, Request};
 pub use registry::{Access, PASSWORD, Registry, USER};
-pub use workloads::{Workload, add_ephemeral, cron_job, daemon_set, deployment, job, pod, set_pod_status, stateful_set};
+pub use workloads::{
+    Workload, add_ephemeral, cron_job, daemon_set, deployment, job, pod, set_pod_status, stateful_set,
+};
 
 use std::{future::Future, time::Duration};
 

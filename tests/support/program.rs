@@ -110,9 +110,8 @@ impl Program {
     /// Starts the controller, on ports of its own for metrics and health.
     pub fn start(self) -> Running {
         let [metrics, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
-        let program = self
-            .arg(format!("--metrics-bind-address={metrics}"))
-            .arg(format!("--health-probe-bind-address={health}"));
+        let program =
+            self.arg(format!("--metrics-bind-address={metrics}")).arg(format!("--health-probe-bind-address={health}"));
         let process = Process::start(&program);
         // Each request by itself: a kept connection would hold up the program's end.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
@@ -301,7 +300,9 @@ impl Output {
 
 #[test]
 fn samples_are_found_by_name_and_labels() {
-    let metrics = Metrics("# HELP a_total b\na_total{x=\"1\",y=\"2\"} 3\na_total{x=\"1\",y=\"3\"} 4\na_total_more 9\nb 1.5\n".into());
+    let metrics = Metrics(
+        "# HELP a_total b\na_total{x=\"1\",y=\"2\"} 3\na_total{x=\"1\",y=\"3\"} 4\na_total_more 9\nb 1.5\n".into(),
+    );
     assert_eq!(metrics.sum("a_total", &[]), 7.0);
     assert_eq!(metrics.sum("a_total", &[("y", "3"), ("x", "1")]), 4.0);
     assert_eq!(metrics.sum("b", &[]), 1.5);

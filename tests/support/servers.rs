@@ -19,8 +19,10 @@ pub fn program(name: &str) -> PathBuf {
         .or_else(|| set("HOME").map(|home| home.join(".cache/k8s-copycat")))
         .map(|cache| cache.join("servers/bin"));
     let path = env::var_os("PATH").unwrap_or_default();
-    let directories =
-        [set("KUBEBUILDER_ASSETS"), set("COPYCAT_SERVERS"), installed].into_iter().flatten().chain(env::split_paths(&path));
+    let directories = [set("KUBEBUILDER_ASSETS"), set("COPYCAT_SERVERS"), installed]
+        .into_iter()
+        .flatten()
+        .chain(env::split_paths(&path));
     directories
         .map(|directory| directory.join(name))
         .find(|file| file.is_file())
