@@ -33,6 +33,11 @@ impl Serving {
     pub fn host(&self) -> String {
         self.address.to_string()
     }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
 }
 
 impl Drop for Serving {

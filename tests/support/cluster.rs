@@ -62,7 +62,9 @@ impl Cluster {
         let authority = Authority::new();
         authority.write_server(&directory.join("server.pem"), &directory.join("server.key"));
         fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
-        fs::write(directory.join("accounts.key"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        let accounts = rcgen::KeyPair::generate().unwrap();
+        fs::write(directory.join("accounts.key"), accounts.serialize_pem()).unwrap();
+        fs::write(directory.join("accounts.pub"), accounts.public_key_pem()).unwrap();
         fs::write(directory.join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n")).unwrap();
         let etcd = start_etcd(&directory, etcd_port);
         let url = format!("https://127.0.0.1:{port}");
@@ -86,7 +88,7 @@ impl Cluster {
             format!("--tls-private-key-file={}", file("server.key")),
             format!("--token-auth-file={}", file("tokens.csv")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-key-file={}", file("accounts.key")),
+            format!("--service-account-key-file={}", file("accounts.pub")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             "--authorization-mode=RBAC".to_owned(),
             // Its controller, which makes the accounts that it asks for, does not run here.

@@ -171,7 +171,14 @@ async fn back(response: reqwest::Response, fault: Option<Fault>) -> Response<Bod
 fn damaged(body: Bytes, fault: &Fault) -> Body {
     let half = body.slice(..body.len() / 2);
     match fault {
-        Fault::Cut => Body::from_stream(stream::iter([Ok(half), Err(io::Error::other("cut"))])),
+        Fault::Cut => {
+            let cut = stream::once(async {
+                // What is already there is sent while this waits.
+                tokio::task::yield_now().await;
+                Err(io::Error::other("cut"))
+            });
+            Body::from_stream(stream::iter([Ok(half)]).chain(cut))
+        }
         Fault::Stall => Body::from_stream(stream::iter([Ok::<_, io::Error>(half)]).chain(stream::pending())),
         _ => {
             let mut flipped = BytesMut::from(body.as_ref());
