@@ -13,7 +13,7 @@ use super::{
     LayoutError,
     blob::BlobWriter,
     files,
-    index::{Entry, Index},
+    index::{EMPTY, Entry, Index},
 };
 use crate::{
     model::Digest,
@@ -53,17 +53,26 @@ impl Folder {
     }
 
     /// The digest of the first entry that is `wanted`, if all that it names, directly or not, is there with its size.
-    pub(super) fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Digest>, LayoutError> {
+    pub(super) fn find(&self, wanted: impl Fn(&Entry<'_>) -> bool) -> Result<Option<Digest>, LayoutError> {
         self.check_version()?;
-        let Some(index) = self.index()? else { return Ok(None) };
+        let path = self.index_path();
+        let Some(text) = files::read(&path)? else { return Ok(None) };
+        let index = Index::parse(&text).map_err(corrupt(&path))?;
         for entry in index.entries().filter(|entry| wanted(entry)) {
             let Some(digest) = entry.digest() else { continue };
-            let Some(manifest) = self.manifest(&digest, entry.size(), entry.media_type())? else { continue };
-            if self.missing(&manifest)?.is_none() {
+            if self.has(&digest, entry.size())? && self.complete(&digest, Some(entry.media_type()))? {
                 return Ok(Some(digest));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a manifest is there, and all that it names, directly or not.
+    pub(super) fn complete(&self, digest: &Digest, media_type: Option<&str>) -> Result<bool, LayoutError> {
+        match self.manifest(digest, media_type)? {
+            Some(manifest) => Ok(self.missing(&manifest)?.is_none()),
+            None => Ok(false),
+        }
     }
 
     /// Starts a blob.
@@ -95,15 +104,13 @@ impl Folder {
         }
     }
 
-    fn set(&self, entry: Entry) -> Result<(), LayoutError> {
+    fn set(&self, entry: Entry<'_>) -> Result<(), LayoutError> {
         let path = self.index_path();
         let _lock = files::lock(&self.path)?;
-        let mut index = match self.index()? {
-            Some(index) => index,
-            None => Index::empty().map_err(|error| corrupt(&path, &error))?,
-        };
-        if index.set(entry).map_err(|error| corrupt(&path, &error))? {
-            files::write(&self.path, &path, &index.to_json().map_err(|error| corrupt(&path, &error))?)?;
+        let text = files::read(&path)?;
+        let mut index = Index::parse(text.as_deref().unwrap_or(EMPTY)).map_err(corrupt(&path))?;
+        if index.set(entry).map_err(corrupt(&path))? {
+            files::write(&self.path, &path, &index.to_json().map_err(corrupt(&path))?)?;
         }
         Ok(())
     }
@@ -128,9 +135,15 @@ impl Folder {
                         if !seen.insert(child.digest.clone()) {
                             continue;
                         }
-                        match self.manifest(&child.digest, child.size, &child.media_type)? {
-                            Some(manifest) => waiting.push(manifest),
-                            None => return Ok(Some(child.digest)),
+                        if !self.has(&child.digest, child.size)? {
+                            return Ok(Some(child.digest));
+                        }
+                        // Build caches are indexes of layers.
+                        if child.is_manifest() {
+                            match self.manifest(&child.digest, Some(&child.media_type))? {
+                                Some(manifest) => waiting.push(manifest),
+                                None => return Ok(Some(child.digest)),
+                            }
                         }
                     }
                 }
@@ -140,11 +153,12 @@ impl Folder {
     }
 
     /// A stored manifest; none when it is not there, or is not what its name says.
-    fn manifest(&self, digest: &Digest, size: u64, media_type: &str) -> Result<Option<Manifest>, LayoutError> {
-        if size > MANIFEST_LIMIT || !self.has(digest, size)? {
+    fn manifest(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>, LayoutError> {
+        let path = self.blob_path(digest);
+        if files::size(&path)?.is_none_or(|size| size > MANIFEST_LIMIT) {
             return Ok(None);
         }
-        let Some(bytes) = files::read(&self.blob_path(digest))? else { return Ok(None) };
+        let Some(bytes) = files::read(&path)? else { return Ok(None) };
         if !digest.matches(&bytes) {
             return Ok(None);
         }
@@ -165,8 +179,7 @@ impl Folder {
             let _lock = files::lock(&self.path)?;
             let index = self.index_path();
             if files::size(&index)?.is_none() {
-                let empty = Index::empty().and_then(|empty| empty.to_json());
-                files::write(&self.path, &index, &empty.map_err(|error| corrupt(&index, &error))?)?;
+                files::write(&self.path, &index, EMPTY)?;
             }
             if !self.check_version()? {
                 let marker = format!(r#"{{"imageLayoutVersion":"{VERSION}"}}"#);
@@ -183,18 +196,12 @@ impl Folder {
     fn check_version(&self) -> Result<bool, LayoutError> {
         let path = self.marker_path();
         let Some(bytes) = files::read(&path)? else { return Ok(false) };
-        let marker: Marker = serde_json::from_slice(&bytes).map_err(|error| corrupt(&path, &error))?;
+        let marker: Marker = serde_json::from_slice(&bytes).map_err(corrupt(&path))?;
         if marker.image_layout_version == VERSION {
             return Ok(true);
         }
         let reason = format!("image layout version {:?} is not supported, {VERSION} is", marker.image_layout_version);
         Err(LayoutError::Corrupt { path, reason })
-    }
-
-    fn index(&self) -> Result<Option<Index>, LayoutError> {
-        let path = self.index_path();
-        let Some(bytes) = files::read(&path)? else { return Ok(None) };
-        Index::parse(&bytes).map(Some).map_err(|error| corrupt(&path, &error))
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -210,6 +217,8 @@ impl Folder {
     }
 }
 
-fn corrupt(path: &Path, error: &serde_json::Error) -> LayoutError {
-    LayoutError::Corrupt { path: path.to_owned(), reason: error.to_string() }
+/// For `map_err`: which file has that mistake.
+fn corrupt(path: &Path) -> impl FnOnce(serde_json::Error) -> LayoutError {
+    let path = path.to_owned();
+    move |error| LayoutError::Corrupt { path, reason: error.to_string() }
 }

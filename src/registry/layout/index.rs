@@ -1,43 +1,51 @@
 //! `index.json`: which manifest has which name. What others wrote into it stays as they wrote it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::Digest;
 
-/// The annotation that holds a name, as of the image specification's "Pre-Defined Annotation Keys".
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The text of an index of nothing.
+pub(super) const EMPTY: &[u8] =
+    br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
-const EMPTY: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
-
-/// The entries of an `index.json`, and all else that stands in it.
-pub(super) struct Index {
-    fields: BTreeMap<String, Box<RawValue>>,
-    entries: Vec<(Entry, Box<RawValue>)>,
+/// The entries of an `index.json`, and all else that stands in it. It borrows from the text, since there may be
+/// thousands of entries, and many who read them at once.
+pub(super) struct Index<'a> {
+    fields: BTreeMap<String, &'a RawValue>,
+    entries: Vec<(Entry<'a>, Cow<'a, RawValue>)>,
 }
 
 /// What is asked of an entry; what it has besides is kept, and not looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Entry {
-    #[serde(default)]
-    media_type: String,
-    digest: String,
+pub(super) struct Entry<'a> {
+    #[serde(default, borrow)]
+    media_type: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
     size: u64,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, borrow)]
+    annotations: Option<Annotations<'a>>,
 }
 
-impl Entry {
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Annotations<'a> {
+    /// As of the image specification's "Pre-Defined Annotation Keys"; empty where there is none.
+    #[serde(rename = "org.opencontainers.image.ref.name", default, borrow)]
+    ref_name: Cow<'a, str>,
+}
+
+impl<'a> Entry<'a> {
     /// A manifest under a name.
-    pub(super) fn new(name: &str, media_type: &str, digest: &Digest, size: u64) -> Self {
+    pub(super) fn new(name: &'a str, media_type: &'a str, digest: &Digest, size: u64) -> Self {
         Self {
-            media_type: media_type.to_owned(),
-            digest: digest.to_string(),
+            media_type: media_type.into(),
+            digest: digest.to_string().into(),
             size,
-            annotations: Some(BTreeMap::from([(REF_NAME.to_owned(), name.to_owned())])),
+            annotations: Some(Annotations { ref_name: name.into() }),
         }
     }
 
@@ -58,35 +66,30 @@ impl Entry {
 
     /// The name it has.
     pub(super) fn name(&self) -> Option<&str> {
-        self.annotations.as_ref()?.get(REF_NAME).map(String::as_str)
+        self.annotations.as_ref().map(|annotations| &*annotations.ref_name).filter(|name| !name.is_empty())
     }
 }
 
-impl Index {
-    /// An index of nothing.
-    pub(super) fn empty() -> Result<Self, serde_json::Error> {
-        Self::parse(EMPTY.as_bytes())
-    }
-
+impl<'a> Index<'a> {
     /// Reads an `index.json`.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes)?;
+    pub(super) fn parse(text: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let mut fields: BTreeMap<String, &'a RawValue> = serde_json::from_slice(text)?;
         // Go's encoder writes a list of nothing as null.
-        let entries: Vec<Box<RawValue>> = match fields.remove("manifests") {
+        let entries: Vec<&'a RawValue> = match fields.remove("manifests") {
             Some(manifests) => serde_json::from_str::<Option<_>>(manifests.get())?.unwrap_or_default(),
             None => Vec::new(),
         };
-        let entries = entries.into_iter().map(|raw| Ok((serde_json::from_str(raw.get())?, raw)));
+        let entries = entries.into_iter().map(|raw| Ok((serde_json::from_str(raw.get())?, Cow::Borrowed(raw))));
         Ok(Self { fields, entries: entries.collect::<Result<_, serde_json::Error>>()? })
     }
 
     /// The entries, in order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry<'a>> {
         self.entries.iter().map(|(entry, _)| entry)
     }
 
     /// Lets `entry` be the only one of its name, in the place of the first that had it. False when nothing changed.
-    pub(super) fn set(&mut self, entry: Entry) -> Result<bool, serde_json::Error> {
+    pub(super) fn set(&mut self, entry: Entry<'a>) -> Result<bool, serde_json::Error> {
         let mut holders = self.entries().filter(|other| other.name() == entry.name());
         if holders.next() == Some(&entry) && holders.next().is_none() {
             return Ok(false);
@@ -95,7 +98,7 @@ impl Index {
         let place = self.entries().position(|other| other.name() == entry.name()).unwrap_or(self.entries.len());
         self.entries.retain(|(other, _)| other.name() != entry.name());
         let raw = to_raw_value(&entry)?;
-        self.entries.insert(place, (entry, raw));
+        self.entries.insert(place, (entry, Cow::Owned(raw)));
         Ok(true)
     }
 
@@ -103,7 +106,7 @@ impl Index {
     pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let manifests: Vec<&RawValue> = self.entries.iter().map(|(_, raw)| &**raw).collect();
         let manifests = to_raw_value(&manifests)?;
-        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), &**value));
+        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), *value));
         serde_json::to_vec(&fields.chain([("manifests", &*manifests)]).collect::<BTreeMap<_, _>>())
     }
 }
@@ -112,17 +115,17 @@ impl Index {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, content: &[u8]) -> Entry {
+    fn entry<'a>(name: &'a str, content: &[u8]) -> Entry<'a> {
         Entry::new(name, "application/vnd.oci.image.manifest.v1+json", &Digest::sha256(content), content.len() as u64)
     }
 
-    fn names(index: &Index) -> Vec<&str> {
+    fn names<'a>(index: &'a Index<'_>) -> Vec<&'a str> {
         index.entries().filter_map(Entry::name).collect()
     }
 
     #[test]
     fn a_name_is_moved_and_the_others_stay_where_they_are() {
-        let mut index = Index::empty().unwrap();
+        let mut index = Index::parse(EMPTY).unwrap();
         for name in ["a:1", "b:1", "c:1"] {
             assert!(index.set(entry(name, b"old")).unwrap());
         }

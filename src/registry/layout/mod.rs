@@ -54,7 +54,7 @@ pub struct LayoutRepository {
 
 impl LayoutRepository {
     /// The digest of the manifest that has a tag, or of the one with this digest, whatever its tag. A manifest that an
-    /// index alone names has no entry of its own and is not found: ask [`Self::has_blob`] for it.
+    /// index alone names has no entry of its own and is not found: ask [`Self::has_child`] for it.
     ///
     /// There is no server that vouches for what a manifest names. So the digest is given only when all of that is there
     /// too, each with its size, down to the layers of every platform; otherwise the answer is none, as for an image
@@ -70,7 +70,7 @@ impl LayoutRepository {
             }
             Selector::Digest(digest) => {
                 let (repository, digest) = (Arc::clone(&self.name), digest.clone());
-                let here = move |entry: &Entry| {
+                let here = move |entry: &Entry<'_>| {
                     let name = entry.name().and_then(|name| name.strip_prefix(&*repository));
                     name.is_some_and(|rest| rest.starts_with([':', '@']))
                         && entry.digest().is_some_and(|found| found == digest)
@@ -80,7 +80,17 @@ impl LayoutRepository {
         }
     }
 
-    /// Whether the layout has a blob, or a child of an index, with its size; no matter from which repository.
+    /// Whether the layout has a manifest and all that it names, whether it has an entry or not; no matter from which
+    /// repository.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn has_child(&self, digest: &Digest) -> Result<bool, LayoutError> {
+        let digest = digest.clone();
+        self.blocking(move |folder| folder.complete(&digest, None)).await
+    }
+
+    /// Whether the layout has a blob with its size; no matter from which repository.
     ///
     /// # Errors
     /// When the layout can't be read.

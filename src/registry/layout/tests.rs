@@ -35,7 +35,7 @@ fn as_json(descriptor: &Descriptor) -> Value {
 }
 
 fn manifest(json: &Value) -> Manifest {
-    Manifest::new(json.to_string().into(), json["mediaType"].as_str().unwrap()).unwrap()
+    Manifest::new(json.to_string().into(), json["mediaType"].as_str()).unwrap()
 }
 
 /// An image of one layer; the config is the layer's text in quotes.
@@ -151,9 +151,10 @@ async fn children_come_before_their_index_and_have_no_entry() {
     for (child, layer) in children.iter().zip(["amd64", "arm64"]) {
         let error = app.put_manifest(Selector::Tag("1"), &index).await.unwrap_err();
         assert!(matches!(&error, LayoutError::Incomplete { missing, .. } if missing == child.digest()), "{error}");
+        assert!(!app.has_child(child.digest()).await.unwrap());
         upload_blobs(&app, layer).await;
         app.put_child(child).await.unwrap();
-        assert!(app.has_blob(&child.descriptor()).await.unwrap());
+        assert!(app.has_child(child.digest()).await.unwrap());
     }
     app.put_manifest(Selector::Tag("1"), &index).await.unwrap();
     assert_eq!(names(folder.path()), ["app:1"]);
@@ -162,8 +163,22 @@ async fn children_come_before_their_index_and_have_no_entry() {
     // The last layer of the last platform is gone: nothing may say that the image is there.
     fs::remove_file(blob_path(folder.path(), &Digest::sha256(b"arm64"))).unwrap();
     assert_eq!(tag(&app, "1").await, None);
+    assert!(!app.has_child(children[1].digest()).await.unwrap());
     upload(&app, "arm64").await;
     assert_eq!(tag(&app, "1").await.as_ref(), Some(index.digest()));
+}
+
+#[tokio::test]
+async fn an_index_may_list_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = Layout::new(folder.path().to_owned()).repository("app");
+    let layer = as_json(&descriptor(LAYER, b"cached"));
+    let cache = manifest(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [layer]}));
+    let error = app.put_manifest(Selector::Tag("cache"), &cache).await.unwrap_err();
+    assert!(matches!(error, LayoutError::Incomplete { .. }), "{error}");
+    upload(&app, "cached").await;
+    app.put_manifest(Selector::Tag("cache"), &cache).await.unwrap();
+    assert_eq!(tag(&app, "cache").await.as_ref(), Some(cache.digest()));
 }
 
 #[tokio::test]
