@@ -8,4 +8,7 @@
     reason = "a test stops at the first surprise, and says so"
 )]
 
+mod failures;
+mod layering;
+mod mirroring;
 mod support;
