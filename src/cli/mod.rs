@@ -1,1 +1,3 @@
 //! A file for each subcommand, and the wiring of all the rooms.
+
+pub mod args;
