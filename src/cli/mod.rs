@@ -2,9 +2,15 @@
 
 mod args;
 mod assemble;
+mod error;
 mod gather;
 mod plan;
 mod progress;
 mod run;
 mod signals;
+mod start;
 mod sync;
+
+use error::CommandError;
+
+pub use start::main;
