@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::{
     mirroring::{index, single},
-    support::{
-        Access, Cluster, Fault, Finished, Program, Registry, Request, deployment, eventually,
-    },
+    support::{Access, Cluster, Fault, Finished, Program, Registry, Request, deployment, eventually},
 };
 
 async fn sync(target: &Registry, image: &str, more: &str) -> Finished {
@@ -41,7 +39,11 @@ async fn a_target_that_does_not_answer_rightly_is_named() {
     let reference = source.push("team/app", "1", &image).await;
     for (status, word) in [(401, "401"), (403, "403"), (429, "429"), (500, "500")] {
         let target = Registry::crane().await;
-        target.inject(1000, |request| request.method == "PUT" || request.method == "POST", Fault::Answer(status, vec![]));
+        target.inject(
+            1000,
+            |request| request.method == "PUT" || request.method == "POST",
+            Fault::Answer(status, vec![]),
+        );
         let finished = sync(&target, &reference, "").await.assert_code(1);
         assert!(finished.stdout.contains(word), "{status}: {}", finished.stdout);
         assert_eq!(target.manifest("team/app", "1").await, None, "{status}");
@@ -65,7 +67,13 @@ async fn registries_that_are_down_or_silent_are_named() {
 #[tokio::test]
 async fn faults_that_pass_are_overcome() {
     let image = Image::large();
-    for fault in [Fault::Cut, Fault::Flip, Fault::Stall, Fault::Answer(500, vec![]), Fault::Answer(429, vec![("retry-after", "1")])] {
+    for fault in [
+        Fault::Cut,
+        Fault::Flip,
+        Fault::Stall,
+        Fault::Answer(500, vec![]),
+        Fault::Answer(429, vec![("retry-after", "1")]),
+    ] {
         let source = Registry::distribution(Access::Anonymous).await;
         let target = Registry::distribution(Access::Anonymous).await;
         let reference = source.push("team/app", "1", &image.0).await;

@@ -66,8 +66,10 @@ pub fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<Policy, Ve
         targets: targets(config),
     };
     let policy = Policy::load(settings, observer)?;
-    for line in policy.plugins() {
-        info!("{line}");
+    for plugin in policy.plugins() {
+        let hooks = plugin.hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
+        let module = plugin.module.map_or_else(|| "built in".to_owned(), |module| module.display().to_string());
+        info!(plugin = plugin.name, module, hooks, "plugin loaded");
     }
     Ok(policy)
 }
@@ -77,9 +79,11 @@ fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
         name: plugin.name.clone(),
         module: plugin.module.clone(),
         config: plugin.config.clone(),
-        timeout: plugin.timeout,
-        configure_timeout: plugin.configure_timeout,
-        memory: plugin.memory,
+        limits: policy::PluginLimits {
+            timeout: plugin.timeout,
+            configure_timeout: plugin.configure_timeout,
+            memory: plugin.memory,
+        },
         on_failure: match plugin.on_failure {
             config::OnFailure::Fail => policy::OnFailure::Fail,
             config::OnFailure::Pass => policy::OnFailure::Pass,

@@ -1,18 +1,33 @@
 //! `plan`: where each image would go and why; no registry is asked.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use serde::Serialize;
 
-use crate::model::{Decision, ImageUse, Verdict};
+use crate::{
+    config::Config,
+    model::{Decision, ImageUse, Verdict},
+};
 
-/// How a plan is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum PlanOutput {
-    /// A table for people.
-    Text,
-    /// JSON Lines, one object for each container.
-    Json,
+use super::{CommandError, args::PlanFormat, assemble, gather};
+
+/// Decides on the images of the cluster, or of manifest files, and writes what was decided.
+pub async fn plan(config: &Config, files: &[PathBuf], output: PlanFormat) -> Result<ExitCode, CommandError> {
+    let policy = Arc::new(assemble::policy(config, Arc::new(()))?);
+    let uses = gather::uses(config, files).await?;
+    let decisions = policy.decide(uses.clone()).await;
+    let plan: Vec<_> = uses.into_iter().zip(decisions).collect();
+    let mut out = BufWriter::new(io::stdout().lock());
+    match write_plan(&mut out, output, &plan).and_then(|()| out.flush()) {
+        // Who reads only the first lines has got what they wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// One line of a plan.
@@ -79,20 +94,16 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Writes a plan.
-///
-/// # Errors
-/// When the output can't be written.
-pub fn write_plan(out: &mut dyn Write, output: PlanOutput, plan: &[(ImageUse, Decision)]) -> io::Result<()> {
+fn write_plan(out: &mut dyn Write, output: PlanFormat, plan: &[(ImageUse, Decision)]) -> io::Result<()> {
     match output {
-        PlanOutput::Json => {
+        PlanFormat::Json => {
             for (image_use, decision) in plan {
                 serde_json::to_writer(&mut *out, &Line::of(image_use, decision))?;
                 writeln!(out)?;
             }
             Ok(())
         }
-        PlanOutput::Text => write_table(out, plan),
+        PlanFormat::Text => write_table(out, plan),
     }
 }
 

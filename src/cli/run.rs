@@ -1,9 +1,9 @@
 //! `run`: the controller.
 
-use std::{future::pending, net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::{net::TcpListener, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -15,7 +15,7 @@ use crate::{
         ClusterEvents, Condition, CooldownReset, ForcedPass, Journal, Metrics, Observers, Operations, Readiness,
         serve_health, serve_metrics,
     },
-    workload::{self, Change},
+    workload::{self, Change, Election},
 };
 
 use super::{CommandError, assemble, signals};
@@ -29,7 +29,7 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     let metrics = Arc::new(Metrics::new()?);
     let client = workload::client(config.process.kubeconfig.as_deref()).await?;
-    let (events, publisher) = ClusterEvents::new(client.clone(), workload::identity(), metrics.clone());
+    let (events, publisher) = ClusterEvents::new(client.clone(), host(), metrics.clone());
     let observer: Arc<dyn Observer> =
         Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal), Arc::new(events)]));
     let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
@@ -73,12 +73,12 @@ async fn lead(
     metrics: &Metrics,
     leads: &CancellationToken,
 ) -> Result<ExitCode, CommandError> {
-    let election = if config.process.leader_elect { election(client).await } else { None };
+    let election = if config.process.leader_elect { election(client) } else { None };
     let leadership = match &election {
         Some(election) => {
-            info!(lease = %election, "waiting to lead");
+            info!(identity = election.identity(), "waiting to lead");
             tokio::select! {
-                leadership = election.campaign() => Some(leadership?),
+                leadership = election.campaign() => Some(leadership),
                 signal = signals::ended() => {
                     info!(signal, "ending without having led");
                     return Ok(ExitCode::SUCCESS);
@@ -92,7 +92,7 @@ async fn lead(
     mirror.begin().await?;
     info!("mirroring");
     let lost: BoxFuture<'_, ()> = match &leadership {
-        Some(leadership) => leadership.lost().boxed(),
+        Some(leadership) => leadership.lost().cancelled_owned().boxed(),
         None => pending().boxed(),
     };
     let code = tokio::select! {
@@ -109,10 +109,30 @@ async fn lead(
         }
     };
     mirror.stop(GRACE).await;
-    if let Some(leadership) = leadership {
-        leadership.release().await;
+    if let Some(leadership) = leadership
+        && let Err(error) = leadership.release().await
+    {
+        warn!(error = %error, "the Lease was not given up; it runs out by itself");
     }
     Ok(code)
+}
+
+/// A candidate, where this runs in a cluster. Elsewhere there is no namespace that would have the Lease.
+fn election(client: workload::Client) -> Option<Election> {
+    let namespace = std::env::var("POD_NAMESPACE").ok().or_else(|| std::fs::read_to_string(NAMESPACE_FILE).ok());
+    match namespace.as_deref().map(str::trim) {
+        Some(namespace) if !namespace.is_empty() => Some(Election::new(client, namespace, &host())),
+        _ => {
+            info!("not in a cluster, so nobody else can lead: mirroring without a Lease");
+            None
+        }
+    }
+}
+
+/// What people know this replica by: in a cluster, its Pod's name.
+fn host() -> String {
+    let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Tells the mirror of every change. Ends when the mirror does.
