@@ -42,10 +42,14 @@ async fn show(program: &Path, directory: &Path) -> io::Result<()> {
     let host = listener.local_addr()?.to_string();
     tokio::spawn(registry.serve(listener));
 
-    fs::create_dir_all(directory)?;
-    let files = scene.write(&directory.canonicalize()?, &host)?;
-    println!("A registry on {host} serves {} images; the manifests in", scene.len());
-    println!("{} name them.", files.manifests.display());
+    let files = fs::create_dir_all(directory)
+        .and_then(|()| scene.write(directory, &host))
+        .map_err(|error| io::Error::new(error.kind(), format!("can't write below {}: {error}", directory.display())))?;
+    println!(
+        "A registry on {host} serves {} images; the manifests in {} name them.",
+        scene.len(),
+        files.manifests.display()
+    );
 
     let run = |command: &str| run(program, command, &files);
     println!("\n1. What would go where, and why:");
@@ -58,11 +62,11 @@ async fn show(program: &Path, directory: &Path) -> io::Result<()> {
     run("sync")?;
     let second = counter.counts().since(first);
     tell(second);
-    if second.manifest_gets + second.blob_gets > 0 {
-        return Err(io::Error::other("the second pass has copied something"));
+    if first.blob_gets == 0 || second.manifest_gets + second.blob_gets > 0 {
+        return Err(io::Error::other("the first pass was to copy everything, and the second nothing"));
     }
     println!("\nThe copies are an OCI image layout in {}", files.layout.display());
-    println!("Another program reads them: skopeo inspect --raw oci:{}:library/nginx:1.27", files.layout.display());
+    println!("Other programs read it: skopeo inspect --raw oci:{}:library/nginx:1.27", files.layout.display());
     Ok(())
 }
 
@@ -78,7 +82,8 @@ fn run(program: &Path, command: &str, files: &scene::Files) -> io::Result<()> {
         .arg(&files.manifests)
         .env_clear()
         .envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))))
-        .status()?;
+        .status()
+        .map_err(|error| io::Error::new(error.kind(), format!("can't start {}: {error}", program.display())))?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("k8s-copycat {command} ended with {status}"))) }
 }
 

@@ -69,3 +69,26 @@ impl Drop for Guarded {
         let _ = self.shell.wait();
     }
 }
+
+#[test]
+fn a_server_and_its_folder_are_gone_when_dropped() {
+    let directory = tempfile::tempdir().unwrap().keep();
+    let arguments = ["-c", "echo here; exec sleep 1000"].map(Into::into);
+    let server = Guarded::start(Path::new("/bin/sh"), &arguments, &directory.join("log"), Some(&directory));
+    assert!(server.is_running());
+    let process = PathBuf::from("/proc").join(&server.server);
+    drop(server);
+    assert!(!process.exists());
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_server_that_ends_by_itself_is_noticed_with_what_it_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let arguments = ["-c", "echo no such flag"].map(Into::into);
+    let server = Guarded::start(Path::new("/bin/sh"), &arguments, &directory.path().join("log"), None);
+    while server.is_running() {
+        std::thread::yield_now();
+    }
+    assert_eq!(server.last_words(), "no such flag");
+}

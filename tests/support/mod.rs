@@ -17,6 +17,7 @@ pub use cluster::Cluster;
 pub use program::{Finished, Metrics, Program, Running};
 pub use proxy::{Fault, Request};
 pub use registry::{Access, PASSWORD, Registry, USER};
+pub use servers::free_port;
 pub use workloads::{
     Workload, add_ephemeral, cron_job, daemon_set, deployment, job, pod, set_pod_status, stateful_set,
 };
