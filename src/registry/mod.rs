@@ -1,12 +1,23 @@
 //! Speaks to registries, and to image layouts on disk.
 
+mod answer;
+mod auth;
 mod blob;
+mod challenge;
+mod credentials;
 mod error;
+mod host;
 mod manifest;
+mod patience;
 mod registries;
 mod repository;
+mod retry;
+#[cfg(test)]
+mod scripted;
 mod settings;
+mod token;
 mod upload;
+mod wire;
 
 pub use blob::BlobStream;
 pub use error::{Error, SetupError, UploadError};
