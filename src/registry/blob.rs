@@ -189,3 +189,169 @@ fn begins_at(content_range: &str, start: u64) -> bool {
     let begin = content_range.strip_prefix("bytes ").and_then(|range| range.split_once('-')).map(|(begin, _)| begin);
     begin.and_then(|begin| begin.trim().parse().ok()) == Some(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
+
+    use super::super::scripted::{Asked, Reply, Server, content, descriptor, read, settings};
+    use super::super::settings::Settings;
+    use super::*;
+    use crate::model::{Digest, Retry};
+
+    /// The rest as a range asks for it.
+    fn ranged(asked: &Asked, content: &[u8]) -> Reply {
+        let Some(start) = asked.header("range") else { return Reply::new(200).body(content) };
+        let start: usize = start.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+        let (last, length) = (content.len() - 1, content.len());
+        Reply::new(206).header("Content-Range", format!("bytes {start}-{last}/{length}")).body(&content[start..])
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_before_the_first_bytes_are() {
+        let server = Server::start(|_| Reply::new(200).body("abc")).await;
+        let stream = server.repository().blob(&descriptor(b"abc"));
+        assert!(server.lines().is_empty());
+        assert_eq!(read(stream).await.unwrap(), b"abc");
+        assert_eq!(server.lines(), [format!("GET /v2/team/app/blobs/{}", Digest::sha256(b"abc"))]);
+    }
+
+    #[tokio::test]
+    async fn a_broken_download_goes_on_where_it_broke() {
+        let whole = content(3_000_000);
+        let expected = descriptor(&whole);
+        let served = whole.clone();
+        let count = AtomicU32::new(0);
+        let server = Server::start(move |asked| {
+            let reply = ranged(asked, &served);
+            match count.fetch_add(1, Ordering::SeqCst) {
+                0 => reply.cut(1_000_000),
+                1 => reply.cut(500_000),
+                _ => reply,
+            }
+        })
+        .await;
+        assert!(read(server.repository().blob(&expected)).await.unwrap() == whole);
+        let ranges: Vec<_> = server.asked().iter().map(|asked| asked.header("range").map(str::to_owned)).collect();
+        assert_eq!(ranges, [None, Some("bytes=1000000-".to_owned()), Some("bytes=1500000-".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn breaks_do_not_add_up_while_bytes_come() {
+        let whole = content(10 * 1024 * 1024);
+        let expected = descriptor(&whole);
+        let served = whole.clone();
+        let server = Server::start(move |asked| {
+            let reply = ranged(asked, &served);
+            reply.clone().cut(reply.length().min(1_200_000))
+        })
+        .await;
+        assert!(read(server.repository().blob(&expected)).await.unwrap() == whole);
+        assert!(server.asked().len() > 3);
+    }
+
+    #[tokio::test]
+    async fn a_server_without_ranges_is_read_from_the_start() {
+        for refuses in [
+            |_: &[u8]| Reply::new(200),
+            |_: &[u8]| Reply::new(416),
+            |_: &[u8]| Reply::new(206).header("Content-Range", "bytes 3-199999/200000"),
+        ] {
+            let whole = content(200_000);
+            let expected = descriptor(&whole);
+            let served = whole.clone();
+            let count = AtomicU32::new(0);
+            let server =
+                Server::start(move |asked| match (count.fetch_add(1, Ordering::SeqCst), asked.header("range")) {
+                    (0, _) => Reply::new(200).body(&served).cut(70_000),
+                    (_, Some(_)) => refuses(&served).body(&served),
+                    (_, None) => Reply::new(200).body(&served),
+                })
+                .await;
+            assert!(read(server.repository().blob(&expected)).await.unwrap() == whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stalled_download_goes_on() {
+        let whole = content(200_000);
+        let expected = descriptor(&whole);
+        let served = whole.clone();
+        let count = AtomicU32::new(0);
+        let server = Server::start(move |asked| {
+            let reply = ranged(asked, &served);
+            if count.fetch_add(1, Ordering::SeqCst) == 0 { reply.stall(70_000) } else { reply }
+        })
+        .await;
+        let impatient = Settings { request_timeout: Some(Duration::from_millis(50)), ..settings() };
+        assert!(read(server.repository_with(impatient).blob(&expected)).await.unwrap() == whole);
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_are_never_handed_over_whole() {
+        let whole = content(3_000_000);
+        for (flipped, name) in [(0, "first"), (1_500_000, "middle"), (2_999_999, "last")] {
+            let mut wrong = whole.clone();
+            wrong[flipped] ^= 1;
+            let server = Server::start(move |asked| ranged(asked, &wrong)).await;
+            let (came, error) = read(server.repository().blob(&descriptor(&whole))).await.unwrap_err();
+            assert!(came.len() < whole.len(), "{name}");
+            assert!(error.to_string().contains("has the digest"), "{name}: {error}");
+            assert_eq!(error.retry(), Retry::Soon, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_that_nobody_saw_are_asked_for_again() {
+        let count = AtomicU32::new(0);
+        let server = Server::start(move |_| {
+            Reply::new(200).body(if count.fetch_add(1, Ordering::SeqCst) == 0 { "abx" } else { "abc" })
+        })
+        .await;
+        assert_eq!(read(server.repository().blob(&descriptor(b"abc"))).await.unwrap(), b"abc");
+    }
+
+    #[tokio::test]
+    async fn too_long_and_too_short_are_errors() {
+        let whole = content(300_000);
+        let long = [&whole[..], b"x"].concat();
+        for reply in [
+            Reply::new(200).body(&long),
+            Reply::new(200).body(&long).chunked(),
+            Reply::new(200).body(&whole[1..]),
+            Reply::new(200).body(&whole[1..]).chunked(),
+            Reply::new(200).body("<html>200</html>"),
+        ] {
+            let server = Server::start(move |_| reply.clone()).await;
+            let (came, error) = read(server.repository().blob(&descriptor(&whole))).await.unwrap_err();
+            assert!(came.len() < whole.len(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_blob_is_known_without_asking() {
+        let server = Server::start(|_| Reply::new(500)).await;
+        assert_eq!(read(server.repository().blob(&descriptor(b""))).await.unwrap(), b"");
+        let wrong = Descriptor { size: 0, ..descriptor(b"abc") };
+        assert!(read(server.repository().blob(&wrong)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_missing_blob_is_an_error_at_once() {
+        let server = Server::start(|_| Reply::new(404)).await;
+        let (_, error) = read(server.repository().blob(&descriptor(b"abc"))).await.unwrap_err();
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Later, 1));
+    }
+
+    #[test]
+    fn a_content_range_is_read() {
+        for (text, begins) in
+            [("bytes 5-9/10", true), ("bytes 5-9/*", true), ("bytes 4-9/10", false), ("5-9", false), ("", false)]
+        {
+            assert_eq!(begins_at(text, 5), begins, "{text}");
+        }
+    }
+}

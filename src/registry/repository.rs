@@ -235,3 +235,172 @@ fn digest_of(bytes: &Bytes, algorithm: Algorithm) -> Digest {
     hasher.update(bytes);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::scripted::{Reply, Server, settings};
+    use super::*;
+    use crate::model::Retry;
+
+    const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+    fn tag() -> Selector<'static> {
+        Selector::Tag("1.2")
+    }
+
+    #[tokio::test]
+    async fn a_digest_costs_one_head_and_a_scheme_is_found_out_once() {
+        let digest = Digest::sha256(b"m");
+        let announced = digest.clone();
+        let server = Server::start(move |_| Reply::new(200).header("Docker-Content-Digest", &announced)).await;
+        let repository = server.repository();
+        assert_eq!(repository.head(tag()).await.unwrap(), Some(digest.clone()));
+        assert_eq!(repository.head(Selector::Digest(&digest)).await.unwrap(), Some(digest.clone()));
+        let lines = ["HEAD /v2/team/app/manifests/1.2".to_owned(), format!("HEAD /v2/team/app/manifests/{digest}")];
+        assert_eq!(server.lines(), lines);
+        assert_eq!(server.handshakes(), 1);
+        let asked = &server.asked()[0];
+        for media_type in super::super::manifest::KNOWN {
+            assert!(asked.header("accept").unwrap().contains(media_type), "{media_type}");
+        }
+        assert_eq!(asked.header("accept-encoding"), Some("identity"));
+        assert!(asked.header("user-agent").unwrap().starts_with("k8s-copycat/"));
+    }
+
+    #[tokio::test]
+    async fn a_missing_manifest_is_no_error() {
+        let server = Server::start(|_| Reply::new(404)).await;
+        assert_eq!(server.repository().head(tag()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_head_without_digest_is_made_up_for_by_a_get() {
+        let server = Server::start(|_| Reply::new(200).body(INDEX)).await;
+        let found = server.repository().head(tag()).await.unwrap();
+        assert_eq!(found, Some(Digest::sha256(INDEX.as_bytes())));
+        assert_eq!(server.asked().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_keeps_its_bytes() {
+        let server = Server::start(|_| Reply::new(200).body(INDEX)).await;
+        let manifest = server.repository().manifest(tag()).await.unwrap();
+        assert_eq!(manifest.bytes(), INDEX);
+        assert_eq!(manifest.media_type(), "application/vnd.oci.image.index.v1+json");
+    }
+
+    #[tokio::test]
+    async fn a_manifest_with_another_digest_is_refused() {
+        let wrong = Digest::sha256(b"other");
+        let announced = wrong.clone();
+        let server =
+            Server::start(move |_| Reply::new(200).body(INDEX).header("Docker-Content-Digest", &announced)).await;
+        for selector in [tag(), Selector::Digest(&wrong)] {
+            let error = server.repository().manifest(selector).await.unwrap_err();
+            assert!(error.to_string().contains(wrong.hex()), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_web_page_with_200_is_asked_for_again_and_then_an_error() {
+        let server = Server::start(|_| Reply::new(200).body("<html>Sign in</html>")).await;
+        let error = server.repository().manifest(tag()).await.unwrap_err();
+        assert!(error.to_string().contains("no manifest"), "{error}");
+        assert_eq!(error.retry(), Retry::Soon);
+        assert_eq!(server.asked().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_endless_manifest_is_refused() {
+        let server = Server::start(|_| Reply::new(200).body(vec![b' '; LONGEST_MANIFEST + 1]).chunked()).await;
+        let error = server.repository().manifest(tag()).await.unwrap_err();
+        assert!(error.to_string().contains("longer than"), "{error}");
+        assert_eq!(error.retry(), Retry::Later);
+    }
+
+    #[tokio::test]
+    async fn what_passes_by_itself_is_asked_again() {
+        for status in [408, 429, 500, 502, 503, 504] {
+            let server = Server::start(move |_| Reply::new(status)).await;
+            let error = server.repository().manifest(tag()).await.unwrap_err();
+            assert_eq!((error.retry(), server.asked().len()), (Retry::Soon, 3), "{status}");
+        }
+        for status in [400, 403, 404, 405, 501] {
+            let server = Server::start(move |_| Reply::new(status)).await;
+            let error = server.repository().manifest(tag()).await.unwrap_err();
+            assert_eq!((error.retry(), server.asked().len()), (Retry::Later, 1), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_wait_that_the_registry_asks_for_is_the_callers() {
+        let server = Server::start(|_| Reply::new(429).header("Retry-After", 3600)).await;
+        let error = server.repository().manifest(tag()).await.unwrap_err();
+        assert_eq!((error.retry(), server.asked().len()), (Retry::After(Duration::from_secs(3600)), 1));
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_made_anew() {
+        let count = std::sync::atomic::AtomicU32::new(0);
+        let server = Server::start(move |_| {
+            let reply = Reply::new(200).body(INDEX);
+            if count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 { reply.cut(5) } else { reply }
+        })
+        .await;
+        assert_eq!(server.repository().manifest(tag()).await.unwrap().bytes(), INDEX);
+    }
+
+    #[tokio::test]
+    async fn a_silent_registry_is_given_up() {
+        let server = Server::start(|_| Reply::new(200).after(Duration::from_secs(3600))).await;
+        let impatient = super::super::Settings { request_timeout: Some(Duration::from_millis(20)), ..settings() };
+        let error = server.repository_with(impatient.clone()).head(tag()).await.unwrap_err();
+        assert!(error.to_string().contains("nothing came within"), "{error}");
+        let server = Server::start(|_| Reply::new(200).body(INDEX).stall(3)).await;
+        let error = server.repository_with(impatient).manifest(tag()).await.unwrap_err();
+        assert!(error.to_string().contains("nothing came within"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_is_not_there_is_named() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap().to_string();
+        drop(server);
+        let registries = super::super::Registries::new(settings()).unwrap();
+        let error = registries.repository(&address, "a").head(tag()).await.unwrap_err();
+        assert!(error.to_string().contains(&address) && error.to_string().contains("refused"), "{error}");
+        assert_eq!(error.retry(), Retry::Soon);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_is_stored_as_it_is_without_a_location() {
+        let server = Server::start(|_| Reply::new(201)).await;
+        let manifest = Manifest::new(INDEX.into(), None).unwrap();
+        server.repository().put_manifest(Selector::Digest(manifest.digest()), &manifest).await.unwrap();
+        let asked = &server.asked()[0];
+        assert_eq!(asked.line(), format!("PUT /v2/team/app/manifests/{}", manifest.digest()));
+        assert_eq!(asked.header("content-type"), Some(manifest.media_type()));
+        assert_eq!(asked.body, INDEX.as_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_understood_another_manifest_is_not_believed() {
+        let other = Digest::sha256(b"other");
+        let server = Server::start(move |_| Reply::new(201).header("Docker-Content-Digest", &other)).await;
+        let manifest = Manifest::new(INDEX.into(), None).unwrap();
+        let error = server.repository().put_manifest(tag(), &manifest).await.unwrap_err();
+        assert!(error.to_string().contains(manifest.digest().hex()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn blobs_are_there_or_not() {
+        let here = Digest::sha256(b"here");
+        let path = format!("/v2/team/app/blobs/{here}");
+        let server = Server::start(move |asked| Reply::new(if asked.target == path { 200 } else { 404 })).await;
+        let repository = server.repository();
+        assert!(repository.has_blob(&here).await.unwrap());
+        assert!(!repository.has_blob(&Digest::sha256(b"gone")).await.unwrap());
+    }
+}
