@@ -152,3 +152,75 @@ pub(super) fn sensitive(text: &str) -> Result<HeaderValue, Fault> {
     header.set_sensitive(true);
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Selector,
+        scripted::{Asked, Reply, Server, password, settings, with_login},
+    };
+    use super::*;
+    use crate::{model::Retry, registry::Settings};
+
+    const TAG: Selector<'static> = Selector::Tag("1");
+
+    fn sent(server: &Server) -> Vec<Option<String>> {
+        server.asked().iter().map(|asked| asked.header("authorization").map(str::to_owned)).collect()
+    }
+
+    fn wanting(header: &'static str, challenge: Option<&'static str>) -> impl Fn(&Asked) -> Reply + Send + Sync {
+        move |asked| match (asked.header("authorization") == Some(header), challenge) {
+            (true, _) => Reply::new(404),
+            (false, Some(challenge)) => Reply::new(401).header("WWW-Authenticate", challenge),
+            (false, None) => Reply::new(401),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_is_shown_once_it_was_asked_for_and_then_at_once() {
+        let basic = "Basic dXNlcjpwYXNz";
+        for challenge in [Some("Basic realm=\"r\""), None] {
+            let server = Server::start(wanting(basic, challenge)).await;
+            let repository = server.repository_with(with_login(password()));
+            repository.head(TAG).await.unwrap();
+            repository.head(TAG).await.unwrap();
+            assert_eq!(sent(&server), [None, Some(basic.to_owned()), Some(basic.to_owned())], "{challenge:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_static_token_is_sent_as_it_is() {
+        let server = Server::start(wanting("Bearer abc", Some("Bearer realm=\"https://nowhere.invalid\""))).await;
+        let repository = server.repository_with(with_login(Login::Token(" abc\n".to_owned().into())));
+        repository.head(TAG).await.unwrap();
+        assert_eq!(sent(&server), [None, Some("Bearer abc".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_login_is_shown_once_and_told() {
+        let server = Server::start(wanting("another", Some("Basic"))).await;
+        let error = server.repository_with(with_login(password())).manifest(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("not accepted"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("dXNlcjpwYXNz"));
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Later, 2));
+    }
+
+    #[tokio::test]
+    async fn without_a_login_nothing_is_shown() {
+        let server = Server::start(wanting("another", Some("Basic"))).await;
+        let error = server.repository().manifest(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("no credentials are configured"), "{error}");
+        assert_eq!(sent(&server), [None]);
+    }
+
+    #[tokio::test]
+    async fn a_token_service_in_the_clear_is_refused_unless_listed() {
+        let server = Server::start(wanting("another", Some("Bearer realm=\"http://auth.invalid/token\""))).await;
+        let error = server.repository_with(with_login(password())).head(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("without TLS"), "{error}");
+        assert_eq!(error.retry(), Retry::Later);
+        let listed = Settings { insecure: vec!["auth.invalid".to_owned()], attempts: 1, ..settings() };
+        let error = server.repository_with(listed).head(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("no token from the token service http://auth.invalid/token"), "{error}");
+    }
+}

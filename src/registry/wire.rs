@@ -327,18 +327,10 @@ struct Clients {
 
 impl Clients {
     fn new() -> reqwest::Result<Self> {
-        let checked = || match builder().build() {
-            Ok(_) => builder(),
-            // As in an image without CA certificates: loopback and insecure registries can be reached all the same.
-            Err(error) => {
-                tracing::warn!("no HTTPS registry can be verified, since the CA certificates can't be read: {error}");
-                builder().tls_certs_only([])
-            }
-        };
         let unchecked = || builder().tls_danger_accept_invalid_certs(true);
         Ok(Self {
-            checked: checked().build()?,
-            checked_direct: checked().no_proxy().build()?,
+            checked: with_roots(builder)?,
+            checked_direct: with_roots(|| builder().no_proxy())?,
             unchecked: unchecked().build()?,
             unchecked_direct: unchecked().no_proxy().build()?,
         })
@@ -355,6 +347,14 @@ impl Clients {
     }
 }
 
+/// Without CA certificates, as in an image that has none, loopback and insecure registries can be reached all the same.
+fn with_roots(builder: impl Fn() -> reqwest::ClientBuilder) -> reqwest::Result<reqwest::Client> {
+    builder().build().or_else(|error| {
+        tracing::warn!("no HTTPS registry can be verified, since the CA certificates can't be read: {error}");
+        builder().tls_certs_only([]).build()
+    })
+}
+
 /// HTTP/1.1 alone: over HTTP/2 all transfers would share one TCP connection. Proxy variables and, through rustls'
 /// platform roots, `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
 fn builder() -> reqwest::ClientBuilder {
@@ -364,4 +364,153 @@ fn builder() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Reply, Server, descriptor, once, password, read, settings, with_login};
+    use super::*;
+    use crate::{
+        model::{Digest, Retry},
+        registry::{Selector, UploadError},
+    };
+
+    fn wire(insecure: &[&str]) -> Wire {
+        let insecure = insecure.iter().map(|&name| name.to_owned()).collect();
+        Wire::new(Settings { insecure, ..settings() }).unwrap()
+    }
+
+    fn location(wire: &Wire, from: &str, to: &str) -> Result<String, Fault> {
+        let headers = HeaderMap::from_iter([(LOCATION, to.parse().unwrap())]);
+        wire.location(&Url::parse(from).unwrap(), &headers).map(String::from)
+    }
+
+    #[test]
+    fn a_location_is_read_as_registries_write_it() {
+        for (from, to, expected) in [
+            ("https://r.io/v2/a", "/up?x=1", "https://r.io/up?x=1"),
+            ("https://r.io/v2/a", "b", "https://r.io/v2/b"),
+            ("https://r.io/v2/a", "//cdn.io/b", "https://cdn.io/b"),
+            ("https://r.io/v2/a", "https://user:pass@cdn.io/b", "https://cdn.io/b"),
+            ("https://r.io/v2/a", "http://r.io/b", "https://r.io/b"),
+            ("https://r.io:444/v2/a", "http://r.io/b", "https://r.io:444/b"),
+            ("https://r.io/v2/a", "http://127.0.0.1/b", "http://127.0.0.1/b"),
+            ("https://r.io/v2/a", "http://plain.io/b", "http://plain.io/b"),
+            ("http://127.0.0.1/v2/a", "http://cdn.io/b", "http://cdn.io/b"),
+        ] {
+            assert_eq!(location(&wire(&["plain.io"]), from, to).unwrap(), expected, "{from} {to}");
+        }
+        for to in
+            ["http://cdn.io/b", "http://r.io:80000/b", "file:///etc/passwd", "ftp://r.io/", "mailto:a@b", "https://"]
+        {
+            assert!(location(&wire(&[]), "https://r.io/v2/a", to).is_err(), "{to}");
+        }
+        assert!(wire(&[]).location(&Url::parse("https://r.io/").unwrap(), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn the_port_of_a_downgrade_does_not_make_it_one_host() {
+        assert!(location(&wire(&[]), "https://r.io/v2/a", "http://r.io:8080/b").is_err());
+    }
+
+    #[tokio::test]
+    async fn credentials_stay_behind_when_a_blob_is_elsewhere() {
+        let cdn = Server::start(|_| Reply::new(200).body("abc")).await;
+        let elsewhere = cdn.url("/bucket/abc?signature=s");
+        let registry = Server::start(move |asked| match (asked.header("authorization"), asked.target.as_str()) {
+            (None, _) => Reply::new(401).header("WWW-Authenticate", "Basic realm=r"),
+            (Some(_), "/again") => Reply::new(307).header("Location", &elsewhere),
+            (Some(_), _) => Reply::new(302).header("Location", "/again"),
+        })
+        .await;
+        let repository = registry.repository_with(with_login(password()));
+        assert_eq!(read(repository.blob(&descriptor(b"abc"))).await.unwrap(), b"abc");
+        assert_eq!(cdn.lines(), ["GET /bucket/abc?signature=s"]);
+        assert_eq!(cdn.asked()[0].header("authorization"), None);
+        assert_eq!(registry.asked()[2].header("authorization"), Some("Basic dXNlcjpwYXNz"));
+    }
+
+    #[tokio::test]
+    async fn the_signature_of_a_redirect_is_in_no_error() {
+        let cdn = Server::start(|_| Reply::new(403)).await;
+        let elsewhere = cdn.url("/bucket/abc?signature=geheim");
+        let registry = Server::start(move |_| Reply::new(307).header("Location", &elsewhere)).await;
+        let (_, error) = read(registry.repository().blob(&descriptor(b"abc"))).await.unwrap_err();
+        assert!(error.to_string().contains(&cdn.address.to_string()), "{error}");
+        assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn redirects_in_a_ring_end() {
+        let server = Server::start(|asked| Reply::new(307).header("Location", &asked.target)).await;
+        let error = server.repository().manifest(Selector::Tag("1")).await.unwrap_err();
+        assert!(error.to_string().contains("redirects"), "{error}");
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Later, MOST_REDIRECTS + 1));
+    }
+
+    #[tokio::test]
+    async fn credentials_stay_behind_when_an_upload_goes_elsewhere() {
+        let store = Server::start(|_| Reply::new(201)).await;
+        let elsewhere = store.url("/up");
+        let registry = Server::start(move |asked| match asked.header("authorization") {
+            None => Reply::new(401).header("WWW-Authenticate", "Basic"),
+            Some(_) => Reply::new(202).header("Location", &elsewhere),
+        })
+        .await;
+        let repository = registry.repository_with(with_login(password()));
+        repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await.unwrap();
+        assert_eq!(store.asked()[0].header("authorization"), None);
+        assert_eq!(store.asked()[0].body, b"abc");
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_met_a_401_can_be_sent_again() {
+        let registry = Server::start(move |asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", "/up"),
+            _ => Reply::new(401).header("WWW-Authenticate", "Basic"),
+        })
+        .await;
+        let repository = registry.repository_with(with_login(password()));
+        for expected in [Retry::Soon, Retry::Later] {
+            let Err(UploadError::Target(error)) = repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await
+            else {
+                panic!("taken")
+            };
+            assert_eq!(error.retry(), expected);
+        }
+        assert_eq!(registry.asked()[3].header("authorization"), Some("Basic dXNlcjpwYXNz"));
+    }
+
+    #[tokio::test]
+    async fn a_tls_server_in_trouble_is_not_taken_for_a_plain_one() {
+        let server = Server::start(|_| Reply::new(400)).await;
+        let repository = server.repository();
+        for handshakes in 1..3 {
+            repository.head(Selector::Tag("1")).await.unwrap_err();
+            assert_eq!(server.handshakes(), handshakes);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_secret_goes_in_the_clear() {
+        let headers = || HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Basic x"))]);
+        let url = Url::parse("http://r.example/v2/").unwrap();
+        let refused = wire(&[]).follow(Method::GET, url, headers(), Payload::Empty).await;
+        assert!(matches!(refused, Err(Fault::Refused(_))));
+        let server = Server::start(|_| Reply::new(200)).await;
+        let url = Url::parse(&server.url("/")).unwrap();
+        wire(&[]).follow(Method::GET, url, headers(), Payload::Empty).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_host_is_one_host_for_all_its_repositories() {
+        let server = Server::start(|_| Reply::new(404)).await;
+        let registries = crate::registry::Registries::new(settings()).unwrap();
+        let digest = Digest::sha256(b"a");
+        let address = server.address.to_string();
+        let repositories: Vec<_> = (0..8).map(|n| registries.repository(&address, &format!("a{n}"))).collect();
+        let asked = repositories.iter().map(|repository| repository.has_blob(&digest));
+        assert_eq!(futures::future::try_join_all(asked).await.unwrap(), [false; 8]);
+        assert_eq!((server.handshakes(), server.asked().len()), (1, 8));
+    }
 }
