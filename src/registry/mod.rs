@@ -1,14 +1,25 @@
 //! Speaks to registries, and to image layouts on disk.
 
+mod answer;
+mod auth;
 mod blob;
+mod challenge;
+mod credentials;
 mod error;
+mod host;
 mod layout;
 mod manifest;
+mod patience;
 mod registries;
 mod repository;
+mod retry;
+#[cfg(test)]
+mod scripted;
 mod settings;
 mod store;
+mod token;
 mod upload;
+mod wire;
 
 pub use blob::BlobStream;
 pub use error::{Error, SetupError, UploadError};
