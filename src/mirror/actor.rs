@@ -380,7 +380,10 @@ impl Actor {
             }
         }
         if !self.copying.is_empty() {
-            warn!(abandoned = self.copying.len(), "stopped before all copies ended; the next start takes them up again");
+            warn!(
+                abandoned = self.copying.len(),
+                "stopped before all copies ended; the next start takes them up again"
+            );
         }
         self.copying.abort_all();
         self.deciding.abort_all();

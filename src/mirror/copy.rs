@@ -247,9 +247,7 @@ async fn resolve(source: &Repository, job: &CopyJob) -> Result<Digest, Failure> 
             message: format!("{} is not there: the registry knows no such repository or tag", job.source),
             retry: Retry::Later,
         }),
-        Err(error) => {
-            Err(Failure { kind: FailureKind::Source, message: error.to_string(), retry: error.retry() })
-        }
+        Err(error) => Err(Failure { kind: FailureKind::Source, message: error.to_string(), retry: error.retry() }),
     }
 }
 

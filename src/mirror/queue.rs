@@ -105,7 +105,9 @@ impl Queue {
     /// It failed; answers how long it is left alone.
     pub fn failed(&mut self, name: &Name, error: String, retry: Retry, now: Instant) -> Duration {
         let failures = match self.states.get(name) {
-            Some(State::Active { failures } | State::Waiting { failures } | State::Resting { failures, .. }) => *failures,
+            Some(State::Active { failures } | State::Waiting { failures } | State::Resting { failures, .. }) => {
+                *failures
+            }
             None => 0,
         };
         let longest = self.cooldown.unwrap_or(LONGEST_PAUSE_WITHOUT_COOLDOWN);

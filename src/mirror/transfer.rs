@@ -2,11 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures::{
-    FutureExt, StreamExt, TryStreamExt,
-    future::BoxFuture,
-    stream,
-};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
@@ -119,7 +115,7 @@ impl<'a> Transfer<'a> {
         // The turn before the slot: who holds a slot never waits for a turn, so neither can wait for the other.
         let mut home = self.blobs.turn(&self.destination.target.name, &blob.digest).await;
         let _slot = self.slots.acquire().await;
-        if !self.target.has_blob(&blob.digest).await.map_err(|error| at_target(&error))?
+        if !self.target.has_blob(blob).await.map_err(|error| at_target(&error))?
             && !self.mounted(blob, home.as_deref()).await?
         {
             self.upload(blob).await?;
@@ -132,7 +128,7 @@ impl<'a> Transfer<'a> {
         match home {
             Some(home) if home != self.destination.repository => {
                 let from = self.store.mount_name(home);
-                self.target.mount(&blob.digest, &from).await.map_err(|error| at_target(&error))
+                self.target.mount(blob, &from).await.map_err(|error| at_target(&error))
             }
             _ => Ok(false),
         }

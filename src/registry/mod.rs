@@ -7,6 +7,7 @@ mod manifest;
 mod registries;
 mod repository;
 mod settings;
+mod store;
 mod upload;
 
 pub use blob::BlobStream;
@@ -16,3 +17,4 @@ pub use manifest::{Contents, Descriptor, Manifest, Selector};
 pub use registries::Registries;
 pub use repository::Repository;
 pub use settings::{Credential, Login, Settings};
+pub use store::{Place, Store, StoreError, StoreRepository, StoreUploadError};

@@ -165,10 +165,10 @@ impl StoreRepository {
     ///
     /// # Errors
     /// When the store can't be asked.
-    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+    pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool, StoreError> {
         match self {
-            Self::Remote(repository) => Ok(repository.has_blob(digest).await?),
-            Self::Layout(repository) => Ok(repository.has_blob(digest).await?),
+            Self::Remote(repository) => Ok(repository.has_blob(&blob.digest).await?),
+            Self::Layout(repository) => Ok(repository.has_blob(blob).await?),
         }
     }
 
@@ -176,10 +176,10 @@ impl StoreRepository {
     ///
     /// # Errors
     /// When the store can't be asked.
-    pub async fn mount(&self, digest: &Digest, from: &str) -> Result<bool, StoreError> {
+    pub async fn mount(&self, blob: &Descriptor, from: &str) -> Result<bool, StoreError> {
         match self {
-            Self::Remote(repository) => Ok(repository.mount(digest, from).await?),
-            Self::Layout(repository) => Ok(repository.has_blob(digest).await?),
+            Self::Remote(repository) => Ok(repository.mount(&blob.digest, from).await?),
+            Self::Layout(repository) => Ok(repository.has_blob(blob).await?),
         }
     }
 

@@ -13,7 +13,13 @@ impl Observer for Journal {
         match event {
             Event::Finished(outcome) => finished(outcome),
             Event::Undecided { workload, image, reason } => {
-                warn!(namespace = workload.namespace, pod = workload.name, source = image, error = reason, "could not be decided");
+                warn!(
+                    namespace = workload.namespace,
+                    pod = workload.name,
+                    source = image,
+                    error = reason,
+                    "could not be decided"
+                );
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ mod cluster_events;
 mod health;
 mod image_counter;
 mod image_states;
+mod journal;
 mod json_lines;
 mod logging;
 mod metrics;
@@ -13,6 +14,7 @@ mod server;
 
 pub use cluster_events::{ClusterEvents, Publisher};
 pub use health::{Condition, Readiness, serve_health};
+pub use journal::Journal;
 pub use logging::{LogFormat, LoggingError, init_logging};
 pub use metrics::{Metrics, MetricsError};
 pub use observers::Observers;

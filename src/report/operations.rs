@@ -46,7 +46,7 @@ pub enum ForcedPass {
 /// What an operator can ask of the mirror.
 pub trait Operations: Send + Sync + 'static {
     /// Makes every destination that is in a cooldown due again.
-    fn reset_cooldown(&self) -> CooldownReset;
+    fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset>;
 
     /// Looks at every workload now. The pass ends early when the future is dropped.
     fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass>;
@@ -92,7 +92,7 @@ async fn reset_cooldown(State(endpoints): State<Endpoints>, method: Method) -> R
     if !acts(&method) {
         return not_allowed();
     }
-    let answer = ResetAnswer::from(endpoints.operations.reset_cooldown());
+    let answer = ResetAnswer::from(endpoints.operations.reset_cooldown().await);
     tracing::info!(%method, cleared_targets = answer.cleared_targets, "cooldown reset asked for: {}", answer.message);
     json(&answer)
 }
@@ -223,9 +223,10 @@ mod tests {
     }
 
     impl Operations for Scripted {
-        fn reset_cooldown(&self) -> CooldownReset {
+        fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset> {
             self.asked.fetch_add(1, Ordering::Relaxed);
-            self.reset.lock().unwrap().unwrap()
+            let answer = self.reset.lock().unwrap().unwrap();
+            Box::pin(async move { answer })
         }
 
         fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass> {
