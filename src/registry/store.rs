@@ -132,7 +132,8 @@ impl StoreRepository {
             Self::Layout(repository) => {
                 let found = match place {
                     Place::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
-                    Place::Kept(digest) | Place::Child(digest) => repository.head(Selector::Digest(digest)).await?,
+                    Place::Kept(digest) => repository.head(Selector::Digest(digest)).await?,
+                    Place::Child(digest) => repository.has_child(digest).await?.then(|| digest.clone()),
                 };
                 Ok(found)
             }

@@ -6,7 +6,7 @@
 //!
 //! Files get their names only when they are complete and on the disk, and `index.json` is changed under a lock: neither
 //! a crash nor another writer (of this program) leaves anything but a valid layout behind. An upload that was cut off
-//! leaves a file `.k8s-copycat-*.tmp` at most, which is removed a day later.
+//! leaves a file `.k8s-copycat-*.tmp` at most; a program that starts writing a day later removes it.
 
 mod blob;
 mod error;
@@ -39,7 +39,7 @@ impl Layout {
         Self { folder: Arc::new(Folder::new(path)) }
     }
 
-    /// The images whose names begin with `name`, which is a clean repository path.
+    /// The repository of that path, which must be clean: its images are named `name:TAG` and `name@DIGEST`.
     pub fn repository(&self, name: &str) -> LayoutRepository {
         LayoutRepository { folder: Arc::clone(&self.folder), name: name.into() }
     }
