@@ -116,7 +116,7 @@ impl Election {
                 Ok(Attempt::Taken | Attempt::Raced) => told = None,
                 Err(error) => {
                     let text = error.to_string();
-                    if told.as_deref() != Some(&text) {
+                    if told.as_ref() != Some(&text) {
                         tracing::warn!(error = text, "cannot run for leadership; trying again");
                     }
                     told = Some(text);
@@ -136,7 +136,8 @@ impl Election {
         };
         let before = lease.spec.clone().unwrap_or_default();
         let now = Instant::now();
-        let seen = observed.insert(Observed::update(observed.take(), before.clone(), now));
+        let seen = Observed::update(observed.take(), before.clone(), now);
+        let seen = observed.insert(seen);
         match record::next(seen, &self.identity, now) {
             Action::Wait => Ok(Attempt::Taken),
             Action::Renew | Action::Take => {
