@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 use serde_json::Value as Json;
 
+use super::scalar::shown_key;
+
 /// A position, both from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -163,8 +165,7 @@ impl<'t> Loader<'t> {
                     if keys.insert(key.clone()) {
                         entries.push(Entry { key, mark, value });
                     } else {
-                        self.faults
-                            .push(fault(mark, &format!("the key {} is there twice", super::scalar::shown(&key))));
+                        self.faults.push(fault(mark, &format!("the key {} is there twice", shown_key(&key))));
                     }
                 }
                 _ => self.faults.push(fault(mark, "a key must be a single word")),

@@ -185,8 +185,8 @@ docker:
         (format!("{file}:13:1: startupPush: "), "no meaning any more"),
         (format!("{file}:14:18: watchResources[0]: "), "did you mean \"deployments\"?"),
         (format!("{file}:14:36: watchResources[2]: "), "statefulsets"),
-        (format!("{file}:15:1: "), "\"dryRun\" is there twice"),
-        (format!("{file}:16:1: "), "\"docker\" is there twice"),
+        (format!("{file}:15:1: "), "dryRun is there twice"),
+        (format!("{file}:16:1: "), "docker is there twice"),
         ("DIGEST_PULL: ".to_owned(), "\"ture\""),
         ("METRICS_ADDR: ".to_owned(), ":8080"),
     ] {
@@ -222,6 +222,8 @@ fn secrets_are_never_shown() {
         "registryCredentials: [{registry: 'https://me:hunter2@a.io', token: x}]",
         "registryCredentials:\n  - registry: a.io\n    token: 'hunter2\n",
         "registryCredentials: hunter2",
+        "registryCredentials: [{registry: a.io, token: x, 'password: hunter2': , 'password: hunter2': }]",
+        "insecureRegistries: ['me:hunter2@a.io']",
         "targets: [{name: a, kind: docker, registry: a.io, password: hunter2}]",
     ] {
         let mistakes = Setup::with_target(file).mistakes();
