@@ -41,7 +41,7 @@ fn clean_registry(text: &str) -> Result<String, String> {
     let host = registry.split('/').next().unwrap_or_default();
     if !host.contains(['.', ':']) && host != "localhost" {
         return Err(format!(
-            "{}: {} would be taken for a user of Docker Hub; give a port (`{host}:80`, `{host}:443`) or the full name of the host",
+            "{}: {} would be taken for a user of Docker Hub; write {host}:80 or {host}:443, or the host's full name",
             shown(text),
             shown(host)
         ));

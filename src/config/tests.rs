@@ -163,7 +163,15 @@ fn a_docker_target() {
 
 #[test]
 fn an_ecr_target() {
-    let file = "ecr:\n  accountID: 012345678901\n  region: eu-central-1\n  repoPrefix: mirrors\n  createRepo: false\n  lifecyclePolicy: |\n    {\"rules\": []}\n";
+    let file = r#"
+ecr:
+  accountID: 012345678901
+  region: eu-central-1
+  repoPrefix: mirrors
+  createRepo: false
+  lifecyclePolicy: |
+    {"rules": []}
+"#;
     let target = Setup::new(file).config().targets.remove(0);
     assert_eq!(target.kind, TargetKind::Ecr);
     assert_eq!(target.registry, "012345678901.dkr.ecr.eu-central-1.amazonaws.com");
@@ -226,9 +234,9 @@ fn the_bare_prefix_is_that_of_the_chosen_target() {
 fn a_list_of_targets() {
     let file = "
 targets:
-  - {name: near, kind: docker, registry: near.io/x, repoPrefix: p, insecure: yes, usernameEnv: NEAR_USER, passwordEnv: NEAR_PASSWORD}
+  - {name: near, kind: docker, registry: near.io/x, insecure: yes, usernameEnv: NEAR_USER, passwordEnv: NEAR_PASSWORD}
   - {name: far, kind: ecr, accountID: 012345678901, createRepo: no}
-  - {name: disk, kind: oci-layout, path: /data}
+  - {name: disk, kind: oci-layout, path: /data, repoPrefix: p}
 ";
     let setup = Setup::new(file).var("NEAR_USER", "me").var("NEAR_PASSWORD", "pw").var("AWS_REGION", "eu-west-1");
     let targets = setup.config().targets;
@@ -237,6 +245,7 @@ targets:
         names,
         [("near", "near.io/x"), ("far", "012345678901.dkr.ecr.eu-west-1.amazonaws.com"), ("disk", "/data")]
     );
+    assert_eq!(targets[2].repo_prefix, "p");
     assert!(targets[0].insecure && !targets[1].ecr.as_ref().unwrap().create_repo);
     assert_eq!(targets[0].login.as_ref().unwrap().1.expose_secret(), "pw");
 }
@@ -267,7 +276,12 @@ fn targets_are_listed_or_set_one_by_one_not_both() {
 
 #[test]
 fn the_rest_of_the_policy() {
-    let file = "pathMap:\n  - {from: group/project, to: prod/project}\n  - {from: '^legacy/(.*)', to: modern/$1, regex: true}\n  - {from: gone}\n";
+    let file = "
+pathMap:
+  - {from: group/project, to: prod/project}
+  - {from: '^legacy/(.*)', to: modern/$1, regex: true}
+  - {from: gone}
+";
     let rule = |from: &str, to: &str, regex| PathMapRule { from: from.to_owned(), to: to.to_owned(), regex };
     assert_eq!(
         Setup::with_target(file).config().policy.path_map,
@@ -291,7 +305,11 @@ fn the_rest_of_the_policy() {
 fn credentials_of_sources() {
     let file = "
 registryCredentials:
-  - {registry: registry-1.docker.io, registryAliases: ['*.docker.io'], usernameEnv: HUB_USER, username: other, passwordEnv: HUB_PASSWORD}
+  - registry: registry-1.docker.io
+    registryAliases: ['*.docker.io']
+    usernameEnv: HUB_USER
+    username: other
+    passwordEnv: HUB_PASSWORD
   - {registry: GHCR.io, tokenEnv: GHCR_TOKEN}
   - {registry: 'https://quay.io/v2/', username: me, password: 0123}
   - {registry: token.io, token: abc, username: ignored}

@@ -28,7 +28,18 @@ fn an_entry_with_all_keys_and_one_with_none() {
     let setup = Setup::with_target("");
     let dir = mount(setup.dir.path(), &[("a.wasm", ""), ("b.wasm", "")]);
     let file = format!(
-        "pluginDir: {dir}\nplugins:\n  - {{name: tenants, module: b.wasm, config: {{owner: platform, n: 3}}, timeout: 500ms, configureTimeout: 2s, memory: 1Gi, onFailure: pass}}\n  - {{module: {dir}/a.wasm}}\n"
+        "
+pluginDir: {dir}
+plugins:
+  - name: tenants
+    module: b.wasm
+    config: {{owner: platform, n: 3}}
+    timeout: 500ms
+    configureTimeout: 2s
+    memory: 1Gi
+    onFailure: pass
+  - module: {dir}/a.wasm
+"
     );
     std::fs::write(setup.dir.path().join("config.yaml"), file).unwrap();
     let config = setup.config();
