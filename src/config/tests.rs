@@ -363,6 +363,8 @@ fn flags_and_the_process() {
     assert_eq!((config.log_level, config.log_format), (LevelFilter::ERROR, Some(LogFormat::Json)));
     let config = Setup::with_target("").flags(|flags| flags.zap_devel = Some(true)).config().process;
     assert_eq!((config.log_level, config.log_format), (LevelFilter::DEBUG, Some(LogFormat::Text)));
+    let config = Setup::with_target("logLevel: warn").flags(|flags| flags.zap_devel = Some(true)).config().process;
+    assert_eq!(config.log_level, LevelFilter::WARN);
     let setup = Setup::with_target("").flags(|flags| {
         flags.log_format = Some(LogFormat::Text);
         flags.zap_encoder = Some(LogFormat::Json);
