@@ -82,10 +82,12 @@ struct CliFlags {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Do everything but write to the target
-    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     dry_run: Option<bool>,
     /// Contact no registry at all
-    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     dry_pull: Option<bool>,
     /// Where metrics and endpoints are served; 0 for nowhere [default: $METRICS_ADDR, else :8080]
     #[arg(long, global = true, value_name = "ADDRESS")]
@@ -94,7 +96,8 @@ struct CliFlags {
     #[arg(long, global = true, value_name = "ADDRESS")]
     health_probe_bind_address: Option<String>,
     /// Let a Lease decide which replica acts [default: true]
-    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     leader_elect: Option<bool>,
     /// The kubeconfig to use [default: $KUBECONFIG, the pod's account, ~/.kube/config]
     #[arg(long, global = true, value_name = "FILE")]
@@ -103,7 +106,8 @@ struct CliFlags {
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormatName>,
     /// Log as text and at level debug, unless something else says otherwise
-    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     zap_devel: Option<bool>,
     /// As --log-format
     #[arg(long, global = true, value_name = "ENCODER")]
@@ -115,7 +119,8 @@ struct CliFlags {
     #[arg(long, global = true, value_name = "LEVEL", value_parser = ["info", "error", "panic"], ignore_case = true)]
     zap_stacktrace_level: Option<String>,
     /// Accepted, without effect: times are written as RFC 3339
-    #[arg(long, global = true, value_name = "ENCODING", value_parser = ["epoch", "millis", "nano", "iso8601", "rfc3339", "rfc3339nano"], ignore_case = true)]
+    #[arg(long, global = true, value_name = "ENCODING", ignore_case = true)]
+    #[arg(value_parser = ["epoch", "millis", "nano", "iso8601", "rfc3339", "rfc3339nano"])]
     zap_time_encoding: Option<String>,
 }
 

@@ -31,7 +31,7 @@ pub(super) fn plugins(
         }
     }
     for module in modules(reader, dir, dir_is_explicit) {
-        match fs::canonicalize(&module) {
+        match real_file(&module) {
             Ok(real) if taken.contains(&real) => warn_of_idle_settings(reader, &module),
             Ok(_) => plugins.extend(discovered(reader, &module)),
             Err(error) => reader.refuse(&Place::File(module), format!("can't be read: {error}")),

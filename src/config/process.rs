@@ -12,14 +12,15 @@ use super::{
 };
 
 pub(super) fn process(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> ProcessConfig {
-    let level = reader.setting(root, "logLevel", None, level).map_or(LevelFilter::INFO, |found| found.value);
+    let level = reader.setting(root, "logLevel", None, level).map(|found| found.value);
     let devel = flags.zap_devel.unwrap_or(false);
+    let default_level = if devel { LevelFilter::DEBUG } else { LevelFilter::INFO };
     ProcessConfig {
         metrics_addr: metrics_addr(reader, flags),
         health_addr: health_addr(reader, flags),
         leader_elect: flags.leader_elect.unwrap_or(true),
         kubeconfig: flags.kubeconfig.clone(),
-        log_level: flags.zap_log_level.unwrap_or(if devel { LevelFilter::DEBUG } else { level }),
+        log_level: flags.zap_log_level.or(level).unwrap_or(default_level),
         log_format: flags.log_format.or(flags.zap_encoder).or(devel.then_some(LogFormat::Text)),
     }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     mistake::{Mistake, Place},
-    scalar::{near, shown},
+    scalar::{near, shown, shown_key},
     yaml::{Entry, Mark, Node, Value},
 };
 
@@ -216,16 +216,9 @@ impl<'n> Section<'n> {
                 Some(meant) => format!("unknown key; did you mean {meant:?}?"),
                 None => format!("unknown key; known here: {}", self.asked.join(", ")),
             };
-            reader.refuse(&self.at(entry.mark, self.path_of(name_of(&entry.key))), message);
+            reader.refuse(&self.at(entry.mark, self.path_of(shown_key(&entry.key))), message);
         }
     }
-}
-
-/// A key as it may be shown: where a blank or a colon was forgotten, a whole line becomes the key, secrets and all.
-fn name_of(key: &str) -> &str {
-    let is_name =
-        !key.is_empty() && key.len() <= 64 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    if is_name { key } else { "(not shown)" }
 }
 
 fn text_of(reader: &mut Reader<'_>, node: &Node, place: Place) -> Option<Found> {

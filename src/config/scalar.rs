@@ -16,6 +16,12 @@ pub(super) fn shown(text: &str) -> String {
     format!("{start:?}…")
 }
 
+/// A key for an error message: where a blank or a colon was forgotten, a whole line becomes the key, secrets and all.
+pub(super) fn shown_key(key: &str) -> &str {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if !key.is_empty() && key.len() <= 64 && key.bytes().all(word) { key } else { "(not shown)" }
+}
+
 /// The name that was probably meant: the same in other capitals, or a slip or two away.
 pub(super) fn near<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
@@ -164,11 +170,7 @@ fn well_formed(glob: &str) -> bool {
     let mut chars = glob.chars().peekable();
     while let Some(next) = chars.next() {
         match next {
-            '\\' => {
-                if chars.next().is_none() {
-                    return false;
-                }
-            }
+            '\\' if chars.next().is_none() => return false,
             '[' => {
                 chars.next_if_eq(&'^');
                 let mut ranges = 0;

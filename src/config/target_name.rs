@@ -1,11 +1,13 @@
 //! The texts that an image's name at its target begins with: registry and prefix.
 
 use super::{
-    mistake::Place,
     reader::{Found, Reader},
     scalar::{near, shown},
 };
 use crate::model::Reference;
+
+/// What stands before an @ may be a password: nothing is shown.
+const NO_LOGIN: &str = "a registry has no @; user and password have settings of their own";
 
 /// `host[:port][/path]`. What can be put right without a doubt is put right, with a warning.
 pub(super) fn registry(reader: &mut Reader<'_>, found: &Found) -> Option<String> {
@@ -26,8 +28,7 @@ pub(super) fn registry(reader: &mut Reader<'_>, found: &Found) -> Option<String>
 fn clean_registry(text: &str) -> Result<String, String> {
     let registry = text.trim();
     if registry.contains('@') {
-        // What stands before an @ may be a password: nothing is shown.
-        return Err("a registry has no @; user and password have settings of their own".to_owned());
+        return Err(NO_LOGIN.to_owned());
     }
     if let Some(rest) = registry.strip_prefix("http://") {
         return Err(format!(
@@ -40,7 +41,7 @@ fn clean_registry(text: &str) -> Result<String, String> {
     let host = registry.split('/').next().unwrap_or_default();
     if !host.contains(['.', ':']) && host != "localhost" {
         return Err(format!(
-            "{}: {} would be taken for a user of Docker Hub; give a port (`{host}:80`, `{host}:443`) or the full name of the host",
+            "{}: {} would be taken for a user of Docker Hub; write {host}:80 or {host}:443, or the host's full name",
             shown(text),
             shown(host)
         ));
@@ -81,6 +82,9 @@ pub(super) fn repo_prefix(text: &str) -> Result<String, String> {
 /// `host[:port]` of a source, in lower case, to be compared with the host of an image.
 pub(super) fn source_host(text: &str) -> Result<String, String> {
     let host = text.trim().to_ascii_lowercase();
+    if host.contains('@') {
+        return Err(NO_LOGIN.to_owned());
+    }
     let known = format!("{host}/name:tag").parse::<Reference>().is_ok();
     if known && !host.contains('/') && (host.contains(['.', ':']) || host == "localhost") {
         return Ok(host);
@@ -92,21 +96,17 @@ pub(super) fn source_host(text: &str) -> Result<String, String> {
 /// that a scheme or a path, which made such an entry useless, is cut off with a warning.
 pub(super) fn credential_host(reader: &mut Reader<'_>, found: &Found) -> Option<String> {
     let text = found.value.trim();
+    if text.contains('@') {
+        reader.refuse(&found.place, NO_LOGIN);
+        return None;
+    }
     let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     let host = bare.split('/').next().unwrap_or_default().to_ascii_lowercase();
     if !host.eq_ignore_ascii_case(text) {
-        warn_host(reader, &found.place, &host);
+        reader.warn(&found.place, format!("read as {host:?}: only host[:port] is compared"));
     }
     let glob = Found { value: host, place: found.place.clone() };
     reader.read(&glob, super::scalar::glob).map(|found| found.value)
-}
-
-fn warn_host(reader: &mut Reader<'_>, place: &Place, host: &str) {
-    if host.contains('@') {
-        reader.refuse(place, "a registry has no @; user and password have keys of their own");
-    } else {
-        reader.warn(place, format!("read as {host:?}: only host[:port] is compared"));
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use granit_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 use serde_json::Value as Json;
 
+use super::scalar::shown_key;
+
 /// A position, both from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -163,8 +165,7 @@ impl<'t> Loader<'t> {
                     if keys.insert(key.clone()) {
                         entries.push(Entry { key, mark, value });
                     } else {
-                        self.faults
-                            .push(fault(mark, &format!("the key {} is there twice", super::scalar::shown(&key))));
+                        self.faults.push(fault(mark, &format!("the key {} is there twice", shown_key(&key))));
                     }
                 }
                 _ => self.faults.push(fault(mark, "a key must be a single word")),
@@ -174,7 +175,7 @@ impl<'t> Loader<'t> {
 
     fn check_tag(&mut self, tag: Option<&Tag>, mark: Mark) {
         if tag.is_some_and(Tag::is_custom) {
-            self.faults.push(fault(mark, "a tag of one's own (`!…`) has no meaning here; quote what begins with `!`"));
+            self.faults.push(fault(mark, "tags (`!…`) have no meaning here; quote what begins with `!`"));
         }
     }
 
@@ -261,10 +262,21 @@ mod tests {
     #[test]
     fn plain_scalars_get_types_and_quoted_ones_stay_text() {
         let text = "{a: 12, b: '12', c: yes, d: \"yes\", e: 1.5, f: ~, g: , h: [x, -1], i: !!str 7, j: a b}";
-        assert_eq!(
-            json_of(text),
-            json!({"a": 12, "b": "12", "c": true, "d": "yes", "e": 1.5, "f": null, "g": null, "h": ["x", -1], "i": "7", "j": "a b"})
-        );
+        let json = json_of(text);
+        assert_eq!(json["h"], json!(["x", -1]));
+        for (key, value) in [
+            ("a", json!(12)),
+            ("b", json!("12")),
+            ("c", json!(true)),
+            ("d", json!("yes")),
+            ("e", json!(1.5)),
+            ("f", json!(null)),
+            ("g", json!(null)),
+            ("i", json!("7")),
+            ("j", json!("a b")),
+        ] {
+            assert_eq!(json[key], value, "{key}");
+        }
     }
 
     #[test]
