@@ -56,6 +56,14 @@ pub struct Descriptor {
     pub foreign: bool,
 }
 
+impl Descriptor {
+    /// Whether the content is a manifest or an index by its media type. What else an index lists (build caches do) is
+    /// stored as a blob.
+    pub fn is_manifest(&self) -> bool {
+        MANIFESTS.contains(&self.media_type.as_str())
+    }
+}
+
 /// A manifest or index, byte for byte as it came.
 #[derive(Clone, Debug)]
 pub struct Manifest {
