@@ -213,6 +213,7 @@ fn a_missing_part_of_a_target_is_named() {
         assert!(names.iter().all(|name| mistakes[0].contains(name)), "{mistakes:?}");
     }
     assert!(Setup::new("").var("TARGET_KIND", "dokcer").mistakes()[0].contains("did you mean \"docker\"?"));
+    assert_eq!(Setup::new("targetKind: docker\ndocker: {insecure: maybe}").mistakes().len(), 2);
     assert_eq!(Setup::new("").var("ECR_ACCOUNT_ID", "12").var("AWS_REGION", "Frankfurt").mistakes().len(), 2);
 }
 
