@@ -185,7 +185,8 @@ pub(super) fn one_line(text: &str) -> String {
     text.chars().take(LONGEST_DETAIL).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn root_cause(error: &reqwest::Error) -> String {
+/// What lies behind an error: what is before it says little more than that a request failed.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -32,7 +32,7 @@ pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Resul
         match response.status() {
             StatusCode::CREATED => stored_as(&response, digest).map(|()| true),
             StatusCode::ACCEPTED => {
-                if let Ok(session) = to.wire.location(response.url(), response.headers()) {
+                if let Ok(session) = to.wire.location(&response) {
                     to.host.keep_session(&to.name, digest, session);
                 }
                 Ok(false)
@@ -110,7 +110,7 @@ async fn open_session(to: &Repository) -> Result<Url, Fault> {
     let opened = || async {
         let response = start(to, None, &scopes).await?;
         match response.status() {
-            StatusCode::ACCEPTED => to.wire.location(response.url(), response.headers()),
+            StatusCode::ACCEPTED => to.wire.location(&response),
             status if status.is_success() => {
                 Err(Fault::Malformed(format!("it answered {status} where an upload was to begin")))
             }
