@@ -125,6 +125,14 @@ impl Fault {
         }
     }
 
+    /// A refusing answer of which its asker knows better whether another try can help.
+    pub(super) fn with_retry(self, retry: Retry) -> Self {
+        match self {
+            Self::Status { host, status, detail, advice, .. } => Self::Status { host, status, detail, advice, retry },
+            other => other,
+        }
+    }
+
     /// What a refusing answer means. `with_login` says whether credentials are configured for the host.
     pub(super) fn status(answer: &Answer, with_login: bool) -> Self {
         let status = answer.status;
