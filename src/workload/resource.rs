@@ -16,6 +16,7 @@ use kube::{
 };
 
 use super::{
+    client::describe,
     inventory::{Kind, links},
     object::Object,
 };
@@ -156,7 +157,7 @@ pub struct ListError {
 
 #[derive(Debug, thiserror::Error)]
 enum ListFault {
-    #[error("{0}")]
+    #[error("{}", describe(.0))]
     Api(#[source] Box<kube::Error>),
     #[error("the API server did not answer within {} s", PAGE_DEADLINE.as_secs())]
     Deadline,
@@ -274,5 +275,68 @@ impl Task for List {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(namespaces: Namespaces, resources: &[WorkloadKind]) -> Vec<String> {
+        let settings = WatchSettings { namespaces, resources: resources.to_vec() };
+        settings.parts().iter().map(Part::to_string).collect()
+    }
+
+    #[test]
+    fn owners_are_read_after_what_they_own_and_only_where_they_are_needed() {
+        let everywhere = |resources: &[WorkloadKind]| {
+            let text = parts(Namespaces::All, resources).join(", ");
+            text.replace(" in all namespaces", "")
+        };
+        assert_eq!(
+            everywhere(&WorkloadKind::ALL),
+            "pods, replicasets, jobs, cronjobs, daemonsets, statefulsets, deployments, namespaces"
+        );
+        assert_eq!(everywhere(&[WorkloadKind::Pod]), "pods, replicasets, jobs, namespaces");
+        assert_eq!(everywhere(&[WorkloadKind::Deployment, WorkloadKind::Job]), "jobs, deployments, namespaces");
+    }
+
+    #[test]
+    fn named_namespaces_are_asked_one_by_one() {
+        let names = ["b", "a", "b"].map(str::to_owned).to_vec();
+        assert_eq!(
+            parts(Namespaces::Named(names), &[WorkloadKind::Job]),
+            ["jobs in namespace a", "jobs in namespace b", "namespaces"]
+        );
+        assert_eq!(parts(Namespaces::Named(Vec::new()), &[WorkloadKind::Job]), ["namespaces"]);
+    }
+
+    #[test]
+    fn only_the_metadata_of_links_is_read() {
+        let settings = WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Pod] };
+        let metadata: Vec<_> = settings
+            .parts()
+            .iter()
+            .filter_map(|part| match part.read {
+                Read::Objects { metadata_only, .. } => Some((part.plural(), metadata_only)),
+                Read::Namespaces => None,
+            })
+            .collect();
+        assert_eq!(metadata, [("pods", false), ("replicasets", true), ("jobs", true)]);
+    }
+
+    #[test]
+    fn a_missing_right_is_told_with_its_remedy() {
+        let part =
+            Part { read: Read::Objects { kind: Kind::ReplicaSet, metadata_only: true }, namespace: Some("a".into()) };
+        let status = kube::core::Status { code: 403, message: "no".to_owned(), ..Default::default() };
+        let fault = ListFault::Api(Box::new(kube::Error::Api(Box::new(status))));
+        let error = ListError { part: part.to_string(), rule: part.rule(), fault };
+        assert!(!error.can_pass());
+        assert_eq!(
+            error.to_string(),
+            "cannot list replicasets in namespace a: no; \
+             grant list and watch on replicasets (API group \"apps\") by a Role in namespace a"
+        );
     }
 }

@@ -16,6 +16,8 @@ use record::{Action, Observed, RENEW_DEADLINE, RETRY_PERIOD};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::client::describe;
+
 /// The name that the Go program's replicas know.
 const NAME: &str = "k8s-copycat.k8s-copycat";
 
@@ -26,7 +28,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The API server refused, or could not be reached.
-    #[error("cannot {action} lease {namespace}/{NAME}: {source}{}", remedy(source))]
+    #[error("cannot {action} lease {namespace}/{NAME}: {}{}", describe(source), remedy(source))]
     Api {
         /// `read`, `create` or `replace`.
         action: &'static str,
