@@ -11,10 +11,11 @@ use kube::runtime::watcher;
 use crate::{
     model::{Event, Observer},
     workload::{
+        api::status,
         client::describe,
         inventory::{Change, Inventory, Key},
         object::Object,
-        resource::{Namespaces, Part, Read, WatchSettings, status},
+        resource::{Namespaces, Part, Read, WatchSettings},
     },
 };
 
