@@ -1,1 +1,16 @@
 //! A file for each subcommand, and the wiring of all the rooms.
+
+mod args;
+mod assemble;
+mod error;
+mod gather;
+mod plan;
+mod progress;
+mod run;
+mod signals;
+mod start;
+mod sync;
+
+use error::CommandError;
+
+pub use start::main;

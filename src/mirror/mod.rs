@@ -1,1 +1,132 @@
 //! Brings decided images to their destinations, and is sure that they are there.
+
+mod actor;
+mod blobs;
+mod claims;
+mod copy;
+mod job;
+mod pass;
+mod queue;
+mod transfer;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    model::{ImageUse, Observer, WorkloadId},
+    policy::Policy,
+};
+
+use actor::{Actor, Command};
+
+pub use copy::{Copier, CopySettings};
+pub use pass::PassReport;
+
+/// How far the tellers may be ahead of the decisions.
+const COMMANDS_AHEAD: usize = 1024;
+
+/// The mirror at work; a clone speaks to the same one.
+#[derive(Clone)]
+pub struct Mirror {
+    commands: mpsc::Sender<Command>,
+}
+
+/// The mirror has stopped, and answers no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the mirror has stopped")]
+pub struct Stopped;
+
+impl Mirror {
+    /// Starts it. Nothing is copied before [`Mirror::begin`] and [`Mirror::ready`].
+    ///
+    /// `cooldown` is how long a failed destination is left alone at most, `places` how many are worked on at once.
+    pub fn start(
+        policy: Arc<Policy>,
+        copier: Copier,
+        observer: Arc<dyn Observer>,
+        cooldown: Option<Duration>,
+        places: usize,
+    ) -> Self {
+        let (commands, receiver) = mpsc::channel(COMMANDS_AHEAD);
+        tokio::spawn(Actor::new(policy, copier, observer, cooldown, places).run(receiver));
+        Self { commands }
+    }
+
+    /// These are all image uses of a workload from now on.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn set(&self, workload: WorkloadId, uses: Vec<ImageUse>) -> Result<(), Stopped> {
+        self.tell(Command::Set(workload, uses)).await
+    }
+
+    /// A workload is gone. What it used stays at the targets.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn removed(&self, workload: WorkloadId) -> Result<(), Stopped> {
+        self.tell(Command::Removed(workload)).await
+    }
+
+    /// Every workload that existed at the start has been told: equal images can now be seen to be equal.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn ready(&self) -> Result<(), Stopped> {
+        self.tell(Command::Ready).await
+    }
+
+    /// From now on images may be copied: this replica leads.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn begin(&self) -> Result<(), Stopped> {
+        self.tell(Command::Begin).await
+    }
+
+    /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing
+    /// is looked at twice.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn only_pass(&self) -> Result<PassReport, Stopped> {
+        let (done, answer) = oneshot::channel();
+        self.tell(Command::Pass(done)).await?;
+        self.ready().await?;
+        self.begin().await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Decides and looks at everything once more, and answers when that is done. What is in cooldown counts as failed.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn pass(&self) -> Result<PassReport, Stopped> {
+        let (done, answer) = oneshot::channel();
+        self.tell(Command::Pass(done)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Ends all cooldowns; answers how many there were, or nothing where none are kept.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn reset_cooldown(&self) -> Result<Option<usize>, Stopped> {
+        let (done, answer) = oneshot::channel();
+        self.tell(Command::ResetCooldown(done)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Starts nothing new, and waits for what is under way, but not longer than `grace`.
+    pub async fn stop(&self, grace: Duration) {
+        let (done, answer) = oneshot::channel();
+        if self.tell(Command::Stop(grace, done)).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)
+    }
+}

@@ -1,6 +1,6 @@
 //! What happens on the way, for whoever counts and tells it.
 
-use super::{Hook, Outcome, WorkloadId};
+use super::{Destination, Hook, Outcome, WorkloadId};
 
 /// Something that happened. The four counters that the original has hang on the first four.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub enum Event<'a> {
     BytesCopied(u64),
     /// A copy ended, one way or another.
     Finished(&'a Outcome),
+    /// Nothing is to be at this destination any more: no image use leads to it.
+    Forgotten(&'a Destination),
     /// An image use could not be decided.
     Undecided {
         /// Whose.

@@ -1,1 +1,31 @@
 //! Speaks to registries, and to image layouts on disk.
+
+mod answer;
+mod auth;
+mod blob;
+mod challenge;
+mod credentials;
+mod error;
+mod host;
+mod layout;
+mod manifest;
+mod patience;
+mod registries;
+mod repository;
+mod retry;
+#[cfg(test)]
+mod scripted;
+mod settings;
+mod store;
+mod token;
+mod upload;
+mod wire;
+
+pub use blob::BlobStream;
+pub use error::{Error, SetupError, UploadError};
+pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
+pub use manifest::{Contents, Descriptor, Manifest, Selector};
+pub use registries::Registries;
+pub use repository::Repository;
+pub use settings::{Credential, Login, Settings};
+pub use store::{Place, Store, StoreError, StoreRepository, StoreUploadError};

@@ -1,1 +1,24 @@
-//! Tells what happened: metrics, Kubernetes events, the HTTP endpoints.
+//! Tells what happened: metrics, Kubernetes events, log lines, and the HTTP endpoints.
+
+mod cluster_events;
+mod health;
+mod image_counter;
+mod image_states;
+mod journal;
+mod json_lines;
+mod logging;
+mod metrics;
+mod observers;
+mod operations;
+mod server;
+
+pub use cluster_events::{ClusterEvents, Publisher};
+pub use health::{Condition, Readiness, serve_health};
+pub use journal::Journal;
+pub use logging::{LogFormat, LoggingError, init_logging};
+pub use metrics::{Metrics, MetricsError};
+pub use observers::Observers;
+pub use operations::{CooldownReset, ForcedPass, Operations, serve_metrics};
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,24 @@
+# Built on the platform that it is built for, amd64 or arm64; the result is one static binary and the roots it trusts.
+FROM rust:1.95-bookworm AS build
+# musl's compiler, for the C in the TLS library.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates musl-tools \
+    && rm -rf /var/lib/apt/lists/* \
+    && rustup target add "$(uname -m)-unknown-linux-musl" wasm32-unknown-unknown
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    target="$(uname -m)-unknown-linux-musl" \
+    && cargo build --locked --release --bin k8s-copycat --target "$target" \
+    && mkdir /out \
+    && cp "target/$target/release/k8s-copycat" /out/
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/k8s-copycat /k8s-copycat
+# No name, since there is no /etc/passwd; Kubernetes wants numbers for runAsNonRoot anyway.
+USER 65532:65532
+# Metrics and endpoints, health.
+EXPOSE 8080 8081
+ENTRYPOINT ["/k8s-copycat"]

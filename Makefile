@@ -1,0 +1,40 @@
+# Needs rustup, a C compiler, and Go for the tests' servers; fetches and builds all else by itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-servers lint toolchain
+
+# What was built outlives the checkout: the servers take minutes, and so do the dependencies.
+cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
+export CARGO_TARGET_DIR ?= $(cache)/target
+CARGO ?= cargo
+
+help: ## say what can be made
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: toolchain ## the program, for release
+	$(CARGO) build --locked --release
+	@echo "built $(CARGO_TARGET_DIR)/release/k8s-copycat"
+
+demo: toolchain ## see images being mirrored; needs no cluster and no registry
+	$(CARGO) build --locked --package k8s-copycat --package demo
+	@"$(CARGO_TARGET_DIR)/debug/demo" "$(CARGO_TARGET_DIR)/debug/k8s-copycat" target/demo
+
+test: toolchain ## unit tests, and tests against a real API server and real registries
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" $(CARGO) test --locked --workspace
+
+test-servers: ## build the servers that the tests need, where they are missing
+	@tests/servers/install
+
+lint: toolchain ## formatting, clippy, and cargo-deny where that is installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then \
+		$(CARGO) deny --offline check bans licenses sources; \
+	else \
+		echo "cargo-deny is not installed: licences and sources of dependencies are not checked"; \
+	fi
+
+toolchain:
+	@command -v $(CARGO) >/dev/null || { echo "cargo is missing: install Rust with https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc libc6-dev" >&2; exit 1; }
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" || rustup target add wasm32-unknown-unknown

@@ -1,0 +1,312 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{
+    Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    builder::BoolishValueParser,
+};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{Flags, LogFormat};
+
+/// What to do, and the settings that came with it.
+#[derive(Debug)]
+pub struct Args {
+    /// The subcommand; [`Command::Run`] where none is given.
+    pub command: Command,
+    /// The flags that are settings.
+    pub flags: Flags,
+}
+
+/// The subcommands.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Watch the cluster and mirror until stopped (the default)
+    Run,
+    /// Mirror everything once, then exit
+    Sync {
+        /// Read workloads from these instead of the cluster: files, folders, `-` for standard input
+        #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
+        files: Vec<PathBuf>,
+    },
+    /// Show where each image would go and why, without asking any registry
+    Plan {
+        /// Read workloads from these instead of the cluster: files, folders, `-` for standard input
+        #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
+        files: Vec<PathBuf>,
+        /// How to write the plan
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: PlanFormat,
+    },
+}
+
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// A table for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Reads a command line, the program's name first. Go's way of writing flags is read too: `-leader-elect=false`.
+///
+/// # Errors
+///
+/// What clap has to say; its `exit` prints it and ends the process with 2 for a mistake, with 0 for `--help` and
+/// `--version`.
+pub fn parse<I, T>(args: I) -> Result<Args, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString>,
+{
+    let matches = Cli::command().try_get_matches_from(with_two_dashes(args.into_iter().map(Into::into)))?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    Ok(Args { command: cli.command.unwrap_or(Command::Run), flags: cli.flags.into_flags() })
+}
+
+/// Copies the images that a cluster runs into a registry of one's own
+#[derive(Debug, Parser)]
+#[command(name = "k8s-copycat", version, args_override_self = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: CliFlags,
+}
+
+#[derive(Debug, ClapArgs)]
+struct CliFlags {
+    /// The configuration file [default: $CONFIG_PATH, else /config/config.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Do everything but write to the target
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    dry_run: Option<bool>,
+    /// Contact no registry at all
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    dry_pull: Option<bool>,
+    /// Where metrics and endpoints are served; 0 for nowhere [default: $METRICS_ADDR, else :8080]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    metrics_bind_address: Option<String>,
+    /// Where health is served; 0 for nowhere [default: :8081]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    health_probe_bind_address: Option<String>,
+    /// Let a Lease decide which replica acts [default: true]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    leader_elect: Option<bool>,
+    /// The kubeconfig to use [default: $KUBECONFIG, the pod's account, ~/.kube/config]
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How log lines look [default: text on a terminal, json elsewhere]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormatName>,
+    /// Log as text and at level debug, unless something else says otherwise
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    zap_devel: Option<bool>,
+    /// As --log-format
+    #[arg(long, global = true, value_name = "ENCODER")]
+    zap_encoder: Option<ZapEncoder>,
+    /// What is logged: debug, info, error, panic, or a number above 0 for debug; wins over logLevel
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = zap_level)]
+    zap_log_level: Option<LevelFilter>,
+    /// Accepted, without effect: there are no stack traces
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["info", "error", "panic"], ignore_case = true)]
+    zap_stacktrace_level: Option<String>,
+    /// Accepted, without effect: times are written as RFC 3339
+    #[arg(long, global = true, value_name = "ENCODING", ignore_case = true)]
+    #[arg(value_parser = ["epoch", "millis", "nano", "iso8601", "rfc3339", "rfc3339nano"])]
+    zap_time_encoding: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormatName {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ZapEncoder {
+    Json,
+    Console,
+}
+
+impl CliFlags {
+    fn into_flags(self) -> Flags {
+        Flags {
+            config: self.config,
+            dry_run: self.dry_run,
+            dry_pull: self.dry_pull,
+            metrics_bind_address: self.metrics_bind_address,
+            health_probe_bind_address: self.health_probe_bind_address,
+            leader_elect: self.leader_elect,
+            kubeconfig: self.kubeconfig,
+            log_format: self.log_format.map(|format| match format {
+                LogFormatName::Json => LogFormat::Json,
+                LogFormatName::Text => LogFormat::Text,
+            }),
+            zap_devel: self.zap_devel,
+            zap_encoder: self.zap_encoder.map(|encoder| match encoder {
+                ZapEncoder::Json => LogFormat::Json,
+                ZapEncoder::Console => LogFormat::Text,
+            }),
+            zap_log_level: self.zap_log_level,
+        }
+    }
+}
+
+fn zap_level(text: &str) -> Result<LevelFilter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "debug" => Ok(LevelFilter::DEBUG),
+        "info" => Ok(LevelFilter::INFO),
+        "error" | "panic" => Ok(LevelFilter::ERROR),
+        number if number.parse::<u32>().is_ok_and(|number| number > 0) => Ok(LevelFilter::DEBUG),
+        _ => Err("allowed are debug, info, error, panic, and numbers above 0".to_owned()),
+    }
+}
+
+/// Go reads `-name` as `--name`; clap would read a row of short flags. Only names that exist are rewritten, and
+/// nothing after `--`.
+fn with_two_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let command = Cli::command();
+    let subcommands = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let known: Vec<_> = command.get_arguments().chain(subcommands).filter_map(clap::Arg::get_long).collect();
+    let mut ended = false;
+    let rewrite = |arg: OsString| {
+        ended |= arg == "--";
+        let name =
+            arg.to_str().and_then(|text| text.strip_prefix('-')).map(|text| text.split('=').next().unwrap_or(text));
+        if ended || !name.is_some_and(|name| known.contains(&name)) {
+            return arg;
+        }
+        let mut two = OsString::from("-");
+        two.push(arg);
+        two
+    };
+    args.map(rewrite).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(args: &[&str]) -> Flags {
+        parsed(args).flags
+    }
+
+    fn parsed(args: &[&str]) -> Args {
+        parse(["k8s-copycat"].iter().chain(args)).unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
+    #[test]
+    fn no_command_runs() {
+        assert_eq!(parsed(&[]).command, Command::Run);
+        assert_eq!(parsed(&["--leader-elect=false"]).command, Command::Run);
+        assert_eq!(parsed(&["run"]).command, Command::Run);
+    }
+
+    #[test]
+    fn commands_take_files() {
+        let files = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(parsed(&["sync"]).command, Command::Sync { files: vec![] });
+        let args = parsed(&["sync", "-f", "a.yaml", "b", "-f", "-", "--dry-run"]);
+        assert_eq!(args.command, Command::Sync { files: files(&["a.yaml", "b", "-"]) });
+        assert_eq!(args.flags.dry_run, Some(true));
+        let plan = |output| Command::Plan { files: files(&["m"]), output };
+        assert_eq!(parsed(&["plan", "-f", "m"]).command, plan(PlanFormat::Text));
+        assert_eq!(parsed(&["plan", "-f", "m", "--output", "json"]).command, plan(PlanFormat::Json));
+        assert_eq!(parsed(&["plan", "-fm", "-output=json"]).command, plan(PlanFormat::Json));
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_command() {
+        for args in [&["--config", "c.yaml", "plan"][..], &["plan", "--config=c.yaml"], &["plan", "-config", "c.yaml"]]
+        {
+            assert_eq!(flags(args).config, Some(PathBuf::from("c.yaml")), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn booleans_are_written_as_in_go() {
+        for (args, value) in [
+            (&["--leader-elect"][..], Some(true)),
+            (&["-leader-elect"], Some(true)),
+            (&["--leader-elect=false"], Some(false)),
+            (&["-leader-elect=F"], Some(false)),
+            (&["--leader-elect=0"], Some(false)),
+            (&["--leader-elect=true", "--leader-elect=false"], Some(false)),
+            (&["--"][..0], None),
+        ] {
+            assert_eq!(flags(args).leader_elect, value, "{args:?}");
+        }
+        assert_eq!(flags(&["-dry-run=false"]).dry_run, Some(false));
+        assert_eq!(flags(&["--dry-pull"]).dry_pull, Some(true));
+    }
+
+    #[test]
+    fn every_flag_of_the_original_is_kept() {
+        let flags = flags(&[
+            "-metrics-bind-address=:9090",
+            "--health-probe-bind-address",
+            ":9091",
+            "--kubeconfig=/k",
+            "--zap-devel",
+            "--zap-encoder=console",
+            "--zap-log-level=5",
+            "--zap-stacktrace-level=error",
+            "--zap-time-encoding=iso8601",
+        ]);
+        assert_eq!(flags.metrics_bind_address.as_deref(), Some(":9090"));
+        assert_eq!(flags.health_probe_bind_address.as_deref(), Some(":9091"));
+        assert_eq!(flags.kubeconfig, Some(PathBuf::from("/k")));
+        assert_eq!(flags.zap_devel, Some(true));
+        assert_eq!(flags.zap_encoder, Some(LogFormat::Text));
+        assert_eq!(flags.zap_log_level, Some(LevelFilter::DEBUG));
+    }
+
+    #[test]
+    fn log_flags() {
+        for (text, level) in [
+            ("debug", LevelFilter::DEBUG),
+            ("info", LevelFilter::INFO),
+            ("ERROR", LevelFilter::ERROR),
+            ("panic", LevelFilter::ERROR),
+            ("1", LevelFilter::DEBUG),
+        ] {
+            assert_eq!(flags(&["--zap-log-level", text]).zap_log_level, Some(level), "{text}");
+        }
+        assert_eq!(flags(&["--zap-encoder", "json"]).zap_encoder, Some(LogFormat::Json));
+        assert_eq!(flags(&["--log-format", "json"]).log_format, Some(LogFormat::Json));
+        assert_eq!(flags(&["--log-format=text"]).log_format, Some(LogFormat::Text));
+    }
+
+    #[test]
+    fn mistakes_end_with_2() {
+        for args in [
+            &["--leader-elect=maybe"][..],
+            &["--leader-elct"],
+            &["-x"],
+            &["mirror"],
+            &["--zap-log-level=0"],
+            &["--zap-log-level=warn"],
+            &["--zap-encoder=xml"],
+            &["--zap-time-encoding=local"],
+            &["--zap-stacktrace-level=loud"],
+            &["plan", "--output=xml"],
+            &["run", "-f", "x"],
+        ] {
+            let error = parse(["k8s-copycat"].iter().chain(args)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

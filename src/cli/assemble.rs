@@ -1,0 +1,157 @@
+//! Makes the rooms out of the settings.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tracing::info;
+
+use crate::{
+    config::{self, Config, TargetConfig},
+    mirror::{Copier, CopySettings, Mirror},
+    model::{Observer, Target, TargetKind},
+    policy::{self, Policy},
+    registry::{self, Registries, SetupError, Store},
+    workload::{Namespaces, WatchSettings},
+};
+
+/// Tries of a request that can pass on another one.
+const ATTEMPTS: u32 = 5;
+/// The longest pause between two of them.
+const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The configured targets, as policies see them.
+pub fn targets(config: &Config) -> Vec<Arc<Target>> {
+    config
+        .targets
+        .iter()
+        .map(|target| {
+            Arc::new(Target {
+                name: target.name.clone(),
+                kind: target.kind,
+                registry: target.registry.clone(),
+                repo_prefix: target.repo_prefix.clone(),
+            })
+        })
+        .collect()
+}
+
+/// What of the cluster is watched.
+pub fn watch_settings(config: &Config) -> WatchSettings {
+    let include = &config.watch.include_namespaces;
+    let plain = include.iter().all(|name| !name.contains(['*', '?', '[', '\\']));
+    let namespaces = if plain { Namespaces::Named(include.clone()) } else { Namespaces::All };
+    WatchSettings { namespaces, resources: config.watch.resources.clone() }
+}
+
+/// The policy, its plugins loaded.
+///
+/// # Errors
+/// Every plugin that can't be loaded.
+pub fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<Policy, Vec<policy::LoadError>> {
+    let plugins = config.policy.plugins.iter().map(plugin).collect();
+    let settings = policy::Settings {
+        plugins,
+        defaults: config.policy.default_plugins.clone(),
+        skip: policy::SkipSettings {
+            include_namespaces: config.watch.include_namespaces.clone(),
+            skip_namespaces: config.watch.skip_namespaces.clone(),
+            skip_names: config.watch.skip_names.clone(),
+            exclude_registries: config.policy.exclude_registries.clone(),
+        },
+        path_map: config
+            .policy
+            .path_map
+            .iter()
+            .map(|rule| policy::PathMapRule { from: rule.from.clone(), to: rule.to.clone(), regex: rule.regex })
+            .collect(),
+        targets: targets(config),
+    };
+    let policy = Policy::load(settings, observer)?;
+    for plugin in policy.plugins() {
+        let hooks = plugin.hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
+        let module = plugin.module.map_or_else(|| "built in".to_owned(), |module| module.display().to_string());
+        info!(plugin = plugin.name, module, hooks, "plugin loaded");
+    }
+    Ok(policy)
+}
+
+fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
+    policy::PluginSettings {
+        name: plugin.name.clone(),
+        module: plugin.module.clone(),
+        config: plugin.config.clone(),
+        limits: policy::PluginLimits {
+            timeout: plugin.timeout,
+            configure_timeout: plugin.configure_timeout,
+            memory: plugin.memory,
+        },
+        on_failure: match plugin.on_failure {
+            config::OnFailure::Fail => policy::OnFailure::Fail,
+            config::OnFailure::Pass => policy::OnFailure::Pass,
+        },
+    }
+}
+
+/// The mirror, waiting to begin.
+///
+/// # Errors
+/// When HTTPS can't be set up.
+pub fn mirror(config: &Config, policy: Arc<Policy>, observer: Arc<dyn Observer>) -> Result<Mirror, SetupError> {
+    let credentials = config.credentials.iter().map(credential).collect();
+    let sources = registries(config, credentials, config.copy.insecure_registries.clone())?;
+    let mut stores = HashMap::new();
+    for target in &config.targets {
+        stores.insert(target.name.clone(), store(config, target)?);
+    }
+    let settings = CopySettings {
+        digest_pull: config.copy.digest_pull,
+        allow_different_digest_repush: config.copy.allow_different_digest_repush,
+        dry_run: config.copy.dry_run,
+        dry_pull: config.copy.dry_pull,
+    };
+    let copier = Copier::new(sources, stores, settings, observer.clone());
+    let places = config.copy.max_concurrent_reconciles.saturating_mul(config.watch.resources.len());
+    Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, places))
+}
+
+fn store(config: &Config, target: &TargetConfig) -> Result<Store, SetupError> {
+    match target.kind {
+        TargetKind::Ecr => Ok(Store::Unsupported(target.kind)),
+        TargetKind::OciLayout => Ok(Store::Layout(registry::Layout::new(target.registry.clone().into()))),
+        TargetKind::Docker => {
+            let host = target.registry.split('/').next().unwrap_or_default().to_owned();
+            let login = target.login.clone().map(|(username, password)| registry::Credential {
+                registry: host.clone(),
+                aliases: Vec::new(),
+                login: registry::Login::Password { username, password },
+            });
+            let insecure = if target.insecure { vec![host] } else { Vec::new() };
+            let registries = registries(config, login.into_iter().collect(), insecure)?;
+            Ok(Store::registry(registries, &target.registry))
+        }
+    }
+}
+
+fn registries(
+    config: &Config,
+    credentials: Vec<registry::Credential>,
+    insecure: Vec<String>,
+) -> Result<Registries, SetupError> {
+    Registries::new(registry::Settings {
+        request_timeout: config.copy.request_timeout,
+        credentials,
+        insecure,
+        attempts: ATTEMPTS,
+        backoff_cap: LONGEST_PAUSE,
+    })
+}
+
+fn credential(credential: &config::RegistryCredential) -> registry::Credential {
+    registry::Credential {
+        registry: credential.registry.clone(),
+        aliases: credential.aliases.clone(),
+        login: match credential.login.clone() {
+            config::Login::Password { username, password } => registry::Login::Password { username, password },
+            config::Login::Token(token) => registry::Login::Token(token),
+        },
+    }
+}

@@ -1,0 +1,77 @@
+//! What can end a subcommand, and with which exit code.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use crate::{
+    config::Mistakes,
+    mirror::Stopped,
+    policy::LoadError,
+    registry::SetupError,
+    report::{LoggingError, MetricsError},
+    workload::{ClientError, ListError, ManifestError},
+};
+
+/// The exit code of a bad configuration.
+const BAD_CONFIGURATION: u8 = 2;
+
+/// Why a subcommand could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The settings are wrong.
+    #[error(transparent)]
+    Configuration(#[from] Mistakes),
+    /// Plugins can't be loaded.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Plugins(Vec<LoadError>),
+    /// There is no way to the cluster.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The cluster does not tell what it runs.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// Manifest files can't be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// HTTPS can't be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// Metrics can't be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Logging can't be set up.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    /// A listener can't be had.
+    #[error("can't listen on {address}: {source}; is another program there?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The mirror ended before its time.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The output can't be written.
+    #[error("can't write to standard output: {0}")]
+    Output(std::io::Error),
+    /// Somebody asked for the end.
+    #[error("interrupted by {0} before the pass was over")]
+    Interrupted(&'static str),
+}
+
+impl From<Vec<LoadError>> for CommandError {
+    fn from(errors: Vec<LoadError>) -> Self {
+        Self::Plugins(errors)
+    }
+}
+
+impl CommandError {
+    /// 2 for a configuration that somebody has to change, 1 for all else.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Self::Configuration(_) | Self::Plugins(_) => ExitCode::from(BAD_CONFIGURATION),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The image uses of the cluster as it is now, or of manifest files.
+
+use std::path::PathBuf;
+
+use tracing::warn;
+
+use crate::{config::Config, model::ImageUse, workload};
+
+use super::{CommandError, assemble};
+
+/// Of the files where there are any, else of the cluster.
+pub async fn uses(config: &Config, files: &[PathBuf]) -> Result<Vec<ImageUse>, CommandError> {
+    if files.is_empty() {
+        let client = workload::client(config.process.kubeconfig.as_deref()).await?;
+        return Ok(workload::list(&client, &assemble::watch_settings(config)).await?);
+    }
+    let manifests = workload::read_manifests(files)?;
+    for passed_over in &manifests.passed_over {
+        warn!("{passed_over}");
+    }
+    let resources = &config.watch.resources;
+    Ok(manifests.uses.into_iter().filter(|one| resources.contains(&one.workload.id.kind)).collect())
+}

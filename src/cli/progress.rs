@@ -1,0 +1,67 @@
+//! What `sync` shows while it works: a bar on a terminal, plain lines elsewhere.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::model::{Event, Observer, Outcome, Status};
+
+/// Shows each outcome on standard output as it comes.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar where standard output is a terminal.
+    pub fn new() -> Self {
+        let bar = if std::io::stdout().is_terminal() {
+            let bar = ProgressBar::no_length();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} images  {msg}  {elapsed}") {
+                bar.set_style(style);
+            }
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { bar }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn line(&self, line: &str) {
+        // A closed pipe is no reason to stop mirroring.
+        self.bar.suspend(|| drop(writeln!(std::io::stdout(), "{line}")));
+    }
+}
+
+impl Observer for Progress {
+    fn observe(&self, event: &Event<'_>) {
+        match event {
+            Event::Finished(outcome) => {
+                self.bar.inc(1);
+                self.line(&line(outcome));
+            }
+            Event::Undecided { workload, image, reason } => {
+                self.line(&format!("undecided      {image} of {workload}: {reason}"));
+            }
+            Event::Queue { waiting, active, cooling } => {
+                self.bar.set_message(format!("{active} under way, {waiting} waiting, {cooling} failed"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn line(outcome: &Outcome) -> String {
+    let (source, destination) = (&outcome.source, &outcome.destination);
+    match &outcome.status {
+        Status::Copied(_) => format!("copied         {source} -> {destination} ({} bytes)", outcome.bytes),
+        Status::AlreadyThere(_) => format!("already there  {source} -> {destination}"),
+        Status::WouldCopy(_) => format!("would copy     {source} -> {destination}"),
+        Status::WouldPull => format!("would pull     {source} -> {destination}"),
+        Status::Failed(failure) => format!("failed         {source} -> {destination}: {failure}"),
+    }
+}

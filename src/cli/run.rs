@@ -1,0 +1,226 @@
+//! `run`: the controller.
+
+use std::{future::pending, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use tokio::{net::TcpListener, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::Config,
+    mirror::{Mirror, Stopped},
+    model::Observer,
+    report::{
+        ClusterEvents, Condition, CooldownReset, ForcedPass, Journal, Metrics, Observers, Operations, Readiness,
+        serve_health, serve_metrics,
+    },
+    workload::{self, Change, Election},
+};
+
+use super::{CommandError, assemble, signals};
+
+/// How long copies under way may take to end after SIGTERM; Kubernetes kills after 30 s.
+const GRACE: Duration = Duration::from_secs(20);
+/// Where a Pod learns its namespace.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Watches and mirrors until SIGTERM or SIGINT, or until another replica leads.
+pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
+    let metrics = Arc::new(Metrics::new()?);
+    let client = workload::client(config.process.kubeconfig.as_deref()).await?;
+    let (events, publisher) = ClusterEvents::new(client.clone(), host(), metrics.clone());
+    let observer: Arc<dyn Observer> =
+        Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal), Arc::new(events)]));
+    let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
+    let policy = Arc::new(assemble::policy(config, observer.clone())?);
+    plugins_loaded.fulfil();
+    let mirror = assemble::mirror(config, policy, observer.clone())?;
+
+    let shutdown = CancellationToken::new();
+    let operations = Arc::new(MirrorOperations { mirror: mirror.clone(), leads: CancellationToken::new() });
+    let leads = operations.leads.clone();
+    let mut servers = Vec::new();
+    if let Some(listener) = listen(config.process.metrics_addr).await? {
+        let served = serve_metrics(listener, metrics.clone(), operations, shutdown.clone());
+        servers.push(tokio::spawn(told("metrics", served)));
+    }
+    if let Some(listener) = listen(config.process.health_addr).await? {
+        let served = serve_health(listener, Arc::new(readiness), shutdown.clone());
+        servers.push(tokio::spawn(told("health", served)));
+    }
+    servers.push(tokio::spawn(publisher.run(shutdown.clone())));
+
+    let changes = workload::watch(client.clone(), assemble::watch_settings(config), observer.clone());
+    let watching = tokio::spawn(follow(changes.boxed(), mirror.clone(), caches_filled));
+
+    let ended = lead(config, client, &mirror, &metrics, &leads).await;
+    watching.abort();
+    shutdown.cancel();
+    for server in servers {
+        if let Err(broken) = server.await {
+            error!(error = %broken, "a listener broke off");
+        }
+    }
+    ended
+}
+
+/// Campaigns where there is a Lease to campaign for, mirrors while leading, and answers when that is over.
+async fn lead(
+    config: &Config,
+    client: workload::Client,
+    mirror: &Mirror,
+    metrics: &Metrics,
+    leads: &CancellationToken,
+) -> Result<ExitCode, CommandError> {
+    let election = if config.process.leader_elect { election(client) } else { None };
+    let leadership = match &election {
+        Some(election) => {
+            info!(identity = election.identity(), "waiting to lead");
+            tokio::select! {
+                leadership = election.campaign() => Some(leadership),
+                signal = signals::ended() => {
+                    info!(signal, "ending without having led");
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+        }
+        None => None,
+    };
+    metrics.set_leader(true);
+    leads.cancel();
+    mirror.begin().await?;
+    info!("mirroring");
+    let lost: BoxFuture<'_, ()> = match &leadership {
+        Some(leadership) => leadership.lost().cancelled_owned().boxed(),
+        None => pending().boxed(),
+    };
+    let code = tokio::select! {
+        () = lost => {
+            error!("leadership was lost: another replica may mirror now; ending");
+            metrics.set_leader(false);
+            mirror.stop(Duration::ZERO).await;
+            return Ok(ExitCode::FAILURE);
+        }
+        () = again_and_again(config.copy.force_reconcile, mirror) => ExitCode::FAILURE,
+        signal = signals::ended() => {
+            info!(signal, "ending");
+            ExitCode::SUCCESS
+        }
+    };
+    mirror.stop(GRACE).await;
+    if let Some(leadership) = leadership
+        && let Err(error) = leadership.release().await
+    {
+        warn!(error = %error, "the Lease was not given up; it runs out by itself");
+    }
+    Ok(code)
+}
+
+/// A candidate, where this runs in a cluster. Elsewhere there is no namespace that would have the Lease.
+fn election(client: workload::Client) -> Option<Election> {
+    let namespace = std::env::var("POD_NAMESPACE").ok().or_else(|| std::fs::read_to_string(NAMESPACE_FILE).ok());
+    match namespace.as_deref().map(str::trim) {
+        Some(namespace) if !namespace.is_empty() => Some(Election::new(client, namespace, &host())),
+        _ => {
+            info!("not in a cluster, so nobody else can lead: mirroring without a Lease");
+            None
+        }
+    }
+}
+
+/// What people know this replica by: in a cluster, its Pod's name.
+fn host() -> String {
+    let host = std::env::var("HOSTNAME").ok().or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    host.map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Tells the mirror of every change. Ends when the mirror does.
+async fn follow(mut changes: futures::stream::BoxStream<'static, Change>, mirror: Mirror, caches_filled: Condition) {
+    while let Some(change) = changes.next().await {
+        let told = match change {
+            Change::Set { workload, uses } => mirror.set(workload, uses).await,
+            Change::Removed(workload) => mirror.removed(workload).await,
+            Change::Ready => {
+                caches_filled.fulfil();
+                info!("everything that exists is known");
+                mirror.ready().await
+            }
+        };
+        if told == Err(Stopped) {
+            return;
+        }
+    }
+}
+
+/// A full pass each time the period is over; for ever waiting where there is none.
+async fn again_and_again(period: Option<Duration>, mirror: &Mirror) {
+    let Some(period) = period else { return pending().await };
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        match mirror.pass().await {
+            Ok(report) => info!(
+                workloads = report.workloads,
+                images = report.images,
+                failures = report.failures.len(),
+                "looked at everything again"
+            ),
+            Err(Stopped) => return,
+        }
+    }
+}
+
+async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, CommandError> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;
+    info!(%address, "listening");
+    Ok(Some(listener))
+}
+
+async fn told(what: &'static str, served: impl Future<Output = std::io::Result<()>>) {
+    if let Err(broken) = served.await {
+        error!(listener = what, error = %broken, "a listener broke off");
+    }
+}
+
+/// What an operator can ask of the mirror, while this replica leads.
+struct MirrorOperations {
+    mirror: Mirror,
+    leads: CancellationToken,
+}
+
+impl Operations for MirrorOperations {
+    fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset> {
+        async move {
+            if !self.leads.is_cancelled() {
+                return CooldownReset::NotReady;
+            }
+            match self.mirror.reset_cooldown().await {
+                Ok(Some(cleared)) => CooldownReset::Cleared(cleared),
+                Ok(None) => CooldownReset::Disabled,
+                Err(Stopped) => CooldownReset::NotReady,
+            }
+        }
+        .boxed()
+    }
+
+    fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass> {
+        async move {
+            if !self.leads.is_cancelled() {
+                return ForcedPass::NotReady;
+            }
+            match self.mirror.pass().await {
+                Ok(report) => ForcedPass::Ended {
+                    workloads: report.workloads,
+                    images: report.images,
+                    failures: report.failures.into_iter().map(|(id, cause)| format!("{id}: {cause}")).collect(),
+                },
+                Err(Stopped) => ForcedPass::NotReady,
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,78 @@
+//! From the command line to a subcommand, and from its end to an exit code.
+
+use std::{
+    error::Error,
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use tracing::{level_filters::LevelFilter, warn};
+
+use crate::{
+    config::{self, Config, Loaded},
+    report::{LogFormat, init_logging},
+};
+
+use super::{
+    CommandError,
+    args::{self, Args, Command},
+    plan, run, sync,
+};
+
+/// Does what the command line says; the program's name comes first in it.
+pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match args::parse(arguments) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    match obey(&args).await {
+        Ok(code) => code,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(source) = cause {
+                if !text.contains(&source.to_string()) {
+                    text = format!("{text}: {source}");
+                }
+                cause = source.source();
+            }
+            // Nobody is left to tell when even standard error is closed.
+            let _ = writeln!(io::stderr(), "{text}");
+            error.code()
+        }
+    }
+}
+
+async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
+    let Loaded { config, warnings } = config::load(&args.flags, &|name| std::env::var(name).ok())?;
+    log(&args.command, &config)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    match &args.command {
+        Command::Run => run::run(&config).await,
+        Command::Sync { files } => sync::sync(&config, files).await,
+        Command::Plan { files, output } => plan::plan(&config, files, *output).await,
+    }
+}
+
+/// `run` logs to standard output, as the original. The others have their own to say there, and tell each outcome: their
+/// log goes to standard error, and holds what is out of the ordinary unless more is asked for.
+fn log(command: &Command, config: &Config) -> Result<(), CommandError> {
+    let level = config.process.log_level;
+    if *command == Command::Run {
+        Ok(init_logging(level, format(config, io::stdout().is_terminal()), io::stdout)?)
+    } else {
+        let level = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
+        Ok(init_logging(level, format(config, io::stderr().is_terminal()), io::stderr)?)
+    }
+}
+
+fn format(config: &Config, terminal: bool) -> LogFormat {
+    match config.process.log_format {
+        Some(config::LogFormat::Json) => LogFormat::Json,
+        None if !terminal => LogFormat::Json,
+        Some(config::LogFormat::Text) | None => LogFormat::Text { color: terminal },
+    }
+}

@@ -1,0 +1,56 @@
+//! `sync`: one pass over all images, and then the end.
+
+use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc};
+
+use crate::{
+    config::Config,
+    mirror::PassReport,
+    model::{ImageUse, WorkloadId},
+};
+
+use super::{CommandError, assemble, gather, progress::Progress};
+
+/// One pass over the images of the cluster, or of manifest files.
+pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitCode, CommandError> {
+    let progress = Arc::new(Progress::new());
+    let policy = Arc::new(assemble::policy(config, progress.clone())?);
+    let uses = gather::uses(config, files).await?;
+    let mirror = assemble::mirror(config, policy, progress.clone())?;
+    let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
+    for image_use in uses {
+        workloads.entry(image_use.workload.id.clone()).or_default().push(image_use);
+    }
+    for (workload, uses) in workloads {
+        mirror.set(workload, uses).await?;
+    }
+    let report = tokio::select! {
+        report = mirror.only_pass() => report?,
+        signal = super::signals::ended() => return Err(CommandError::Interrupted(signal)),
+    };
+    progress.finish();
+    let mut out = std::io::stdout().lock();
+    summary(&mut out, &report).map_err(CommandError::Output)?;
+    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn summary(out: &mut dyn Write, report: &PassReport) -> std::io::Result<()> {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    let mut bytes = 0;
+    for outcome in &report.outcomes {
+        *counts.entry(outcome.status.name()).or_default() += 1;
+        bytes += outcome.bytes;
+    }
+    let counts = |names: &[(&str, &str)]| {
+        let told = names.iter().filter_map(|(name, word)| Some(format!("{} {word}", counts.get(name)?)));
+        told.collect::<Vec<_>>().join(", ")
+    };
+    let told = counts(&[
+        ("copied", "copied"),
+        ("already_there", "already there"),
+        ("would_copy", "would be copied"),
+        ("would_pull", "would be pulled"),
+        ("failed", "failed"),
+    ]);
+    let told = if told.is_empty() { "no images to mirror".to_owned() } else { told };
+    writeln!(out, "{told}; {} workloads, {bytes} bytes sent", report.workloads)
+}

@@ -1,0 +1,68 @@
+//! From flags, variables and the file to one [`Config`], or to everything that is wrong with them.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Config, Flags,
+    copy::copy,
+    credential::credentials,
+    file::read_tree,
+    later::refuse_later,
+    mistake::{Mistakes, Place},
+    policy::policy,
+    process::process,
+    reader::{Reader, Section},
+    target::targets,
+    watch::watch,
+};
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Everything that was set.
+    pub config: Config,
+    /// What is right and yet to be told to the user: each a line, with its place.
+    pub warnings: Vec<String>,
+}
+
+/// Reads everything: flags win over variables (`env`), these over the file, and this over the defaults. The file is the
+/// one of `--config`, else of `CONFIG_PATH`, else `/config/config.yaml`; the latter two need not exist. Plugins are
+/// looked for on disk; they are not loaded.
+///
+/// # Errors
+///
+/// All mistakes of all sources; none of them passes by itself.
+pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Mistakes> {
+    let mut reader = Reader::new(env);
+    let file = file(&mut reader, flags);
+    let document = read_tree(&mut reader, &file, flags.config.is_some());
+    let mut root = Section::root(&mut reader, file.into(), document.as_ref());
+    let config = Config {
+        targets: targets(&mut reader, &mut root),
+        watch: watch(&mut reader, &mut root),
+        policy: policy(&mut reader, &mut root),
+        copy: copy(&mut reader, &mut root, flags),
+        credentials: credentials(&mut reader, &mut root),
+        process: process(&mut reader, &mut root, flags),
+    };
+    refuse_later(&mut reader, &mut root);
+    root.finish(&mut reader);
+    if reader.mistakes.is_empty() {
+        Ok(Loaded { config, warnings: reader.warnings })
+    } else {
+        Err(Mistakes::new(reader.mistakes))
+    }
+}
+
+fn file(reader: &mut Reader<'_>, flags: &Flags) -> PathBuf {
+    if let Some(file) = &flags.config {
+        return file.clone();
+    }
+    let Some(found) = reader.variable("CONFIG_PATH") else {
+        return PathBuf::from("/config/config.yaml");
+    };
+    if !Path::new(&found.value).exists() {
+        reader.warn(&Place::Variable("CONFIG_PATH".to_owned()), format!("there is no file {}", found.value));
+    }
+    PathBuf::from(found.value)
+}

@@ -1,0 +1,88 @@
+//! What is wrong in the configuration, and where.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where a setting stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In an environment variable of this name.
+    Variable(String),
+    /// In a flag, written with its dashes.
+    Flag(&'static str),
+    /// A file as a whole, or a folder.
+    File(PathBuf),
+    /// At a key of a YAML file.
+    Key {
+        /// The file.
+        file: Arc<Path>,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// As `registryCredentials[0].registry`; empty for the document as a whole.
+        path: String,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+            Self::File(file) => write!(f, "{}", file.display()),
+            Self::Key { file, line, column, path } => {
+                write!(f, "{}:{line}:{column}", file.display())?;
+                if path.is_empty() { Ok(()) } else { write!(f, ": {path}") }
+            }
+        }
+    }
+}
+
+/// One thing to put right. No secret is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where.
+    pub place: Place,
+    /// What was found, and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// All that is wrong, in the order in which it was read; one line each. Trying again does not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// Of at least one mistake.
+    pub(super) fn new(mistakes: Vec<Mistake>) -> Self {
+        Self(mistakes)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

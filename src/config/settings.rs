@@ -1,0 +1,198 @@
+//! What was set, as the other rooms see it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+use crate::model::{Hook, TargetKind, WorkloadKind};
+
+/// Everything that was set, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Where images go; never empty, names distinct.
+    pub targets: Vec<TargetConfig>,
+    /// What is watched.
+    pub watch: WatchConfig,
+    /// What the default plugins and the user's own are to know.
+    pub policy: PolicyConfig,
+    /// How images are copied.
+    pub copy: CopyConfig,
+    /// Credentials for sources, in the file's order.
+    pub credentials: Vec<RegistryCredential>,
+    /// Listeners, leadership, the cluster.
+    pub process: ProcessConfig,
+}
+
+/// One target.
+#[derive(Debug)]
+pub struct TargetConfig {
+    /// Distinct; `default` for the one that the original's settings make.
+    pub name: String,
+    /// Its kind.
+    pub kind: TargetKind,
+    /// `host[:port][/path]` without a scheme or a trailing slash for a registry (for ecr made from account and region),
+    /// the folder for a layout.
+    pub registry: String,
+    /// Tokens unexpanded.
+    pub repo_prefix: String,
+    /// Plain HTTP and unchecked certificates.
+    pub insecure: bool,
+    /// User and password: both or none.
+    pub login: Option<(String, SecretString)>,
+    /// What only ecr has.
+    pub ecr: Option<EcrConfig>,
+}
+
+/// The settings below `ecr:`.
+#[derive(Debug)]
+pub struct EcrConfig {
+    /// Twelve digits.
+    pub account_id: String,
+    /// As `eu-central-1`.
+    pub region: String,
+    /// Whether missing repositories are made.
+    pub create_repo: bool,
+    /// JSON text, known to be JSON.
+    pub lifecycle_policy: Option<String>,
+}
+
+/// Which objects of the cluster are looked at.
+#[derive(Debug)]
+pub struct WatchConfig {
+    /// Names and shell globs; `*` alone for all.
+    pub include_namespaces: Vec<String>,
+    /// Exact names.
+    pub skip_namespaces: Vec<String>,
+    /// Exact `name`, `namespace/name`, or `*`, by kind.
+    pub skip_names: BTreeMap<WorkloadKind, Vec<String>>,
+    /// Never empty, in the order of [`WorkloadKind::ALL`].
+    pub resources: Vec<WorkloadKind>,
+}
+
+/// What decides.
+#[derive(Debug)]
+pub struct PolicyConfig {
+    /// In order.
+    pub path_map: Vec<PathMapRule>,
+    /// Prefixes of images that are never mirrored.
+    pub exclude_registries: Vec<String>,
+    /// The user's plugins, in order.
+    pub plugins: Vec<PluginConfig>,
+    /// Where further plugins are looked for; need not exist.
+    pub plugin_dir: PathBuf,
+    /// Which of the built-in plugins stand at the end of their chains.
+    pub default_plugins: Vec<Hook>,
+}
+
+/// One rule of `pathMap`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathMapRule {
+    /// A path prefix, or a regular expression.
+    pub from: String,
+    /// What comes in its place.
+    pub to: String,
+    /// Whether `from` is a regular expression.
+    pub regex: bool,
+}
+
+/// One plugin of the user's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginConfig {
+    /// Distinct among all plugins.
+    pub name: String,
+    /// The component's file.
+    pub module: PathBuf,
+    /// What `configure` is handed; none where the user gave none.
+    pub config: Option<serde_json::Value>,
+    /// How long a hook call may take.
+    pub timeout: Duration,
+    /// How long `configure` may take.
+    pub configure_timeout: Duration,
+    /// The most linear memory an instance may have, in bytes.
+    pub memory: usize,
+    /// What a failing call means.
+    pub on_failure: OnFailure,
+}
+
+/// What a failing call means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The image use fails.
+    Fail,
+    /// The next plugin of the chain is asked.
+    Pass,
+}
+
+/// How images are copied.
+#[derive(Debug)]
+pub struct CopyConfig {
+    /// How long a request may wait, and a transfer stand still; none: for ever.
+    pub request_timeout: Option<Duration>,
+    /// How long a failed destination is left alone at most; none: no such state is kept.
+    pub failure_cooldown: Option<Duration>,
+    /// How often everything is looked at again; none: never.
+    pub force_reconcile: Option<Duration>,
+    /// Images at once for each watched kind; at least 1.
+    pub max_concurrent_reconciles: usize,
+    /// Resolve a tag first, and pull what it was resolved to.
+    pub digest_pull: bool,
+    /// Whether a tag at the target may be moved to another digest.
+    pub allow_different_digest_repush: bool,
+    /// Everything but the write.
+    pub dry_run: bool,
+    /// Ask nobody.
+    pub dry_pull: bool,
+    /// Sources that may be reached over plain HTTP and without certificate checks: `host[:port]`.
+    pub insecure_registries: Vec<String>,
+}
+
+/// Credentials for one source registry.
+#[derive(Debug)]
+pub struct RegistryCredential {
+    /// `host[:port]`; globs as `*.ghcr.io` allowed.
+    pub registry: String,
+    /// Further names of the same registry, globs allowed.
+    pub aliases: Vec<String>,
+    /// What to present.
+    pub login: Login,
+}
+
+/// What is presented to a registry.
+#[derive(Clone, Debug)]
+pub enum Login {
+    /// Basic, or exchanged at the token service.
+    Password {
+        /// The user.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// Sent as it is: `Authorization: Bearer`.
+    Token(SecretString),
+}
+
+/// The process itself.
+#[derive(Debug)]
+pub struct ProcessConfig {
+    /// Where metrics and endpoints are served; none: nowhere.
+    pub metrics_addr: Option<SocketAddr>,
+    /// Where health is served; none: nowhere.
+    pub health_addr: Option<SocketAddr>,
+    /// Whether a Lease decides who acts.
+    pub leader_elect: bool,
+    /// Instead of the usual places.
+    pub kubeconfig: Option<PathBuf>,
+    /// What is logged.
+    pub log_level: tracing::level_filters::LevelFilter,
+    /// How it is logged; none: text on a terminal, JSON elsewhere.
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

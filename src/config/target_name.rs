@@ -1,0 +1,174 @@
+//! The texts that an image's name at its target begins with: registry and prefix.
+
+use super::{
+    reader::{Found, Reader},
+    scalar::{near, shown},
+};
+use crate::model::Reference;
+
+/// What stands before an @ may be a password: nothing is shown.
+const NO_LOGIN: &str = "a registry has no @; user and password have settings of their own";
+
+/// `host[:port][/path]`. What can be put right without a doubt is put right, with a warning.
+pub(super) fn registry(reader: &mut Reader<'_>, found: &Found) -> Option<String> {
+    match clean_registry(&found.value) {
+        Ok(registry) => {
+            if registry != found.value {
+                reader.warn(&found.place, format!("read as {registry:?}; write it like that: host[:port][/path]"));
+            }
+            Some(registry)
+        }
+        Err(message) => {
+            reader.refuse(&found.place, message);
+            None
+        }
+    }
+}
+
+fn clean_registry(text: &str) -> Result<String, String> {
+    let registry = text.trim();
+    if registry.contains('@') {
+        return Err(NO_LOGIN.to_owned());
+    }
+    if let Some(rest) = registry.strip_prefix("http://") {
+        return Err(format!(
+            "{} asks for plain HTTP; write {:?} and allow it with TARGET_INSECURE=true (in the file `insecure: true`)",
+            shown(registry),
+            rest.trim_end_matches('/')
+        ));
+    }
+    let registry = registry.strip_prefix("https://").unwrap_or(registry).trim_end_matches('/');
+    let host = registry.split('/').next().unwrap_or_default();
+    if !host.contains(['.', ':']) && host != "localhost" {
+        return Err(format!(
+            "{}: {} would be taken for a user of Docker Hub; write {host}:80 or {host}:443, or the host's full name",
+            shown(text),
+            shown(host)
+        ));
+    }
+    // A registry is right if a name below it is a right name.
+    match format!("{registry}/name:tag").parse::<Reference>() {
+        Ok(_) => Ok(registry.to_owned()),
+        Err(_) => Err(format!("{} is no registry; write host[:port][/path], the path in lower case", shown(text))),
+    }
+}
+
+/// The registry of an account, in Amazon's partitions whose names are public.
+pub(super) fn ecr_registry(account: &str, region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("{account}.dkr.ecr.{region}.amazonaws.com{suffix}")
+}
+
+/// A repository prefix: every `$` in it begins a token that is known.
+pub(super) fn repo_prefix(text: &str) -> Result<String, String> {
+    const TOKENS: [&str; 4] = ["$namespace", "$podname", "$container_name", "$registry"];
+    let text = text.trim();
+    for (index, _) in text.match_indices('$') {
+        let rest = text.get(index..).unwrap_or_default();
+        if TOKENS.iter().any(|token| rest.starts_with(token)) {
+            continue;
+        }
+        let end = rest.char_indices().skip(1).find(|(_, c)| !c.is_ascii_alphanumeric() && *c != '_');
+        let token = end.and_then(|(end, _)| rest.get(..end)).unwrap_or(rest);
+        if token == "$arch" {
+            return Err("$arch has no meaning: an image for several platforms has several architectures".to_owned());
+        }
+        let meant = near(token, &TOKENS).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        return Err(format!("{} in {} is none of {}{meant}", shown(token), shown(text), TOKENS.join(", ")));
+    }
+    Ok(text.to_owned())
+}
+
+/// `host[:port]` of a source, in lower case, to be compared with the host of an image.
+pub(super) fn source_host(text: &str) -> Result<String, String> {
+    let host = text.trim().to_ascii_lowercase();
+    if host.contains('@') {
+        return Err(NO_LOGIN.to_owned());
+    }
+    let known = format!("{host}/name:tag").parse::<Reference>().is_ok();
+    if known && !host.contains('/') && (host.contains(['.', ':']) || host == "localhost") {
+        return Ok(host);
+    }
+    Err(format!("{} is no host; write host[:port] as in the image's name, without scheme and path", shown(text)))
+}
+
+/// The host (globs allowed) that an entry of `registryCredentials` is for. Only `host[:port]` is ever compared, so
+/// that a scheme or a path, which made such an entry useless, is cut off with a warning.
+pub(super) fn credential_host(reader: &mut Reader<'_>, found: &Found) -> Option<String> {
+    let text = found.value.trim();
+    if text.contains('@') {
+        reader.refuse(&found.place, NO_LOGIN);
+        return None;
+    }
+    let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let host = bare.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    if !host.eq_ignore_ascii_case(text) {
+        reader.warn(&found.place, format!("read as {host:?}: only host[:port] is compared"));
+    }
+    let glob = Found { value: host, place: found.place.clone() };
+    reader.read(&glob, super::scalar::glob).map(|found| found.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_are_repaired_or_refused() {
+        for (text, registry) in [
+            ("registry.test.svc.cluster.local:5000", "registry.test.svc.cluster.local:5000"),
+            ("ghcr.io/acme", "ghcr.io/acme"),
+            ("https://ghcr.io/acme/", "ghcr.io/acme"),
+            ("localhost", "localhost"),
+            ("registry:80", "registry:80"),
+            ("[::1]:5000", "[::1]:5000"),
+        ] {
+            assert_eq!(clean_registry(text).as_deref(), Ok(registry), "{text}");
+        }
+        for (text, hint) in [
+            ("registry", "registry:80"),
+            ("acme/images", "acme:80"),
+            ("http://registry.local", "TARGET_INSECURE"),
+            ("ghcr.io/Acme", "lower case"),
+            ("ghcr.io//acme", "host[:port]"),
+            ("ftp://ghcr.io", "host[:port]"),
+            ("ghcr.io:port", "host[:port]"),
+            ("a b.io", "host[:port]"),
+            (" ", "full name"),
+        ] {
+            let message = clean_registry(text).unwrap_err();
+            assert!(message.contains(hint), "{text}: {message}");
+        }
+        assert!(!clean_registry("https://me:hunter2@ghcr.io").unwrap_err().contains("hunter2"));
+    }
+
+    #[test]
+    fn registries_of_amazon() {
+        assert_eq!(ecr_registry("123456789012", "eu-central-1"), "123456789012.dkr.ecr.eu-central-1.amazonaws.com");
+        assert_eq!(ecr_registry("123456789012", "cn-north-1"), "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn");
+    }
+
+    #[test]
+    fn prefixes_have_known_tokens() {
+        for text in ["", "mirror", "$namespace/$podname/$container_name", "x-$registry-y", "$namespaces"] {
+            assert!(repo_prefix(text).is_ok(), "{text}");
+        }
+        for (text, hint) in [
+            ("$arch", "several"),
+            ("a/$namspace", "did you mean $namespace?"),
+            ("$", "$registry"),
+            ("$namespace/$x/y", "\"$x\""),
+        ] {
+            let message = repo_prefix(text).unwrap_err();
+            assert!(message.contains(hint), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_sources() {
+        assert_eq!(source_host(" Registry.local:5000 ").as_deref(), Ok("registry.local:5000"));
+        for text in ["http://a.io", "a.io/x", "registry", "", "*.a.io"] {
+            assert!(source_host(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! The configuration as a whole: every documented variable, key and flag has a test here that fails if it is ignored.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use secrecy::ExposeSecret as _;
+use tracing::level_filters::LevelFilter;
+
+use super::*;
+use crate::model::{Hook, TargetKind, WorkloadKind};
+
+mod plugins;
+mod refusals;
+
+/// Settings in a folder of their own.
+struct Setup {
+    dir: tempfile::TempDir,
+    flags: Flags,
+    env: BTreeMap<String, String>,
+}
+
+impl Setup {
+    fn new(file: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.yaml"), file).unwrap();
+        let env = BTreeMap::from([("CONFIG_PATH".to_owned(), path(dir.path(), "config.yaml"))]);
+        Self { dir, flags: Flags::default(), env }
+    }
+
+    /// With a target that has nothing to do with the test.
+    fn with_target(file: &str) -> Self {
+        Self::new(file).var("TARGET_KIND", "docker").var("TARGET_REGISTRY", "mirror.test:5000")
+    }
+
+    fn var(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn flags(mut self, set: impl FnOnce(&mut Flags)) -> Self {
+        set(&mut self.flags);
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, Mistakes> {
+        load(&self.flags, &|name| self.env.get(name).cloned())
+    }
+
+    #[track_caller]
+    fn config(&self) -> Config {
+        self.load().unwrap_or_else(|mistakes| panic!("{mistakes}")).config
+    }
+
+    #[track_caller]
+    fn mistakes(&self) -> Vec<String> {
+        self.load().expect_err("this was accepted").iter().map(ToString::to_string).collect()
+    }
+}
+
+fn path(dir: &Path, name: &str) -> String {
+    dir.join(name).to_str().unwrap().to_owned()
+}
+
+/// The setting by its variable and by its key gives the same, and something else than nothing does.
+#[track_caller]
+fn both_ways<T: PartialEq + std::fmt::Debug>(
+    (variable, text): (&str, &str),
+    file: &str,
+    read: impl Fn(&Config) -> T,
+    wanted: &T,
+) {
+    assert_ne!(read(&Setup::with_target("").config()), *wanted, "{variable}: the default");
+    assert_eq!(read(&Setup::with_target(file).config()), *wanted, "{file}");
+    assert_eq!(read(&Setup::with_target("").var(variable, text).config()), *wanted, "{variable}");
+}
+
+#[test]
+fn switches() {
+    both_ways(("DRY_RUN", "true"), "dryRun: yes", |c| c.copy.dry_run, &true);
+    both_ways(("DRY_PULL", "Yes"), "dryPull: true", |c| c.copy.dry_pull, &true);
+    both_ways(("DIGEST_PULL", "1"), "digestPull: on", |c| c.copy.digest_pull, &true);
+    both_ways(
+        ("ALLOW_DIFFERENT_DIGEST_REPUSH", "f"),
+        "allowDifferentDigestRepush: false",
+        |c| c.copy.allow_different_digest_repush,
+        &false,
+    );
+}
+
+#[test]
+fn numbers() {
+    let timeout = |c: &Config| c.copy.request_timeout;
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    both_ways(("REGISTRY_REQUEST_TIMEOUT", "30"), "requestTimeout: 30", timeout, &seconds(30));
+    both_ways(("REGISTRY_REQUEST_TIMEOUT", "0"), "requestTimeout: 0", timeout, &None);
+    let cooldown = |c: &Config| c.copy.failure_cooldown;
+    both_ways(("FAILURE_COOLDOWN_MINUTES", "5"), "failureCooldownMinutes: 5", cooldown, &seconds(300));
+    both_ways(("FAILURE_COOLDOWN_MINUTES", "-1"), "failureCooldownMinutes: -1", cooldown, &None);
+    let force = |c: &Config| c.copy.force_reconcile;
+    both_ways(("FORCE_RECONCILE_MINUTES", "60"), "forceReconcileMinutes: 60", force, &seconds(3600));
+    let most = |c: &Config| c.copy.max_concurrent_reconciles;
+    both_ways(("MAX_CONCURRENT_RECONCILES", "7"), "maxConcurrentReconciles: 7", most, &7);
+
+    let config = Setup::with_target("").config();
+    assert_eq!((timeout(&config), cooldown(&config)), (seconds(120), seconds(86_400)));
+    assert_eq!((force(&config), most(&config)), (None, 2));
+}
+
+#[test]
+fn lists() {
+    let wanted = vec!["a".to_owned(), "b-*".to_owned()];
+    let include = |c: &Config| c.watch.include_namespaces.clone();
+    both_ways(("INCLUDE_NAMESPACES", " a, b-* ,"), "includeNamespaces: ['a, b-*']", include, &wanted);
+    let skip = |c: &Config| c.watch.skip_namespaces.clone();
+    both_ways(("SKIP_NAMESPACES", "a,b-*"), "skipNamespaces: [a, b-*]", skip, &wanted);
+    let exclude = |c: &Config| c.policy.exclude_registries.clone();
+    both_ways(("EXCLUDE_REGISTRIES", "a,b-*"), "excludeRegistries: [a, b-*]", exclude, &wanted);
+    let insecure = |c: &Config| c.copy.insecure_registries.clone();
+    let hosts = vec!["a.io:80".to_owned(), "b.io".to_owned()];
+    both_ways(("INSECURE_REGISTRIES", "A.io:80,b.io"), "insecureRegistries: [a.io:80, b.io]", insecure, &hosts);
+    let watched = |c: &Config| c.watch.resources.clone();
+    let kinds = vec![WorkloadKind::Job, WorkloadKind::Pod];
+    both_ways(("WATCH_RESOURCES", "Pods, jobs,pods"), "watchResources: [pods, Jobs]", watched, &kinds);
+
+    assert_eq!(include(&Setup::with_target("includeNamespaces: []").config()), ["*"]);
+    assert_eq!(include(&Setup::with_target("includeNamespaces: [a, '*']").config()), ["*"]);
+    assert_eq!(watched(&Setup::with_target("watchResources: []").config()), WorkloadKind::ALL);
+}
+
+#[test]
+fn skipped_names() {
+    for (kind, key, variable) in [
+        (WorkloadKind::Deployment, "deployments", "SKIP_DEPLOYMENTS"),
+        (WorkloadKind::StatefulSet, "statefulSets", "SKIP_STATEFULSETS"),
+        (WorkloadKind::DaemonSet, "daemonSets", "SKIP_DAEMONSETS"),
+        (WorkloadKind::Job, "jobs", "SKIP_JOBS"),
+        (WorkloadKind::CronJob, "cronJobs", "SKIP_CRONJOBS"),
+        (WorkloadKind::Pod, "pods", "SKIP_PODS"),
+    ] {
+        let wanted = BTreeMap::from([(kind, vec!["copycat".to_owned(), "ns/redis".to_owned()])]);
+        let file = format!("skipNames:\n  {key}: [copycat, ns/redis, /x, x/]\n");
+        both_ways((variable, "copycat,ns/redis"), &file, |c| c.watch.skip_names.clone(), &wanted);
+    }
+}
+
+#[test]
+fn a_docker_target() {
+    let target = |setup: Setup| setup.config().targets.remove(0);
+    let file =
+        "targetKind: Docker\ndocker:\n  registry: in.file:5000/team\n  repoPrefix: $namespace\n  insecure: true\n";
+    let from_file = target(Setup::new(file));
+    assert_eq!((from_file.name.as_str(), from_file.kind), ("default", TargetKind::Docker));
+    assert_eq!((from_file.registry.as_str(), from_file.repo_prefix.as_str()), ("in.file:5000/team", "$namespace"));
+    assert!(from_file.insecure && from_file.login.is_none());
+
+    let setup = Setup::new(file).var("TARGET_REGISTRY", "in.variable").var("TARGET_REPO_PREFIX", "x/$registry");
+    let setup = setup.var("TARGET_INSECURE", "0").var("TARGET_USERNAME", "me").var("TARGET_PASSWORD", " secret ");
+    let from_variables = target(setup);
+    assert_eq!((from_variables.registry.as_str(), from_variables.repo_prefix.as_str()), ("in.variable", "x/$registry"));
+    assert!(!from_variables.insecure);
+    let (user, password) = from_variables.login.unwrap();
+    assert_eq!((user.as_str(), password.expose_secret()), ("me", " secret "));
+}
+
+#[test]
+fn an_ecr_target() {
+    let file = r#"
+ecr:
+  accountID: 012345678901
+  region: eu-central-1
+  repoPrefix: mirrors
+  createRepo: false
+  lifecyclePolicy: |
+    {"rules": []}
+"#;
+    let target = Setup::new(file).config().targets.remove(0);
+    assert_eq!(target.kind, TargetKind::Ecr);
+    assert_eq!(target.registry, "012345678901.dkr.ecr.eu-central-1.amazonaws.com");
+    assert_eq!(target.repo_prefix, "mirrors");
+    let ecr = target.ecr.unwrap();
+    assert_eq!((ecr.account_id.as_str(), ecr.region.as_str()), ("012345678901", "eu-central-1"));
+    assert!(!ecr.create_repo);
+    assert_eq!(ecr.lifecycle_policy.as_deref().map(str::trim), Some("{\"rules\": []}"));
+
+    let setup = Setup::new(file).var("ECR_ACCOUNT_ID", "999999999999").var("AWS_REGION", "cn-north-1");
+    let target = setup.var("ECR_REPO_PREFIX", "p").var("ECR_CREATE_REPO", "true").config().targets.remove(0);
+    assert_eq!(target.registry, "999999999999.dkr.ecr.cn-north-1.amazonaws.com.cn");
+    assert_eq!(target.repo_prefix, "p");
+    assert!(target.ecr.unwrap().create_repo);
+}
+
+#[test]
+fn a_layout_target() {
+    let file = "targetKind: oci-layout\nociLayout: {path: /data, repoPrefix: p}\n";
+    let target = Setup::new(file).config().targets.remove(0);
+    assert_eq!(
+        (target.kind, target.registry.as_str(), target.repo_prefix.as_str()),
+        (TargetKind::OciLayout, "/data", "p")
+    );
+    let setup = Setup::new(file).var("TARGET_PATH", "/other").var("TARGET_REPO_PREFIX", "q");
+    let target = setup.config().targets.remove(0);
+    assert_eq!((target.registry.as_str(), target.repo_prefix.as_str()), ("/other", "q"));
+}
+
+#[test]
+fn a_missing_part_of_a_target_is_named() {
+    for (kind, names) in [
+        ("ecr", &["ECR_ACCOUNT_ID", "AWS_REGION", "ecr.accountID", "ecr.region"][..]),
+        ("docker", &["TARGET_REGISTRY", "docker.registry"]),
+        ("oci-layout", &["TARGET_PATH", "ociLayout.path"]),
+    ] {
+        let mistakes = Setup::new("").var("TARGET_KIND", kind).mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(names.iter().all(|name| mistakes[0].contains(name)), "{mistakes:?}");
+    }
+    assert!(Setup::new("").var("TARGET_KIND", "dokcer").mistakes()[0].contains("did you mean \"docker\"?"));
+    assert_eq!(Setup::new("").var("ECR_ACCOUNT_ID", "12").var("AWS_REGION", "Frankfurt").mistakes().len(), 2);
+}
+
+#[test]
+fn half_a_login_is_a_mistake() {
+    assert!(Setup::with_target("").var("TARGET_USERNAME", "me").mistakes()[0].starts_with("TARGET_USERNAME"));
+    assert!(Setup::with_target("").var("TARGET_PASSWORD", "x").mistakes()[0].starts_with("TARGET_PASSWORD"));
+}
+
+#[test]
+fn the_bare_prefix_is_that_of_the_chosen_target() {
+    let file = "repoPrefix: bare\ntargetKind: docker\ndocker:\n  registry: a.io\n";
+    assert_eq!(Setup::new(file).config().targets[0].repo_prefix, "bare");
+    assert_eq!(Setup::new(file).var("TARGET_REPO_PREFIX", "v").config().targets[0].repo_prefix, "v");
+    assert!(Setup::new(&format!("{file}  repoPrefix: own\n")).mistakes()[0].contains("keep one"));
+}
+
+#[test]
+fn a_list_of_targets() {
+    let file = "
+targets:
+  - {name: near, kind: docker, registry: near.io/x, insecure: yes, usernameEnv: NEAR_USER, passwordEnv: NEAR_PASSWORD}
+  - {name: far, kind: ecr, accountID: 012345678901, createRepo: no}
+  - {name: disk, kind: oci-layout, path: /data, repoPrefix: p}
+";
+    let setup = Setup::new(file).var("NEAR_USER", "me").var("NEAR_PASSWORD", "pw").var("AWS_REGION", "eu-west-1");
+    let targets = setup.config().targets;
+    let names: Vec<_> = targets.iter().map(|target| (target.name.as_str(), target.registry.as_str())).collect();
+    assert_eq!(
+        names,
+        [("near", "near.io/x"), ("far", "012345678901.dkr.ecr.eu-west-1.amazonaws.com"), ("disk", "/data")]
+    );
+    assert_eq!(targets[2].repo_prefix, "p");
+    assert!(targets[0].insecure && !targets[1].ecr.as_ref().unwrap().create_repo);
+    assert_eq!(targets[0].login.as_ref().unwrap().1.expose_secret(), "pw");
+}
+
+#[test]
+fn targets_are_listed_or_set_one_by_one_not_both() {
+    let list = "targets:\n  - {name: disk, kind: oci-layout, path: /data}\n";
+    for key in
+        ["targetKind: ecr", "repoPrefix: p", "docker: {insecure: true}", "ecr: {region: x}", "ociLayout: {path: x}"]
+    {
+        let mistakes = Setup::new(&format!("{list}{key}\n")).mistakes();
+        let name = key.split(':').next().unwrap();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(name) && mistakes[0].contains("targets:"), "{mistakes:?}");
+    }
+    assert!(Setup::new(list).var("TARGET_REGISTRY", "a.io").mistakes()[0].starts_with("TARGET_REGISTRY"));
+    assert_eq!(Setup::new(&format!("{list}docker: {{}}\necr:\n")).config().targets.len(), 1);
+    for (entries, hint) in [
+        ("[{kind: docker, registry: a.io}]", "name"),
+        ("[{name: a, registry: a.io}]", "kind"),
+        ("[{name: a, kind: docker}]", "registry"),
+        ("[{name: a, kind: docker, path: /x, registry: a.io}]", "unknown key"),
+        ("[{name: a, kind: oci-layout, path: /x}, {name: a, kind: oci-layout, path: /y}]", "another target"),
+    ] {
+        let mistakes = Setup::new(&format!("targets: {entries}")).mistakes();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(hint), "{entries}: {mistakes:?}");
+    }
+}
+
+#[test]
+fn the_rest_of_the_policy() {
+    let file = "
+pathMap:
+  - {from: group/project, to: prod/project}
+  - {from: '^legacy/(.*)', to: modern/$1, regex: true}
+  - {from: gone}
+";
+    let rule = |from: &str, to: &str, regex| PathMapRule { from: from.to_owned(), to: to.to_owned(), regex };
+    assert_eq!(
+        Setup::with_target(file).config().policy.path_map,
+        [
+            rule("group/project", "prod/project", false),
+            rule("^legacy/(.*)", "modern/$1", true),
+            rule("gone", "", false)
+        ]
+    );
+    let mistakes = Setup::with_target("pathMap:\n  - {from: '(', regex: true}\n").mistakes();
+    assert!(mistakes.len() == 1 && mistakes[0].contains("pathMap[0].from: \"(\""), "{mistakes:?}");
+
+    let hooks = |file: &str| Setup::with_target(file).config().policy.default_plugins;
+    assert_eq!(hooks(""), Hook::ALL);
+    assert_eq!(hooks("defaultPlugins: [path-mapping, skip]"), [Hook::Skip, Hook::PathMapping]);
+    assert!(hooks("defaultPlugins: []").is_empty());
+    assert!(Setup::with_target("defaultPlugins: [skipp]").mistakes()[0].contains("did you mean \"skip\"?"));
+}
+
+#[test]
+fn credentials_of_sources() {
+    let file = "
+registryCredentials:
+  - registry: registry-1.docker.io
+    registryAliases: ['*.docker.io']
+    usernameEnv: HUB_USER
+    username: other
+    passwordEnv: HUB_PASSWORD
+  - {registry: GHCR.io, tokenEnv: GHCR_TOKEN}
+  - {registry: 'https://quay.io/v2/', username: me, password: 0123}
+  - {registry: token.io, token: abc, username: ignored}
+  - {registry: nothing.io, tokenEnv: UNSET}
+";
+    let setup = Setup::with_target(file).var("HUB_USER", "hub").var("HUB_PASSWORD", "pw").var("GHCR_TOKEN", "ghp\n");
+    let Loaded { config, warnings } = setup.load().unwrap();
+    let shown: Vec<_> = config
+        .credentials
+        .iter()
+        .map(|credential| match &credential.login {
+            Login::Password { username, password } => {
+                format!("{} {username}:{}", credential.registry, password.expose_secret())
+            }
+            Login::Token(token) => format!("{} {}", credential.registry, token.expose_secret()),
+        })
+        .collect();
+    assert_eq!(shown, ["registry-1.docker.io hub:pw", "ghcr.io ghp", "quay.io me:0123", "token.io abc"]);
+    assert_eq!(config.credentials[0].aliases, ["*.docker.io"]);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for half in ["username: me", "password: x"] {
+        let mistakes = Setup::with_target(&format!("registryCredentials: [{{registry: a.io, {half}}}]")).mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+}
+
+#[test]
+fn flags_and_the_process() {
+    let config = Setup::with_target("").config().process;
+    assert_eq!(config.metrics_addr.unwrap().port(), 8080);
+    assert_eq!(config.health_addr.unwrap().port(), 8081);
+    assert!(config.leader_elect && config.kubeconfig.is_none() && config.log_format.is_none());
+    assert_eq!(config.log_level, LevelFilter::INFO);
+
+    let setup = Setup::with_target("logLevel: WARN").var("METRICS_ADDR", ":9090");
+    let config = setup.config().process;
+    assert_eq!((config.metrics_addr.unwrap().port(), config.log_level), (9090, LevelFilter::WARN));
+    let setup = setup.flags(|flags| {
+        flags.metrics_bind_address = Some("0".to_owned());
+        flags.health_probe_bind_address = Some("127.0.0.1:1".to_owned());
+        flags.leader_elect = Some(false);
+        flags.kubeconfig = Some("/k".into());
+        flags.zap_log_level = Some(LevelFilter::ERROR);
+        flags.zap_encoder = Some(LogFormat::Json);
+        flags.zap_devel = Some(true);
+    });
+    let config = setup.config().process;
+    assert_eq!(config.metrics_addr, None);
+    assert_eq!(config.health_addr, Some("127.0.0.1:1".parse().unwrap()));
+    assert!(!config.leader_elect && config.kubeconfig.as_deref() == Some(Path::new("/k")));
+    assert_eq!((config.log_level, config.log_format), (LevelFilter::ERROR, Some(LogFormat::Json)));
+    let config = Setup::with_target("").flags(|flags| flags.zap_devel = Some(true)).config().process;
+    assert_eq!((config.log_level, config.log_format), (LevelFilter::DEBUG, Some(LogFormat::Text)));
+    let config = Setup::with_target("logLevel: warn").flags(|flags| flags.zap_devel = Some(true)).config().process;
+    assert_eq!(config.log_level, LevelFilter::WARN);
+    let setup = Setup::with_target("").flags(|flags| {
+        flags.log_format = Some(LogFormat::Text);
+        flags.zap_encoder = Some(LogFormat::Json);
+        flags.metrics_bind_address = Some("nowhere".to_owned());
+    });
+    assert!(setup.mistakes()[0].starts_with("--metrics-bind-address"));
+}
+
+#[test]
+fn flag_over_variable_over_file_over_default() {
+    let file = "dryRun: true\ndryPull: true\nskipNamespaces: [file]\n";
+    let setup =
+        Setup::with_target(file).var("DRY_RUN", "false").var("DRY_PULL", " ").var("SKIP_NAMESPACES", "variable");
+    let config = setup.config();
+    assert_eq!((config.copy.dry_run, config.copy.dry_pull), (false, true));
+    assert_eq!(config.watch.skip_namespaces, ["variable"]);
+    let config = setup.flags(|flags| (flags.dry_run, flags.dry_pull) = (Some(true), Some(false))).config();
+    assert_eq!((config.copy.dry_run, config.copy.dry_pull), (true, false));
+    let empty = Setup::with_target("").var("SKIP_NAMESPACES", ",").config();
+    assert!(empty.watch.skip_namespaces.is_empty());
+}
+
+#[test]
+fn which_file() {
+    let setup = Setup::with_target("dryRun: true");
+    let other = path(setup.dir.path(), "other.yaml");
+    std::fs::write(&other, "dryRun: false\ndryPull: true").unwrap();
+    let config = setup.flags(|flags| flags.config = Some(other.into())).config();
+    assert!(config.copy.dry_pull && !config.copy.dry_run);
+
+    let missing = Setup::with_target("").flags(|flags| flags.config = Some("/nowhere/x.yaml".into()));
+    assert!(missing.mistakes()[0].starts_with("/nowhere/x.yaml: "));
+    let loaded = Setup::with_target("").var("CONFIG_PATH", "/nowhere/x.yaml").load().unwrap();
+    assert!(loaded.warnings[0].starts_with("CONFIG_PATH"));
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(Setup::with_target("").var("CONFIG_PATH", folder.path().to_str().unwrap()).mistakes().len(), 1);
+}

@@ -1,0 +1,125 @@
+//! Plugins: the list, and the folder as Kubernetes mounts it.
+
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use super::*;
+
+/// A folder as a mounted ConfigMap is: the names lead to a folder through `..data`.
+fn mount(dir: &Path, files: &[(&str, &str)]) -> String {
+    let plugins = dir.join("plugins");
+    let real = plugins.join("..2026_11_23");
+    std::fs::create_dir_all(&real).unwrap();
+    symlink("..2026_11_23", plugins.join("..data")).unwrap();
+    for (name, text) in files {
+        std::fs::write(real.join(name), text).unwrap();
+        symlink(format!("..data/{name}"), plugins.join(name)).unwrap();
+    }
+    plugins.to_str().unwrap().to_owned()
+}
+
+fn names(config: &Config) -> Vec<&str> {
+    config.policy.plugins.iter().map(|plugin| plugin.name.as_str()).collect()
+}
+
+#[test]
+fn an_entry_with_all_keys_and_one_with_none() {
+    let setup = Setup::with_target("");
+    let dir = mount(setup.dir.path(), &[("a.wasm", ""), ("b.wasm", "")]);
+    let file = format!(
+        "
+pluginDir: {dir}
+plugins:
+  - name: tenants
+    module: b.wasm
+    config: {{owner: platform, n: 3}}
+    timeout: 500ms
+    configureTimeout: 2s
+    memory: 1Gi
+    onFailure: pass
+  - module: {dir}/a.wasm
+"
+    );
+    std::fs::write(setup.dir.path().join("config.yaml"), file).unwrap();
+    let config = setup.config();
+    assert_eq!(config.policy.plugin_dir, Path::new(&dir));
+    let tenants = PluginConfig {
+        name: "tenants".to_owned(),
+        module: Path::new(&dir).join("b.wasm"),
+        config: Some(json!({"owner": "platform", "n": 3})),
+        timeout: Duration::from_millis(500),
+        configure_timeout: Duration::from_secs(2),
+        memory: 1 << 30,
+        on_failure: OnFailure::Pass,
+    };
+    let a = PluginConfig {
+        name: "a".to_owned(),
+        module: Path::new(&dir).join("a.wasm"),
+        config: None,
+        timeout: Duration::from_secs(1),
+        configure_timeout: Duration::from_secs(5),
+        memory: 64 << 20,
+        on_failure: OnFailure::Fail,
+    };
+    assert_eq!(config.policy.plugins, [tenants, a]);
+}
+
+#[test]
+fn the_folder_follows_the_list_by_name() {
+    let setup = Setup::with_target("");
+    let files = [
+        ("z.wasm", ""),
+        ("b.wasm", ""),
+        ("a.wasm", ""),
+        ("a.yaml", "name: first\nonFailure: pass\n"),
+        ("note.txt", ""),
+    ];
+    let dir = mount(setup.dir.path(), &files);
+    std::fs::write(
+        setup.dir.path().join("config.yaml"),
+        format!("plugins:\n  - {{name: listed, module: {dir}/..data/z.wasm}}\n"),
+    )
+    .unwrap();
+    let config = setup.var("PLUGIN_DIR", &dir).config();
+    assert_eq!(names(&config), ["listed", "first", "b"]);
+    assert_eq!(config.policy.plugins[1].on_failure, OnFailure::Pass);
+}
+
+#[test]
+fn a_missing_folder_is_fine_unless_it_was_asked_for() {
+    assert_eq!(Setup::with_target("").config().policy.plugin_dir, Path::new("/plugins"));
+    let mistakes = Setup::with_target("").var("PLUGIN_DIR", "/nowhere").mistakes();
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("PLUGIN_DIR: "), "{mistakes:?}");
+    assert!(Setup::with_target("pluginDir: /nowhere").mistakes()[0].contains("pluginDir"));
+}
+
+#[test]
+fn mistakes_in_plugins() {
+    let setup = Setup::with_target("");
+    let files = [
+        ("a.wasm", ""),
+        ("b.wasm", ""),
+        ("a.yaml", "name: same\nmodule: a.wasm\ntimeout: 1\n"),
+        ("b.yaml", "name: same\n"),
+    ];
+    let dir = mount(setup.dir.path(), &files);
+    std::fs::write(
+        setup.dir.path().join("config.yaml"),
+        "plugins:\n  - {name: same, module: missing.wasm, memory: lots, onFailure: ignore}\n  - {name: 'a b'}\n",
+    )
+    .unwrap();
+    let mistakes = setup.var("PLUGIN_DIR", &dir).mistakes();
+    for hint in [
+        "plugins[0].memory: \"lots\"",
+        "plugins[0].onFailure: \"ignore\"",
+        "missing.wasm can't be read",
+        "plugins[1]: this plugin has no module",
+        "plugins[1].name: \"a b\"",
+        "a.yaml:3:1: timeout",
+        "a.yaml:2:1: module: unknown key",
+        "another plugin named \"same\"",
+    ] {
+        assert_eq!(mistakes.iter().filter(|mistake| mistake.contains(hint)).count(), 1, "{hint}: {mistakes:#?}");
+    }
+}

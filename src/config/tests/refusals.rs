@@ -1,0 +1,240 @@
+//! What is refused, what is accepted for the original's sake, and what is never shown.
+
+use super::*;
+
+/// The keys of the original's own manifest at the version whose README is the specification.
+const MANIFEST: &str = r#"
+targetKind: docker     # ecr | docker
+logLevel: debug
+dryRun: true
+dryPull: true
+includeNamespaces: ["test"]
+watchResources:
+  - pods
+requestTimeout: 120
+#ecr:
+#  accountID: "123456789012"
+docker:
+  registry: "registry.test.svc.cluster.local:5000"
+#  repoPrefix: "mirrors"
+  insecure: true
+"#;
+
+/// The keys of its newest manifest that differ.
+const NEWEST: &str = r#"
+targetKind: docker
+logLevel: debug
+dryRun: true
+dryPull: true
+includeNamespaces: ["test"]
+maxConcurrentReconciles: 1
+requestTimeout: 300
+registryRetryAttempts: 3
+registryRetryBackoff: 10
+docker:
+  registry: "registry.test.svc.cluster.local:5000"
+  insecure: true
+"#;
+
+/// The keys of its README's examples.
+const README: &str = r#"
+digestPull: true
+allowDifferentDigestRepush: false
+watchResources: [deployments, statefulsets, daemonsets, jobs, cronjobs, pods]
+skipNamespaces: []
+skipNames:
+  deployments: []
+  statefulSets: []
+  daemonSets: []
+  jobs: []
+  cronJobs: []
+  pods: []
+maxConcurrentReconciles: 2
+pathMap:
+  - from: "group/project"
+    to: "prod/project"
+  - from: "^legacy/(.*)"
+    to: "modern/$1"
+    regex: true
+requestTimeout: 120
+failureCooldownMinutes: 60
+forceReconcileMinutes: 30
+registryCredentials:
+  - registry: registry-1.docker.io
+    usernameEnv: DOCKERHUB_USERNAME
+    passwordEnv: DOCKERHUB_PASSWORD
+  - registry: ghcr.io
+    tokenEnv: GHCR_TOKEN
+repoPrefix: "$namespace/$podname"
+ecr:
+  accountID: "123456789012"
+  region: eu-central-1
+  lifecyclePolicy: |
+    {"rules": [{"rulePriority": 1, "action": {"type": "expire"}}]}
+"#;
+
+/// What the newer original's chart renders: most keys, empty.
+const CHART: &str = r"
+targetKind: docker
+docker: {registry: a.io, repoPrefix: '', insecure: false}
+ecr: {accountID: '', region: '', assumeRoleArn: '', lifecyclePolicy: ''}
+checkNodePlatform: false
+digestPullIgnoredTags: []
+mirrorPlatforms: []
+ignoreMissingPlatforms: []
+excludeRegistries: []
+includeNamespaces: []
+skipNames: {deployments: [], pods:}
+registryCredentials: []
+pathMap: []
+registryRetryAttempts:
+plugins: []
+targets: []
+";
+
+#[test]
+fn the_originals_files_are_accepted_unchanged() {
+    let config = Setup::new(MANIFEST).config();
+    assert!(config.copy.dry_run && config.copy.dry_pull && config.targets[0].insecure);
+    assert_eq!(config.process.log_level, LevelFilter::DEBUG);
+    assert_eq!(config.watch.resources, [WorkloadKind::Pod]);
+    assert_eq!(config.watch.include_namespaces, ["test"]);
+    assert_eq!(Setup::new(README).config().targets[0].repo_prefix, "$namespace/$podname");
+    let config = Setup::new(CHART).config();
+    assert_eq!(config.targets[0].registry, "a.io");
+    assert_eq!(config.watch.include_namespaces, ["*"]);
+}
+
+#[test]
+fn what_comes_later_is_refused_by_name() {
+    let mistakes = Setup::new(NEWEST).mistakes();
+    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+    assert!(mistakes[0].contains("registryRetryAttempts: is not supported yet"), "{mistakes:?}");
+    assert!(mistakes[1].contains("registryRetryBackoff: is not supported yet"), "{mistakes:?}");
+    for key in [
+        "digestPullIgnoredTags: [latest]",
+        "checkNodePlatform: true",
+        "mirrorPlatforms: [amd64]",
+        "ignoreMissingPlatforms: [x]",
+        "registryRetryAttempts: 3",
+        "registryRetryBackoff: 10",
+        "registryRetryBackoffSeconds: 10",
+        "ecr: {assumeRoleArn: 'arn:aws:iam::1:role/x'}",
+    ] {
+        let mistakes = Setup::with_target(key).mistakes();
+        assert!(mistakes.len() == 1 && mistakes[0].contains("not supported yet"), "{key}: {mistakes:?}");
+    }
+    for name in [
+        "DIGEST_PULL_IGNORED_TAGS",
+        "CHECK_NODE_PLATFORM",
+        "MIRROR_PLATFORMS",
+        "IGNORE_MISSING_PLATFORMS",
+        "REGISTRY_RETRY_ATTEMPTS",
+        "REGISTRY_RETRY_BACKOFF",
+    ] {
+        let mistakes = Setup::with_target("").var(name, "1").mistakes();
+        assert_eq!(mistakes, [format!("{name}: is not supported yet; remove it")]);
+        assert!(Setup::with_target("").var(name, " ").load().is_ok(), "{name}");
+    }
+    assert!(Setup::with_target("").var("CHECK_NODE_PLATFORM", "false").load().is_ok());
+}
+
+#[test]
+fn aliases_are_accepted_with_a_warning_and_never_beside_their_keys() {
+    let loaded = Setup::with_target("requestTimeoutSeconds: 7").load().unwrap();
+    assert_eq!(loaded.config.copy.request_timeout, Some(Duration::from_secs(7)));
+    assert!(loaded.warnings[0].contains("requestTimeout"), "{:?}", loaded.warnings);
+    let both = Setup::with_target("requestTimeoutSeconds: 7\nrequestTimeout: 7").mistakes();
+    assert!(both.len() == 1 && both[0].contains("keep one"), "{both:?}");
+}
+
+#[test]
+fn many_mistakes_show_at_once_with_their_places() {
+    let file = "dryRun: maybe
+inculdeNamespaces: [a]
+DryPull: true
+skipNamespaces: kube-system
+skipNames: [a]
+docker:
+  registry: [a]
+  insecur: true
+requestTimeout: 2m
+maxConcurrentReconciles: 0
+logLevel: loud
+includeNamespaces: ['[a']
+startupPush: true
+watchResources: [deployment, pods, secrets]
+dryRun: true
+docker:
+";
+    let setup = Setup::new(file).var("TARGET_KIND", "docker").var("DIGEST_PULL", "ture").var("METRICS_ADDR", "8080");
+    let mistakes = setup.mistakes();
+    let file = setup.env["CONFIG_PATH"].clone();
+    for (place, hint) in [
+        (format!("{file}:1:1: dryRun: "), "\"maybe\" is not a boolean"),
+        (format!("{file}:2:1: inculdeNamespaces: "), "did you mean \"includeNamespaces\"?"),
+        (format!("{file}:3:1: DryPull: "), "did you mean \"dryPull\"?"),
+        (format!("{file}:4:1: skipNamespaces: "), "a list is wanted"),
+        (format!("{file}:5:12: skipNames: "), "found a list"),
+        (format!("{file}:7:3: docker.registry: "), "found a list"),
+        (format!("{file}:8:3: docker.insecur: "), "did you mean \"insecure\"?"),
+        (format!("{file}:9:1: requestTimeout: "), "without a unit"),
+        (format!("{file}:10:1: maxConcurrentReconciles: "), "at least 1"),
+        (format!("{file}:11:1: logLevel: "), "debug, info"),
+        (format!("{file}:12:21: includeNamespaces[0]: "), "shell glob"),
+        (format!("{file}:13:1: startupPush: "), "no meaning any more"),
+        (format!("{file}:14:18: watchResources[0]: "), "did you mean \"deployments\"?"),
+        (format!("{file}:14:36: watchResources[2]: "), "statefulsets"),
+        (format!("{file}:15:1: "), "dryRun is there twice"),
+        (format!("{file}:16:1: "), "docker is there twice"),
+        ("DIGEST_PULL: ".to_owned(), "\"ture\""),
+        ("METRICS_ADDR: ".to_owned(), ":8080"),
+    ] {
+        let told = mistakes.iter().filter(|mistake| mistake.starts_with(&place) && mistake.contains(hint)).count();
+        assert_eq!(told, 1, "{place} {hint}: {mistakes:#?}");
+    }
+    assert_eq!(mistakes.len(), 18, "{mistakes:#?}");
+    assert!(mistakes.iter().all(|mistake| !mistake.contains('\n')));
+}
+
+#[test]
+fn documents_that_are_no_settings() {
+    for file in ["- a\n- b\n", "just text", "a: [", "a: 1\n---\nb: 2\n", "\u{0}"] {
+        assert_eq!(Setup::with_target(file).mistakes().len(), 1, "{file:?}");
+    }
+    for file in ["", "# nothing\n", "---\n", "null", "skipNames:\necr:\ndocker:\ntargetKind:\n"] {
+        Setup::with_target(file).config();
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let secret = "hunter2";
+    for file in [
+        "registryCredentials: [{registry: a.io, password: [hunter2]}]",
+        "registryCredentials: [{registry: a.io, password: hunter2}]",
+        "registryCredentials: [{registry: a.io, username: me, password: hunter2, token: {a: hunter2}}]",
+        "registryCredentials: [{registry: a.io, username: me, password: !hunter2 x}]",
+        "registryCredentials: [{registry: a.io, username: me, password: *hunter2 }]",
+        "registryCredentials:\n  - registry: a.io\n    password:hunter2\n    username: me\n",
+        "registryCredentials:\n  - password hunter2\n",
+        "registryCredentials: [{registry: a.io, 'password: hunter2'}]",
+        "registryCredentials: [{registry: 'https://me:hunter2@a.io', token: x}]",
+        "registryCredentials:\n  - registry: a.io\n    token: 'hunter2\n",
+        "registryCredentials: hunter2",
+        "registryCredentials: [{registry: a.io, token: x, 'password: hunter2': , 'password: hunter2': }]",
+        "insecureRegistries: ['me:hunter2@a.io']",
+        "targets: [{name: a, kind: docker, registry: a.io, password: hunter2}]",
+    ] {
+        let mistakes = Setup::with_target(file).mistakes();
+        assert!(!mistakes.concat().contains(secret), "{file}: {mistakes:?}");
+    }
+    let misplaced = "registryCredentials: [{registry: a.io, tokenEnv: hunter2}]";
+    assert!(!Setup::with_target(misplaced).load().unwrap().warnings.concat().contains(secret));
+    let whole =
+        "registryCredentials: [{registry: a.io, username: me, password: hunter2}, {registry: b.io, token: hunter2}]";
+    let setup = Setup::with_target(whole).var("TARGET_USERNAME", "me").var("TARGET_PASSWORD", secret);
+    assert!(!format!("{:?}", setup.config()).contains(secret));
+    let half = Setup::with_target("").var("TARGET_PASSWORD", secret).mistakes();
+    assert!(!half.concat().contains(secret), "{half:?}");
+}

@@ -1,0 +1,56 @@
+//! Which objects of the cluster are looked at.
+
+use std::collections::BTreeMap;
+
+use super::{
+    WatchConfig,
+    reader::{Reader, Section},
+    scalar::{glob, word},
+};
+use crate::model::WorkloadKind;
+
+/// Kind, key below `skipNames`, variable.
+const SKIP_NAMES: [(WorkloadKind, &str, &str); 6] = [
+    (WorkloadKind::Deployment, "deployments", "SKIP_DEPLOYMENTS"),
+    (WorkloadKind::StatefulSet, "statefulSets", "SKIP_STATEFULSETS"),
+    (WorkloadKind::DaemonSet, "daemonSets", "SKIP_DAEMONSETS"),
+    (WorkloadKind::Job, "jobs", "SKIP_JOBS"),
+    (WorkloadKind::CronJob, "cronJobs", "SKIP_CRONJOBS"),
+    (WorkloadKind::Pod, "pods", "SKIP_PODS"),
+];
+
+pub(super) fn watch(reader: &mut Reader<'_>, root: &mut Section<'_>) -> WatchConfig {
+    let kinds = WorkloadKind::ALL.map(|kind| (kind.plural(), kind));
+    let chosen = reader.list_of(root, "watchResources", Some("WATCH_RESOURCES"), |text| word(text, &kinds));
+    let mut include = reader.list_of(root, "includeNamespaces", Some("INCLUDE_NAMESPACES"), glob);
+    if include.is_empty() || include.iter().any(|entry| entry == "*") {
+        include = vec!["*".to_owned()];
+    }
+    WatchConfig {
+        include_namespaces: include,
+        skip_namespaces: reader.list_of(root, "skipNamespaces", Some("SKIP_NAMESPACES"), |text| Ok(text.to_owned())),
+        skip_names: skip_names(reader, root),
+        resources: WorkloadKind::ALL.into_iter().filter(|kind| chosen.is_empty() || chosen.contains(kind)).collect(),
+    }
+}
+
+fn skip_names(reader: &mut Reader<'_>, root: &mut Section<'_>) -> BTreeMap<WorkloadKind, Vec<String>> {
+    let mut section = root.section(reader, "skipNames");
+    let mut names = BTreeMap::new();
+    for (kind, key, variable) in SKIP_NAMES {
+        let mut kept = Vec::new();
+        for found in reader.list(&mut section, key, Some(variable)) {
+            // An entry without a name or a namespace can't be meant, and the original passes over it.
+            if found.value.starts_with('/') || found.value.ends_with('/') {
+                reader.warn(&found.place, format!("{:?} names nothing; write name or namespace/name", found.value));
+            } else {
+                kept.push(found.value);
+            }
+        }
+        if !kept.is_empty() {
+            names.insert(kind, kept);
+        }
+    }
+    section.finish(reader);
+    names
+}

@@ -1,0 +1,407 @@
+//! Holds what is wanted, decided and under way, and is the only one to change it.
+
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    model::{
+        Decision, Destination, Event, Failure, FailureKind, ImageUse, Observer, Outcome, Reference, Retry, Status,
+        Verdict, WorkloadId,
+    },
+    policy::Policy,
+};
+
+use super::{
+    claims::{Claims, Name},
+    copy::Copier,
+    job::{CopyJob, Role},
+    pass::{Pass, PassReport},
+    queue::{Admission, Lengths, Queue},
+};
+
+/// Workloads that are decided on at once; each takes microseconds, unless a plugin hangs.
+const DECISIONS_AT_ONCE: usize = 8;
+/// How long the first copies wait for the first decisions, so that equal images become one copy.
+const LONGEST_GATHERING: Duration = Duration::from_secs(10);
+const FIRST_REDECISION: Duration = Duration::from_secs(1);
+const LONGEST_REDECISION: Duration = Duration::from_secs(300);
+
+/// What the actor is told.
+pub enum Command {
+    /// These are all image uses of a workload now.
+    Set(WorkloadId, Vec<ImageUse>),
+    /// The workload is gone.
+    Removed(WorkloadId),
+    /// Every workload that existed at the start has been told.
+    Ready,
+    /// From now on images may be copied.
+    Begin,
+    /// Look at everything once more.
+    Pass(oneshot::Sender<PassReport>),
+    /// End all cooldowns; answers how many there were, nothing where none are kept.
+    ResetCooldown(oneshot::Sender<Option<usize>>),
+    /// Start nothing new, and give what is under way this long to end.
+    Stop(Duration, oneshot::Sender<()>),
+}
+
+struct Known {
+    uses: Vec<ImageUse>,
+    version: u64,
+    redecisions: u32,
+    redecide_at: Option<Instant>,
+}
+
+struct Decided {
+    workload: WorkloadId,
+    version: u64,
+    uses: Vec<ImageUse>,
+    decisions: Vec<Decision>,
+}
+
+struct Copied {
+    name: Name,
+    jobs: Vec<CopyJob>,
+    outcomes: Vec<Outcome>,
+}
+
+/// See the module.
+pub struct Actor {
+    policy: Arc<Policy>,
+    copier: Arc<Copier>,
+    observer: Arc<dyn Observer>,
+    places: usize,
+    claims: Claims,
+    queue: Queue,
+    workloads: HashMap<WorkloadId, Known>,
+    versions: u64,
+    turns: Arc<Semaphore>,
+    deciding: JoinSet<Decided>,
+    copying: JoinSet<Copied>,
+    passes: Vec<(Pass, oneshot::Sender<PassReport>)>,
+    begun: bool,
+    ready: bool,
+    gathering_until: Option<Instant>,
+    settled: bool,
+    told: Lengths,
+}
+
+impl Actor {
+    /// `places` is how many names are worked on at once.
+    pub fn new(
+        policy: Arc<Policy>,
+        copier: Copier,
+        observer: Arc<dyn Observer>,
+        cooldown: Option<Duration>,
+        places: usize,
+    ) -> Self {
+        Self {
+            policy,
+            copier: Arc::new(copier),
+            observer,
+            places,
+            claims: Claims::default(),
+            queue: Queue::new(cooldown),
+            workloads: HashMap::new(),
+            versions: 0,
+            turns: Arc::new(Semaphore::new(DECISIONS_AT_ONCE)),
+            deciding: JoinSet::new(),
+            copying: JoinSet::new(),
+            passes: Vec::new(),
+            begun: false,
+            ready: false,
+            gathering_until: None,
+            settled: false,
+            told: Lengths::default(),
+        }
+    }
+
+    /// Works until it is told to stop, or nobody is left who could tell it anything.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop(grace, done)) => {
+                        self.wind_down(grace).await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Some(decided) = self.deciding.join_next() => match decided {
+                    Ok(decided) => self.decided(decided),
+                    Err(broken) => error!(error = %broken, "a decision broke off"),
+                },
+                Some(copied) = self.copying.join_next() => match copied {
+                    Ok(copied) => self.copied(copied),
+                    Err(broken) => error!(error = %broken, "a copy broke off"),
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            self.go_on();
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let redecision = self.workloads.values().filter_map(|known| known.redecide_at).min();
+        let gathered = self.gathering_until.filter(|_| !self.settled);
+        [redecision, gathered, self.queue.next_wake()].into_iter().flatten().min()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Set(workload, uses) => {
+                let known = Known { uses, version: 0, redecisions: 0, redecide_at: None };
+                self.workloads.insert(workload.clone(), known);
+                self.decide(&workload);
+            }
+            Command::Removed(workload) => {
+                self.workloads.remove(&workload);
+                self.claim(&workload, Vec::new());
+                for (pass, _) in &mut self.passes {
+                    pass.decided(&workload);
+                }
+            }
+            Command::Ready => self.ready = true,
+            Command::Begin => {
+                self.begun = true;
+                self.decide_all();
+            }
+            Command::Pass(done) => {
+                self.passes.push((Pass::over(self.workloads.keys().cloned()), done));
+                self.decide_all();
+            }
+            Command::ResetCooldown(done) => {
+                let _ = done.send(self.queue.reset_cooldown());
+            }
+            Command::Stop(..) => {}
+        }
+    }
+
+    fn decide_all(&mut self) {
+        let all: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
+        for workload in all {
+            self.decide(&workload);
+        }
+    }
+
+    /// A replica that does not lead decides nothing: it would tell the same failures once more.
+    fn decide(&mut self, workload: &WorkloadId) {
+        if !self.begun {
+            return;
+        }
+        let Some(known) = self.workloads.get_mut(workload) else { return };
+        self.versions += 1;
+        known.version = self.versions;
+        known.redecide_at = None;
+        let (policy, turns) = (self.policy.clone(), self.turns.clone());
+        let (workload, version, uses) = (workload.clone(), known.version, known.uses.clone());
+        self.deciding.spawn(async move {
+            let _turn = turns.acquire().await;
+            let decisions = policy.decide(uses.clone()).await;
+            Decided { workload, version, uses, decisions }
+        });
+    }
+
+    fn decided(&mut self, decided: Decided) {
+        let Decided { workload, version, uses, decisions } = decided;
+        if self.workloads.get(&workload).is_none_or(|known| known.version != version) {
+            return;
+        }
+        let mut wishes = Vec::new();
+        let mut failed = Vec::new();
+        let mut containers = Vec::new();
+        let mut ask_again = false;
+        for (image_use, decision) in uses.into_iter().zip(decisions) {
+            let id = &image_use.workload.id;
+            match (decision.verdict, decision.source) {
+                (Verdict::Mirror(destinations), Some(source)) => {
+                    containers.push(image_use.container.clone());
+                    wishes.push((image_use, source, destinations));
+                }
+                (Verdict::Mirror(_), None) => {}
+                (Verdict::Skip(reason), _) => {
+                    debug!(workload = %id, container = image_use.container.name, image = image_use.image, reason, "skipped");
+                }
+                (Verdict::Error { reason, retry }, _) => {
+                    self.observer.observe(&Event::Undecided { workload: id, image: &image_use.image, reason: &reason });
+                    failed.push(format!("{}: {reason}", image_use.image));
+                    ask_again |= retry;
+                }
+            }
+        }
+        if let Some(known) = self.workloads.get_mut(&workload) {
+            if ask_again {
+                let pause = FIRST_REDECISION.saturating_mul(1 << known.redecisions.min(16)).min(LONGEST_REDECISION);
+                known.redecide_at = Some(Instant::now() + pause);
+                known.redecisions += 1;
+            } else {
+                known.redecisions = 0;
+            }
+        }
+        self.claim(&workload, wishes);
+        let now = Instant::now();
+        for (pass, _) in &mut self.passes {
+            if !pass.decided(&workload) {
+                continue;
+            }
+            for reason in &failed {
+                pass.failed(&workload, reason.clone());
+            }
+            for container in &containers {
+                let names: Vec<Name> = self.claims.names_of(&workload, container).cloned().collect();
+                for name in &names {
+                    match self.queue.want(name, now) {
+                        Admission::Queued | Admission::Active => pass.awaits(name),
+                        Admission::Cooling { left, error } => {
+                            let minutes = left.as_secs().div_ceil(60);
+                            pass.cooling(name, format!("{name} is in cooldown for {minutes} more minutes: {error}"));
+                        }
+                    }
+                }
+                pass.container(&workload, container, names);
+            }
+        }
+    }
+
+    fn claim(&mut self, workload: &WorkloadId, wishes: Vec<(ImageUse, Reference, Vec<Destination>)>) {
+        let effect = self.claims.set(workload, wishes);
+        let now = Instant::now();
+        for name in effect.wanted.iter().chain(&effect.released) {
+            if let Admission::Cooling { left, error } = self.queue.want(name, now) {
+                debug!(target = %name, left = ?left, error, "in cooldown");
+            }
+        }
+        for name in &effect.forgotten {
+            self.queue.forget(name);
+            self.observer.observe(&Event::Forgotten(name.destination()));
+            for (pass, _) in &mut self.passes {
+                pass.forgotten(name);
+            }
+        }
+    }
+
+    fn copied(&mut self, copied: Copied) {
+        let Copied { name, jobs, outcomes } = copied;
+        let mut worst: Option<(String, Retry)> = None;
+        for (job, outcome) in jobs.iter().zip(&outcomes) {
+            self.observer.observe(&Event::Finished(outcome));
+            if let Status::Failed(failure) = &outcome.status
+                && !matches!(job.role, Role::Rival { .. })
+                && worst.is_none()
+            {
+                worst = Some((failure.message.clone(), failure.retry));
+            }
+        }
+        let now_wanted = self.claims.jobs(&name);
+        let outdated = now_wanted.len() != jobs.len()
+            || now_wanted.iter().zip(&jobs).any(|(wanted, done)| !wanted.same_work(done));
+        match worst {
+            _ if now_wanted.is_empty() => self.queue.succeeded(&name),
+            Some((error, retry)) => {
+                let pause = self.queue.failed(&name, error, retry, Instant::now());
+                info!(target = %name, seconds = pause.as_secs(), "is left alone for a while");
+            }
+            None if outdated => {
+                self.queue.again(&name);
+                return;
+            }
+            None => self.queue.succeeded(&name),
+        }
+        for (pass, _) in &mut self.passes {
+            pass.finished(&name, &outcomes);
+        }
+    }
+
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        self.queue.wake(now);
+        let due: Vec<WorkloadId> = self
+            .workloads
+            .iter()
+            .filter(|(_, known)| known.redecide_at.is_some_and(|at| at <= now))
+            .map(|(workload, _)| workload.clone())
+            .collect();
+        for workload in due {
+            self.decide(&workload);
+        }
+        if self.begun && self.ready {
+            let until = *self.gathering_until.get_or_insert(now + LONGEST_GATHERING);
+            self.settled |= self.deciding.is_empty() || now >= until;
+        }
+        while self.settled && self.copying.len() < self.places {
+            let Some(name) = self.queue.next() else { break };
+            self.start(name);
+        }
+        let (over, running) = std::mem::take(&mut self.passes).into_iter().partition(|(pass, _)| pass.is_over());
+        self.passes = running;
+        let over: Vec<(Pass, oneshot::Sender<PassReport>)> = over;
+        for (pass, done) in over {
+            let _ = done.send(pass.report());
+        }
+        let lengths = self.queue.lengths();
+        if lengths != self.told {
+            self.told = lengths;
+            let Lengths { waiting, active, cooling } = lengths;
+            self.observer.observe(&Event::Queue { waiting, active, cooling });
+        }
+    }
+
+    fn start(&mut self, name: Name) {
+        let jobs = self.claims.jobs(&name);
+        let copier = self.copier.clone();
+        self.copying.spawn(async move {
+            let mut outcomes = Vec::with_capacity(jobs.len());
+            for job in &jobs {
+                // A defect in one copy must not leave its name under way for ever.
+                let outcome = AssertUnwindSafe(copier.copy(job)).catch_unwind().await;
+                outcomes.push(outcome.unwrap_or_else(|_| broken_off(job)));
+            }
+            Copied { name, jobs, outcomes }
+        });
+    }
+
+    async fn wind_down(&mut self, grace: Duration) {
+        if !self.copying.is_empty() {
+            info!(active = self.copying.len(), seconds = grace.as_secs(), "stopping: copies under way may end");
+        }
+        let deadline = Instant::now() + grace;
+        while let Ok(Some(copied)) = tokio::time::timeout_at(deadline, self.copying.join_next()).await {
+            if let Ok(copied) = copied {
+                self.copied(copied);
+            }
+        }
+        if !self.copying.is_empty() {
+            warn!(
+                abandoned = self.copying.len(),
+                "stopped before all copies ended; the next start takes them up again"
+            );
+        }
+        self.copying.abort_all();
+        self.deciding.abort_all();
+    }
+}
+
+fn broken_off(job: &CopyJob) -> Outcome {
+    Outcome {
+        image: job.image.clone(),
+        source: job.source.clone(),
+        destination: job.destination.clone(),
+        workloads: job.workloads.clone(),
+        status: Status::Failed(Failure {
+            kind: FailureKind::Target,
+            message: "the copy broke off through a defect of this program; the log has its place".to_owned(),
+            retry: Retry::Soon,
+        }),
+        bytes: 0,
+        took: Duration::ZERO,
+    }
+}

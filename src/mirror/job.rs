@@ -1,0 +1,52 @@
+//! One image on its way to one destination.
+
+use crate::model::{Destination, Reference, WorkloadId};
+
+/// What is to be copied where, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyJob {
+    /// The image as the oldest of its users writes it.
+    pub image: String,
+    /// The image's fully qualified name.
+    pub source: Reference,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Who uses it, oldest first; never empty.
+    pub workloads: Vec<WorkloadId>,
+    /// What Pods say that they run of it, newest first.
+    pub running: Vec<Reference>,
+    /// How it stands to the others that want the same name.
+    pub role: Role,
+}
+
+/// How a job stands to the others that want the same name at the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It gets the name.
+    Holder,
+    /// A newer object asks for another digest of the same image under this tag: it is kept by its digest.
+    ByDigest,
+    /// Another source has the name: it is there only if both are the same bytes.
+    Rival {
+        /// The image that has the name, and whose it is.
+        holder: String,
+    },
+}
+
+impl CopyJob {
+    /// The tag that it is to be found under; none where it is kept by its digest.
+    pub fn tag(&self) -> Option<&str> {
+        match self.role {
+            Role::ByDigest => None,
+            Role::Holder | Role::Rival { .. } => self.destination.tag.as_deref(),
+        }
+    }
+
+    /// Whether both ask for the same bytes under the same name: who asks does not matter.
+    pub fn same_work(&self, other: &Self) -> bool {
+        self.source == other.source
+            && self.destination == other.destination
+            && self.running == other.running
+            && self.role == other.role
+    }
+}

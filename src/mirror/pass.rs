@@ -1,0 +1,111 @@
+//! A look at everything at once: after the start of `sync`, from time to time, or because somebody asked.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::model::{Container, Outcome, WorkloadId};
+
+use super::claims::Name;
+
+/// What a pass came to.
+#[derive(Clone, Debug, Default)]
+pub struct PassReport {
+    /// Workloads that were looked at: all but those whose every image is skipped.
+    pub workloads: usize,
+    /// Containers whose image is at every destination that it is to be at.
+    pub images: usize,
+    /// What went wrong, by workload: one line each, none twice.
+    pub failures: Vec<(WorkloadId, String)>,
+    /// How each copy ended, by destination and source.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// A pass under way.
+#[derive(Debug, Default)]
+pub struct Pass {
+    undecided: HashSet<WorkloadId>,
+    busy: HashSet<Name>,
+    workloads: HashSet<WorkloadId>,
+    containers: Vec<(WorkloadId, Container, Vec<Name>)>,
+    failures: Vec<(WorkloadId, String)>,
+    cooling: HashMap<Name, String>,
+    outcomes: HashMap<Name, Vec<Outcome>>,
+}
+
+impl Pass {
+    /// A pass over these workloads.
+    pub fn over(workloads: impl Iterator<Item = WorkloadId>) -> Self {
+        Self { undecided: workloads.collect(), ..Self::default() }
+    }
+
+    /// Whether the decisions about this workload are awaited; they are from now on known.
+    pub fn decided(&mut self, workload: &WorkloadId) -> bool {
+        self.undecided.remove(workload)
+    }
+
+    /// A container of a workload counts, and is done when these names are.
+    pub fn container(&mut self, workload: &WorkloadId, container: &Container, names: Vec<Name>) {
+        self.workloads.insert(workload.clone());
+        self.containers.push((workload.clone(), container.clone(), names));
+    }
+
+    /// A container could not be decided.
+    pub fn failed(&mut self, workload: &WorkloadId, reason: String) {
+        self.workloads.insert(workload.clone());
+        self.failures.push((workload.clone(), reason));
+    }
+
+    /// This name is being worked on.
+    pub fn awaits(&mut self, name: &Name) {
+        self.busy.insert(name.clone());
+    }
+
+    /// This name is in cooldown, and not tried.
+    pub fn cooling(&mut self, name: &Name, reason: String) {
+        self.cooling.insert(name.clone(), reason);
+    }
+
+    /// The work on this name ended.
+    pub fn finished(&mut self, name: &Name, outcomes: &[Outcome]) {
+        if self.busy.remove(name) {
+            self.outcomes.insert(name.clone(), outcomes.to_vec());
+        }
+    }
+
+    /// Nobody wants this name any more.
+    pub fn forgotten(&mut self, name: &Name) {
+        self.busy.remove(name);
+    }
+
+    /// Whether there is nothing left to wait for.
+    pub fn is_over(&self) -> bool {
+        self.undecided.is_empty() && self.busy.is_empty()
+    }
+
+    /// Sums up.
+    pub fn report(self) -> PassReport {
+        let mut failures = self.failures;
+        let mut images = 0;
+        for (workload, _, names) in &self.containers {
+            let before = failures.len();
+            for name in names {
+                if let Some(reason) = self.cooling.get(name) {
+                    failures.push((workload.clone(), reason.clone()));
+                }
+                let theirs = self.outcomes.get(name).into_iter().flatten();
+                for outcome in theirs.filter(|outcome| outcome.workloads.contains(workload)) {
+                    if let crate::model::Status::Failed(failure) = &outcome.status {
+                        failures.push((workload.clone(), format!("{}: {failure}", outcome.image)));
+                    }
+                }
+            }
+            if failures.len() == before {
+                images += 1;
+            }
+        }
+        failures.sort();
+        failures.dedup();
+        let mut outcomes: Vec<Outcome> = self.outcomes.into_values().flatten().collect();
+        outcomes.sort_by_cached_key(|outcome| (outcome.destination.to_string(), outcome.source.clone()));
+        PassReport { workloads: self.workloads.len(), images, failures, outcomes }
+    }
+}

@@ -1,0 +1,106 @@
+//! An answer, read within bounds of length and time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use url::Url;
+
+use super::error::{Answer, Fault};
+use crate::model::{Digest, Retry};
+
+/// No more is read of what a registry says of an error.
+const LONGEST_REFUSAL: usize = 64 * 1024;
+
+/// An answer whose body is still to come.
+pub(super) struct Response {
+    response: reqwest::Response,
+    timeout: Option<Duration>,
+    hope: bool,
+}
+
+impl Response {
+    /// `timeout` bounds each silence in the body.
+    pub(super) fn new(response: reqwest::Response, timeout: Option<Duration>) -> Self {
+        Self { response, timeout, hope: false }
+    }
+
+    /// Another try can help, although the status does not look like it.
+    pub(super) fn with_hope(self) -> Self {
+        Self { hope: true, ..self }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Where it came from, behind all redirects.
+    pub(super) fn url(&self) -> &Url {
+        self.response.url()
+    }
+
+    /// The length as announced.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.header(CONTENT_LENGTH.as_str())?.parse().ok()
+    }
+
+    /// `Docker-Content-Digest`, where it is a digest.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        self.header("docker-content-digest")?.trim().parse().ok()
+    }
+
+    /// A header that is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// The next piece of the body; none at its end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        let chunk = self.response.chunk();
+        let chunk = match self.timeout {
+            Some(timeout) => tokio::time::timeout(timeout, chunk).await.map_err(|_| Fault::Silence(timeout))?,
+            None => chunk.await,
+        };
+        chunk.map_err(|error| Fault::Network(error.without_url()))
+    }
+
+    /// The whole body, at most `most` bytes of it.
+    pub(super) async fn all(&mut self, most: usize) -> Result<Bytes, Fault> {
+        let (body, whole) = self.beginning(most).await?;
+        if whole { Ok(body) } else { Err(Fault::Refused(format!("its answer is longer than {most} bytes"))) }
+    }
+
+    /// What a refusing answer means.
+    pub(super) async fn refusal(mut self, with_login: bool) -> Fault {
+        // The status says enough where the words can't be had.
+        let body = self.beginning(LONGEST_REFUSAL).await.map(|(body, _)| body).unwrap_or_default();
+        let url = self.response.url();
+        let host = match (url.host_str(), url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (host, _) => host.unwrap_or_default().to_owned(),
+        };
+        let answer = Answer { host, status: self.status(), headers: self.response.headers().clone(), body };
+        match Fault::status(&answer, with_login) {
+            Fault::Status { host, status, detail, advice, retry: Retry::Later } if self.hope => {
+                Fault::Status { host, status, detail, advice, retry: Retry::Soon }
+            }
+            fault => fault,
+        }
+    }
+
+    async fn beginning(&mut self, most: usize) -> Result<(Bytes, bool), Fault> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            let room = most.saturating_sub(body.len());
+            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            if chunk.len() > room {
+                return Ok((body.freeze(), false));
+            }
+        }
+        Ok((body.freeze(), true))
+    }
+}

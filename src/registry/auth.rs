@@ -1,0 +1,226 @@
+//! Who we are at one host. Here because of what oci-client 0.18 does not do: fetch a token once for all who wait, let
+//! it end, renew it on 401, tell what the token service said, ask for two repositories at once.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::{
+    challenge::{Challenge, challenges},
+    error::Fault,
+    host::is_lenient,
+    settings::Login,
+    token::{Token, TokenService},
+    wire::Wire,
+};
+
+/// What a registry host wants to see, and what we have to show.
+pub(super) struct Auth {
+    login: Option<Login>,
+    /// Learned from the first 401; until then nothing is sent.
+    wanted: RwLock<Wanted>,
+}
+
+#[derive(Clone)]
+enum Wanted {
+    Nothing,
+    Login,
+    Token(Arc<TokenService>),
+}
+
+/// What goes along with one request.
+pub(super) struct Presented {
+    /// The value of `Authorization`, marked as sensitive.
+    pub header: HeaderValue,
+    token: Option<Arc<Token>>,
+}
+
+impl Auth {
+    /// Nothing is known of the host yet.
+    pub(super) fn new(login: Option<Login>) -> Self {
+        Self { login, wanted: RwLock::new(Wanted::Nothing) }
+    }
+
+    /// Whether credentials are configured.
+    pub(super) fn has_login(&self) -> bool {
+        self.login.is_some()
+    }
+
+    /// What the next request should show, with a token for `scopes` where the host wants one.
+    pub(super) async fn present(&self, wire: &Arc<Wire>, scopes: &[String]) -> Result<Option<Presented>, Fault> {
+        let wanted = self.wanted.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match (wanted, &self.login) {
+            (Wanted::Nothing, _) | (Wanted::Login, None) => Ok(None),
+            (Wanted::Login, Some(login)) => Ok(Some(Presented { header: login_header(login)?, token: None })),
+            (Wanted::Token(service), login) => {
+                let token = service.token(wire, basic(login.as_ref())?, scopes).await?;
+                Ok(Some(Presented { header: token.header.clone(), token: Some(token) }))
+            }
+        }
+    }
+
+    /// Takes in a 401 to a request begun at `begun` that showed `presented`. Whether it is worth asking again: not
+    /// where the same would be shown again.
+    pub(super) fn learn(
+        &self,
+        wire: &Wire,
+        headers: &HeaderMap,
+        presented: Option<&Presented>,
+        begun: Instant,
+    ) -> Result<bool, Fault> {
+        let offered = challenges(headers);
+        let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
+        let showed_login = presented.is_some_and(|presented| presented.token.is_none());
+        let bearer = offered.iter().find_map(|challenge| match challenge {
+            Challenge::Bearer { realm, service } => Some((realm, service)),
+            Challenge::Basic => None,
+        });
+        match (&self.login, bearer) {
+            (Some(Login::Token(_)), _) => {
+                *wanted = Wanted::Login;
+                Ok(!showed_login)
+            }
+            (_, Some((realm, service))) => {
+                let realm = checked_realm(realm, wire)?;
+                if let Wanted::Token(known) = &*wanted
+                    && known.is(&realm, service.as_deref())
+                {
+                    // A token that another request has renewed meanwhile, or an old one, is worth another try.
+                    return Ok(match presented.and_then(|presented| presented.token.as_ref()) {
+                        Some(token) => {
+                            known.forget(token);
+                            token.begun < begun
+                        }
+                        None => true,
+                    });
+                }
+                *wanted = Wanted::Token(Arc::new(TokenService::new(realm, service.clone())));
+                Ok(true)
+            }
+            // Basic was asked for, or nothing was said: the only thing left to show is the login.
+            (Some(Login::Password { .. }), None) => {
+                *wanted = Wanted::Login;
+                Ok(!showed_login)
+            }
+            (None, None) => Ok(false),
+        }
+    }
+}
+
+/// A token service gets credentials and gives such: never over plain HTTP, except where the user has said so.
+fn checked_realm(realm: &str, wire: &Wire) -> Result<Url, Fault> {
+    let url = Url::parse(realm)
+        .map_err(|error| Fault::Malformed(format!("it names a token service that is no URL, {realm:?}: {error}")))?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_lenient(&url, wire.insecure()) => Ok(url),
+        _ => Err(Fault::Refused(format!(
+            "it names the token service {:?}, which would be spoken to without TLS: list that host as insecure if it \
+             may be",
+            url.host_str().unwrap_or_default()
+        ))),
+    }
+}
+
+fn login_header(login: &Login) -> Result<HeaderValue, Fault> {
+    match login {
+        Login::Password { username, password } => {
+            let pair = format!("{username}:{}", password.expose_secret());
+            sensitive(&format!("Basic {}", BASE64_STANDARD.encode(pair)))
+        }
+        Login::Token(token) => sensitive(&format!("Bearer {}", token.expose_secret().trim())),
+    }
+}
+
+fn basic(login: Option<&Login>) -> Result<Option<HeaderValue>, Fault> {
+    match login {
+        Some(login @ Login::Password { .. }) => login_header(login).map(Some),
+        Some(Login::Token(_)) | None => Ok(None),
+    }
+}
+
+/// A header that no `Debug` shows.
+pub(super) fn sensitive(text: &str) -> Result<HeaderValue, Fault> {
+    let mut header = HeaderValue::from_str(text)
+        .map_err(|_| Fault::Refused("the token has characters that can't be sent in a header".to_owned()))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Selector,
+        scripted::{Asked, Reply, Server, password, settings, with_login},
+    };
+    use super::*;
+    use crate::{model::Retry, registry::Settings};
+
+    const TAG: Selector<'static> = Selector::Tag("1");
+
+    fn sent(server: &Server) -> Vec<Option<String>> {
+        server.asked().iter().map(|asked| asked.header("authorization").map(str::to_owned)).collect()
+    }
+
+    fn wanting(header: &'static str, challenge: Option<&'static str>) -> impl Fn(&Asked) -> Reply + Send + Sync {
+        move |asked| match (asked.header("authorization") == Some(header), challenge) {
+            (true, _) => Reply::new(404),
+            (false, Some(challenge)) => Reply::new(401).header("WWW-Authenticate", challenge),
+            (false, None) => Reply::new(401),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_is_shown_once_it_was_asked_for_and_then_at_once() {
+        let basic = "Basic dXNlcjpwYXNz";
+        for challenge in [Some("Basic realm=\"r\""), None] {
+            let server = Server::start(wanting(basic, challenge)).await;
+            let repository = server.repository_with(with_login(password()));
+            repository.head(TAG).await.unwrap();
+            repository.head(TAG).await.unwrap();
+            assert_eq!(sent(&server), [None, Some(basic.to_owned()), Some(basic.to_owned())], "{challenge:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_static_token_is_sent_as_it_is() {
+        let server = Server::start(wanting("Bearer abc", Some("Bearer realm=\"https://nowhere.invalid\""))).await;
+        let repository = server.repository_with(with_login(Login::Token(" abc\n".to_owned().into())));
+        repository.head(TAG).await.unwrap();
+        assert_eq!(sent(&server), [None, Some("Bearer abc".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_login_is_shown_once_and_told() {
+        let server = Server::start(wanting("another", Some("Basic"))).await;
+        let error = server.repository_with(with_login(password())).manifest(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("not accepted"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("dXNlcjpwYXNz"));
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Later, 2));
+    }
+
+    #[tokio::test]
+    async fn without_a_login_nothing_is_shown() {
+        let server = Server::start(wanting("another", Some("Basic"))).await;
+        let error = server.repository().manifest(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("no credentials are configured"), "{error}");
+        assert_eq!(sent(&server), [None]);
+    }
+
+    #[tokio::test]
+    async fn a_token_service_in_the_clear_is_refused_unless_listed() {
+        let server = Server::start(wanting("another", Some("Bearer realm=\"http://auth.invalid/token\""))).await;
+        let error = server.repository_with(with_login(password())).head(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("without TLS"), "{error}");
+        assert_eq!(error.retry(), Retry::Later);
+        let listed = Settings { insecure: vec!["auth.invalid".to_owned()], attempts: 1, ..settings() };
+        let error = server.repository_with(listed).head(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("no token from the token service http://auth.invalid/token"), "{error}");
+    }
+}

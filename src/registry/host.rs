@@ -1,0 +1,194 @@
+//! One registry host, and what was learned about it.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use url::{Host as UrlHost, Url};
+
+use super::{
+    auth::Auth,
+    credentials::{DOCKER_HUB, canonical, login_for},
+    error::Fault,
+    settings::Settings,
+};
+use crate::model::Digest;
+
+/// Where Docker Hub's registry really is.
+const DOCKER_HUB_SERVER: &str = "registry-1.docker.io";
+
+/// How a host is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// With TLS.
+    Https,
+    /// Without; only on loopback and where the user says so.
+    Http,
+}
+
+/// A registry host, shared by all its repositories.
+pub(super) struct Host {
+    authority: String,
+    /// Set from the start where plain HTTP is out of the question.
+    scheme: OnceLock<Scheme>,
+    /// Held while the first request finds out the scheme.
+    pub(super) probing: tokio::sync::Mutex<()>,
+    pub(super) auth: Auth,
+    sessions: Mutex<HashMap<(String, Digest), Url>>,
+}
+
+impl Host {
+    /// `registry` as references write it.
+    pub(super) fn new(registry: &str, settings: &Settings) -> Self {
+        let authority = match canonical(registry) {
+            hub if hub == DOCKER_HUB => DOCKER_HUB_SERVER.to_owned(),
+            other => other,
+        };
+        let scheme = OnceLock::new();
+        let tolerant =
+            Url::parse(&format!("https://{authority}/")).is_ok_and(|url| is_lenient(&url, &settings.insecure));
+        if !tolerant {
+            scheme.get_or_init(|| Scheme::Https);
+        }
+        let auth = Auth::new(login_for(registry, &settings.credentials).cloned());
+        Self { authority, scheme, probing: tokio::sync::Mutex::new(()), auth, sessions: Mutex::default() }
+    }
+
+    /// How it is spoken to, once that is known.
+    pub(super) fn scheme(&self) -> Option<Scheme> {
+        self.scheme.get().copied()
+    }
+
+    /// Remembers what worked.
+    pub(super) fn settle(&self, scheme: Scheme) {
+        self.scheme.get_or_init(|| scheme);
+    }
+
+    /// The URL of a path on it.
+    pub(super) fn url(&self, scheme: Scheme, path: &str, query: Option<&str>) -> Result<Url, Fault> {
+        let scheme = match scheme {
+            Scheme::Https => "https",
+            Scheme::Http => "http",
+        };
+        let mut url = Url::parse(&format!("{scheme}://{}/", self.authority)).map_err(|error| {
+            Fault::Refused(format!(
+                "{:?} is not the name of a registry, a host with or without a port: {error}",
+                self.authority
+            ))
+        })?;
+        url.set_path(path);
+        url.set_query(query);
+        Ok(url)
+    }
+
+    /// Whether a URL is on this very host, spoken to in the same way: only there do its credentials belong.
+    pub(super) fn has(&self, url: &Url) -> bool {
+        self.scheme()
+            .and_then(|scheme| self.url(scheme, "/", None).ok())
+            .is_some_and(|base| base.origin() == url.origin())
+    }
+
+    /// Keeps an upload session that a refused mount has left behind, for the upload that follows.
+    pub(super) fn keep_session(&self, repository: &str, digest: &Digest, location: Url) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert((repository.to_owned(), digest.clone()), location);
+    }
+
+    /// Such a session, if there is one; the next caller won't get it.
+    pub(super) fn take_session(&self, repository: &str, digest: &Digest) -> Option<Url> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.remove(&(repository.to_owned(), digest.clone()))
+    }
+}
+
+/// Whether plain HTTP may be spoken there: on loopback, and where the user lists `host[:port]`.
+pub(super) fn is_lenient(url: &Url, insecure: &[String]) -> bool {
+    is_loopback(url) || is_listed(url, insecure)
+}
+
+/// 127.0.0.0/8, `[::1]` and `localhost`.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(UrlHost::Domain(name)) => name == "localhost",
+        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
+        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether the user lists it as insecure. A name without a port is that name at the default ports.
+pub(super) fn is_listed(url: &Url, insecure: &[String]) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    insecure.iter().any(|listed| {
+        let listed = canonical(listed.trim());
+        let with_port = |port: Option<u16>| port.is_some_and(|port| listed == format!("{host}:{port}"));
+        with_port(url.port_or_known_default()) || (url.port().is_none() && listed == host)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn settings(insecure: &[&str]) -> Settings {
+        Settings {
+            request_timeout: None,
+            credentials: Vec::new(),
+            insecure: insecure.iter().map(|&name| name.to_owned()).collect(),
+            attempts: 1,
+            backoff_cap: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn docker_hub_is_reached_where_it_is() {
+        for name in ["docker.io", "index.docker.io", "Registry-1.docker.io"] {
+            let host = Host::new(name, &settings(&[]));
+            let url = host.url(Scheme::Https, "/v2/library/a/manifests/1", None).unwrap();
+            assert_eq!(url.as_str(), "https://registry-1.docker.io/v2/library/a/manifests/1");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_and_for_what_is_listed() {
+        let insecure = ["reg.example:5000", "plain.example", "TLS.example:443"];
+        for (name, lenient) in [
+            ("localhost:5000", true),
+            ("127.1.2.3", true),
+            ("[::1]:5000", true),
+            ("reg.example:5000", true),
+            ("plain.example", true),
+            ("tls.example", true),
+            ("reg.example", false),
+            ("plain.example:5000", false),
+            ("localhost.example", false),
+            ("127.0.0.1.example", false),
+            ("10.0.0.1:5000", false),
+            ("[::2]", false),
+        ] {
+            assert_eq!(Host::new(name, &settings(&insecure)).scheme().is_none(), lenient, "{name}");
+        }
+    }
+
+    #[test]
+    fn credentials_belong_to_one_origin() {
+        let host = Host::new("r.example:5000", &settings(&[]));
+        for (url, has) in [
+            ("https://r.example:5000/v2/", true),
+            ("http://r.example:5000/v2/", false),
+            ("https://r.example/v2/", false),
+            ("https://r.example.evil:5000/v2/", false),
+        ] {
+            assert_eq!(host.has(&Url::parse(url).unwrap()), has, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused_with_its_name() {
+        let host = Host::new("no host", &settings(&[]));
+        assert!(host.url(Scheme::Https, "/", None).unwrap_err().to_string().contains("no host"));
+    }
+}

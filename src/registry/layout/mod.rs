@@ -1,0 +1,185 @@
+//! A target that needs no server: a folder of the form "OCI Image Layout" of the image specification, version 1.0.0.
+//!
+//! Blobs are stored once for all repositories. An image is named by the annotation `org.opencontainers.image.ref.name`
+//! of its entry in `index.json`: `REPOSITORY:TAG`, or `REPOSITORY@DIGEST` where it has no tag. So
+//! `oci:PATH:REPOSITORY:TAG` is how skopeo and its kin refer to it.
+//!
+//! Files get their names only when they are complete and on the disk, and `index.json` is changed under a lock: neither
+//! a crash nor another writer (of this program) leaves anything but a valid layout behind. An upload that was cut off
+//! leaves a file `.k8s-copycat-*.tmp` at most; a program that starts writing a day later removes it.
+
+mod blob;
+mod error;
+mod files;
+mod folder;
+mod index;
+
+use std::{mem, path::PathBuf, sync::Arc};
+
+use futures::StreamExt as _;
+use tokio::task::spawn_blocking;
+
+pub use self::error::{LayoutError, LayoutUploadError};
+use self::{folder::Folder, index::Entry};
+use super::{BlobStream, Descriptor, Manifest, Selector};
+use crate::model::Digest;
+
+/// How many bytes of a blob are gathered before they are hashed and written, away from the async threads.
+const BATCH: usize = 1 << 20;
+
+/// An image layout in a folder; a clone is cheap.
+#[derive(Clone)]
+pub struct Layout {
+    folder: Arc<Folder>,
+}
+
+impl Layout {
+    /// Nothing is touched. The folder is made, with all above it, when something is written.
+    pub fn new(path: PathBuf) -> Self {
+        Self { folder: Arc::new(Folder::new(path)) }
+    }
+
+    /// The repository of that path, which must be clean: its images are named `name:TAG` and `name@DIGEST`.
+    pub fn repository(&self, name: &str) -> LayoutRepository {
+        LayoutRepository { folder: Arc::clone(&self.folder), name: name.into() }
+    }
+}
+
+/// One repository of a layout; a clone is cheap.
+#[derive(Clone)]
+pub struct LayoutRepository {
+    folder: Arc<Folder>,
+    name: Arc<str>,
+}
+
+impl LayoutRepository {
+    /// The digest of the manifest that has a tag, or of the one with this digest, whatever its tag. A manifest that an
+    /// index alone names has no entry of its own and is not found: ask [`Self::has_child`] for it.
+    ///
+    /// There is no server that vouches for what a manifest names. So the digest is given only when all of that is there
+    /// too, each with its size, down to the layers of every platform; otherwise the answer is none, as for an image
+    /// that was never stored.
+    ///
+    /// # Errors
+    /// When the layout can't be read, is damaged, or is of an unknown version.
+    pub async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, LayoutError> {
+        match selector {
+            Selector::Tag(_) => {
+                let name = self.ref_name(selector);
+                self.blocking(move |folder| folder.find(|entry| entry.name() == Some(&name))).await
+            }
+            Selector::Digest(digest) => {
+                let (repository, digest) = (Arc::clone(&self.name), digest.clone());
+                let here = move |entry: &Entry<'_>| {
+                    let name = entry.name().and_then(|name| name.strip_prefix(&*repository));
+                    name.is_some_and(|rest| rest.starts_with([':', '@']))
+                        && entry.digest().is_some_and(|found| found == digest)
+                };
+                self.blocking(move |folder| folder.find(here)).await
+            }
+        }
+    }
+
+    /// Whether the layout has a manifest and all that it names, whether it has an entry or not; no matter from which
+    /// repository.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn has_child(&self, digest: &Digest) -> Result<bool, LayoutError> {
+        let digest = digest.clone();
+        self.blocking(move |folder| folder.complete(&digest, None)).await
+    }
+
+    /// Whether the layout has a blob with its size; no matter from which repository.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, LayoutError> {
+        let (digest, size) = (descriptor.digest.clone(), descriptor.size);
+        self.blocking(move |folder| folder.has(&digest, size)).await
+    }
+
+    /// Stores a blob, if it has the digest and the size announced. `progress` is told how many bytes were written, as
+    /// they are. When the future is dropped on the way, nothing stays.
+    ///
+    /// # Errors
+    /// Which side broke, and how.
+    pub async fn upload(
+        &self,
+        descriptor: &Descriptor,
+        mut body: BlobStream,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<(), LayoutUploadError> {
+        let (digest, size) = (descriptor.digest.clone(), descriptor.size);
+        let mut blob = self.blocking(move |folder| folder.begin(&digest, size)).await?;
+        let (mut batch, mut gathered) = (Vec::new(), 0);
+        loop {
+            let piece = body.next().await.transpose().map_err(LayoutUploadError::Source)?;
+            let last = piece.is_none();
+            if let Some(piece) = piece {
+                gathered += piece.len();
+                batch.push(piece);
+            }
+            if gathered >= BATCH || last {
+                let pieces = mem::take(&mut batch);
+                gathered = 0;
+                let written;
+                (blob, written) = self.blocking(move |_| blob.write(&pieces).map(|written| (blob, written))).await?;
+                progress(written);
+            }
+            if last {
+                break;
+            }
+        }
+        let digest = descriptor.digest.clone();
+        Ok(self.blocking(move |folder| folder.finish(blob, &digest)).await?)
+    }
+
+    /// Stores a manifest byte for byte, and lets the tag point to it. Under its digest it is stored as an image without
+    /// a tag. All that it names must be there: children of an index come before it, by [`Self::put_child`].
+    ///
+    /// # Errors
+    /// When something that it names is missing, when it has another digest than the one it is to be stored under, or
+    /// when the layout can't be written, is damaged, or stays locked.
+    pub async fn put_manifest(&self, selector: Selector<'_>, manifest: &Manifest) -> Result<(), LayoutError> {
+        if let Selector::Digest(asked) = selector
+            && asked != manifest.digest()
+        {
+            return Err(LayoutError::OtherDigest { manifest: manifest.digest().clone(), asked: asked.clone() });
+        }
+        let (name, manifest) = (self.ref_name(selector), manifest.clone());
+        self.blocking(move |folder| folder.put(&manifest, Some(&name))).await
+    }
+
+    /// Stores a manifest that an index is going to name, byte for byte and without an entry in `index.json`: it is
+    /// reached through the index.
+    ///
+    /// # Errors
+    /// As [`Self::put_manifest`].
+    pub async fn put_child(&self, manifest: &Manifest) -> Result<(), LayoutError> {
+        let manifest = manifest.clone();
+        self.blocking(move |folder| folder.put(&manifest, None)).await
+    }
+
+    fn ref_name(&self, selector: Selector<'_>) -> String {
+        match selector {
+            Selector::Tag(tag) => format!("{}:{tag}", self.name),
+            Selector::Digest(digest) => format!("{}@{digest}", self.name),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> Result<T, LayoutError> + Send + 'static,
+    ) -> Result<T, LayoutError> {
+        let folder = Arc::clone(&self.folder);
+        let path = folder.path().to_owned();
+        match spawn_blocking(move || work(&folder)).await {
+            Ok(result) => result,
+            Err(ended) => Err(LayoutError::io("finish the work in", path)(ended.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! A server on loopback that plays a script, and remembers what it was asked.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, atomic::AtomicUsize, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{BlobStream, Credential, Descriptor, Login, Registries, Repository, Settings};
+use crate::model::Digest;
+
+/// What was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Asked {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `METHOD target`.
+    pub(super) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+}
+
+/// What is answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    cut: Option<usize>,
+    stall: bool,
+    chunked: bool,
+    delay: Duration,
+}
+
+impl Reply {
+    pub(super) fn new(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    pub(super) fn header(mut self, name: &str, value: impl ToString) -> Self {
+        self.headers.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    pub(super) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
+        self
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The connection ends after so many bytes of the body.
+    pub(super) fn cut(mut self, after: usize) -> Self {
+        self.cut = Some(after);
+        self
+    }
+
+    /// The connection stays, but nothing more comes after so many bytes of the body.
+    pub(super) fn stall(mut self, after: usize) -> Self {
+        self.stall = true;
+        self.cut(after)
+    }
+
+    /// Without `Content-Length`.
+    pub(super) fn chunked(mut self) -> Self {
+        self.chunked = true;
+        self
+    }
+
+    /// So late.
+    pub(super) fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+}
+
+type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+
+/// The server; it ends with the test's runtime.
+pub(super) struct Server {
+    pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    handshakes: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub(super) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let handshakes = Arc::new(AtomicUsize::new(0));
+        let script: Arc<Script> = Arc::new(script);
+        let (log, tls) = (Arc::clone(&asked), Arc::clone(&handshakes));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&log), Arc::clone(&tls)));
+            }
+        });
+        Self { address, asked, handshakes }
+    }
+
+    /// All requests so far.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Their first lines.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.asked().iter().map(Asked::line).collect()
+    }
+
+    /// How many connections tried to speak TLS.
+    pub(super) fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The repository `team/app`, with three quick attempts.
+    pub(super) fn repository(&self) -> Repository {
+        self.repository_with(settings())
+    }
+
+    pub(super) fn repository_with(&self, settings: Settings) -> Repository {
+        Registries::new(settings).unwrap().repository(&self.address.to_string(), "team/app")
+    }
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        request_timeout: Some(Duration::from_secs(20)),
+        credentials: Vec::new(),
+        insecure: Vec::new(),
+        attempts: 3,
+        backoff_cap: Duration::from_millis(1),
+    }
+}
+
+/// The same, with a login for every host.
+pub(super) fn with_login(login: Login) -> Settings {
+    let credential = Credential { registry: "*".to_owned(), aliases: Vec::new(), login };
+    Settings { credentials: vec![credential], ..settings() }
+}
+
+pub(super) fn password() -> Login {
+    Login::Password { username: "user".to_owned(), password: "pass".to_owned().into() }
+}
+
+pub(super) fn descriptor(content: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: "application/octet-stream".to_owned(),
+        digest: Digest::sha256(content),
+        size: content.len() as u64,
+        foreign: false,
+    }
+}
+
+/// Content that is nowhere like itself.
+pub(super) fn content(length: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    std::iter::repeat_with(|| random.u8(..)).take(length).collect()
+}
+
+pub(super) fn once(content: &[u8]) -> BlobStream {
+    let content = Bytes::copy_from_slice(content);
+    Box::pin(futures::stream::once(async { Ok(content) }))
+}
+
+pub(super) async fn read(stream: BlobStream) -> Result<Vec<u8>, (Vec<u8>, super::Error)> {
+    let mut read = Vec::new();
+    let mut stream = stream;
+    loop {
+        match stream.try_next().await {
+            Ok(Some(bytes)) => read.extend_from_slice(&bytes),
+            Ok(None) => return Ok(read),
+            Err(error) => return Err((read, error)),
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Asked>>>, tls: Arc<AtomicUsize>) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        match stream.fill_buf().await {
+            // A TLS handshake; a plain server understands nothing of it.
+            Ok([0x16, ..]) => {
+                tls.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
+                return;
+            }
+            Ok([]) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let Some(asked) = receive(&mut stream).await else { return };
+        log.lock().unwrap().push(asked.clone());
+        let reply = script(&asked);
+        tokio::time::sleep(reply.delay).await;
+        if !answer(&mut stream, &asked, &reply).await {
+            return;
+        }
+    }
+}
+
+async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        match line.trim_end() {
+            "" => break,
+            text => lines.push(text.to_owned()),
+        }
+    }
+    let mut first = lines.first()?.split(' ');
+    let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let headers: Vec<(String, String)> = lines[1..]
+        .iter()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let mut asked = Asked { method, target, headers, body: Vec::new() };
+    assert_eq!(asked.header("transfer-encoding"), None, "a body without a length: {asked:?}");
+    let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
+    asked.body.resize(length, 0);
+    stream.read_exact(&mut asked.body).await.ok()?;
+    Some(asked)
+}
+
+/// Whether the connection can go on.
+async fn answer(stream: &mut BufReader<TcpStream>, asked: &Asked, reply: &Reply) -> bool {
+    let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
+    for (name, value) in &reply.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let own_length = reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if reply.chunked {
+        head.push_str("Transfer-Encoding: chunked\r\n");
+    } else if reply.status != 204 && !own_length {
+        head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    if asked.method != "HEAD" {
+        let sent = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
+        if reply.chunked && !sent.is_empty() {
+            bytes.extend_from_slice(format!("{:x}\r\n", sent.len()).as_bytes());
+            bytes.extend_from_slice(sent);
+            bytes.extend_from_slice(b"\r\n");
+        } else {
+            bytes.extend_from_slice(sent);
+        }
+        if reply.chunked && reply.cut.is_none() {
+            bytes.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+    if stream.write_all(&bytes).await.is_err() {
+        return false;
+    }
+    if reply.stall {
+        std::future::pending::<()>().await;
+    }
+    reply.cut.is_none()
+}

@@ -1,0 +1,212 @@
+//! What images are copied into: a registry, or a layout on disk.
+
+use crate::model::{Digest, Retry, TargetKind};
+
+use super::{
+    BlobStream, Descriptor, Error, Layout, LayoutError, LayoutRepository, LayoutUploadError, Manifest, Registries,
+    Repository, Selector, UploadError,
+};
+
+/// A place that images are copied into.
+#[derive(Clone)]
+pub enum Store {
+    /// A registry.
+    Registry {
+        /// Who speaks to it, with its own credentials.
+        registries: Registries,
+        /// `host[:port]`
+        host: String,
+        /// What stands between the host and each repository; may be empty.
+        path: String,
+    },
+    /// An OCI image layout.
+    Layout(Layout),
+    /// A kind that this version can plan for, but not write to.
+    Unsupported(TargetKind),
+}
+
+/// One repository of a [`Store`].
+#[derive(Clone)]
+pub enum StoreRepository {
+    /// In a registry.
+    Remote(Repository),
+    /// In a layout.
+    Layout(LayoutRepository),
+}
+
+/// How a manifest is to be found in a repository.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// Under a tag.
+    Tag(&'a str),
+    /// By its digest, and kept from being collected.
+    Kept(&'a Digest),
+    /// By its digest; an index that names it keeps it.
+    Child(&'a Digest),
+}
+
+/// A store did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A registry.
+    #[error(transparent)]
+    Remote(#[from] Error),
+    /// A layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// There is no way to write to this kind yet.
+    #[error("mirroring to a target of kind {0} is not supported by this version; use kind docker or oci-layout")]
+    Unsupported(TargetKind),
+}
+
+impl StoreError {
+    /// Whether another try can help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Remote(error) => error.retry(),
+            Self::Layout(error) => error.retry(),
+            Self::Unsupported(_) => Retry::Later,
+        }
+    }
+}
+
+/// Which side of a blob's way into a store broke.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreUploadError {
+    /// The blob could not be read.
+    #[error(transparent)]
+    Source(Error),
+    /// The blob could not be written.
+    #[error(transparent)]
+    Target(StoreError),
+}
+
+impl Store {
+    /// A store for a registry given as `host[:port][/path]`.
+    pub fn registry(registries: Registries, registry: &str) -> Self {
+        let (host, path) = registry.split_once('/').unwrap_or((registry, ""));
+        Self::Registry { registries, host: host.to_owned(), path: path.to_owned() }
+    }
+
+    /// One of its repositories.
+    ///
+    /// # Errors
+    /// When this kind of store is not supported.
+    pub fn repository(&self, name: &str) -> Result<StoreRepository, StoreError> {
+        match self {
+            Self::Registry { registries, host, path } if path.is_empty() => {
+                Ok(StoreRepository::Remote(registries.repository(host, name)))
+            }
+            Self::Registry { registries, host, path } => {
+                Ok(StoreRepository::Remote(registries.repository(host, &format!("{path}/{name}"))))
+            }
+            Self::Layout(layout) => Ok(StoreRepository::Layout(layout.repository(name))),
+            Self::Unsupported(kind) => Err(StoreError::Unsupported(*kind)),
+        }
+    }
+
+    /// The name by which another repository of the same store mounts from this one.
+    pub fn mount_name(&self, repository: &str) -> String {
+        match self {
+            Self::Registry { path, .. } if !path.is_empty() => format!("{path}/{repository}"),
+            _ => repository.to_owned(),
+        }
+    }
+}
+
+impl StoreRepository {
+    /// The digest of what is there; one request.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn find(&self, place: Place<'_>) -> Result<Option<Digest>, StoreError> {
+        match self {
+            Self::Remote(repository) => {
+                let found = match place {
+                    Place::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
+                    Place::Kept(digest) => repository.head(Selector::Tag(&digest.keep_alive_tag())).await?,
+                    Place::Child(digest) => repository.head(Selector::Digest(digest)).await?,
+                };
+                Ok(found)
+            }
+            Self::Layout(repository) => {
+                let found = match place {
+                    Place::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
+                    Place::Kept(digest) => repository.head(Selector::Digest(digest)).await?,
+                    Place::Child(digest) => repository.has_child(digest).await?.then(|| digest.clone()),
+                };
+                Ok(found)
+            }
+        }
+    }
+
+    /// Stores a manifest, all of whose parts are known to be there.
+    ///
+    /// # Errors
+    /// When the store can't be reached, or refuses it.
+    pub async fn put(&self, place: Place<'_>, manifest: &Manifest) -> Result<(), StoreError> {
+        match self {
+            Self::Remote(repository) => match place {
+                Place::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
+                Place::Kept(digest) => {
+                    repository.put_manifest(Selector::Tag(&digest.keep_alive_tag()), manifest).await?;
+                }
+                Place::Child(digest) => repository.put_manifest(Selector::Digest(digest), manifest).await?,
+            },
+            Self::Layout(repository) => match place {
+                Place::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
+                Place::Kept(digest) => repository.put_manifest(Selector::Digest(digest), manifest).await?,
+                Place::Child(_) => repository.put_child(manifest).await?,
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether a blob is there.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool, StoreError> {
+        match self {
+            Self::Remote(repository) => Ok(repository.has_blob(&blob.digest).await?),
+            Self::Layout(repository) => Ok(repository.has_blob(blob).await?),
+        }
+    }
+
+    /// Takes a blob over from another repository of the same store; false where the store does not do that.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn mount(&self, blob: &Descriptor, from: &str) -> Result<bool, StoreError> {
+        match self {
+            Self::Remote(repository) => Ok(repository.mount(&blob.digest, from).await?),
+            Self::Layout(repository) => Ok(repository.has_blob(blob).await?),
+        }
+    }
+
+    /// Writes a blob.
+    ///
+    /// # Errors
+    /// Which side broke, and how.
+    pub async fn upload(
+        &self,
+        descriptor: &Descriptor,
+        body: BlobStream,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<(), StoreUploadError> {
+        match self {
+            Self::Remote(repository) => {
+                repository.upload(descriptor, body, progress).await.map_err(|error| match error {
+                    UploadError::Source(error) => StoreUploadError::Source(error),
+                    UploadError::Target(error) => StoreUploadError::Target(error.into()),
+                })
+            }
+            Self::Layout(repository) => {
+                repository.upload(descriptor, body, progress).await.map_err(|error| match error {
+                    LayoutUploadError::Source(error) => StoreUploadError::Source(error),
+                    LayoutUploadError::Target(error) => StoreUploadError::Target(error.into()),
+                })
+            }
+        }
+    }
+}

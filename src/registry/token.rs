@@ -1,0 +1,295 @@
+//! Tokens from a token service, as of the distribution project's "Token Authentication Specification".
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use http::{HeaderValue, Method, header::AUTHORIZATION};
+use serde::Deserialize;
+use url::Url;
+
+use super::{
+    auth::sensitive,
+    error::Fault,
+    wire::{Payload, Wire},
+};
+
+/// How many seconds a token lives where the service does not say.
+const DEFAULT_LIFE: u64 = 60;
+
+/// What is believed of a longer life, a day: clocks can't hold any number.
+const LONGEST_LIFE: u64 = 24 * 60 * 60;
+
+/// No answer of a token service is longer.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// So many tokens are kept before the ended ones are looked for.
+const MANY: usize = 256;
+
+/// A token for some scopes.
+#[derive(Debug)]
+pub(super) struct Token {
+    /// The value of `Authorization`.
+    pub header: HeaderValue,
+    /// When it was asked for.
+    pub begun: Instant,
+    ends: Instant,
+}
+
+type Fetch = Shared<BoxFuture<'static, Result<Arc<Token>, Arc<Fault>>>>;
+
+/// A token service as one registry uses it, and the tokens it gave.
+pub(super) struct TokenService {
+    realm: Url,
+    service: Option<String>,
+    tokens: Mutex<HashMap<String, Fetch>>,
+}
+
+impl TokenService {
+    /// Nothing is asked yet.
+    pub(super) fn new(realm: Url, service: Option<String>) -> Self {
+        Self { realm, service, tokens: Mutex::default() }
+    }
+
+    /// Whether a challenge names this one.
+    pub(super) fn is(&self, realm: &Url, service: Option<&str>) -> bool {
+        self.realm == *realm && self.service.as_deref() == service
+    }
+
+    /// A token that is good for `scopes`: one that is there, or one that is being fetched, or a new one.
+    pub(super) async fn token(
+        &self,
+        wire: &Arc<Wire>,
+        login: Option<HeaderValue>,
+        scopes: &[String],
+    ) -> Result<Arc<Token>, Fault> {
+        let fetch = {
+            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = scopes.join(" ");
+            match tokens.get(&key).filter(|fetch| is_good(fetch)) {
+                Some(fetch) => fetch.clone(),
+                None => {
+                    if tokens.len() >= MANY {
+                        tokens.retain(|_, fetch| is_good(fetch));
+                    }
+                    let fetch = fetch(Arc::clone(wire), self.url(scopes), login).boxed().shared();
+                    tokens.insert(key, fetch.clone());
+                    fetch
+                }
+            }
+        };
+        fetch.await.map_err(|fault| {
+            let path = self.realm.path();
+            Fault::Token { service: format!("{}{path}", self.realm.origin().ascii_serialization()), fault }
+        })
+    }
+
+    /// Drops a token that was not accepted.
+    pub(super) fn forget(&self, refused: &Arc<Token>) {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|_, fetch| !matches!(fetch.peek(), Some(Ok(token)) if Arc::ptr_eq(token, refused)));
+    }
+
+    fn url(&self, scopes: &[String]) -> Url {
+        let mut url = self.realm.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = &self.service {
+                query.append_pair("service", service);
+            }
+            for scope in scopes {
+                query.append_pair("scope", scope);
+            }
+        }
+        url
+    }
+}
+
+/// Under way, or come and not ended. A failed one is for those who waited for it; the next comer tries anew.
+fn is_good(fetch: &Fetch) -> bool {
+    match fetch.peek() {
+        None => true,
+        Some(Ok(token)) => Instant::now() < token.ends,
+        Some(Err(_)) => false,
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+async fn fetch(wire: Arc<Wire>, url: Url, login: Option<HeaderValue>) -> Result<Arc<Token>, Arc<Fault>> {
+    let begun = Instant::now();
+    let with_login = login.is_some();
+    let headers = login.into_iter().map(|login| (AUTHORIZATION, login)).collect();
+    let mut answer = wire.follow(Method::GET, url, headers, Payload::Empty).await?;
+    if !answer.status().is_success() {
+        return Err(Arc::new(answer.refusal(with_login).await));
+    }
+    let body = answer.all(LONGEST_ANSWER).await?;
+    let read: TokenAnswer = serde_json::from_slice(&body).map_err(|error| {
+        Fault::Malformed(format!("its answer is no JSON with a token, but wrong at {}", place(&error)))
+    })?;
+    let found = read.token.into_iter().chain(read.access_token).find(|token| !token.is_empty());
+    let token = found.ok_or_else(|| Fault::Malformed("its answer has no token in it".to_owned()))?;
+    let life = read.expires_in.filter(|&life| life > 0).unwrap_or(DEFAULT_LIFE);
+    let life = Duration::from_secs(life.min(LONGEST_LIFE));
+    // Renewed before it ends on the way: a tenth earlier, at most half a minute.
+    let kept = life.saturating_sub((life / 10).min(Duration::from_secs(30)));
+    Ok(Arc::new(Token { header: sensitive(&format!("Bearer {token}"))?, begun, ends: begun + kept }))
+}
+
+/// Without the text around it, which may be a token.
+fn place(error: &serde_json::Error) -> String {
+    format!("line {}, column {}", error.line(), error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::{
+        Registries, Repository, Selector,
+        scripted::{Asked, Reply, Server, password, settings, with_login},
+    };
+    use super::*;
+    use crate::model::{Digest, Retry};
+
+    const TAG: Selector<'static> = Selector::Tag("1");
+
+    /// A registry that takes the tokens that `good` likes, and has nothing.
+    async fn registry(service: &Server, good: impl Fn(&str) -> bool + Send + Sync + 'static) -> Server {
+        let challenge = format!("Bearer realm=\"{}\",service=\"r\"", service.url("/token?tenant=1"));
+        Server::start(move |asked| match asked.header("authorization") {
+            Some(header) if good(header) => Reply::new(404),
+            _ => Reply::new(401).header("WWW-Authenticate", &challenge),
+        })
+        .await
+    }
+
+    /// Gives t1, t2, and so on.
+    fn counting(rest: &'static str) -> impl Fn(&Asked) -> Reply + Send + Sync {
+        let count = AtomicU32::new(0);
+        move |_| {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            Reply::new(200).body(format!("{{\"token\":\"t{number}\"{rest}}}"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_fetched_once_for_all_who_wait() {
+        let service =
+            Server::start(|_| Reply::new(200).body(r#"{"token":"t"}"#).after(Duration::from_millis(50))).await;
+        let registry = registry(&service, |header| header == "Bearer t").await;
+        let repository = registry.repository();
+        let heads = (0..8).map(|_| repository.head(TAG));
+        assert_eq!(futures::future::try_join_all(heads).await.unwrap(), vec![None; 8]);
+        assert_eq!(service.lines(), ["GET /token?tenant=1&service=r&scope=repository%3Ateam%2Fapp%3Apull"]);
+        assert_eq!(service.asked()[0].header("authorization"), None);
+        repository.head(TAG).await.unwrap();
+        assert_eq!(registry.asked().last().unwrap().header("authorization"), Some("Bearer t"));
+        assert_eq!(service.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn rights_are_asked_for_as_they_are_needed_and_the_login_goes_to_the_service_alone() {
+        let service = Server::start(|_| Reply::new(200).body(r#"{"token":"","access_token":"t"}"#)).await;
+        let registry = registry(&service, |header| header == "Bearer t").await;
+        let repository = registry.repository_with(with_login(password()));
+        assert!(!repository.mount(&Digest::sha256(b"a"), "base").await.unwrap());
+        let push = "repository%3Ateam%2Fapp%3Apull%2Cpush";
+        assert_eq!(
+            service.lines(),
+            [format!("GET /token?tenant=1&service=r&scope={push}&scope=repository%3Abase%3Apull")]
+        );
+        assert_eq!(service.asked()[0].header("authorization"), Some("Basic dXNlcjpwYXNz"));
+        assert!(registry.asked().iter().all(|asked| asked.header("authorization") != Some("Basic dXNlcjpwYXNz")));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_the_registry_no_longer_takes_is_renewed_once() {
+        let service = Server::start(counting("")).await;
+        let refused = Arc::new(Mutex::new(Vec::<String>::new()));
+        let out = Arc::clone(&refused);
+        let registry = registry(&service, move |header| !out.lock().unwrap().iter().any(|old| old == header)).await;
+        let repository = registry.repository();
+        repository.head(TAG).await.unwrap();
+        assert_eq!(service.asked().len(), 1);
+        refused.lock().unwrap().push("Bearer t1".to_owned());
+        repository.head(TAG).await.unwrap();
+        assert_eq!(service.asked().len(), 2);
+        refused.lock().unwrap().extend(["Bearer t2".to_owned(), "Bearer t3".to_owned()]);
+        let error = repository.head(TAG).await.unwrap_err();
+        assert_eq!((error.retry(), service.asked().len()), (Retry::Later, 3));
+    }
+
+    #[tokio::test]
+    async fn a_token_ends_when_it_was_said_to() {
+        for (rest, fetched) in [(r#","expires_in":1"#, 2), (r#","expires_in":18446744073709551615"#, 1), ("", 1)] {
+            let service = Server::start(counting(rest)).await;
+            let registry = registry(&service, |_| true).await;
+            let repository = registry.repository();
+            repository.head(TAG).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(950)).await;
+            repository.head(TAG).await.unwrap();
+            assert_eq!(service.asked().len(), fetched, "{rest}");
+            assert_eq!(registry.asked().len(), 3, "{rest}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_token_service_says_is_told() {
+        for (reply, told, retry) in [
+            (Reply::new(503), "503", Retry::Soon),
+            (Reply::new(403).body("account closed"), "account closed", Retry::Later),
+            (Reply::new(200).body("{}"), "no token in it", Retry::Soon),
+            (Reply::new(200).body(r#"{"token":""}"#), "no token in it", Retry::Soon),
+            (Reply::new(200).body("<html>geheim"), "no JSON", Retry::Soon),
+            (Reply::new(200).body(r#"{"token":"a\nb"}"#), "can't be sent", Retry::Later),
+        ] {
+            let service = Server::start(move |_| reply.clone()).await;
+            let registry = registry(&service, |_| false).await;
+            let error = registry.repository().head(TAG).await.unwrap_err();
+            let expected = format!("no token from the token service {}", service.url("/token"));
+            let text = error.to_string();
+            assert!(text.contains(&expected) && text.contains(told) && !text.contains("geheim"), "{error}");
+            assert_eq!(error.retry(), retry, "{error}");
+            assert_eq!(service.asked().len(), if retry == Retry::Soon { 3 } else { 1 }, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn many_tokens_do_not_pile_up() {
+        let service = Server::start(|_| Reply::new(200).body(r#"{"token":"t","expires_in":1}"#)).await;
+        let wire = Arc::new(Wire::new(settings()).unwrap());
+        let tokens = TokenService::new(Url::parse(&service.url("/token")).unwrap(), None);
+        for number in 0..MANY {
+            tokens.token(&wire, None, &[number.to_string()]).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokens.token(&wire, None, &["last".to_owned()]).await.unwrap();
+        assert_eq!(tokens.tokens.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn tokens_are_shared_by_the_repositories_of_a_registry_and_not_between_registries() {
+        let service = Server::start(counting("")).await;
+        let (one, other) = (registry(&service, |_| true).await, registry(&service, |_| true).await);
+        let registries = Registries::new(settings()).unwrap();
+        let at = |server: &Server| -> Repository { registries.repository(&server.address.to_string(), "team/app") };
+        for server in [&one, &one, &other] {
+            at(server).head(TAG).await.unwrap();
+        }
+        assert_eq!(service.asked().len(), 2);
+        assert_eq!(one.asked().len(), 3);
+    }
+}

@@ -1,0 +1,355 @@
+//! Writes blobs. Here because oci-client 0.18 sends them in pieces of at most 4 MiB or without looking at their end,
+//! leaves the session of a refused mount behind, and asks for no right to mount.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
+use url::Url;
+
+use super::{
+    BlobStream, Descriptor, Error, Repository, UploadError,
+    answer::Response,
+    error::Fault,
+    patience::Patience,
+    repository::{query, stored_as},
+    wire::{Payload, Request, To},
+};
+use crate::model::Digest;
+
+/// See [`Repository::mount`]. The session of a refused mount is kept for the upload that follows.
+pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Result<bool, Fault> {
+    let scopes = [to.push_scope(), format!("repository:{from}:pull")];
+    let query = query(&[("mount", &digest.to_string()), ("from", from)]);
+    let asked = || async {
+        let response = start(to, Some(&query), &scopes).await?;
+        match response.status() {
+            StatusCode::CREATED => stored_as(&response, digest).map(|()| true),
+            StatusCode::ACCEPTED => {
+                if let Ok(session) = to.wire.location(response.url(), response.headers()) {
+                    to.host.keep_session(&to.name, digest, session);
+                }
+                Ok(false)
+            }
+            // A mount saves work, no more: an upload tells whether something is wrong.
+            status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+                tracing::debug!(repository = %to, %digest, from, status = status.as_u16(), "mount refused");
+                Ok(false)
+            }
+            _ => Err(to.refusal(response).await),
+        }
+    };
+    to.wire.backoff().run(asked).await
+}
+
+/// See [`Repository::upload`].
+pub(super) async fn upload(
+    to: &Repository,
+    descriptor: &Descriptor,
+    mut body: BlobStream,
+    progress: impl Fn(u64) + Send + Sync + 'static,
+) -> Result<(), UploadError> {
+    let digest = &descriptor.digest;
+    let target = |fault| UploadError::Target(to.blob_error("writing", digest, fault));
+    if descriptor.size == 0 {
+        // An empty body is never asked for, so what its source has to say is heard before.
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(UploadError::Source)?;
+            if !piece.is_empty() {
+                return Err(UploadError::Source(wrong_size(to, descriptor, piece.len() as u64)));
+            }
+        }
+    }
+    let mut session = match to.host.take_session(&to.name, digest) {
+        Some(session) => session,
+        None => open_session(to).await.map_err(target)?,
+    };
+    session.query_pairs_mut().append_pair("digest", &digest.to_string());
+
+    let patience = Arc::new(Patience::new());
+    let broke = Arc::new(Mutex::new(None));
+    let outgoing = Outgoing {
+        source: body,
+        sent: 0,
+        repository: to.clone(),
+        descriptor: descriptor.clone(),
+        patience: Arc::clone(&patience),
+        progress,
+        broke: Arc::clone(&broke),
+    };
+    let payload = match descriptor.size {
+        0 => Payload::Empty,
+        length => Payload::Stream { body: reqwest::Body::wrap_stream(outgoing), length, patience },
+    };
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
+    let scopes = [to.push_scope()];
+    let request = Request { method: Method::PUT, to: To::Url(session), headers, scopes: &scopes, payload };
+    let answer = to.wire.send(&to.host, request).await;
+    if let Some(error) = broke.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(UploadError::Source(error));
+    }
+    let response = answer.map_err(target)?;
+    match response.status() {
+        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => stored_as(&response, digest).map_err(target),
+        status if status.is_success() => {
+            let fault = Fault::Malformed(format!("it answered {status} to a whole blob, so it has not stored it"));
+            Err(target(fault))
+        }
+        _ => Err(target(to.refusal(response).await)),
+    }
+}
+
+async fn open_session(to: &Repository) -> Result<Url, Fault> {
+    let scopes = [to.push_scope()];
+    let opened = || async {
+        let response = start(to, None, &scopes).await?;
+        match response.status() {
+            StatusCode::ACCEPTED => to.wire.location(response.url(), response.headers()),
+            status if status.is_success() => {
+                Err(Fault::Malformed(format!("it answered {status} where an upload was to begin")))
+            }
+            _ => Err(to.refusal(response).await),
+        }
+    };
+    to.wire.backoff().run(opened).await
+}
+
+async fn start(to: &Repository, query: Option<&str>, scopes: &[String]) -> Result<Response, Fault> {
+    let path = format!("/v2/{}/blobs/uploads/", to.name);
+    let to_path = To::Path(&path, query);
+    let request =
+        Request { method: Method::POST, to: to_path, headers: HeaderMap::new(), scopes, payload: Payload::Empty };
+    to.wire.send(&to.host, request).await
+}
+
+fn wrong_size(to: &Repository, descriptor: &Descriptor, found: u64) -> Error {
+    let fault = Fault::Malformed(format!("{found} bytes came where its manifest says {}", descriptor.size));
+    to.blob_error("reading for", &descriptor.digest, fault)
+}
+
+/// A body that counts, and remembers why it ended early.
+struct Outgoing<P> {
+    source: BlobStream,
+    sent: u64,
+    repository: Repository,
+    descriptor: Descriptor,
+    patience: Arc<Patience>,
+    progress: P,
+    broke: Arc<Mutex<Option<Error>>>,
+}
+
+impl<P> Outgoing<P> {
+    fn end(&self, error: Error) -> io::Error {
+        *self.broke.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        io::Error::other("the blob's source broke")
+    }
+}
+
+// Nothing in it is pinned but the source, which is pinned in its box.
+impl<P> Unpin for Outgoing<P> {}
+
+impl<P: Fn(u64)> Stream for Outgoing<P> {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let piece = match self.source.as_mut().poll_next(context) {
+            Poll::Pending => {
+                self.patience.source_is_asked();
+                return Poll::Pending;
+            }
+            Poll::Ready(piece) => piece,
+        };
+        self.patience.receiver_is_handed();
+        let size = self.descriptor.size;
+        Poll::Ready(match piece {
+            Some(Ok(bytes)) => {
+                let length = bytes.len() as u64;
+                self.sent += length;
+                if self.sent > size {
+                    Some(Err(self.end(wrong_size(&self.repository, &self.descriptor, self.sent))))
+                } else {
+                    (self.progress)(length);
+                    Some(Ok(bytes))
+                }
+            }
+            Some(Err(error)) => Some(Err(self.end(error))),
+            None if self.sent < size => Some(Err(self.end(wrong_size(&self.repository, &self.descriptor, self.sent)))),
+            None => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        time::Duration,
+    };
+
+    use super::super::scripted::{Asked, Reply, Server, content, descriptor, once, settings};
+    use super::super::settings::Settings;
+    use super::*;
+    use crate::model::Retry;
+
+    fn target(error: UploadError) -> Error {
+        match error {
+            UploadError::Target(error) => error,
+            UploadError::Source(error) => panic!("source: {error}"),
+        }
+    }
+
+    fn source(error: UploadError) -> Error {
+        match error {
+            UploadError::Source(error) => error,
+            UploadError::Target(error) => panic!("target: {error}"),
+        }
+    }
+
+    /// Begins uploads at that location, and takes what is put.
+    fn taking(location: &'static str) -> impl Fn(&Asked) -> Reply + Send + Sync {
+        move |asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", location),
+            _ => Reply::new(201),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blob_goes_in_one_request_to_where_the_registry_says() {
+        let whole = content(3_000_000);
+        let expected = descriptor(&whole);
+        let digest = expected.digest.to_string().replace(':', "%3A");
+        for (location, put) in [
+            ("/v2/team/app/blobs/uploads/7", format!("PUT /v2/team/app/blobs/uploads/7?digest={digest}")),
+            ("/up?_state=a%3Db&x", format!("PUT /up?_state=a%3Db&x&digest={digest}")),
+            ("8", format!("PUT /v2/team/app/blobs/uploads/8?digest={digest}")),
+        ] {
+            let server = Server::start(taking(location)).await;
+            let sent = Arc::new(AtomicU64::new(0));
+            let count = Arc::clone(&sent);
+            let progress = move |bytes| {
+                count.fetch_add(bytes, Ordering::SeqCst);
+            };
+            server.repository().upload(&expected, once(&whole), progress).await.unwrap();
+            assert_eq!(server.lines(), ["POST /v2/team/app/blobs/uploads/".to_owned(), put]);
+            let asked = &server.asked()[1];
+            assert_eq!(asked.header("content-length"), Some("3000000"));
+            assert!(asked.body == whole);
+            assert_eq!(sent.load(Ordering::SeqCst), 3_000_000);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_blob_is_sent() {
+        let server = Server::start(taking("/up")).await;
+        server.repository().upload(&descriptor(b""), once(b""), |_| ()).await.unwrap();
+        assert_eq!(server.asked()[1].header("content-length"), Some("0"));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_breaks_is_told_from_a_target_that_does() {
+        let expected = descriptor(b"abcdef");
+        let server = Server::start(taking("/up")).await;
+        let repository = server.repository();
+        for body in [once(b"abc"), once(b"abcdefg")] {
+            let error = source(repository.upload(&expected, body, |_| ()).await.unwrap_err());
+            assert!(error.to_string().contains("where its manifest says 6"), "{error}");
+        }
+        let broken = Error::new("reading".to_owned(), Fault::Malformed("broken".to_owned()));
+        let body: BlobStream = Box::pin(futures::stream::iter([Ok("abc".into()), Err(broken)]));
+        source(repository.upload(&expected, body, |_| ()).await.unwrap_err());
+        assert!(server.lines().iter().all(|line| line.starts_with("POST")), "{:?}", server.lines());
+
+        let server = Server::start(|asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", "/up"),
+            _ => Reply::new(507).body("no room"),
+        })
+        .await;
+        let error = target(server.repository().upload(&expected, once(b"abcdef"), |_| ()).await.unwrap_err());
+        assert!(error.to_string().contains("no room"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_blob_with_a_broken_source_is_not_sent() {
+        let server = Server::start(taking("/up")).await;
+        let broken = Error::new("reading".to_owned(), Fault::Malformed("broken".to_owned()));
+        let body: BlobStream = Box::pin(futures::stream::iter([Err(broken)]));
+        source(server.repository().upload(&descriptor(b""), body, |_| ()).await.unwrap_err());
+        source(server.repository().upload(&descriptor(b""), once(b"a"), |_| ()).await.unwrap_err());
+        assert!(server.lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_has_not_stored_the_blob_is_not_believed() {
+        let other = Digest::sha256(b"other");
+        for reply in [Reply::new(202), Reply::new(201).header("Docker-Content-Digest", other)] {
+            let server = Server::start(move |asked| match asked.method.as_str() {
+                "POST" => Reply::new(202).header("Location", "/up"),
+                _ => reply.clone(),
+            })
+            .await;
+            target(server.repository().upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await.unwrap_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_takes_nothing_is_given_up_and_a_slow_source_is_not() {
+        let impatient = Settings { request_timeout: Some(Duration::from_millis(100)), ..settings() };
+        let server = Server::start(|asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", "/up"),
+            _ => Reply::new(201).after(Duration::from_secs(3600)),
+        })
+        .await;
+        let repository = server.repository_with(impatient.clone());
+        let error = target(repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await.unwrap_err());
+        assert!(error.to_string().contains("nothing could be sent"), "{error}");
+
+        let server = Server::start(taking("/up")).await;
+        let slow: BlobStream = Box::pin(futures::stream::unfold(0, |piece| async move {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            (piece < 3).then(|| (Ok(Bytes::from_static(b"a")), piece + 1))
+        }));
+        server.repository_with(impatient).upload(&descriptor(b"aaa"), slow, |_| ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_cannot_begin_is_tried_again() {
+        let server = Server::start(|_| Reply::new(503)).await;
+        let error = target(server.repository().upload(&descriptor(b"a"), once(b"a"), |_| ()).await.unwrap_err());
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Soon, 3));
+    }
+
+    #[tokio::test]
+    async fn a_mount_that_is_granted_needs_no_upload() {
+        let server = Server::start(|_| Reply::new(201)).await;
+        let digest = Digest::sha256(b"abc");
+        assert!(server.repository().mount(&digest, "base/os").await.unwrap());
+        let digest = digest.to_string().replace(':', "%3A");
+        assert_eq!(server.lines(), [format!("POST /v2/team/app/blobs/uploads/?mount={digest}&from=base%2Fos")]);
+    }
+
+    #[tokio::test]
+    async fn the_session_of_a_refused_mount_is_used_once() {
+        let server = Server::start(taking("/up")).await;
+        let repository = server.repository();
+        assert!(!repository.mount(&descriptor(b"abc").digest, "base").await.unwrap());
+        for _ in 0..2 {
+            repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await.unwrap();
+        }
+        let methods: Vec<_> = server.asked().into_iter().map(|asked| asked.method).collect();
+        assert_eq!(methods, ["POST", "PUT", "POST", "PUT"]);
+    }
+
+    #[tokio::test]
+    async fn a_mount_that_we_may_not_is_no_error_but_a_down_registry_is() {
+        let server = Server::start(|_| Reply::new(403)).await;
+        assert!(!server.repository().mount(&Digest::sha256(b"abc"), "base").await.unwrap());
+        let server = Server::start(|_| Reply::new(503)).await;
+        assert!(server.repository().mount(&Digest::sha256(b"abc"), "base").await.is_err());
+    }
+}

@@ -1,0 +1,516 @@
+//! Sends requests: finds the scheme, shows who we are, follows redirects, minds the time. Here because oci-client 0.18
+//! takes no client of ours, follows redirects unseen, and needs two requests where one would do.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, LOCATION},
+};
+use url::Url;
+
+use super::{
+    answer::Response,
+    error::{Fault, SetupError, is_certificate_fault},
+    host::{Host, Scheme, is_lenient, is_listed, is_loopback},
+    patience::Patience,
+    retry::Backoff,
+    settings::Settings,
+};
+
+/// A registry that sends us farther has lost its way.
+const MOST_REDIRECTS: usize = 5;
+
+/// Whatever the user says: longer than this a TCP connection never takes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// All that requests to any host share.
+pub(super) struct Wire {
+    settings: Settings,
+    clients: Clients,
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+/// One request to a registry.
+pub(super) struct Request<'a> {
+    pub method: Method,
+    pub to: To<'a>,
+    pub headers: HeaderMap,
+    /// What a token must be good for.
+    pub scopes: &'a [String],
+    pub payload: Payload,
+}
+
+/// Where a request goes.
+pub(super) enum To<'a> {
+    /// A path on the registry.
+    Path(&'a str, Option<&'a str>),
+    /// A place that the registry has named.
+    Url(Url),
+}
+
+/// What a request carries.
+pub(super) enum Payload {
+    /// Nothing.
+    Empty,
+    /// Something that can be sent again.
+    Bytes(Bytes),
+    /// Something that can be sent once.
+    Stream {
+        /// The body.
+        body: reqwest::Body,
+        /// Its length in bytes.
+        length: u64,
+        /// Knows whether it moves.
+        patience: Arc<Patience>,
+    },
+    /// A stream that was sent.
+    Spent,
+}
+
+impl Wire {
+    /// Nothing is contacted.
+    pub(super) fn new(settings: Settings) -> Result<Self, SetupError> {
+        Ok(Self { clients: Clients::new().map_err(SetupError)?, settings, hosts: Mutex::default() })
+    }
+
+    /// The host of a registry; always the same one for the same name.
+    pub(super) fn host(&self, registry: &str) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        match hosts.get(registry) {
+            Some(host) => Arc::clone(host),
+            None => {
+                let host = Arc::new(Host::new(registry, &self.settings));
+                hosts.insert(registry.to_owned(), Arc::clone(&host));
+                host
+            }
+        }
+    }
+
+    /// When requests are sent again.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff { attempts: self.settings.attempts, cap: self.settings.backoff_cap }
+    }
+
+    /// How long a silence may be.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.settings.request_timeout
+    }
+
+    /// What the user lists as insecure.
+    pub(super) fn insecure(&self) -> &[String] {
+        &self.settings.insecure
+    }
+
+    /// One request to a registry, asked again where a 401 taught us what to show. Any status is an answer.
+    pub(super) async fn send(self: &Arc<Self>, host: &Host, mut request: Request<'_>) -> Result<Response, Fault> {
+        let begun = Instant::now();
+        loop {
+            let presented = host.auth.present(self, request.scopes).await?;
+            let authorization = presented.as_ref().map(|presented| &presented.header);
+            let response = self.reach(host, &mut request, authorization).await?;
+            if response.status() != StatusCode::UNAUTHORIZED || !host.has(response.url()) {
+                return Ok(response);
+            }
+            if !host.auth.learn(self, response.headers(), presented.as_ref(), begun)? {
+                return Ok(response);
+            }
+            if matches!(request.payload, Payload::Spent) {
+                return Ok(response.with_hope());
+            }
+        }
+    }
+
+    /// Chooses the scheme. Where both may be spoken, TLS comes first, since a plain server says no to it at once, and
+    /// nothing was sent yet.
+    async fn reach(
+        &self,
+        host: &Host,
+        request: &mut Request<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Fault> {
+        let (path, query) = match &request.to {
+            To::Url(url) => return self.with_authorization(host, url.clone(), request, authorization).await,
+            To::Path(path, query) => (*path, *query),
+        };
+        if let Some(scheme) = host.scheme() {
+            let url = host.url(scheme, path, query)?;
+            return self.with_authorization(host, url, request, authorization).await;
+        }
+        let _probing = host.probing.lock().await;
+        if let Some(scheme) = host.scheme() {
+            let url = host.url(scheme, path, query)?;
+            return self.with_authorization(host, url, request, authorization).await;
+        }
+        let url = host.url(Scheme::Https, path, query)?;
+        let first = match self.with_authorization(host, url, request, authorization).await {
+            Err(Fault::Network(error)) if error.is_connect() && !is_certificate_fault(&error) => error,
+            other => {
+                if other.is_ok() {
+                    host.settle(Scheme::Https);
+                }
+                return other;
+            }
+        };
+        let url = host.url(Scheme::Http, path, query)?;
+        match self.with_authorization(host, url, request, authorization).await {
+            // Neither is spoken there, so the first has as much to tell as the second.
+            Err(Fault::Network(second)) if second.is_connect() => Err(Fault::Network(first)),
+            Err(other) => Err(other),
+            Ok(response) => {
+                // A TLS server that had a bad moment says 400 to plain HTTP.
+                if response.status() != StatusCode::BAD_REQUEST {
+                    host.settle(Scheme::Http);
+                }
+                Ok(response)
+            }
+        }
+    }
+
+    async fn with_authorization(
+        &self,
+        host: &Host,
+        url: Url,
+        request: &mut Request<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Fault> {
+        let mut headers = request.headers.clone();
+        if let Some(authorization) = authorization
+            && host.has(&url)
+        {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let again = request.payload.again();
+        let payload = std::mem::replace(&mut request.payload, again);
+        self.follow(request.method.clone(), url, headers, payload).await
+    }
+
+    /// One request wherever it leads. `Authorization` is shown to the first host alone.
+    pub(super) async fn follow(
+        &self,
+        method: Method,
+        mut url: Url,
+        mut headers: HeaderMap,
+        mut payload: Payload,
+    ) -> Result<Response, Fault> {
+        if headers.contains_key(AUTHORIZATION) && url.scheme() != "https" && !is_lenient(&url, self.insecure()) {
+            return Err(Fault::Refused("credentials are not sent over plain HTTP".to_owned()));
+        }
+        let reading = method == Method::GET || method == Method::HEAD;
+        for _ in 0..=MOST_REDIRECTS {
+            let again = payload.again();
+            let response = self.exchange(&method, &url, &headers, std::mem::replace(&mut payload, again)).await?;
+            if !reading || !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
+            }
+            let next = self.location(response.url(), response.headers())?;
+            if next.origin() != url.origin() {
+                headers.remove(AUTHORIZATION);
+            }
+            url = next;
+        }
+        Err(Fault::Refused(format!("it redirects more than {MOST_REDIRECTS} times")))
+    }
+
+    /// Where an answer from `from` sends us, if one may go there.
+    pub(super) fn location(&self, from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
+        let text = headers
+            .get(LOCATION)
+            .and_then(|location| location.to_str().ok())
+            .ok_or_else(|| Fault::Malformed("its answer names no Location to go on at".to_owned()))?;
+        let mut to = from
+            .join(text)
+            .map_err(|error| Fault::Malformed(format!("its answer names a Location that is no URL: {error}")))?;
+        // Nobody but the user gives us credentials; a URL without a host has no place for them.
+        if to.set_username("").is_err() || to.set_password(None).is_err() {
+            return Err(Fault::Refused("its answer names a Location without a host".to_owned()));
+        }
+        // A registry behind a proxy that ends TLS knows no better than to name itself without.
+        if from.scheme() == "https" && to.scheme() == "http" && from.host() == to.host() && to.port().is_none() {
+            let upgraded = to.set_scheme("https").and_then(|()| to.set_port(from.port()));
+            upgraded.map_err(|()| Fault::Malformed("its answer names a Location that is no web address".to_owned()))?;
+        }
+        let downgrade = from.scheme() == "https" && to.scheme() == "http" && !is_lenient(&to, self.insecure());
+        match to.scheme() {
+            "https" => Ok(to),
+            "http" if !downgrade => Ok(to),
+            _ => Err(Fault::Refused(format!(
+                "it sends us on to {}, which is not followed: only HTTPS is, or plain HTTP from plain HTTP",
+                to.origin().ascii_serialization()
+            ))),
+        }
+    }
+
+    /// One request, one answer.
+    async fn exchange(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        payload: Payload,
+    ) -> Result<Response, Fault> {
+        let mut request = reqwest::Request::new(method.clone(), url.clone());
+        *request.headers_mut() = headers.clone();
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut patience = None;
+        match payload {
+            Payload::Empty if *method == Method::POST || *method == Method::PUT => {
+                request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            Payload::Empty | Payload::Spent => {}
+            Payload::Bytes(bytes) => *request.body_mut() = Some(bytes.into()),
+            Payload::Stream { body, length, patience: its } => {
+                request.headers_mut().insert(CONTENT_LENGTH, length.into());
+                *request.body_mut() = Some(body);
+                patience = Some(its);
+            }
+        }
+        let client = self.clients.of(url, self.insecure());
+        let begun = Instant::now();
+        let answer = self.within(client.execute(request), patience).await;
+        let (host, path) = (url.host_str().unwrap_or_default(), url.path());
+        let millis = begun.elapsed().as_millis();
+        match answer {
+            Ok(response) => {
+                tracing::debug!(%method, host, path, status = response.status().as_u16(), millis, "registry request");
+                Ok(Response::new(response, self.timeout()))
+            }
+            Err(fault) => {
+                tracing::debug!(%method, host, path, millis, "registry request failed: {fault}");
+                Err(fault)
+            }
+        }
+    }
+
+    async fn within(
+        &self,
+        answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
+        patience: Option<Arc<Patience>>,
+    ) -> Result<reqwest::Response, Fault> {
+        let answer = async { answer.await.map_err(|error| Fault::Network(error.without_url())) };
+        match (self.timeout(), patience) {
+            (None, _) => answer.await,
+            (Some(timeout), None) => {
+                tokio::time::timeout(timeout, answer).await.unwrap_or(Err(Fault::Silence(timeout)))
+            }
+            (Some(timeout), Some(patience)) => tokio::select! {
+                answer = answer => answer,
+                () = patience.ends(timeout) => Err(Fault::Stall(timeout)),
+            },
+        }
+    }
+}
+
+impl Payload {
+    /// What is left to send it again.
+    fn again(&self) -> Self {
+        match self {
+            Self::Empty => Self::Empty,
+            Self::Bytes(bytes) => Self::Bytes(bytes.clone()),
+            Self::Stream { .. } | Self::Spent => Self::Spent,
+        }
+    }
+}
+
+/// Connections, kept apart by what is asked of them.
+struct Clients {
+    checked: reqwest::Client,
+    unchecked: reqwest::Client,
+    checked_direct: reqwest::Client,
+    unchecked_direct: reqwest::Client,
+}
+
+impl Clients {
+    fn new() -> reqwest::Result<Self> {
+        let unchecked = || builder().tls_danger_accept_invalid_certs(true);
+        Ok(Self {
+            checked: with_roots(builder)?,
+            checked_direct: with_roots(|| builder().no_proxy())?,
+            unchecked: unchecked().build()?,
+            unchecked_direct: unchecked().no_proxy().build()?,
+        })
+    }
+
+    /// Loopback is never behind a proxy, whatever `NO_PROXY` says: so it is in Go, where the original comes from.
+    fn of(&self, url: &Url, insecure: &[String]) -> &reqwest::Client {
+        match (is_listed(url, insecure), is_loopback(url)) {
+            (false, false) => &self.checked,
+            (false, true) => &self.checked_direct,
+            (true, false) => &self.unchecked,
+            (true, true) => &self.unchecked_direct,
+        }
+    }
+}
+
+/// Without CA certificates, as in an image that has none, loopback and insecure registries can be reached all the same.
+fn with_roots(builder: impl Fn() -> reqwest::ClientBuilder) -> reqwest::Result<reqwest::Client> {
+    builder().build().or_else(|error| {
+        tracing::warn!("no HTTPS registry can be verified, since the CA certificates can't be read: {error}");
+        builder().tls_certs_only([]).build()
+    })
+}
+
+/// HTTP/1.1 alone: over HTTP/2 all transfers would share one TCP connection. Proxy variables and, through rustls'
+/// platform roots, `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Reply, Server, descriptor, once, password, read, settings, with_login};
+    use super::*;
+    use crate::{
+        model::{Digest, Retry},
+        registry::{Selector, UploadError},
+    };
+
+    fn wire(insecure: &[&str]) -> Wire {
+        let insecure = insecure.iter().map(|&name| name.to_owned()).collect();
+        Wire::new(Settings { insecure, ..settings() }).unwrap()
+    }
+
+    fn location(wire: &Wire, from: &str, to: &str) -> Result<String, Fault> {
+        let headers = HeaderMap::from_iter([(LOCATION, to.parse().unwrap())]);
+        wire.location(&Url::parse(from).unwrap(), &headers).map(String::from)
+    }
+
+    #[test]
+    fn a_location_is_read_as_registries_write_it() {
+        for (from, to, expected) in [
+            ("https://r.io/v2/a", "/up?x=1", "https://r.io/up?x=1"),
+            ("https://r.io/v2/a", "b", "https://r.io/v2/b"),
+            ("https://r.io/v2/a", "//cdn.io/b", "https://cdn.io/b"),
+            ("https://r.io/v2/a", "https://user:pass@cdn.io/b", "https://cdn.io/b"),
+            ("https://r.io/v2/a", "http://r.io/b", "https://r.io/b"),
+            ("https://r.io:444/v2/a", "http://r.io/b", "https://r.io:444/b"),
+            ("https://r.io/v2/a", "http://127.0.0.1/b", "http://127.0.0.1/b"),
+            ("https://r.io/v2/a", "http://plain.io/b", "http://plain.io/b"),
+            ("http://127.0.0.1/v2/a", "http://cdn.io/b", "http://cdn.io/b"),
+        ] {
+            assert_eq!(location(&wire(&["plain.io"]), from, to).unwrap(), expected, "{from} {to}");
+        }
+        for to in
+            ["http://cdn.io/b", "http://r.io:80000/b", "file:///etc/passwd", "ftp://r.io/", "mailto:a@b", "https://"]
+        {
+            assert!(location(&wire(&[]), "https://r.io/v2/a", to).is_err(), "{to}");
+        }
+        assert!(wire(&[]).location(&Url::parse("https://r.io/").unwrap(), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn the_port_of_a_downgrade_does_not_make_it_one_host() {
+        assert!(location(&wire(&[]), "https://r.io/v2/a", "http://r.io:8080/b").is_err());
+    }
+
+    #[tokio::test]
+    async fn credentials_stay_behind_when_a_blob_is_elsewhere() {
+        let cdn = Server::start(|_| Reply::new(200).body("abc")).await;
+        let elsewhere = cdn.url("/bucket/abc?signature=s");
+        let registry = Server::start(move |asked| match (asked.header("authorization"), asked.target.as_str()) {
+            (None, _) => Reply::new(401).header("WWW-Authenticate", "Basic realm=r"),
+            (Some(_), "/again") => Reply::new(307).header("Location", &elsewhere),
+            (Some(_), _) => Reply::new(302).header("Location", "/again"),
+        })
+        .await;
+        let repository = registry.repository_with(with_login(password()));
+        assert_eq!(read(repository.blob(&descriptor(b"abc"))).await.unwrap(), b"abc");
+        assert_eq!(cdn.lines(), ["GET /bucket/abc?signature=s"]);
+        assert_eq!(cdn.asked()[0].header("authorization"), None);
+        assert_eq!(registry.asked()[2].header("authorization"), Some("Basic dXNlcjpwYXNz"));
+    }
+
+    #[tokio::test]
+    async fn the_signature_of_a_redirect_is_in_no_error() {
+        let cdn = Server::start(|_| Reply::new(403)).await;
+        let elsewhere = cdn.url("/bucket/abc?signature=geheim");
+        let registry = Server::start(move |_| Reply::new(307).header("Location", &elsewhere)).await;
+        let (_, error) = read(registry.repository().blob(&descriptor(b"abc"))).await.unwrap_err();
+        assert!(error.to_string().contains(&cdn.address.to_string()), "{error}");
+        assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn redirects_in_a_ring_end() {
+        let server = Server::start(|asked| Reply::new(307).header("Location", &asked.target)).await;
+        let error = server.repository().manifest(Selector::Tag("1")).await.unwrap_err();
+        assert!(error.to_string().contains("redirects"), "{error}");
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Later, MOST_REDIRECTS + 1));
+    }
+
+    #[tokio::test]
+    async fn credentials_stay_behind_when_an_upload_goes_elsewhere() {
+        let store = Server::start(|_| Reply::new(201)).await;
+        let elsewhere = store.url("/up");
+        let registry = Server::start(move |asked| match asked.header("authorization") {
+            None => Reply::new(401).header("WWW-Authenticate", "Basic"),
+            Some(_) => Reply::new(202).header("Location", &elsewhere),
+        })
+        .await;
+        let repository = registry.repository_with(with_login(password()));
+        repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await.unwrap();
+        assert_eq!(store.asked()[0].header("authorization"), None);
+        assert_eq!(store.asked()[0].body, b"abc");
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_met_a_401_can_be_sent_again() {
+        let registry = Server::start(move |asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", "/up"),
+            _ => Reply::new(401).header("WWW-Authenticate", "Basic"),
+        })
+        .await;
+        let repository = registry.repository_with(with_login(password()));
+        for expected in [Retry::Soon, Retry::Later] {
+            let Err(UploadError::Target(error)) = repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await
+            else {
+                panic!("taken")
+            };
+            assert_eq!(error.retry(), expected);
+        }
+        assert_eq!(registry.asked()[3].header("authorization"), Some("Basic dXNlcjpwYXNz"));
+    }
+
+    #[tokio::test]
+    async fn a_tls_server_in_trouble_is_not_taken_for_a_plain_one() {
+        let server = Server::start(|_| Reply::new(400)).await;
+        let repository = server.repository();
+        for handshakes in 1..3 {
+            repository.head(Selector::Tag("1")).await.unwrap_err();
+            assert_eq!(server.handshakes(), handshakes);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_secret_goes_in_the_clear() {
+        let headers = || HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Basic x"))]);
+        let url = Url::parse("http://r.example/v2/").unwrap();
+        let refused = wire(&[]).follow(Method::GET, url, headers(), Payload::Empty).await;
+        assert!(matches!(refused, Err(Fault::Refused(_))));
+        let server = Server::start(|_| Reply::new(200)).await;
+        let url = Url::parse(&server.url("/")).unwrap();
+        wire(&[]).follow(Method::GET, url, headers(), Payload::Empty).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_host_is_one_host_for_all_its_repositories() {
+        let server = Server::start(|_| Reply::new(404)).await;
+        let registries = crate::registry::Registries::new(settings()).unwrap();
+        let digest = Digest::sha256(b"a");
+        let address = server.address.to_string();
+        let repositories: Vec<_> = (0..8).map(|n| registries.repository(&address, &format!("a{n}"))).collect();
+        let asked = repositories.iter().map(|repository| repository.has_blob(&digest));
+        assert_eq!(futures::future::try_join_all(asked).await.unwrap(), [false; 8]);
+        assert_eq!((server.handshakes(), server.asked().len()), (1, 8));
+    }
+}

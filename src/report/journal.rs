@@ -1,0 +1,46 @@
+//! Log lines of what happened to images, with the field names of the original.
+
+use tracing::{debug, error, info, warn};
+
+use crate::model::{Event, Observer, Outcome, Status};
+
+/// Writes a log line for each outcome.
+#[derive(Debug, Default)]
+pub struct Journal;
+
+impl Observer for Journal {
+    fn observe(&self, event: &Event<'_>) {
+        match event {
+            Event::Finished(outcome) => finished(outcome),
+            Event::Undecided { workload, image, reason } => {
+                warn!(
+                    namespace = workload.namespace,
+                    pod = workload.name,
+                    source = image,
+                    error = reason,
+                    "could not be decided"
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn finished(outcome: &Outcome) {
+    let (source, target) = (&outcome.source, &outcome.destination);
+    let workload = outcome.workloads.first();
+    let namespace = workload.map(|id| id.namespace.as_str()).unwrap_or_default();
+    let pod = workload.map(|id| id.name.as_str()).unwrap_or_default();
+    let milliseconds = u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX);
+    match &outcome.status {
+        Status::Copied(digest) => {
+            info!(%source, %target, %digest, namespace, pod, bytes = outcome.bytes, milliseconds, "copied");
+        }
+        Status::AlreadyThere(digest) => debug!(%source, %target, %digest, namespace, pod, "already there"),
+        Status::WouldCopy(digest) => info!(%source, %target, %digest, namespace, pod, "dry run: would push"),
+        Status::WouldPull => info!(%source, %target, namespace, pod, "dry pull: would pull"),
+        Status::Failed(failure) => {
+            error!(%source, %target, namespace, pod, kind = failure.kind.name(), error = %failure, "failed");
+        }
+    }
+}

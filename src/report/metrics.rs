@@ -1,0 +1,333 @@
+//! What Prometheus scrapes.
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+use super::{
+    image_counter::{ImageCounter, MAX_IMAGES},
+    image_states::ImageStates,
+};
+use crate::model::{Event, Observer, Outcome, Status, WorkloadKind};
+
+/// From an image of one small layer on loopback to one of many gigabytes, in seconds.
+const COPY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 1800.0];
+
+/// From a decision on strings to the deadline of a call, in seconds.
+const PLUGIN_BUCKETS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.01, 0.1, 1.0, 5.0];
+
+/// A metric that could not be made or written: a mistake in this program, never of its input.
+#[derive(Debug, thiserror::Error)]
+#[error("a metric could not be made or written")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// All metrics of the process. Their names, labels and meaning are in `docs/metrics.md`.
+pub struct Metrics {
+    registry: Registry,
+    pull_success: ImageCounter,
+    pull_error: ImageCounter,
+    push_success: ImageCounter,
+    push_error: ImageCounter,
+    copied_bytes: IntCounter,
+    copy_duration: HistogramVec,
+    copy_failures: IntCounterVec,
+    images: ImageStates,
+    undecided: IntCounter,
+    queue_waiting: IntGauge,
+    queue_active: IntGauge,
+    queue_cooling: IntGauge,
+    plugin_calls: IntCounterVec,
+    plugin_failures: IntCounterVec,
+    plugin_duration: HistogramVec,
+    watch_restarts: IntCounterVec,
+    leader: IntGauge,
+    lost_events: IntCounterVec,
+}
+
+impl Metrics {
+    /// All metrics, in a registry of their own.
+    ///
+    /// # Errors
+    ///
+    /// When two metrics have one name or a name is malformed.
+    pub fn new() -> Result<Self, MetricsError> {
+        let families = Families(Registry::new());
+        #[cfg(target_os = "linux")]
+        families.0.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        families
+            .gauges("k8s_copycat_build_info", "1, with the program's version in the label.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+
+        let images = |name, help| -> Result<ImageCounter, MetricsError> {
+            Ok(ImageCounter::new(families.counters(name, help, &["image"])?, MAX_IMAGES))
+        };
+        let queue = families.gauges("k8s_copycat_queue_length", "Destinations in the queue, by state.", &["state"])?;
+        let watch_restarts = families.counters(
+            "k8s_copycat_watch_restarts_total",
+            "Watches that broke and were started anew, by resource.",
+            &["resource"],
+        )?;
+        for kind in WorkloadKind::ALL {
+            watch_restarts.with_label_values(&[kind.plural()]);
+        }
+
+        Ok(Self {
+            pull_success: images("k8s_copycat_registry_pull_success_total", "Source manifests that were read.")?,
+            pull_error: images(
+                "k8s_copycat_registry_pull_error_total",
+                "Source digests that could not be resolved and manifests that could not be read.",
+            )?,
+            push_success: images("k8s_copycat_registry_push_success_total", "Images that were pushed.")?,
+            push_error: images("k8s_copycat_registry_push_error_total", "Images that could not be pushed.")?,
+            copied_bytes: families.counter("k8s_copycat_copied_bytes_total", "Bytes of blobs sent to targets.")?,
+            copy_duration: families.histograms(
+                "k8s_copycat_copy_duration_seconds",
+                "How long a copy took that ended with a push or a failure, by status.",
+                &["status"],
+                &COPY_BUCKETS,
+            )?,
+            copy_failures: families.counters(
+                "k8s_copycat_copy_failures_total",
+                "Copies that failed, by kind.",
+                &["kind"],
+            )?,
+            images: ImageStates::new(families.gauges(
+                "k8s_copycat_images",
+                "Images at their destinations, by the state of the last look at them.",
+                &["state"],
+            )?),
+            undecided: families.counter(
+                "k8s_copycat_undecided_total",
+                "Image uses that could not be decided: a malformed image name, or a plugin that failed.",
+            )?,
+            queue_waiting: queue.with_label_values(&["waiting"]),
+            queue_active: queue.with_label_values(&["active"]),
+            queue_cooling: queue.with_label_values(&["cooling"]),
+            plugin_calls: families.counters(
+                "k8s_copycat_plugin_calls_total",
+                "Calls of a plugin's hook.",
+                &["plugin", "hook"],
+            )?,
+            plugin_failures: families.counters(
+                "k8s_copycat_plugin_failures_total",
+                "Calls of a plugin's hook that failed, by kind.",
+                &["plugin", "hook", "kind"],
+            )?,
+            plugin_duration: families.histograms(
+                "k8s_copycat_plugin_call_duration_seconds",
+                "How long a call of a plugin's hook took.",
+                &["plugin", "hook"],
+                &PLUGIN_BUCKETS,
+            )?,
+            watch_restarts,
+            leader: families.gauge("k8s_copycat_leader", "1 while this replica mirrors, 0 while it stands by.")?,
+            lost_events: families.counters(
+                "k8s_copycat_lost_events_total",
+                "Kubernetes events that were not written, by reason.",
+                &["reason"],
+            )?,
+            registry: families.0,
+        })
+    }
+
+    /// Says whether this replica is the one that mirrors.
+    pub fn set_leader(&self, leading: bool) {
+        self.leader.set(i64::from(leading));
+    }
+
+    /// All metrics in Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    ///
+    /// When a metric can't be written as text.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+
+    /// A Kubernetes event was not written, for this reason of a closed list.
+    pub(super) fn event_lost(&self, reason: &'static str) {
+        self.lost_events.with_label_values(&[reason]).inc();
+    }
+
+    fn finished(&self, outcome: &Outcome) {
+        self.images.update(outcome);
+        if let Status::Failed(failure) = &outcome.status {
+            self.copy_failures.with_label_values(&[failure.kind.name()]).inc();
+        }
+        if matches!(outcome.status, Status::Copied(_) | Status::Failed(_)) {
+            self.copy_duration.with_label_values(&[outcome.status.name()]).observe(outcome.took.as_secs_f64());
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn observe(&self, event: &Event<'_>) {
+        match *event {
+            Event::PullSucceeded(image) => self.pull_success.increment(image),
+            Event::PullFailed(image) => self.pull_error.increment(image),
+            Event::PushSucceeded(reference) => self.push_success.increment(reference),
+            Event::PushFailed(reference) => self.push_error.increment(reference),
+            Event::BytesCopied(bytes) => self.copied_bytes.inc_by(bytes),
+            Event::Finished(outcome) => self.finished(outcome),
+            Event::Forgotten(destination) => self.images.forget(destination),
+            Event::Undecided { .. } => self.undecided.inc(),
+            Event::Queue { waiting, active, cooling } => {
+                for (gauge, length) in
+                    [(&self.queue_waiting, waiting), (&self.queue_active, active), (&self.queue_cooling, cooling)]
+                {
+                    gauge.set(i64::try_from(length).unwrap_or(i64::MAX));
+                }
+            }
+            Event::PluginCalled { plugin, hook, took, error } => {
+                let labels = [plugin, hook.name()];
+                self.plugin_calls.with_label_values(&labels).inc();
+                self.plugin_duration.with_label_values(&labels).observe(took.as_secs_f64());
+                if let Some(kind) = error {
+                    self.plugin_failures.with_label_values(&[plugin, hook.name(), kind]).inc();
+                }
+            }
+            Event::WatchRestarted(resource) => self.watch_restarts.with_label_values(&[resource]).inc(),
+        }
+    }
+}
+
+/// Makes families and registers them.
+struct Families(Registry);
+
+impl Families {
+    fn add<C: Collector + Clone + 'static>(&self, family: C) -> Result<C, MetricsError> {
+        self.0.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
+        self.add(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
+        self.add(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec, MetricsError> {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        model::{Digest, Hook},
+        report::testing::{failed, outcome, web},
+    };
+
+    /// The lines of the program's own series, without those of histogram buckets.
+    fn series(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.render().unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("k8s_copycat_") && !line.contains("le="))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_four_counters_are_named_as_ever_and_absent_before_their_first_event() {
+        let metrics = Metrics::new().unwrap();
+        assert!(!metrics.render().unwrap().contains("k8s_copycat_registry_"));
+        metrics.observe(&Event::PullSucceeded("nginx"));
+        metrics.observe(&Event::PullSucceeded("nginx"));
+        metrics.observe(&Event::PullFailed("quay.io/a/b:1"));
+        metrics.observe(&Event::PushSucceeded("mirror.example/library/nginx:latest"));
+        metrics.observe(&Event::PushFailed("mirror.example/a/b:1"));
+        let series = series(&metrics);
+        for line in [
+            r#"k8s_copycat_registry_pull_success_total{image="nginx"} 2"#,
+            r#"k8s_copycat_registry_pull_error_total{image="quay.io/a/b:1"} 1"#,
+            r#"k8s_copycat_registry_push_success_total{image="mirror.example/library/nginx:latest"} 1"#,
+            r#"k8s_copycat_registry_push_error_total{image="mirror.example/a/b:1"} 1"#,
+        ] {
+            assert!(series.iter().any(|found| found == line), "{line} is not in {series:#?}");
+        }
+    }
+
+    #[test]
+    fn every_event_moves_its_metrics() {
+        let metrics = Metrics::new().unwrap();
+        let copied = outcome("nginx:1", Status::Copied(Digest::sha256(b"1")));
+        let lost = outcome("nginx:2", failed("down"));
+        let there = outcome("nginx:3", Status::AlreadyThere(Digest::sha256(b"3")));
+        let plugin_called = |error| Event::PluginCalled {
+            plugin: "tenants",
+            hook: Hook::PathMapping,
+            took: Duration::from_millis(250),
+            error,
+        };
+        for event in [
+            Event::BytesCopied(1000),
+            Event::BytesCopied(24),
+            Event::Finished(&copied),
+            Event::Finished(&lost),
+            Event::Finished(&there),
+            Event::Forgotten(&there.destination),
+            Event::Undecided { workload: &web(), image: "Nginx", reason: "malformed" },
+            Event::Queue { waiting: 7, active: 2, cooling: 1 },
+            plugin_called(None),
+            plugin_called(Some("trap")),
+            Event::WatchRestarted("pods"),
+        ] {
+            metrics.observe(&event);
+        }
+        metrics.set_leader(true);
+        metrics.event_lost("queue_full");
+        let expected = r#"
+            k8s_copycat_copied_bytes_total 1024
+            k8s_copycat_copy_duration_seconds_count{status="copied"} 1
+            k8s_copycat_copy_duration_seconds_count{status="failed"} 1
+            k8s_copycat_copy_duration_seconds_sum{status="copied"} 1.5
+            k8s_copycat_copy_failures_total{kind="target"} 1
+            k8s_copycat_images{state="already_there"} 0
+            k8s_copycat_images{state="copied"} 1
+            k8s_copycat_images{state="failed"} 1
+            k8s_copycat_leader 1
+            k8s_copycat_lost_events_total{reason="queue_full"} 1
+            k8s_copycat_plugin_call_duration_seconds_sum{hook="path-mapping",plugin="tenants"} 0.5
+            k8s_copycat_plugin_calls_total{hook="path-mapping",plugin="tenants"} 2
+            k8s_copycat_plugin_failures_total{hook="path-mapping",kind="trap",plugin="tenants"} 1
+            k8s_copycat_queue_length{state="active"} 2
+            k8s_copycat_queue_length{state="cooling"} 1
+            k8s_copycat_queue_length{state="waiting"} 7
+            k8s_copycat_undecided_total 1
+            k8s_copycat_watch_restarts_total{resource="jobs"} 0
+            k8s_copycat_watch_restarts_total{resource="pods"} 1
+        "#;
+        let series = series(&metrics);
+        for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            assert!(series.iter().any(|found| found == line), "{line} is not in {series:#?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_process_is_measured() {
+        let text = Metrics::new().unwrap().render().unwrap();
+        assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+    }
+}

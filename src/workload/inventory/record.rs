@@ -1,0 +1,208 @@
+//! What is kept of an object.
+
+use std::{fmt, sync::Arc};
+
+use super::intern::{Interner, Pairs};
+use crate::{
+    model::{ContainerKind, Owner, Reference, WorkloadKind},
+    workload::object::Object,
+};
+
+/// The kinds of objects that are kept: what runs containers, and what stands between a Pod and its Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::workload) enum Kind {
+    Workload(WorkloadKind),
+    ReplicaSet,
+}
+
+impl Kind {
+    /// The kind that an owner reference names, if it is one that Pods, ReplicaSets or Jobs fold into.
+    fn of_owner(group: &str, kind: &str) -> Option<Self> {
+        match (group, kind) {
+            ("apps", "Deployment") => Some(Self::Workload(WorkloadKind::Deployment)),
+            ("apps", "StatefulSet") => Some(Self::Workload(WorkloadKind::StatefulSet)),
+            ("apps", "DaemonSet") => Some(Self::Workload(WorkloadKind::DaemonSet)),
+            ("apps", "ReplicaSet") => Some(Self::ReplicaSet),
+            ("batch", "Job") => Some(Self::Workload(WorkloadKind::Job)),
+            ("batch", "CronJob") => Some(Self::Workload(WorkloadKind::CronJob)),
+            _ => None,
+        }
+    }
+
+    /// Whether an object of this kind is the work of `owner`'s controller. The kinds only ever rise, so that a chain
+    /// of owners ends.
+    fn folds_into(self, owner: Self) -> bool {
+        use WorkloadKind::{CronJob, DaemonSet, Deployment, Job, Pod, StatefulSet};
+        match self {
+            Self::Workload(Pod) => {
+                matches!(owner, Self::ReplicaSet | Self::Workload(Deployment | StatefulSet | DaemonSet | Job))
+            }
+            Self::ReplicaSet => owner == Self::Workload(Deployment),
+            Self::Workload(Job) => owner == Self::Workload(CronJob),
+            Self::Workload(Deployment | StatefulSet | DaemonSet | CronJob) => false,
+        }
+    }
+}
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::workload) struct Key {
+    pub kind: Kind,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Workload(kind) => write!(f, "{kind} {}/{}", self.namespace, self.name),
+            Kind::ReplicaSet => write!(f, "ReplicaSet {}/{}", self.namespace, self.name),
+        }
+    }
+}
+
+/// What is kept of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub uid: Box<str>,
+    /// Seconds since 1970.
+    pub created: i64,
+    pub labels: Pairs,
+    pub annotations: Pairs,
+    pub controller: Option<Controller>,
+    pub containers: Box<[ContainerRecord]>,
+}
+
+/// The controller that an object names as its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Controller {
+    group: Arc<str>,
+    kind: Arc<str>,
+    name: Arc<str>,
+}
+
+impl Controller {
+    /// As the model writes it.
+    pub fn to_owner(&self) -> Owner {
+        Owner { group: self.group.to_string(), kind: self.kind.to_string(), name: self.name.to_string() }
+    }
+}
+
+/// A container that has an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ContainerRecord {
+    pub kind: ContainerKind,
+    pub name: Arc<str>,
+    pub image: Arc<str>,
+    /// What runs there, known to be a reference with a digest. Kept as text, since thousands of Pods share it.
+    pub running: Option<Arc<str>>,
+}
+
+impl ContainerRecord {
+    /// Whether `other` is the same container with the same image.
+    pub fn same_use(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name == other.name && self.image == other.image
+    }
+}
+
+impl Record {
+    /// What is kept of an object of that kind.
+    pub fn new(kind: Kind, object: &Object<()>, interner: &mut Interner) -> Self {
+        let meta = &object.metadata;
+        let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+        let controller = controller.map(|owner| Controller {
+            group: interner.text(owner.api_version.split_once('/').map_or("", |(group, _)| group)),
+            kind: interner.text(&owner.kind),
+            name: interner.text(&owner.name),
+        });
+        let Kind::Workload(workload) = kind else {
+            return Self {
+                uid: Box::default(),
+                created: 0,
+                labels: Pairs::default(),
+                annotations: Pairs::default(),
+                controller,
+                containers: Box::default(),
+            };
+        };
+        Self {
+            uid: meta.uid.as_deref().unwrap_or_default().into(),
+            created: meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+            labels: meta.labels.as_ref().map(|labels| interner.pairs(labels)).unwrap_or_default(),
+            annotations: interner.pairs(&object.bounded_annotations()),
+            controller,
+            containers: containers(workload, object, interner),
+        }
+    }
+
+    /// Which object of the kept kinds made this one, if it is one that this one folds into.
+    pub fn parent(&self, key: &Key) -> Option<Key> {
+        let controller = self.controller.as_ref()?;
+        let kind = Kind::of_owner(&controller.group, &controller.kind)?;
+        key.kind.folds_into(kind).then(|| Key {
+            kind,
+            namespace: Arc::clone(&key.namespace),
+            name: Arc::clone(&controller.name),
+        })
+    }
+
+    /// Takes over what `earlier` knew to run where the same object says nothing now, as it does while a container is
+    /// being restarted.
+    pub fn remember(&mut self, earlier: &Self) {
+        if self.uid != earlier.uid {
+            return;
+        }
+        for container in self.containers.iter_mut().filter(|container| container.running.is_none()) {
+            let before = earlier.containers.iter().find(|before| before.same_use(container));
+            container.running = before.and_then(|before| before.running.clone());
+        }
+    }
+}
+
+fn containers(kind: WorkloadKind, object: &Object<()>, interner: &mut Interner) -> Box<[ContainerRecord]> {
+    let mut containers: Vec<ContainerRecord> = Vec::new();
+    for (container_kind, container) in object.pod_spec(kind).into_iter().flat_map(|spec| spec.containers()) {
+        let (name, image) = (container.name.0.trim(), container.image.0.trim());
+        if image.is_empty() {
+            continue;
+        }
+        let image_id = object.status.as_ref().and_then(|status| status.image_id(container_kind, name));
+        let record = ContainerRecord {
+            kind: container_kind,
+            name: interner.text(name),
+            image: interner.text(image),
+            running: image_id.and_then(running).map(|running| interner.text(running)),
+        };
+        if !containers.iter().any(|before| before.same_use(&record)) {
+            containers.push(record);
+        }
+    }
+    containers.into()
+}
+
+/// The reference in an `imageID`, such as `docker-pullable://nginx@sha256:…`; nothing for the bare ID of an image,
+/// which no registry knows.
+fn running(image_id: &str) -> Option<&str> {
+    let text = image_id.rsplit_once("://").map_or(image_id, |(_, reference)| reference).trim();
+    text.parse::<Reference>().ok()?.digest().map(|_| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_id_is_a_reference_with_a_digest_or_nothing() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        for (image_id, read) in [
+            (format!("docker.io/library/nginx@{digest}"), Some(format!("docker.io/library/nginx@{digest}"))),
+            (format!("docker-pullable://q.io/app@{digest}"), Some(format!("q.io/app@{digest}"))),
+            (digest.clone(), None),
+            (format!("docker://{digest}"), None),
+            ("docker.io/library/nginx:1".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(running(&image_id), read.as_deref(), "{image_id}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The image uses of one workload.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    hash::{BuildHasher, Hash, Hasher as _, RandomState},
+    sync::Arc,
+};
+
+use super::{
+    Inventory, Key, Kind,
+    intern::Pairs,
+    record::{ContainerRecord, Record},
+};
+use crate::model::{Container, ContainerKind, ImageUse, Owner, Workload, WorkloadId, WorkloadKind};
+
+impl Inventory {
+    /// The uses of the workload `root`: its own containers, then what its family has beyond them.
+    pub(super) fn uses(&self, root: &Key, id: WorkloadId) -> Vec<ImageUse> {
+        let Some(record) = self.objects.get(root) else { return Vec::new() };
+        let family = self.family(root);
+        let members = || family.iter().filter_map(|key| Some((key, self.objects.get(key)?)));
+
+        let mut containers: Vec<&ContainerRecord> = record.containers.iter().collect();
+        let mut places: HashMap<Place<'_>, usize> = containers.iter().copied().map(place).zip(0..).collect();
+        let mut extra: Vec<&ContainerRecord> = members()
+            .flat_map(|(_, member)| &member.containers)
+            .filter(|container| !places.contains_key(&place(container)))
+            .collect();
+        extra.sort_by_key(|container| place(container));
+        extra.dedup_by_key(|container| place(container));
+        for container in extra {
+            places.insert(place(container), containers.len());
+            containers.push(container);
+        }
+
+        let mut pods: Vec<(&Key, &Record)> =
+            members().filter(|(key, _)| key.kind == Kind::Workload(WorkloadKind::Pod)).collect();
+        pods.sort_by_key(|(key, pod)| (Reverse(pod.created), &key.name));
+        let mut running: Vec<Vec<&str>> = vec![Vec::new(); containers.len()];
+        for container in pods.iter().flat_map(|(_, pod)| &pod.containers) {
+            let slot = places.get(&place(container)).and_then(|index| running.get_mut(*index));
+            if let (Some(slot), Some(text)) = (slot, container.running.as_deref())
+                && !slot.contains(&text)
+            {
+                slot.push(text);
+            }
+        }
+
+        let workload = Arc::new(self.workload(root, record, id));
+        containers
+            .into_iter()
+            .zip(running)
+            .map(|(container, running)| ImageUse {
+                workload: Arc::clone(&workload),
+                container: Container { name: container.name.to_string(), kind: container.kind },
+                image: container.image.to_string(),
+                running: running.into_iter().filter_map(|text| text.parse().ok()).collect(),
+            })
+            .collect()
+    }
+
+    fn workload(&self, key: &Key, record: &Record, id: WorkloadId) -> Workload {
+        let namespace_labels = self.namespaces.as_ref().and_then(|namespaces| namespaces.get(&key.namespace));
+        Workload {
+            id,
+            uid: record.uid.to_string(),
+            owners: self.owners(key, record),
+            labels: record.labels.to_map(),
+            annotations: record.annotations.to_map(),
+            namespace_labels: namespace_labels.map(Pairs::to_map).unwrap_or_default(),
+            created: record.created,
+        }
+    }
+
+    /// The chain of controllers, nearest first, as far as it is known.
+    fn owners(&self, key: &Key, record: &Record) -> Vec<Owner> {
+        let mut owners = Vec::new();
+        let mut at = Some((key.clone(), record));
+        while let Some((key, record)) = at {
+            owners.extend(record.controller.as_ref().map(super::record::Controller::to_owner));
+            at = record.parent(&key).and_then(|parent| {
+                let record = self.objects.get(&parent)?;
+                Some((parent, record))
+            });
+        }
+        owners
+    }
+}
+
+type Place<'a> = (ContainerKind, &'a str, &'a str);
+
+fn place(container: &ContainerRecord) -> Place<'_> {
+    (container.kind, &container.name, &container.image)
+}
+
+/// A number that differs when anything in these uses of one workload does. Its key is random for each inventory, so
+/// that nobody can make two uses that share it.
+pub(super) fn fingerprint(hasher: &RandomState, uses: &[ImageUse]) -> u64 {
+    let mut state = hasher.build_hasher();
+    if let Some(first) = uses.first() {
+        let Workload { id, uid, owners, labels, annotations, namespace_labels, created } = first.workload.as_ref();
+        (id, uid, owners, labels, annotations, namespace_labels, created).hash(&mut state);
+    }
+    for ImageUse { workload: _, container, image, running } in uses {
+        (container, image, running).hash(&mut state);
+    }
+    state.finish()
+}

@@ -1,0 +1,48 @@
+//! The cluster's image uses at one moment.
+
+use kube::Client;
+
+use super::{
+    inventory::{Change, Inventory},
+    resource::{ListError, Part, Read, WatchSettings},
+};
+use crate::model::ImageUse;
+
+/// Lists all that `settings` ask for once, and folds it as watching does. The uses are ordered by kind, namespace and
+/// name of their workloads. Namespaces that may not be read have no labels; anything else that may not is an error.
+pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<ImageUse>, ListError> {
+    let mut inventory = Inventory::new(&settings.resources, 0);
+    for part in settings.parts() {
+        match (part.read, part.list(client).await) {
+            (_, Ok(objects)) => {
+                for object in objects {
+                    take(&mut inventory, &part, &object);
+                }
+            }
+            (Read::Namespaces, Err(error)) if error.is_forbidden() => {
+                tracing::info!(%error, "policies will see no namespace labels");
+            }
+            (_, Err(error)) => return Err(error),
+        }
+    }
+    let uses = inventory.changes().into_iter().flat_map(|change| match change {
+        Change::Set { uses, .. } => uses,
+        Change::Removed(_) | Change::Ready => Vec::new(),
+    });
+    Ok(uses.collect())
+}
+
+fn take(inventory: &mut Inventory, part: &Part, object: &super::object::Object<()>) {
+    match part.read {
+        Read::Objects { kind, .. } => {
+            if let Some(key) = inventory.key(kind, object) {
+                inventory.apply(key, object);
+            }
+        }
+        Read::Namespaces => {
+            if let Some(name) = object.metadata.name.as_deref() {
+                inventory.namespace(name, Some(object.metadata.labels.as_ref().unwrap_or(&Default::default())));
+            }
+        }
+    }
+}

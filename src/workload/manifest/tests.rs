@@ -1,0 +1,228 @@
+use std::fs;
+
+use super::*;
+
+/// Writes `files` to a folder and reads that.
+fn read(files: &[(&str, &str)]) -> Result<Manifests, ManifestError> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    read_manifests(&[folder.path().to_owned()])
+}
+
+fn uses(manifests: &Manifests) -> Vec<String> {
+    let line = |one: &ImageUse| format!("{} {}={}", one.workload.id, one.container.name, one.image);
+    manifests.uses.iter().map(line).collect()
+}
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  template:
+    spec:
+      containers: [{ name: app, image: nginx:1 }]
+";
+
+const DEPLOYMENT_IN_BRACES: &str = "{ apiVersion: apps/v1, kind: Deployment, metadata: { name: web },
+    spec: { template: { spec: { containers: [{ name: app, image: nginx:1 }] } } } }";
+
+#[test]
+fn every_kind_is_found_in_documents_of_a_file() {
+    let template = "template: { spec: { containers: [{ name: c, image: i:1 }] } }";
+    let mut text = String::from("# only a comment\n---\n");
+    for (api_version, kind) in [
+        ("apps/v1", "Deployment"),
+        ("apps/v1beta2", "StatefulSet"),
+        ("extensions/v1beta1", "DaemonSet"),
+        ("batch/v1", "Job"),
+    ] {
+        let metadata = "metadata: { name: x, namespace: shop }";
+        text += &format!("---\napiVersion: {api_version}\nkind: {kind}\n{metadata}\nspec: {{ {template} }}\n");
+    }
+    text += &format!(
+        "---\napiVersion: batch/v1beta1\nkind: CronJob\nmetadata: {{ name: x }}\nspec: {{ jobTemplate: {{ spec: {{ {template} }} }} }}\n"
+    );
+    text +=
+        "---\napiVersion: v1\nkind: Pod\nmetadata: { name: x }\nspec: { containers: [{ name: c, image: i:1 }] }\n---\n";
+    let manifests = read(&[("all.yaml", &text)]).unwrap();
+    assert_eq!(
+        uses(&manifests),
+        [
+            "deployment shop/x c=i:1",
+            "statefulset shop/x c=i:1",
+            "daemonset shop/x c=i:1",
+            "job shop/x c=i:1",
+            "cronjob default/x c=i:1",
+            "pod default/x c=i:1",
+        ]
+    );
+    assert_eq!(manifests.passed_over, [""; 0]);
+}
+
+#[test]
+fn folders_are_searched_for_manifests_alone() {
+    let json = r#"{ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+        "spec": { "containers": [{ "name": "c", "image": "i:1" }] } }"#;
+    let manifests = read(&[
+        ("b/web.yml", DEPLOYMENT),
+        ("a.json", json),
+        ("README.md", "kind: [broken"),
+        ("..data/web.yaml", "kind: [broken"),
+    ])
+    .unwrap();
+    assert_eq!(uses(&manifests), ["deployment default/web app=nginx:1", "pod default/p c=i:1"]);
+}
+
+#[test]
+fn lists_are_taken_apart() {
+    let text = r#"
+apiVersion: v1
+items:
+- apiVersion: v1
+  kind: List
+  items:
+  - { apiVersion: v1, kind: Pod, metadata: { name: p }, spec: { containers: [{ name: c, image: "i:1" }] } }
+kind: List
+---
+apiVersion: apps/v1
+kind: DeploymentList
+items:
+- metadata: { name: d }
+  spec: { template: { spec: { containers: [{ name: c, image: "i:2" }] } } }
+"#;
+    let manifests = read(&[("list.yaml", text)]).unwrap();
+    assert_eq!(uses(&manifests), ["deployment default/d c=i:2", "pod default/p c=i:1"]);
+}
+
+#[test]
+fn a_dump_folds_and_its_digests_are_read() {
+    let digest = format!("docker.io/library/nginx@sha256:{}", "0a".repeat(32));
+    let owner = |api: &str, kind: &str, name: &str| {
+        format!("ownerReferences: [{{ apiVersion: {api}, kind: {kind}, name: {name}, uid: u, controller: true }}]")
+    };
+    let text = format!(
+        "{DEPLOYMENT}---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {{ name: web-1, {} }}
+spec: {{ template: {{ spec: {{ containers: [{{ name: app, image: nginx:1 }}] }} }} }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{ name: web-1-a, creationTimestamp: 2026-01-01T00:00:00Z, {} }}
+spec: {{ containers: [{{ name: app, image: nginx:1 }}] }}
+status: {{ phase: Running, containerStatuses: [{{ name: app, imageID: {digest:?} }}] }}
+---
+{{ apiVersion: v1, kind: Namespace, metadata: {{ name: default, labels: {{ team: a }} }} }}
+",
+        owner("apps/v1", "Deployment", "web"),
+        owner("apps/v1", "ReplicaSet", "web-1"),
+    );
+    let manifests = read(&[("dump.yaml", &text)]).unwrap();
+    assert_eq!(uses(&manifests), ["deployment default/web app=nginx:1"]);
+    assert_eq!(manifests.uses[0].running, [digest.parse().unwrap()]);
+    assert_eq!(manifests.uses[0].workload.namespace_labels["team"], "a");
+    assert_eq!(manifests.passed_over, [""; 0]);
+}
+
+#[test]
+fn what_may_run_containers_but_is_not_mirrored_is_told() {
+    let text = "
+{ apiVersion: v1, kind: ConfigMap, metadata: { name: c }, data: { a: b } }
+---
+{ apiVersion: v1, kind: ReplicationController, metadata: { name: rc }, spec: { template: { spec: { containers: [{ image: a }] } } } }
+---
+{ apiVersion: apps/v1, kind: ReplicaSet, metadata: { name: rs } }
+---
+{ apiVersion: serving.knative.dev/v1, kind: Service, metadata: { name: s }, spec: { template: { spec: { containers: [] } } } }
+---
+{ apiVersion: example.org/v1, kind: Thing, metadata: { name: t }, spec: { template: text, containers: 3 } }
+---
+{ apiVersion: example.org/v1, kind: Job, metadata: { name: j }, spec: [] }
+---
+{ apiVersion: apps/v1, kind: Deployment, metadata: { name: empty } }
+---
+{ replicas: 3 }
+---
+just text
+";
+    let manifests = read(&[("x.yaml", text)]).unwrap();
+    assert_eq!(uses(&manifests), [""; 0]);
+    let told: Vec<_> =
+        manifests.passed_over.iter().map(|line| line.rsplit_once("x.yaml, ").unwrap().1.to_owned()).collect();
+    assert_eq!(
+        told,
+        [
+            "document 2: ReplicationController default/rc may run containers, but its kind is not mirrored",
+            "document 3: ReplicaSet default/rs may run containers, but its kind is not mirrored",
+            "document 4: Service default/s may run containers, but its kind is not mirrored",
+            "document 7: Deployment default/empty has no pod template with containers",
+            "document 8: it is no Kubernetes object: it has no kind",
+            "document 9: it is no Kubernetes object: it has no kind",
+        ]
+    );
+}
+
+#[test]
+fn a_second_object_of_a_name_replaces_the_first_and_is_told() {
+    let second = DEPLOYMENT.replace("nginx:1", "nginx:2");
+    let manifests = read(&[("a.yaml", DEPLOYMENT), ("b.yaml", &second)]).unwrap();
+    assert_eq!(uses(&manifests), ["deployment default/web app=nginx:2"]);
+    assert!(manifests.passed_over[0].contains("Deployment default/web was given before"), "{manifests:?}");
+}
+
+#[test]
+fn scalars_that_are_no_texts_become_texts() {
+    let text = "
+apiVersion: v1
+kind: Pod
+metadata: { name: 7, namespace: null, labels: { build: 0123, on: yes, empty: , big: 123456789012345678901 } }
+spec: { containers: [{ name: 0x1, image: 12, ports: null }], initContainers: null }
+";
+    let manifests = read(&[("p.yaml", text)]).unwrap();
+    assert_eq!(uses(&manifests), ["pod default/7 1=12"]);
+    let labels = &manifests.uses[0].workload.labels;
+    assert_eq!((labels["build"].as_str(), labels["on"].as_str(), labels["empty"].as_str()), ("0123", "yes", ""));
+}
+
+#[test]
+fn a_mistake_is_told_with_its_place_and_without_the_lines_around_it() {
+    let broken =
+        format!("{DEPLOYMENT}---\nkind: Secret\nstringData:\n  password: hunter2\n  next: [a\nother: hunter2\n");
+    for (name, text, place) in [
+        ("broken.yaml", broken.as_str(), "document 2"),
+        ("broken.json", "{\"kind\": \"Secret\",\n \"data\": \"hunter2\"\n \"x\"}", "document 1"),
+    ] {
+        let error = read(&[(name, text)]).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains(name) && told.contains(place) && told.contains("line"), "{told}");
+        assert!(!told.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_malformed_workload_is_told_by_name() {
+    let text = DEPLOYMENT.replace("[{ name: app, image: nginx:1 }]", "{ name: app }");
+    let told = read(&[("web.yaml", &text)]).unwrap_err().to_string();
+    assert!(told.contains("document 1: Deployment default/web is malformed"), "{told}");
+}
+
+#[test]
+fn a_path_that_leads_nowhere_is_an_error() {
+    let missing = read_manifests(&["/nowhere/web.yaml".into()]).unwrap_err().to_string();
+    assert!(missing.contains("/nowhere/web.yaml"), "{missing}");
+    let empty = read(&[("README.md", "")]).unwrap_err().to_string();
+    assert!(empty.contains("holds no file"), "{empty}");
+}
+
+#[test]
+fn a_dump_of_a_large_cluster_fits() {
+    let many = "0, ".repeat(300_000);
+    let text = format!("{{ kind: List, apiVersion: v1, items: [{DEPLOYMENT_IN_BRACES}, {{ data: [{many}] }}] }}");
+    assert_eq!(read(&[("dump.yaml", &text)]).unwrap().uses.len(), 1);
+}

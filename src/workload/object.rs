@@ -1,0 +1,268 @@
+//! Objects of the API, reduced while they are read to what decides about images: a cluster's full objects are some
+//! ten times as large.
+
+use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+
+use crate::model::{ContainerKind, WorkloadKind};
+
+/// `kubectl apply`'s copy of the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Bound of an object's annotations, keys and values together, as the plugin contract says.
+const ANNOTATION_BYTES: usize = 64 * 1024;
+
+/// An object of kind `K`; `K` says only where it is read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(bound = "")]
+pub(super) struct Object<K> {
+    #[serde(default, deserialize_with = "slim_metadata")]
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    pub spec: Option<Spec>,
+    #[serde(default)]
+    pub status: Option<Status>,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Object<K> {
+    /// The same without its type, so that all kinds can go one way.
+    pub fn untyped(self) -> Object<()> {
+        Object { metadata: self.metadata, spec: self.spec, status: self.status, kind: PhantomData }
+    }
+
+    /// The annotations as policies see them: what still fits, in the order of their names.
+    pub fn bounded_annotations(&self) -> BTreeMap<String, String> {
+        let mut left = ANNOTATION_BYTES;
+        self.metadata
+            .annotations
+            .iter()
+            .flatten()
+            .filter(|(key, value)| match left.checked_sub(key.len() + value.len()) {
+                Some(rest) => {
+                    left = rest;
+                    true
+                }
+                None => false,
+            })
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    /// The specification that lists the containers of an object of this kind; nothing where it has no pod template.
+    pub fn pod_spec(&self, kind: WorkloadKind) -> Option<&Spec> {
+        let spec = self.spec.as_ref()?;
+        match kind {
+            WorkloadKind::Pod => Some(spec),
+            WorkloadKind::CronJob => spec.job_template.as_ref()?.spec.as_ref()?.template.as_ref()?.spec.as_deref(),
+            WorkloadKind::Deployment | WorkloadKind::StatefulSet | WorkloadKind::DaemonSet | WorkloadKind::Job => {
+                spec.template.as_ref()?.spec.as_deref()
+            }
+        }
+    }
+}
+
+impl<K: Resource> Resource for Object<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(dt)
+    }
+
+    fn group(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(dt)
+    }
+
+    fn version(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(dt)
+    }
+
+    fn plural(dt: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(dt)
+    }
+
+    fn metadata_api() -> bool {
+        K::metadata_api()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// A specification at any of the levels between a CronJob's and a Pod's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Spec {
+    job_template: Option<Template>,
+    template: Option<Template>,
+    init_containers: Option<Vec<ContainerSpec>>,
+    containers: Option<Vec<ContainerSpec>>,
+    ephemeral_containers: Option<Vec<ContainerSpec>>,
+}
+
+impl Spec {
+    /// Every container in the order init, regular, ephemeral.
+    pub fn containers(&self) -> impl Iterator<Item = (ContainerKind, &ContainerSpec)> {
+        let init = self.init_containers.iter().flatten().map(|c| (ContainerKind::Init, c));
+        let regular = self.containers.iter().flatten().map(|c| (ContainerKind::Regular, c));
+        let ephemeral = self.ephemeral_containers.iter().flatten().map(|c| (ContainerKind::Ephemeral, c));
+        init.chain(regular).chain(ephemeral)
+    }
+}
+
+/// What a specification makes objects of.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Template {
+    spec: Option<Box<Spec>>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ContainerSpec {
+    pub name: Text,
+    pub image: Text,
+}
+
+/// A Pod's status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Status {
+    pub phase: Option<Text>,
+    init_container_statuses: Option<Vec<ContainerStatus>>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+    ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+impl Status {
+    /// What the runtime says it runs for that container.
+    pub fn image_id(&self, kind: ContainerKind, name: &str) -> Option<&str> {
+        let statuses = match kind {
+            ContainerKind::Init => &self.init_container_statuses,
+            ContainerKind::Regular => &self.container_statuses,
+            ContainerKind::Ephemeral => &self.ephemeral_container_statuses,
+        };
+        statuses.iter().flatten().find(|status| status.name.0.trim() == name).map(|status| status.image_id.0.as_str())
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    name: Text,
+    #[serde(rename = "imageID")]
+    image_id: Text,
+}
+
+/// A text; in a manifest that a person wrote also a number, a boolean or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Text(pub String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Text, E> {
+                Ok(Text(text))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Text, E> {
+                Ok(Text(value.to_string()))
+            }
+
+            fn visit_unit<E>(self) -> Result<Text, E> {
+                Ok(Text::default())
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Reads metadata without its managed fields, which are most of it.
+fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Metadata {
+        name: Text,
+        generate_name: Text,
+        namespace: Text,
+        uid: Text,
+        resource_version: Text,
+        creation_timestamp: Option<Time>,
+        labels: Option<BTreeMap<String, Text>>,
+        annotations: Option<BTreeMap<String, Text>>,
+        owner_references: Option<Vec<Owner>>,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Owner {
+        api_version: Text,
+        kind: Text,
+        name: Text,
+        controller: Option<bool>,
+    }
+
+    let texts = |map: BTreeMap<String, Text>| map.into_iter().map(|(key, Text(value))| (key, value)).collect();
+    let written = |Text(text): Text| (!text.is_empty()).then_some(text);
+    let read = Option::<Metadata>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(ObjectMeta {
+        name: written(read.name),
+        generate_name: written(read.generate_name),
+        namespace: written(read.namespace),
+        uid: written(read.uid),
+        resource_version: written(read.resource_version),
+        creation_timestamp: read.creation_timestamp,
+        labels: read.labels.map(texts),
+        annotations: read.annotations.map(|mut annotations| {
+            annotations.remove(LAST_APPLIED);
+            texts(annotations)
+        }),
+        owner_references: read.owner_references.map(|owners| {
+            let owner = |owner: Owner| OwnerReference {
+                api_version: owner.api_version.0,
+                kind: owner.kind.0,
+                name: owner.name.0,
+                controller: owner.controller,
+                ..OwnerReference::default()
+            };
+            owners.into_iter().map(owner).collect()
+        }),
+        ..ObjectMeta::default()
+    })
+}

@@ -1,0 +1,139 @@
+//! What goes wrong is named, left alone for a while, and never called done.
+
+use std::time::Duration;
+
+use crate::{
+    mirroring::{index, single},
+    support::{Access, Cluster, Fault, Finished, Program, Registry, Request, deployment, eventually},
+};
+
+async fn sync(target: &Registry, image: &str, more: &str) -> Finished {
+    Program::new(&["sync", "-f", "-"])
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", target.host())
+        .config(more)
+        .stdin(&deployment("app").image(image).manifest().to_string())
+        .run()
+        .await
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_answer_rightly_is_named() {
+    let target = Registry::crane().await;
+    let image = index("wanted");
+    for (status, word) in [(401, "401"), (403, "403"), (404, "not there"), (429, "429"), (500, "500")] {
+        let source = Registry::distribution(Access::Anonymous).await;
+        let reference = source.push("team/app", "1", &image).await;
+        source.inject(1000, Request::is_manifest, Fault::Answer(status, vec![]));
+        let finished = sync(&target, &reference, "").await.assert_code(1);
+        assert!(finished.stdout.contains(word), "{status}: {}", finished.stdout);
+        assert!(finished.stdout.contains(&reference), "{status}: {}", finished.stdout);
+        assert_eq!(target.manifest("team/app", "1").await, None, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_does_not_answer_rightly_is_named() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("wanted");
+    let reference = source.push("team/app", "1", &image).await;
+    for (status, word) in [(401, "401"), (403, "403"), (429, "429"), (500, "500")] {
+        let target = Registry::crane().await;
+        target.inject(
+            1000,
+            |request| request.method == "PUT" || request.method == "POST",
+            Fault::Answer(status, vec![]),
+        );
+        let finished = sync(&target, &reference, "").await.assert_code(1);
+        assert!(finished.stdout.contains(word), "{status}: {}", finished.stdout);
+        assert_eq!(target.manifest("team/app", "1").await, None, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn registries_that_are_down_or_silent_are_named() {
+    let target = Registry::crane().await;
+    let finished = sync(&target, "127.0.0.1:9/team/app:1", "").await.assert_code(1);
+    assert!(finished.stdout.contains("127.0.0.1:9"), "{}", finished.stdout);
+
+    let source = Registry::distribution(Access::Anonymous).await;
+    let reference = source.push("team/app", "1", &single("slow")).await;
+    source.inject(1000, Request::is_manifest, Fault::Delay(Duration::from_secs(600)));
+    let finished = sync(&target, &reference, "requestTimeout: 1").await.assert_code(1);
+    assert!(finished.stdout.contains("1 s") || finished.stdout.contains("1s"), "{}", finished.stdout);
+    assert_eq!(target.manifest("team/app", "1").await, None);
+}
+
+#[tokio::test]
+async fn faults_that_pass_are_overcome() {
+    let image = Image::large();
+    for fault in [
+        Fault::Cut,
+        Fault::Flip,
+        Fault::Stall,
+        Fault::Answer(500, vec![]),
+        Fault::Answer(429, vec![("retry-after", "1")]),
+    ] {
+        let source = Registry::distribution(Access::Anonymous).await;
+        let target = Registry::distribution(Access::Anonymous).await;
+        let reference = source.push("team/app", "1", &image.0).await;
+        source.inject(2, Request::is_blob, fault.clone());
+        let finished = sync(&target, &reference, "requestTimeout: 2").await;
+        assert_eq!(finished.code, Some(0), "{fault:?}: {} {}", finished.stdout, finished.stderr);
+        target.assert_has("team/app", "1", &image.0).await;
+    }
+}
+
+/// An image with a layer of some size, so that connections break within it.
+struct Image(demo::Image);
+
+impl Image {
+    fn large() -> Self {
+        let layer = demo::Layer::random(7, 3 << 20).unwrap();
+        Self(demo::Image::single(demo::Format::Oci, "amd64", &[layer]))
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_does_not_arrive_is_no_success() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let reference = source.push("team/app", "1", &single("lost")).await;
+    // It says that it took the manifest, and did not.
+    target.inject(1000, |request| request.method == "PUT" && request.is_manifest(), Fault::Answer(201, vec![]));
+    let finished = sync(&target, &reference, "").await.assert_code(1);
+    assert!(finished.stdout.contains("after the push"), "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn what_failed_is_left_alone_until_somebody_says_otherwise() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let missing = format!("{}/team/missing:1", source.host());
+    deployment("app").image(&missing).apply(&client, &namespace).await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let config =
+        format!("targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n", target.host());
+    let mut program = Program::controller(&kubeconfig).config(&config).start();
+    program.ready().await;
+    eventually("the failure is counted", || async {
+        let failed = program.metrics().await.sum("k8s_copycat_registry_pull_error_total", &[("image", &missing)]);
+        (failed == 1.0).then_some(())
+    })
+    .await;
+    source.take_requests();
+    let (_, body) = program.get("/force-reconcile").await;
+    assert!(body.contains(r#""triggered":true,"success":false"#), "{body}");
+    assert!(body.contains("force reconcile failed: deployment ") && body.contains("cooldown"), "{body}");
+    assert_eq!(source.take_requests(), [], "nothing is asked in a cooldown");
+
+    source.push("team/missing", "1", &single("found")).await;
+    let (_, body) = program.get("/reset-cooldown").await;
+    assert_eq!(body, "{\"reset\":true,\"clearedTargets\":1,\"message\":\"failure cooldown reset\"}\n");
+    eventually("it is mirrored", || target.manifest("team/missing", "1")).await;
+    let (_, body) = program.get("/reset-cooldown").await;
+    assert_eq!(body, "{\"reset\":false,\"clearedTargets\":0,\"message\":\"no cooldown entries to reset\"}\n");
+}

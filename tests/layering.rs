@@ -1,0 +1,160 @@
+//! Who may know whom: each room imports what ARCHITECTURE.md says, and the large crates stay in theirs.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Room, and the rooms that it may import.
+const ROOMS: [(&str, &[&str]); 8] = [
+    ("model", &[]),
+    ("config", &["model"]),
+    ("workload", &["model"]),
+    ("policy", &["model"]),
+    ("registry", &["model"]),
+    ("report", &["model"]),
+    ("mirror", &["model", "policy", "registry"]),
+    ("cli", &["model", "config", "workload", "policy", "registry", "mirror", "report"]),
+];
+
+/// Crate, and the rooms that it may be used in.
+const CRATES: [(&str, &[&str]); 9] = [
+    ("kube", &["workload", "report"]),
+    ("k8s_openapi", &["workload", "report"]),
+    ("oci_client", &["registry"]),
+    ("reqwest", &["registry"]),
+    ("wasmtime", &["policy"]),
+    ("axum", &["report"]),
+    ("prometheus", &["report"]),
+    ("serde_yaml", &["config", "workload"]),
+    ("indicatif", &["cli"]),
+];
+
+#[test]
+fn every_room_imports_only_what_it_may() {
+    let mut breaches = Vec::new();
+    for (room, allowed) in ROOMS {
+        for file in files_of(room) {
+            for imported in imported_rooms(&program_text(&file)) {
+                if imported != room && !allowed.contains(&imported.as_str()) {
+                    breaches.push(format!("{} imports {imported}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+#[test]
+fn the_large_crates_stay_in_their_rooms() {
+    let mut breaches = Vec::new();
+    for (room, _) in ROOMS {
+        for file in files_of(room) {
+            let text = program_text(&file);
+            for (name, rooms) in CRATES {
+                if !rooms.contains(&room) && mentions_crate(&text, name) {
+                    breaches.push(format!("{} uses {name}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+#[test]
+fn the_list_of_rooms_is_whole() {
+    let there: BTreeSet<String> = fs::read_dir(source())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    let listed: BTreeSet<String> = ROOMS.iter().map(|(room, _)| (*room).to_owned()).collect();
+    assert_eq!(there, listed);
+}
+
+#[test]
+fn imports_are_seen_in_every_form() {
+    let text = "use crate::{model::{A, B}, policy::C};\nlet x = crate::report::D; use crate::config;";
+    assert_eq!(imported_rooms(text), ["config", "model", "policy", "report"].map(str::to_owned).into());
+    assert!(mentions_crate("use kube::Client;", "kube") && mentions_crate("let c: kube::Client;", "kube"));
+    assert!(!mentions_crate("let kube = 1; mykube::x(); crate::kube::y()", "kube"));
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files_of(room: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![source().join(room)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test_file(&path) {
+                files.push(path);
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{room} has no files");
+    files
+}
+
+/// Files that their `mod.rs` declares under `#[cfg(test)]`.
+fn is_test_file(path: &Path) -> bool {
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let in_folder_of_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "testing");
+    in_folder_of_tests || matches!(name, "tests" | "testing" | "scripted")
+}
+
+/// The file without its comments and its tests.
+fn program_text(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let program = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    program.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+fn imported_rooms(text: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => drop(rooms.insert(word(rest))),
+            Some(group) => {
+                let mut depth = 0;
+                let mut start = true;
+                for (offset, character) in group.char_indices() {
+                    match character {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        _ if character.is_whitespace() => {}
+                        _ if start => {
+                            rooms.insert(word(&group[offset..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    rooms.remove("");
+    rooms.retain(|room| room.starts_with(|first: char| first.is_ascii_lowercase()));
+    rooms
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect()
+}
+
+fn mentions_crate(text: &str, name: &str) -> bool {
+    text.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        before.is_none_or(|before| !before.is_ascii_alphanumeric() && before != '_' && before != ':')
+    })
+}

@@ -1,0 +1,14 @@
+//! The program against real servers: an API server of Kubernetes, and registries of two makes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, and says so"
+)]
+
+mod failures;
+mod layering;
+mod mirroring;
+mod support;

@@ -1,0 +1,214 @@
+//! A Kubernetes API server with its etcd.
+//!
+//! There are no controllers and no kubelet: a Deployment makes no Pods, and deleting it deletes nothing else.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use k8s_openapi::{
+    api::{
+        authentication::v1::{TokenRequest, TokenRequestSpec},
+        core::v1::{Namespace, ServiceAccount},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Config, ResourceExt as _,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
+    discovery::{self, Scope},
+};
+use tokio::sync::OnceCell;
+
+use super::{
+    certificates::Authority,
+    eventually,
+    guarded::Guarded,
+    servers::{free_port, program},
+};
+
+/// The token of a user in `system:masters`.
+const ADMIN: &str = "admin-token";
+
+/// Who owns the fields that [`Cluster::apply`] sets.
+const FIELD_MANAGER: &str = "k8s-copycat-tests";
+
+/// A running API server.
+pub struct Cluster {
+    directory: PathBuf,
+    url: String,
+    authority: Authority,
+    port: u16,
+    etcd_port: u16,
+    apiserver: Option<Guarded>,
+    // Dropped last: it removes the directory.
+    etcd: Guarded,
+}
+
+impl Cluster {
+    /// The one that all tests of this process share, each in its own namespace.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start).await
+    }
+
+    /// One of the caller's own, to be stopped and started.
+    pub async fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("cluster-").tempdir().unwrap().keep();
+        let (port, etcd_port) = (free_port(), free_port());
+        let authority = Authority::new();
+        authority.write_server(&directory.join("server.pem"), &directory.join("server.key"));
+        fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
+        let accounts = rcgen::KeyPair::generate().unwrap();
+        fs::write(directory.join("accounts.key"), accounts.serialize_pem()).unwrap();
+        fs::write(directory.join("accounts.pub"), accounts.public_key_pem()).unwrap();
+        fs::write(directory.join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n")).unwrap();
+        let etcd = start_etcd(&directory, etcd_port);
+        let url = format!("https://127.0.0.1:{port}");
+        let mut cluster = Self { directory, url, authority, port, etcd_port, apiserver: None, etcd };
+        cluster.start_apiserver().await;
+        cluster
+    }
+
+    /// Starts the API server anew, on the same port and data, and waits until it is ready.
+    pub async fn start_apiserver(&mut self) {
+        let file = |name: &str| self.directory.join(name).display().to_string();
+        let arguments = [
+            format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
+            // On loopback it would refuse to publish itself as an endpoint.
+            "--bind-address=127.0.0.1".to_owned(),
+            "--advertise-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--secure-port={}", self.port),
+            format!("--cert-dir={}", file("certificates")),
+            format!("--tls-cert-file={}", file("server.pem")),
+            format!("--tls-private-key-file={}", file("server.key")),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", file("accounts.pub")),
+            format!("--service-account-signing-key-file={}", file("accounts.key")),
+            "--authorization-mode=RBAC".to_owned(),
+            // Its controller, which makes the accounts that it asks for, does not run here.
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            "--allow-privileged=true".to_owned(),
+        ];
+        let log = self.directory.join("kube-apiserver.log");
+        let apiserver = Guarded::start(&program("kube-apiserver"), &arguments.map(Into::into), &log, None);
+        let client = self.admin();
+        eventually("kube-apiserver is ready", || async {
+            let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
+            if let Err(error) = client.request_text(request).await {
+                assert!(apiserver.is_running(), "kube-apiserver has ended: {error}\n{}", self.last_words(&apiserver));
+                return None;
+            }
+            Some(())
+        })
+        .await;
+        self.apiserver = Some(apiserver);
+    }
+
+    /// Kills the API server; its data stays.
+    pub fn stop_apiserver(&mut self) {
+        self.apiserver = None;
+    }
+
+    /// What the servers said last.
+    fn last_words(&self, apiserver: &Guarded) -> String {
+        format!("{}\n{}", apiserver.last_words(), self.etcd.last_words())
+    }
+
+    /// A client that may do everything.
+    pub fn admin(&self) -> Client {
+        self.client(ADMIN)
+    }
+
+    /// The token of the user who may do everything.
+    pub fn admin_token(&self) -> &'static str {
+        ADMIN
+    }
+
+    /// A client with this bearer token.
+    pub fn client(&self, token: &str) -> Client {
+        let mut config = Config::new(self.url.parse().unwrap());
+        config.root_cert = Some(vec![self.authority.der().to_vec()]);
+        config.auth_info.token = Some(token.to_owned().into());
+        Client::try_from(config).unwrap()
+    }
+
+    /// Writes a kubeconfig with this bearer token into `directory`.
+    pub fn kubeconfig(&self, directory: &Path, token: &str) -> PathBuf {
+        let file = directory.join("kubeconfig");
+        let content = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "test", "cluster": {
+                "server": self.url,
+                "certificate-authority": self.directory.join("ca.pem"),
+            } }],
+            "users": [{ "name": "test", "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+            "current-context": "test",
+        });
+        // JSON is YAML.
+        fs::write(&file, content.to_string()).unwrap();
+        file
+    }
+
+    /// Makes a namespace that nobody else uses.
+    pub async fn namespace(&self) -> String {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        Api::all(self.admin()).create(&PostParams::default(), &namespace).await.unwrap();
+        name
+    }
+
+    /// A token of a ServiceAccount that exists, as the kubelet asks for one.
+    pub async fn service_account_token(&self, namespace: &str, name: &str) -> String {
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() }),
+            ..TokenRequest::default()
+        };
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), namespace);
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
+        answer.status.unwrap().token.unwrap()
+    }
+
+    /// Applies all documents of `yaml` in their order, as `kubectl apply --server-side` does.
+    pub async fn apply(&self, yaml: &str) {
+        let client = self.admin();
+        for object in serde_yaml::from_multiple::<DynamicObject>(yaml).unwrap() {
+            let types = object.types.clone().unwrap();
+            let kind = GroupVersionKind::try_from(types).unwrap();
+            let (resource, capabilities) = discovery::pinned_kind(&client, &kind).await.unwrap();
+            let api: Api<DynamicObject> = match (&capabilities.scope, object.namespace()) {
+                (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), &namespace, &resource),
+                (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
+                (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
+            };
+            let parameters = PatchParams::apply(FIELD_MANAGER).force();
+            api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await.unwrap();
+        }
+    }
+}
+
+fn start_etcd(directory: &Path, port: u16) -> Guarded {
+    let client = format!("http://127.0.0.1:{port}");
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let arguments = [
+        format!("--data-dir={}", directory.join("etcd").display()),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+        // A test's data outlives no crash of the machine.
+        "--unsafe-no-fsync".to_owned(),
+    ];
+    Guarded::start(&program("etcd"), &arguments.map(Into::into), &directory.join("etcd.log"), Some(directory))
+}

@@ -1,0 +1,45 @@
+//! Real servers, started for a test and gone with it, and the program as its users start it.
+#![allow(dead_code, unused_imports, reason = "what the servers and the program offer is not all used by every test")]
+
+mod background;
+mod certificates;
+mod cluster;
+mod guarded;
+mod program;
+mod proxy;
+mod registry;
+mod servers;
+mod smoke;
+mod token_server;
+mod workloads;
+
+pub use cluster::Cluster;
+pub use program::{Finished, Metrics, Program, Running};
+pub use proxy::{Fault, Request};
+pub use registry::{Access, PASSWORD, Registry, USER};
+pub use servers::free_port;
+pub use workloads::{
+    Workload, add_ephemeral, cron_job, daemon_set, deployment, job, pod, set_pod_status, stateful_set,
+};
+
+use std::{future::Future, time::Duration};
+
+/// Asks every 50 ms until there is an answer.
+///
+/// # Panics
+///
+/// After two minutes without one: far more than anything here takes, so that a busy machine fails no test.
+pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), asking).await.unwrap_or_else(|_| panic!("still not: {what}"))
+}

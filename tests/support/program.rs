@@ -1,0 +1,310 @@
+//! The program as its users start it: arguments, an environment with nothing else in it, and a configuration file.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    io::{BufRead as _, BufReader, Read, Write as _},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+};
+
+use tempfile::TempDir;
+
+use super::{eventually, servers::free_port};
+
+/// What is to be started.
+pub struct Program {
+    directory: TempDir,
+    arguments: Vec<OsString>,
+    environment: BTreeMap<String, OsString>,
+    stdin: String,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    fn new(status: ExitStatus, stdout: String, stderr: String) -> Self {
+        Self { code: status.code(), stdout, stderr }
+    }
+
+    /// Insists on the exit code; otherwise shows what was said.
+    #[track_caller]
+    pub fn assert_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+impl Program {
+    /// With these arguments, and neither configuration nor environment.
+    pub fn new(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().as_os_str().to_owned();
+        // A name that is not there, so that no file of the machine is read.
+        let config = directory.path().join("config.yaml").into_os_string();
+        Self {
+            directory,
+            arguments: arguments.iter().map(Into::into).collect(),
+            environment: BTreeMap::from([("HOME".to_owned(), home), ("CONFIG_PATH".to_owned(), config)]),
+            stdin: String::new(),
+        }
+    }
+
+    /// The controller over a cluster, without leader election.
+    pub fn controller(kubeconfig: &Path) -> Self {
+        Self::new(&["run", "--leader-elect=false"]).env("KUBECONFIG", kubeconfig)
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// One more variable.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The configuration file that `CONFIG_PATH` names.
+    pub fn config(self, yaml: &str) -> Self {
+        self.file("config.yaml", yaml)
+    }
+
+    /// A file in [`Program::directory`].
+    pub fn file(self, name: &str, content: &str) -> Self {
+        fs::write(self.directory().join(name), content).unwrap();
+        self
+    }
+
+    /// What it reads from standard input.
+    pub fn stdin(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.stdin);
+        self
+    }
+
+    /// Where it is started, and what is its `HOME`.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs it to its end. It can be run again.
+    pub async fn run(&self) -> Finished {
+        let mut process = Process::start(self);
+        process.wait().await
+    }
+
+    /// Starts the controller, on ports of its own for metrics and health.
+    pub fn start(self) -> Running {
+        let [metrics, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let program =
+            self.arg(format!("--metrics-bind-address={metrics}")).arg(format!("--health-probe-bind-address={health}"));
+        let process = Process::start(&program);
+        // Each request by itself: a kept connection would hold up the program's end.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        Running { process, metrics, health, client, _program: program }
+    }
+}
+
+/// A running controller; killed when dropped.
+pub struct Running {
+    process: Process,
+    metrics: String,
+    health: String,
+    client: reqwest::Client,
+    // Its directory.
+    _program: Program,
+}
+
+impl Running {
+    /// Waits until `/readyz` says yes.
+    pub async fn ready(&mut self) {
+        let url = format!("http://{}/readyz", self.health);
+        let (client, process) = (&self.client, Mutex::new(&mut self.process));
+        eventually("the program is ready", || async {
+            let ready = client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
+            if !ready {
+                let mut process = process.lock().unwrap();
+                let ended = process.child.try_wait().unwrap();
+                assert!(ended.is_none(), "the program has ended: {ended:?}\n{}", process.stderr.text());
+            }
+            ready.then_some(())
+        })
+        .await;
+    }
+
+    /// Status and body of a path on the metrics address.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        self.ask(reqwest::Method::GET, &self.metrics, path).await
+    }
+
+    /// Status and body of a POST to a path on the metrics address.
+    pub async fn post(&self, path: &str) -> (u16, String) {
+        self.ask(reqwest::Method::POST, &self.metrics, path).await
+    }
+
+    /// Status and body of a path on the health address.
+    pub async fn health(&self, path: &str) -> (u16, String) {
+        self.ask(reqwest::Method::GET, &self.health, path).await
+    }
+
+    async fn ask(&self, method: reqwest::Method, host: &str, path: &str) -> (u16, String) {
+        let answer = self.client.request(method, format!("http://{host}{path}")).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// What a scrape says.
+    pub async fn metrics(&self) -> Metrics {
+        let (status, text) = self.get("/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        Metrics(text)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.stderr.text() + &self.process.stdout.text()
+    }
+
+    /// Waits until `accept` says yes to what it has logged.
+    pub async fn logged(&self, what: &str, accept: impl Fn(&str) -> bool) {
+        eventually(what, || async { accept(&self.log()).then_some(()) }).await;
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub async fn terminate(mut self) -> Finished {
+        let id = self.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().await
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+/// The text of a scrape.
+#[derive(Debug)]
+pub struct Metrics(pub String);
+
+impl Metrics {
+    /// The sum of the samples of `name` that have all these labels; 0 where there is none.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.0.lines().filter_map(|line| sample(line, name, labels)).sum()
+    }
+}
+
+/// The value on a line of the text format, if it is of this name and has these labels.
+fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let rest = line.strip_prefix(name)?;
+    let (found, value) = match rest.strip_prefix('{') {
+        Some(rest) => rest.rsplit_once("} ")?,
+        None => ("", rest.strip_prefix(' ')?),
+    };
+    let found = format!(",{found}");
+    let all = labels.iter().all(|(label, value)| found.contains(&format!(",{label}=\"{value}\"")));
+    all.then(|| value.parse().unwrap())
+}
+
+/// A child whose output is read as it comes.
+struct Process {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Process {
+    fn start(program: &Program) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_k8s-copycat"))
+            .args(&program.arguments)
+            .env_clear()
+            .envs(&program.environment)
+            .current_dir(program.directory())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // One that does not read its input closes it early.
+        let _ = child.stdin.take().unwrap().write_all(program.stdin.as_bytes());
+        let stdout = Output::read(child.stdout.take().unwrap());
+        let stderr = Output::read(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    async fn wait(&mut self) -> Finished {
+        let child = Mutex::new(&mut self.child);
+        let status = eventually("the program ends", || async { child.lock().unwrap().try_wait().unwrap() }).await;
+        Finished::new(status, self.stdout.end(), self.stderr.end())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What comes out of a pipe.
+struct Output {
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    fn read(pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&text);
+        let reader = thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                shared.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    fn end(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.text()
+    }
+}
+
+#[test]
+fn samples_are_found_by_name_and_labels() {
+    let metrics = Metrics(
+        "# HELP a_total b\na_total{x=\"1\",y=\"2\"} 3\na_total{x=\"1\",y=\"3\"} 4\na_total_more 9\nb 1.5\n".into(),
+    );
+    assert_eq!(metrics.sum("a_total", &[]), 7.0);
+    assert_eq!(metrics.sum("a_total", &[("y", "3"), ("x", "1")]), 4.0);
+    assert_eq!(metrics.sum("b", &[]), 1.5);
+    assert_eq!(metrics.sum("c", &[]), 0.0);
+}

@@ -1,0 +1,268 @@
+//! Registries of two makes, each with a proxy before it that knows what was asked.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use demo::Image;
+use reqwest::{Method, RequestBuilder, StatusCode, header};
+use tempfile::TempDir;
+
+use super::{
+    certificates::Authority,
+    eventually,
+    guarded::Guarded,
+    proxy::{Fault, Proxy, Request},
+    servers::{free_port, program},
+    token_server::{ISSUER, SERVICE, TokenServer},
+};
+
+/// The one user of registries that ask who is there.
+pub const USER: &str = "mirror";
+/// The user's password.
+pub const PASSWORD: &str = "correct horse";
+/// What htpasswd writes for the two (bcrypt, the only hash that the registry takes; at the lowest cost).
+const HTPASSWD: &str = "mirror:$2b$04$E4eAxb6PahmaUGdxSSpjNOdkRbW8MprYJZXLfMexOQ.OgkWVg2RgC\n";
+
+/// How a registry knows its users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody may do everything.
+    Anonymous,
+    /// HTTP Basic.
+    Basic,
+    /// Tokens of a [`TokenServer`], which wants HTTP Basic.
+    Token,
+}
+
+/// A running registry.
+pub struct Registry {
+    url: String,
+    access: Access,
+    client: reqwest::Client,
+    proxy: Option<Proxy>,
+    tokens: Option<TokenServer>,
+    server: Guarded,
+    directory: TempDir,
+}
+
+impl Registry {
+    /// One of the distribution implementation, over plain HTTP.
+    pub async fn distribution(access: Access) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let tokens = (access == Access::Token).then(TokenServer::start);
+        let auth = match access {
+            Access::Anonymous => String::new(),
+            Access::Basic => {
+                let path = directory.path().join("htpasswd");
+                fs::write(&path, HTPASSWD).unwrap();
+                format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}", path.display())
+            }
+            Access::Token => {
+                let tokens = tokens.as_ref().unwrap();
+                let path = directory.path().join("issuer.pem");
+                fs::write(&path, tokens.certificate()).unwrap();
+                let (realm, bundle) = (tokens.realm(), path.display());
+                format!(
+                    "auth: {{ token: {{ realm: '{realm}', service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {bundle} }} }}"
+                )
+            }
+        };
+        let port = free_port();
+        let server = start_distribution(directory.path(), port, "", &auth);
+        let url = format!("http://127.0.0.1:{port}");
+        let proxy = Some(Proxy::start(&url));
+        Self::ready(Self { url, access, client: client(None), proxy, tokens, server, directory }).await
+    }
+
+    /// One of the distribution implementation, over TLS with a certificate that only [`Registry::authority`] vouches
+    /// for. Nothing stands before it: its requests can't be counted or broken.
+    pub async fn distribution_tls() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let file = |name: &str| directory.path().join(name);
+        fs::write(file("ca.pem"), authority.pem()).unwrap();
+        authority.write_server(&file("server.pem"), &file("server.key"));
+        let tls =
+            format!("tls: {{ certificate: {}, key: {} }}", file("server.pem").display(), file("server.key").display());
+        let port = free_port();
+        let server = start_distribution(directory.path(), port, &tls, "");
+        let url = format!("https://127.0.0.1:{port}");
+        let client = client(Some(&authority));
+        Self::ready(Self { url, access: Access::Anonymous, client, proxy: None, tokens: None, server, directory }).await
+    }
+
+    /// One of go-containerregistry, in memory, over plain HTTP. Repository names have two letters or more there.
+    pub async fn crane() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let arguments = ["registry", "serve", "--address", &format!("127.0.0.1:{port}")].map(Into::into);
+        let server = Guarded::start(&program("crane"), &arguments, &directory.path().join("log"), None);
+        let url = format!("http://127.0.0.1:{port}");
+        let proxy = Some(Proxy::start(&url));
+        let access = Access::Anonymous;
+        Self::ready(Self { url, access, client: client(None), proxy, tokens: None, server, directory }).await
+    }
+
+    async fn ready(self) -> Self {
+        eventually("the registry answers", || async {
+            let answer = self.client.get(format!("{}/v2/", self.url)).send().await;
+            assert!(self.server.is_running(), "the registry has ended: {}", self.server.last_words());
+            answer.ok()
+        })
+        .await;
+        self
+    }
+
+    /// `127.0.0.1:port`, to be written before a repository.
+    pub fn host(&self) -> String {
+        let direct = || self.url.split("//").last().unwrap().to_owned();
+        self.proxy.as_ref().map_or_else(direct, Proxy::host)
+    }
+
+    /// The certificate of the authority that vouches for it.
+    pub fn authority(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// What clients other than this one asked since the last call.
+    pub fn take_requests(&self) -> Vec<Request> {
+        self.proxy().take_requests()
+    }
+
+    /// What its token service was asked since the last call.
+    pub fn take_token_queries(&self) -> Vec<String> {
+        self.tokens.as_ref().unwrap().take_queries()
+    }
+
+    /// Lets the next `times` requests that `matches` accepts go wrong. Of several faults the oldest comes first.
+    pub fn inject(&self, times: usize, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
+        self.proxy().inject(times, matches, fault);
+    }
+
+    /// Takes all faults back.
+    pub fn heal(&self) {
+        self.proxy().heal();
+    }
+
+    fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("nothing stands before a registry with TLS")
+    }
+
+    /// Puts an image there, and returns its reference.
+    pub async fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
+        for blob in image.blobs() {
+            let start = self.request(Method::POST, repository, "blobs/uploads/").send().await.unwrap();
+            assert_eq!(start.status(), StatusCode::ACCEPTED);
+            let location = start.headers()[header::LOCATION].to_str().unwrap();
+            let mut upload = start.url().join(location).unwrap();
+            upload.query_pairs_mut().append_pair("digest", &blob.digest);
+            let request = self.authorize(self.client.put(upload), repository);
+            let request = request.header(header::CONTENT_TYPE, "application/octet-stream").body(blob.bytes.clone());
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+        }
+        let root = [(tag, image.root())];
+        let manifests = image.manifests().map(|manifest| (manifest.digest.as_str(), manifest));
+        for (reference, manifest) in manifests.chain(root) {
+            let request = self.request(Method::PUT, repository, &format!("manifests/{reference}"));
+            let request = request.header(header::CONTENT_TYPE, manifest.media_type).body(manifest.bytes.clone());
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+        }
+        format!("{}/{repository}:{tag}", self.host())
+    }
+
+    /// Takes a manifest away.
+    pub async fn delete(&self, repository: &str, digest: &str) {
+        let request = self.request(Method::DELETE, repository, &format!("manifests/{digest}"));
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    }
+
+    /// Media type and bytes of the manifest of a tag or digest, if there is one.
+    pub async fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Bytes)> {
+        // Without this the registry would translate.
+        let accept = [
+            "application/vnd.oci.image.index.v1+json",
+            "application/vnd.oci.image.manifest.v1+json",
+            "application/vnd.docker.distribution.manifest.list.v2+json",
+            "application/vnd.docker.distribution.manifest.v2+json",
+        ];
+        let request = self.request(Method::GET, repository, &format!("manifests/{reference}"));
+        let response = request.header(header::ACCEPT, accept.join(", ")).send().await.unwrap();
+        if response.status() == StatusCode::NOT_FOUND {
+            return None;
+        }
+        assert_eq!(response.status(), StatusCode::OK);
+        let media_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        Some((media_type, response.bytes().await.unwrap()))
+    }
+
+    /// The bytes of a blob, if there is one.
+    pub async fn blob(&self, repository: &str, digest: &str) -> Option<Bytes> {
+        let response = self.request(Method::GET, repository, &format!("blobs/{digest}")).send().await.unwrap();
+        if response.status() == StatusCode::NOT_FOUND {
+            return None;
+        }
+        assert_eq!(response.status(), StatusCode::OK);
+        Some(response.bytes().await.unwrap())
+    }
+
+    /// Insists that every manifest and blob of `image` is there, byte for byte, and that `reference` (a tag or its
+    /// digest) leads to it.
+    pub async fn assert_has(&self, repository: &str, reference: &str, image: &Image) {
+        let root = [(reference, image.root())];
+        let manifests = image.manifests().map(|manifest| (manifest.digest.as_str(), manifest));
+        for (reference, manifest) in manifests.chain(root) {
+            let found = self.manifest(repository, reference).await;
+            let expected = (manifest.media_type.to_owned(), manifest.bytes.clone());
+            assert_eq!(found, Some(expected), "{repository}, manifest {reference}");
+        }
+        for blob in image.blobs() {
+            let found = self.blob(repository, &blob.digest).await;
+            assert!(found.as_ref() == Some(&blob.bytes), "{repository}, blob {}", blob.digest);
+        }
+    }
+
+    fn request(&self, method: Method, repository: &str, rest: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}/v2/{repository}/{rest}", self.url));
+        self.authorize(request, repository)
+    }
+
+    fn authorize(&self, request: RequestBuilder, repository: &str) -> RequestBuilder {
+        match (self.access, &self.tokens) {
+            (Access::Token, Some(tokens)) => {
+                request.bearer_auth(tokens.issue(&[&format!("repository:{repository}:pull,push,delete")]))
+            }
+            (Access::Basic, _) => request.basic_auth(USER, Some(PASSWORD)),
+            _ => request,
+        }
+    }
+}
+
+fn start_distribution(directory: &Path, port: u16, tls: &str, auth: &str) -> Guarded {
+    let config = format!(
+        "version: 0.1
+storage:
+  filesystem: {{ rootdirectory: {} }}
+  delete: {{ enabled: true }}
+http:
+  addr: 127.0.0.1:{port}
+  {tls}
+{auth}
+",
+        directory.join("storage").display()
+    );
+    let file = directory.join("config.yml");
+    fs::write(&file, config).unwrap();
+    Guarded::start(&program("registry"), &["serve".into(), file.into()], &directory.join("log"), None)
+}
+
+fn client(authority: Option<&Authority>) -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy();
+    let client = match authority {
+        Some(authority) => client.tls_certs_only([reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()]),
+        None => client,
+    };
+    client.build().unwrap()
+}

@@ -1,0 +1,115 @@
+//! The token service of a registry with token authentication, as Docker's token specification describes it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, Response, Uri, header},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use serde_json::{Value, json};
+
+use super::{
+    background::Serving,
+    registry::{PASSWORD, USER},
+};
+
+/// Who the registry trusts.
+pub const ISSUER: &str = "k8s-copycat tests";
+/// Who the tokens are for.
+pub const SERVICE: &str = "registry";
+
+/// A token service that grants [`USER`] whatever is asked for.
+pub struct TokenServer {
+    shared: Arc<Shared>,
+    serving: Serving,
+}
+
+struct Shared {
+    key: EncodingKey,
+    certificate: rcgen::Certificate,
+    asked: Mutex<Vec<String>>,
+}
+
+impl TokenServer {
+    /// Starts it with a key of its own.
+    pub fn start() -> Self {
+        let pair = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, ISSUER);
+        let shared = Arc::new(Shared {
+            key: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap(),
+            certificate: params.self_signed(&pair).unwrap(),
+            asked: Mutex::default(),
+        });
+        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
+        Self { shared, serving }
+    }
+
+    /// Where tokens are asked for: by name, because some clients refuse addresses of private networks.
+    pub fn realm(&self) -> String {
+        format!("http://localhost:{}/token", self.serving.port())
+    }
+
+    /// What the registry has to trust.
+    pub fn certificate(&self) -> String {
+        self.shared.certificate.pem()
+    }
+
+    /// The queries since the last call.
+    pub fn take_queries(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.asked.lock().unwrap())
+    }
+
+    /// A token for these scopes: `repository:team/app:pull,push`.
+    pub fn issue(&self, scopes: &[&str]) -> String {
+        self.shared.issue(scopes.iter().copied())
+    }
+}
+
+impl Shared {
+    fn issue<'a>(&self, scopes: impl Iterator<Item = &'a str>) -> String {
+        let access: Vec<Value> = scopes.filter_map(grant).collect();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({
+            "iss": ISSUER,
+            "sub": USER,
+            "aud": SERVICE,
+            "iat": now,
+            "nbf": now - 10,
+            "exp": now + 300,
+            "jti": now.to_string(),
+            "access": access,
+        });
+        let x5c = Some(vec![STANDARD.encode(self.certificate.der())]);
+        let header = Header { x5c, ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+    }
+}
+
+fn grant(scope: &str) -> Option<Value> {
+    // A repository's name may have a colon in it, as in `host:5000/app`.
+    let (kind, rest) = scope.split_once(':')?;
+    let (name, actions) = rest.rsplit_once(':')?;
+    Some(json!({ "type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>() }))
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let query = uri.query().unwrap_or_default();
+    shared.asked.lock().unwrap().push(query.to_owned());
+    let expected = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
+    if headers.get(header::AUTHORIZATION).is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
+        return Response::builder().status(401).body(Body::from("who are you?")).unwrap();
+    }
+    let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let scopes = pairs.iter().filter(|(name, _)| name == "scope").flat_map(|(_, value)| value.split(' '));
+    let body = json!({ "token": shared.issue(scopes), "expires_in": 300 });
+    Response::builder().header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap()
+}

@@ -1,0 +1,165 @@
+//! Workloads in few words: `deployment("web").image("nginx:1.27").create(&client, &namespace)`.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    core::GroupVersionKind,
+};
+use serde_json::{Value, json};
+
+/// An object that runs containers, not yet in the cluster.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    group: &'static str,
+    kind: &'static str,
+    metadata: Value,
+    containers: Vec<Value>,
+    init_containers: Vec<Value>,
+}
+
+/// An apps/v1 Deployment.
+pub fn deployment(name: &str) -> Workload {
+    Workload::new("apps", "Deployment", name)
+}
+
+/// An apps/v1 StatefulSet.
+pub fn stateful_set(name: &str) -> Workload {
+    Workload::new("apps", "StatefulSet", name)
+}
+
+/// An apps/v1 DaemonSet.
+pub fn daemon_set(name: &str) -> Workload {
+    Workload::new("apps", "DaemonSet", name)
+}
+
+/// A batch/v1 Job.
+pub fn job(name: &str) -> Workload {
+    Workload::new("batch", "Job", name)
+}
+
+/// A batch/v1 CronJob.
+pub fn cron_job(name: &str) -> Workload {
+    Workload::new("batch", "CronJob", name)
+}
+
+/// A v1 Pod.
+pub fn pod(name: &str) -> Workload {
+    Workload::new("", "Pod", name)
+}
+
+impl Workload {
+    fn new(group: &'static str, kind: &'static str, name: &str) -> Self {
+        Self { group, kind, metadata: json!({ "name": name }), containers: Vec::new(), init_containers: Vec::new() }
+    }
+
+    /// One more container, called `main`, or `main-2` and so on.
+    pub fn image(self, image: &str) -> Self {
+        let name = match self.containers.len() {
+            0 => "main".to_owned(),
+            n => format!("main-{}", n + 1),
+        };
+        self.container(&name, image)
+    }
+
+    /// One more container.
+    pub fn container(mut self, name: &str, image: &str) -> Self {
+        self.containers.push(json!({ "name": name, "image": image }));
+        self
+    }
+
+    /// One more init container.
+    pub fn init(mut self, name: &str, image: &str) -> Self {
+        self.init_containers.push(json!({ "name": name, "image": image }));
+        self
+    }
+
+    /// A label of the object, not of its template.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.metadata["labels"][key] = value.into();
+        self
+    }
+
+    /// An annotation of the object.
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.metadata["annotations"][key] = value.into();
+        self
+    }
+
+    /// The controller that made it.
+    pub fn owned_by(mut self, owner: &DynamicObject) -> Self {
+        let types = owner.types.clone().unwrap();
+        self.metadata["ownerReferences"] = json!([{
+            "apiVersion": types.api_version,
+            "kind": types.kind,
+            "name": owner.name_any(),
+            "uid": owner.uid().unwrap(),
+            "controller": true,
+        }]);
+        self
+    }
+
+    /// The object as a manifest says it.
+    pub fn manifest(&self) -> Value {
+        let pod_spec = json!({ "containers": self.containers, "initContainers": self.init_containers });
+        let labels = json!({ "copycat-test": self.metadata["name"] });
+        let template = json!({ "metadata": { "labels": labels }, "spec": pod_spec });
+        let selector = json!({ "matchLabels": labels });
+        let mut run_once = template.clone();
+        run_once["spec"]["restartPolicy"] = "Never".into();
+        let spec = match self.kind {
+            "Pod" => pod_spec,
+            "StatefulSet" => json!({ "selector": selector, "template": template, "serviceName": "any" }),
+            "Job" => json!({ "template": run_once }),
+            "CronJob" => json!({ "schedule": "0 3 * * *", "jobTemplate": { "spec": { "template": run_once } } }),
+            _ => json!({ "selector": selector, "template": template }),
+        };
+        let resource = self.resource();
+        json!({
+            "apiVersion": resource.api_version,
+            "kind": self.kind,
+            "metadata": self.metadata,
+            "spec": spec,
+        })
+    }
+
+    /// Makes it in the cluster, or makes the one there is like it.
+    pub async fn apply(&self, client: &Client, namespace: &str) -> DynamicObject {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &self.resource());
+        let name = self.metadata["name"].as_str().unwrap();
+        let parameters = PatchParams::apply("k8s-copycat-tests").force();
+        api.patch(name, &parameters, &Patch::Apply(self.manifest())).await.unwrap()
+    }
+
+    fn resource(&self) -> ApiResource {
+        ApiResource::from_gvk(&GroupVersionKind::gvk(self.group, "v1", self.kind))
+    }
+}
+
+/// Says of a Pod what a kubelet would: its phase, and by container the `imageID` that runs.
+pub async fn set_pod_status(client: &Client, namespace: &str, name: &str, phase: &str, image_ids: &[(&str, &str)]) {
+    let statuses: Vec<_> = image_ids
+        .iter()
+        .map(|(container, image_id)| {
+            json!({
+                "name": container,
+                "imageID": image_id,
+                "image": "",
+                "ready": true,
+                "restartCount": 0,
+                "started": true,
+                "state": { "running": {} },
+            })
+        })
+        .collect();
+    let status = json!({ "status": { "phase": phase, "containerStatuses": statuses } });
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+}
+
+/// Adds an ephemeral container to a Pod, as `kubectl debug` does.
+pub async fn add_ephemeral(client: &Client, namespace: &str, pod: &str, name: &str, image: &str) {
+    let containers = json!({ "spec": { "ephemeralContainers": [{ "name": name, "image": image }] } });
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    pods.patch_ephemeral_containers(pod, &PatchParams::default(), &Patch::Strategic(containers)).await.unwrap();
+}
