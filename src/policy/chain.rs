@@ -80,9 +80,7 @@ impl Asking<'_> {
         let question = self.image_use;
         self.ask(
             Hook::TargetSelection,
-            |instance| {
-                Some(instance.target_selection.as_ref()?.call_select(&mut instance.store, question, targets))
-            },
+            |instance| Some(instance.target_selection.as_ref()?.call_select(&mut instance.store, question, targets)),
             |answer| answer.map(|names| known_names(names, targets)).transpose(),
             |names| if names.is_empty() { "no target".to_owned() } else { names.join(", ") },
         )

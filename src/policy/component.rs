@@ -1,6 +1,6 @@
 //! Whether a file is a plugin: a component that exports hooks and imports nothing but the log.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use wasmtime::{
     Engine,
@@ -8,8 +8,9 @@ use wasmtime::{
 };
 
 use super::{
-    bindings::{hooks, log},
+    bindings::{self, hooks},
     failure::CallError,
+    log::PluginLog,
     plugin::State,
 };
 use crate::model::Hook;
@@ -112,7 +113,8 @@ pub fn link(engine: &Engine, component: &Component) -> Result<(InstancePre<State
         check_import(name)?;
     }
     let mut linker = Linker::new(engine);
-    log::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| &mut state.log).map_err(contract)?;
+    bindings::log::add_to_linker::<_, HasSelf<Arc<PluginLog>>>(&mut linker, |state: &mut State| &mut state.log)
+        .map_err(contract)?;
     let pre = linker.instantiate_pre(component).map_err(contract)?;
 
     let exported: Vec<&str> =
@@ -122,7 +124,10 @@ pub fn link(engine: &Engine, component: &Component) -> Result<(InstancePre<State
     }
     let exports = |interface: &str| exported.iter().any(|name| interface_of(name) == interface);
     let exports = Exports {
-        lifecycle: exports("lifecycle").then(|| hooks::lifecycle::GuestIndices::new(&pre)).transpose().map_err(contract)?,
+        lifecycle: exports("lifecycle")
+            .then(|| hooks::lifecycle::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(contract)?,
         skip: exports("skip").then(|| hooks::skip::GuestIndices::new(&pre)).transpose().map_err(contract)?,
         target_selection: exports("target-selection")
             .then(|| hooks::target_selection::GuestIndices::new(&pre))
@@ -170,7 +175,9 @@ mod tests {
 
     #[test]
     fn imports_other_than_the_log_are_refused() {
-        for allowed in ["k8s-copycat:policy/log@1.0.0", "k8s-copycat:policy/types@1.0.0", "k8s-copycat:policy/log@1.3.0"] {
+        for allowed in
+            ["k8s-copycat:policy/log@1.0.0", "k8s-copycat:policy/types@1.0.0", "k8s-copycat:policy/log@1.3.0"]
+        {
             assert!(check_import(allowed).is_ok(), "{allowed}");
         }
         assert!(matches!(check_import("wasi:cli/environment@0.2.6"), Err(LoadFault::Wasi(_))));

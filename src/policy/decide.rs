@@ -8,9 +8,7 @@ use super::{
     name::{self, NameError},
     question,
 };
-use crate::model::{
-    Decision, Destination, Hook, ImageUse, Observer, Reference, Target, TargetKind, Verdict,
-};
+use crate::model::{Decision, Destination, Hook, ImageUse, Observer, Reference, Target, TargetKind, Verdict};
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +47,8 @@ impl Decider {
             return Decision { source: Some(source), verdict: Verdict::Skip(reason), trace: Vec::new() };
         }
         let question = question::image_use(image_use, &source);
-        let mut asking = Asking {
-            chains: &self.chains,
-            observer: self.observer.as_ref(),
-            image_use: &question,
-            trace: Vec::new(),
-        };
+        let mut asking =
+            Asking { chains: &self.chains, observer: self.observer.as_ref(), image_use: &question, trace: Vec::new() };
         let verdict = self.verdict(&mut asking, &source).unwrap_or_else(|undecided| Verdict::Error {
             retry: matches!(undecided, Undecided::Hook(_)),
             reason: undecided.to_string(),
@@ -87,7 +81,6 @@ impl Decider {
         }
         Ok(Verdict::Mirror(destinations))
     }
-
 }
 
 /// Whether the image lies in the registry of `target`, below its path if it has one.
@@ -98,6 +91,5 @@ fn is_in(source: &Reference, target: &Target) -> bool {
     let (host, path) = target.registry.split_once('/').unwrap_or((&target.registry, ""));
     let host = if host.eq_ignore_ascii_case("index.docker.io") { "docker.io" } else { host };
     let below = source.repository().strip_prefix(path);
-    source.registry().eq_ignore_ascii_case(host)
-        && below.is_some_and(|rest| path.is_empty() || rest.starts_with('/'))
+    source.registry().eq_ignore_ascii_case(host) && below.is_some_and(|rest| path.is_empty() || rest.starts_with('/'))
 }

@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use wasmtime::Trap;
 
-use super::{
-    bindings::types,
-    limits::OverLimit,
-    text::shortened,
-};
+use super::{bindings::types, limits::OverLimit, text::shortened};
 
 /// The longest message of a plugin that is passed on, in bytes.
 pub const LONGEST_MESSAGE: usize = 1024;

@@ -1,11 +1,6 @@
 //! Loads every plugin that the settings name, all at once, and tells of every one that is broken.
 
-use std::{
-    fmt,
-    path::PathBuf,
-    sync::Arc,
-    thread,
-};
+use std::{fmt, path::PathBuf, sync::Arc, thread};
 
 use wasmtime::Engine;
 
@@ -70,11 +65,8 @@ fn default_plugin(hook: Hook) -> (&'static str, &'static [u8]) {
 pub fn load(settings: &Settings) -> Result<Vec<Arc<Plugin>>, Vec<LoadError>> {
     let engine = engine::start().map_err(|error| vec![error.into()])?;
     let results: Vec<Result<Plugin, LoadError>> = thread::scope(|scope| {
-        let threads: Vec<_> = settings
-            .plugins
-            .iter()
-            .map(|plugin| (plugin, scope.spawn(|| user_plugin(&engine, plugin))))
-            .collect();
+        let threads: Vec<_> =
+            settings.plugins.iter().map(|plugin| (plugin, scope.spawn(|| user_plugin(&engine, plugin)))).collect();
         let users = threads.into_iter().map(|(plugin, thread)| {
             let loaded = thread.join().unwrap_or_else(|_| Err(LoadFault::Compile("the compiler panicked".to_owned())));
             let origin = Origin::Module(plugin.module.clone());

@@ -31,7 +31,9 @@ struct Window {
 #[derive(Debug, PartialEq, Eq)]
 enum Admission {
     /// It may; so many were dropped before it.
-    Write { dropped: u64 },
+    Write {
+        dropped: u64,
+    },
     Drop,
 }
 

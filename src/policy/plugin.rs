@@ -139,7 +139,8 @@ impl Plugin {
         }
         let exports = &self.exports;
         let skip = exports.skip.as_ref().map(|hook| hook.load(&mut store, &instance)).transpose();
-        let target_selection = exports.target_selection.as_ref().map(|hook| hook.load(&mut store, &instance)).transpose();
+        let target_selection =
+            exports.target_selection.as_ref().map(|hook| hook.load(&mut store, &instance)).transpose();
         let path_mapping = exports.path_mapping.as_ref().map(|hook| hook.load(&mut store, &instance)).transpose();
         let repository_prefix =
             exports.repository_prefix.as_ref().map(|hook| hook.load(&mut store, &instance)).transpose();

@@ -17,7 +17,8 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        for (text, longest, expected) in [("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aää", 4, "aä…"), ("", 0, "")] {
+        for (text, longest, expected) in [("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aää", 4, "aä…"), ("", 0, "")]
+        {
             assert_eq!(shortened(text, longest), expected);
         }
     }
