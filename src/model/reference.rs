@@ -71,6 +71,11 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// Whether registries take `repository` as the path of a repository.
+    pub fn check_repository(repository: &str) -> Result<(), ReferenceError> {
+        check_repository(repository).map_err(|fault| ReferenceError { image: repository.to_owned(), fault })
+    }
+
     /// The same repository, by digest alone.
     pub fn at(&self, digest: Digest) -> Self {
         Self { registry: self.registry.clone(), repository: self.repository.clone(), tag: None, digest: Some(digest) }

@@ -1,0 +1,31 @@
+//! Builds the default plugins from source, and compiles them ahead of time, so that a start costs nothing.
+
+#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+#[path = "build/components.rs"]
+mod components;
+#[path = "src/policy/engine_config.rs"]
+mod engine_config;
+
+const PLUGINS: [&str; 4] = ["skip", "target-selection", "path-map", "repo-prefix"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for input in ["build", "plugins", "wit", "Cargo.lock", "Cargo.toml", "src/policy/engine_config.rs"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    let variable = |name: &str| env::var_os(name).ok_or_else(|| format!("cargo did not set {name}"));
+    let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(variable("OUT_DIR")?);
+
+    let mut config = engine_config::engine_config();
+    // Set even when it is the host's own: otherwise the code would need the very CPU it was compiled on.
+    config.target(&env::var("TARGET")?)?;
+    let engine = wasmtime::Engine::new(&config)?;
+    let components = components::build(&workspace, &PLUGINS, &out.join("plugins"))?;
+    for (name, component) in PLUGINS.iter().zip(components) {
+        fs::write(out.join(format!("{name}.cwasm")), engine.precompile_component(&component)?)?;
+    }
+    Ok(())
+}

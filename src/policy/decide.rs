@@ -1,0 +1,95 @@
+//! From an image use to a decision.
+
+use std::sync::Arc;
+
+use super::{
+    bindings::types,
+    chain::{Asking, Chains, HookFailure, Skip},
+    name::{self, NameError},
+    question,
+};
+use crate::model::{Decision, Destination, Hook, ImageUse, Observer, Reference, Target, TargetKind, Verdict};
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+enum Undecided {
+    #[error(transparent)]
+    Hook(#[from] HookFailure),
+    #[error("target {target}: {error}")]
+    Name {
+        target: String,
+        #[source]
+        error: NameError,
+    },
+    #[error("hook {0}: no plugin chose a target, and the default plugin is switched off")]
+    NoSelection(Hook),
+}
+
+/// Everything that decisions are made with.
+pub struct Decider {
+    pub chains: Chains,
+    pub targets: Vec<(Arc<Target>, types::Target)>,
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Decider {
+    /// Decides one image use. Blocks while plugins think.
+    pub fn decide(&self, image_use: &ImageUse) -> Decision {
+        let source: Reference = match image_use.image.parse() {
+            Ok(source) => source,
+            Err(error) => {
+                let verdict = Verdict::Error { reason: error.to_string(), retry: false };
+                return Decision { source: None, verdict, trace: Vec::new() };
+            }
+        };
+        if let Some((target, _)) = self.targets.iter().find(|(target, _)| is_in(&source, target)) {
+            let reason = format!("already in target registry {}", target.registry);
+            return Decision { source: Some(source), verdict: Verdict::Skip(reason), trace: Vec::new() };
+        }
+        let question = question::image_use(image_use, &source);
+        let mut asking =
+            Asking { chains: &self.chains, observer: self.observer.as_ref(), image_use: &question, trace: Vec::new() };
+        let verdict = self.verdict(&mut asking, &source).unwrap_or_else(|undecided| Verdict::Error {
+            retry: matches!(undecided, Undecided::Hook(_)),
+            reason: undecided.to_string(),
+        });
+        let trace = asking.trace;
+        Decision { source: Some(source), verdict, trace }
+    }
+
+    fn verdict(&self, asking: &mut Asking<'_>, source: &Reference) -> Result<Verdict, Undecided> {
+        if let Some(Skip::Skip(reason)) = asking.skip()?.map(|answered| answered.answer) {
+            return Ok(Verdict::Skip(reason));
+        }
+        let offered: Vec<types::Target> = self.targets.iter().map(|(_, target)| target.clone()).collect();
+        let selected = asking.select(&offered)?.ok_or(Undecided::NoSelection(Hook::TargetSelection))?;
+        if selected.answer.is_empty() {
+            return Ok(Verdict::Skip(format!("plugin {} chose no target", selected.plugin)));
+        }
+        let mut destinations = Vec::new();
+        for (target, offered) in self.targets.iter().filter(|(target, _)| selected.answer.contains(&target.name)) {
+            let path = asking.rewrite(offered)?.map(|answered| answered.answer);
+            let prefix = asking.render(offered)?.map(|answered| answered.answer).unwrap_or_default();
+            let repository = name::repository(target, &prefix, path.as_deref().unwrap_or(source.repository()))
+                .map_err(|error| Undecided::Name { target: target.name.clone(), error })?;
+            destinations.push(Destination {
+                target: Arc::clone(target),
+                repository,
+                tag: source.tag().map(str::to_owned),
+                digest: source.digest().cloned(),
+            });
+        }
+        Ok(Verdict::Mirror(destinations))
+    }
+}
+
+/// Whether the image lies in the registry of `target`, below its path if it has one.
+fn is_in(source: &Reference, target: &Target) -> bool {
+    if target.kind == TargetKind::OciLayout {
+        return false;
+    }
+    let (host, path) = target.registry.split_once('/').unwrap_or((&target.registry, ""));
+    let host = if host.eq_ignore_ascii_case("index.docker.io") { "docker.io" } else { host };
+    let below = source.repository().strip_prefix(path);
+    source.registry().eq_ignore_ascii_case(host) && below.is_some_and(|rest| path.is_empty() || rest.starts_with('/'))
+}

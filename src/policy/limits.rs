@@ -1,0 +1,89 @@
+//! What an instance may take of the program's memory.
+
+use wasmtime::ResourceLimiter;
+
+/// Room for the tables of large guests: an interpreter has some ten thousand functions.
+const TABLE_ELEMENTS: usize = 200_000;
+/// Core instances, memories and tables in one component: an interpreter is linked from more than 20.
+const PARTS: usize = 100;
+
+/// More memory was asked for than is allowed. It travels through the guest's trap, which would otherwise look like a
+/// panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it asked for {asked} bytes of memory, and may have {limit}")]
+pub struct OverLimit {
+    /// All of its memories with what it asked for, in bytes.
+    pub asked: usize,
+    /// The limit, in bytes.
+    pub limit: usize,
+}
+
+/// Counts what one instance has.
+#[derive(Debug)]
+pub struct Limits {
+    memory: usize,
+    used: usize,
+}
+
+impl Limits {
+    /// At most `memory` bytes in all linear memories together.
+    pub fn new(memory: usize) -> Self {
+        Self { memory, used: 0 }
+    }
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // The guest's own maximum: refusing is what it expects, and not an excess.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let asked = self.used.saturating_add(desired.saturating_sub(current));
+        if asked > self.memory {
+            return Err(OverLimit { asked, limit: self.memory }.into());
+        }
+        self.used = asked;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn instances(&self) -> usize {
+        PARTS
+    }
+
+    fn tables(&self) -> usize {
+        PARTS
+    }
+
+    fn memories(&self) -> usize {
+        PARTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_count_together() {
+        let mut limits = Limits::new(100);
+        assert!(limits.memory_growing(0, 60, None).unwrap());
+        assert!(limits.memory_growing(0, 40, None).unwrap());
+        let error = limits.memory_growing(60, 61, None).unwrap_err();
+        assert_eq!(error.downcast_ref::<OverLimit>(), Some(&OverLimit { asked: 101, limit: 100 }));
+    }
+
+    #[test]
+    fn a_guest_may_run_into_its_own_maximum() {
+        assert!(!Limits::new(100).memory_growing(0, 60, Some(50)).unwrap());
+    }
+
+    #[test]
+    fn tables_end_somewhere() {
+        assert!(Limits::new(1).table_growing(0, TABLE_ELEMENTS, None).unwrap());
+        assert!(!Limits::new(1).table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+    }
+}

@@ -1,0 +1,103 @@
+//! The one thing that plugins may call: lines for the program's log, few and short.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::bindings::log::{Host, Level};
+use super::text::shortened;
+
+const LINES_PER_WINDOW: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(1);
+/// In bytes.
+const LONGEST_LINE: usize = 4096;
+
+/// The log of one plugin, shared by its instances.
+#[derive(Debug)]
+pub struct PluginLog {
+    plugin: String,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    start: Instant,
+    lines: u32,
+    dropped: u64,
+}
+
+/// Whether a line may be written.
+#[derive(Debug, PartialEq, Eq)]
+enum Admission {
+    /// It may; so many were dropped before it.
+    Write {
+        dropped: u64,
+    },
+    Drop,
+}
+
+impl Window {
+    fn admit(&mut self, now: Instant) -> Admission {
+        let mut dropped = 0;
+        if now.duration_since(self.start) >= WINDOW {
+            dropped = self.dropped;
+            *self = Self { start: now, lines: 0, dropped: 0 };
+        }
+        if self.lines < LINES_PER_WINDOW {
+            self.lines += 1;
+            return Admission::Write { dropped };
+        }
+        self.dropped += 1;
+        Admission::Drop
+    }
+}
+
+impl PluginLog {
+    /// An empty log.
+    pub fn new(plugin: &str) -> Arc<Self> {
+        let window = Window { start: Instant::now(), lines: 0, dropped: 0 };
+        Arc::new(Self { plugin: plugin.to_owned(), window: Mutex::new(window) })
+    }
+
+    fn write(&self, level: Level, message: &str) {
+        let admission = self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
+        let Admission::Write { dropped } = admission else { return };
+        let plugin = self.plugin.as_str();
+        if dropped > 0 {
+            tracing::warn!(plugin, dropped, "the plugin logs too much; lines were dropped");
+        }
+        let message = shortened(message, LONGEST_LINE);
+        match level {
+            Level::Trace => tracing::trace!(plugin, "{message}"),
+            Level::Debug => tracing::debug!(plugin, "{message}"),
+            Level::Info => tracing::info!(plugin, "{message}"),
+            Level::Warn => tracing::warn!(plugin, "{message}"),
+            Level::Error => tracing::error!(plugin, "{message}"),
+        }
+    }
+}
+
+impl Host for Arc<PluginLog> {
+    fn log(&mut self, level: Level, message: String) {
+        self.write(level, &message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_limit_are_dropped_and_told_in_the_next_window() {
+        let start = Instant::now();
+        let mut window = Window { start, lines: 0, dropped: 0 };
+        for _ in 0..LINES_PER_WINDOW {
+            assert_eq!(window.admit(start), Admission::Write { dropped: 0 });
+        }
+        assert_eq!(window.admit(start), Admission::Drop);
+        assert_eq!(window.admit(start), Admission::Drop);
+        assert_eq!(window.admit(start + WINDOW), Admission::Write { dropped: 2 });
+        assert_eq!(window.admit(start + WINDOW), Admission::Write { dropped: 0 });
+    }
+}

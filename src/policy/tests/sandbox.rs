@@ -1,0 +1,63 @@
+//! What plugins can't do to the program.
+
+use serde_json::json;
+
+use super::*;
+
+fn quick(deed: serde_json::Value) -> PluginSettings {
+    let limits = PluginLimits { timeout: Duration::from_millis(200), memory: 16 << 20, ..PluginLimits::default() };
+    PluginSettings { limits, ..hostile(deed) }
+}
+
+#[tokio::test]
+async fn a_broken_call_fails_its_image_use_and_no_other() {
+    for (deed, kind, message) in [
+        (json!("loop"), "deadline", "no answer within 200ms"),
+        (json!("bomb"), "memory", "and may have 16777216"),
+        (json!("panic"), "trap", "it trapped"),
+        (json!("recurse"), "trap", "call stack exhausted"),
+        (json!("fail"), "invalid-request", "no such team"),
+    ] {
+        let failures = Arc::new(Failures::default());
+        let observer = Arc::clone(&failures) as Arc<dyn Observer>;
+        // Long enough for the innocent, who are asked on a busy machine too.
+        let policy = Policy::load(settings_with(vec![quick(deed.clone())]), observer).unwrap();
+        let decisions =
+            policy.decide(vec![image_use("shop", "a"), image_use("trouble", "b"), image_use("shop", "c")]).await;
+        let told: Vec<String> = decisions.iter().map(told).collect();
+        assert_eq!(told[0], "registry.example/library/a:latest", "{deed}");
+        assert_eq!(told[2], "registry.example/library/c:latest", "{deed}");
+        assert!(told[1].starts_with("error: plugin hostile, hook skip: ") && told[1].contains(message), "{}", told[1]);
+        assert!(matches!(decisions[1].verdict, Verdict::Error { retry: true, .. }), "{deed}");
+        let failed =
+            failures.0.lock().unwrap().iter().filter(|(.., error)| error.is_some()).cloned().collect::<Vec<_>>();
+        assert_eq!(failed, [("hostile".to_owned(), Hook::Skip, Some(kind))]);
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_may_be_passed_over_when_it_fails() {
+    let settings = settings_with(vec![PluginSettings { on_failure: OnFailure::Pass, ..hostile(json!("panic")) }]);
+    let decision = decide(&load(settings), image_use("trouble", "nginx")).await;
+    assert_eq!(told(&decision), "registry.example/library/nginx:latest");
+    assert!(decision.trace[0].answer.starts_with("error: it trapped"), "{:?}", decision.trace);
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_configured_is_the_plugins_error() {
+    let policy = load(settings_with(vec![hostile(json!({"select": ["elsewhere"]}))]));
+    let decision = decide(&policy, image_use("trouble", "nginx")).await;
+    assert!(told(&decision).contains("there is no target \"elsewhere\"; there are default"), "{decision:?}");
+    assert!(matches!(decision.verdict, Verdict::Error { retry: true, .. }));
+}
+
+#[tokio::test]
+async fn long_answers_are_cut_and_many_lines_are_dropped() {
+    let policy = load(settings_with(vec![hostile(json!("long-reason"))]));
+    let decision = decide(&policy, image_use("trouble", "nginx")).await;
+    assert!(told(&decision).len() < 1100, "{}", told(&decision).len());
+
+    let policy = load(settings_with(vec![hostile(json!("chatter"))]));
+    let decision = decide(&policy, image_use("trouble", "nginx")).await;
+    assert_eq!(told(&decision), "registry.example/library/nginx:latest");
+}

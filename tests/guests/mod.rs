@@ -1,0 +1,38 @@
+//! Plugins for tests: built from source once, and handed out as files.
+
+#[path = "../../build/components.rs"]
+mod components;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+const PACKAGES: [&str; 3] = ["hostile", "rust-path", "target-selection"];
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("OUT_DIR")).join("guests");
+    let built = components::build(Path::new(env!("CARGO_MANIFEST_DIR")), &PACKAGES, &folder);
+    for (package, component) in PACKAGES.iter().zip(built.unwrap_or_else(|error| panic!("{error}"))) {
+        // Renamed into place: another test process may be reading it.
+        let written = folder.join(format!("{package}.{}", std::process::id()));
+        std::fs::write(&written, component).unwrap();
+        std::fs::rename(written, folder.join(format!("{package}.wasm"))).unwrap();
+    }
+    folder
+});
+
+/// `hostile`: does on request what no plugin should, to the image uses of the namespace `trouble`.
+pub fn hostile() -> PathBuf {
+    FOLDER.join("hostile.wasm")
+}
+
+/// `rust-path`: the example.
+pub fn rust_path() -> PathBuf {
+    FOLDER.join("rust-path.wasm")
+}
+
+/// A plugin without `lifecycle`.
+pub fn without_lifecycle() -> PathBuf {
+    FOLDER.join("target-selection.wasm")
+}
