@@ -197,6 +197,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_shown_is_shown_to_nobody_else() {
+        for login in [password(), Login::Token("dXNlcjpwYXNz".to_owned().into())] {
+            let header = login_header(&login).unwrap();
+            assert!(!format!("{login:?} {header:?}").contains("dXNlcjpwYXNz"));
+        }
+    }
+
     #[tokio::test]
     async fn a_static_token_is_sent_as_it_is() {
         let server = Server::start(wanting("Bearer abc", Some("Bearer realm=\"https://nowhere.invalid\""))).await;

@@ -332,6 +332,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_wrong_length_is_seen_before_anything_is_read() {
+        for (announced, told) in [(2, "announces 2 bytes"), (4_000_000_000_u64, "announces 4000000000 bytes")] {
+            let server = Server::start(move |_| Reply::new(200).header("Content-Length", announced).stall(0)).await;
+            let (_, error) = read(server.repository().blob(&descriptor(b"abc"))).await.unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_empty_blob_is_known_without_asking() {
         let server = Server::start(|_| Reply::new(500)).await;
         assert_eq!(read(server.repository().blob(&descriptor(b""))).await.unwrap(), b"");

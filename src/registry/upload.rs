@@ -247,6 +247,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_copy_can_run_as_a_task() {
+        let source = Server::start(|_| Reply::new(200).body("abc")).await;
+        let server = Server::start(taking("/up")).await;
+        let (from, to) = (source.repository(), server.repository());
+        let copied = tokio::spawn(async move {
+            let blob = descriptor(b"abc");
+            to.upload(&blob, from.blob(&blob), |_| ()).await
+        });
+        copied.await.unwrap().unwrap();
+        assert_eq!(server.asked()[1].body, b"abc");
+    }
+
+    #[tokio::test]
     async fn an_empty_blob_is_sent() {
         let server = Server::start(taking("/up")).await;
         server.repository().upload(&descriptor(b""), once(b""), |_| ()).await.unwrap();
@@ -308,15 +321,19 @@ mod tests {
         })
         .await;
         let repository = server.repository_with(impatient.clone());
-        let error = target(repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await.unwrap_err());
-        assert!(error.to_string().contains("nothing could be sent"), "{error}");
+        let slow = || -> BlobStream {
+            Box::pin(futures::stream::unfold(0, |piece| async move {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                (piece < 3).then(|| (Ok(Bytes::from_static(b"a")), piece + 1))
+            }))
+        };
+        for body in [once(b"aaa"), slow()] {
+            let error = target(repository.upload(&descriptor(b"aaa"), body, |_| ()).await.unwrap_err());
+            assert!(error.to_string().contains("nothing could be sent"), "{error}");
+        }
 
         let server = Server::start(taking("/up")).await;
-        let slow: BlobStream = Box::pin(futures::stream::unfold(0, |piece| async move {
-            tokio::time::sleep(Duration::from_millis(150)).await;
-            (piece < 3).then(|| (Ok(Bytes::from_static(b"a")), piece + 1))
-        }));
-        server.repository_with(impatient).upload(&descriptor(b"aaa"), slow, |_| ()).await.unwrap();
+        server.repository_with(impatient).upload(&descriptor(b"aaa"), slow(), |_| ()).await.unwrap();
     }
 
     #[tokio::test]
@@ -351,7 +368,10 @@ mod tests {
     async fn a_mount_that_we_may_not_is_no_error_but_a_down_registry_is() {
         let server = Server::start(|_| Reply::new(403)).await;
         assert!(!server.repository().mount(&Digest::sha256(b"abc"), "base").await.unwrap());
-        let server = Server::start(|_| Reply::new(503)).await;
-        assert!(server.repository().mount(&Digest::sha256(b"abc"), "base").await.is_err());
+        let other = Digest::sha256(b"other");
+        for reply in [Reply::new(503), Reply::new(429), Reply::new(201).header("Docker-Content-Digest", other)] {
+            let server = Server::start(move |_| reply.clone()).await;
+            assert!(server.repository().mount(&Digest::sha256(b"abc"), "base").await.is_err());
+        }
     }
 }
