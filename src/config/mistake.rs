@@ -57,13 +57,18 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All that is wrong, in the order in which it was read; one line each. Trying again does not help.
+/// All that is wrong, one line each: flags and variables first, then the files from top to bottom. Trying again does
+/// not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// Of at least one mistake.
-    pub(super) fn new(mistakes: Vec<Mistake>) -> Self {
+    pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| match &mistake.place {
+            Place::Key { file, line, column, .. } => Some((Arc::clone(file), *line, *column)),
+            Place::Variable(_) | Place::Flag(_) | Place::File(_) => None,
+        });
         Self(mistakes)
     }
 

@@ -56,7 +56,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 
 fn integer(text: &str, most: i64, unit: &str) -> Result<i64, String> {
     let number = text.trim().parse::<i64>();
-    let number = number.map_err(|_| format!("{} is not a whole number{unit}, without a unit", shown(text)))?;
+    let number = number.map_err(|_| format!("{} is no whole number{unit}; write it without a unit", shown(text)))?;
     if number > most {
         return Err(format!("{number} is too large; at most {most} is allowed"));
     }

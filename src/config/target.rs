@@ -143,25 +143,26 @@ struct Settings {
     region: Option<Found>,
     keep_repositories: bool,
     lifecycle_policy: Option<String>,
-    /// Something was there and was refused: what is missing then is told already.
+    /// What the kind needs was there and was refused, so that it is not missing.
     faulty: bool,
 }
 
 impl Settings {
     fn of(reader: &mut Reader<'_>, section: &mut Section<'_>, kind: TargetKind, names: Names) -> Self {
-        let mistakes = reader.mistakes.len();
-        let settings = match kind {
+        match kind {
             TargetKind::Docker => Self::docker(reader, section, names),
             TargetKind::Ecr => Self::ecr(reader, section, names),
             TargetKind::OciLayout => Self::layout(reader, section, names),
-        };
-        Self { faulty: reader.mistakes.len() > mistakes, ..settings }
+        }
     }
 
     fn docker(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
         let variable = |name| (names == Names::KeysAndVariables).then_some(name);
+        let mistakes = reader.mistakes.len();
+        let registry = reader.text(section, "registry", variable("TARGET_REGISTRY"));
         let settings = Self {
-            registry: reader.text(section, "registry", variable("TARGET_REGISTRY")),
+            registry,
+            faulty: reader.mistakes.len() > mistakes,
             prefix: reader.setting(section, "repoPrefix", variable("TARGET_REPO_PREFIX"), repo_prefix),
             insecure: reader
                 .setting(section, "insecure", variable("TARGET_INSECURE"), boolean)
@@ -180,15 +181,19 @@ impl Settings {
     fn ecr(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
         let variable = |name| (names == Names::KeysAndVariables).then_some(name);
         refuse_key(reader, section, "assumeRoleArn");
-        let create = reader.setting(section, "createRepo", variable("ECR_CREATE_REPO"), boolean);
+        let mistakes = reader.mistakes.len();
+        let account = reader.setting(section, "accountID", variable("ECR_ACCOUNT_ID"), self::account);
         let mut region = reader.setting(section, "region", variable("AWS_REGION"), self::region);
         if region.is_none() && names == Names::ListedKeys {
             let found = reader.worded_variable("AWS_REGION");
             region = found.and_then(|found| reader.read(&found, self::region));
         }
+        let faulty = reader.mistakes.len() > mistakes;
+        let create = reader.setting(section, "createRepo", variable("ECR_CREATE_REPO"), boolean);
         Self {
-            account: reader.setting(section, "accountID", variable("ECR_ACCOUNT_ID"), account),
+            account,
             region,
+            faulty,
             prefix: reader.setting(section, "repoPrefix", variable("ECR_REPO_PREFIX"), repo_prefix),
             keep_repositories: create.is_some_and(|create| !create.value),
             lifecycle_policy: reader.setting(section, "lifecyclePolicy", None, json_text).map(|policy| policy.value),
@@ -198,8 +203,11 @@ impl Settings {
 
     fn layout(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
         let variable = |name| (names == Names::KeysAndVariables).then_some(name);
+        let mistakes = reader.mistakes.len();
+        let path = reader.text(section, "path", variable("TARGET_PATH"));
         Self {
-            path: reader.text(section, "path", variable("TARGET_PATH")),
+            path,
+            faulty: reader.mistakes.len() > mistakes,
             prefix: reader.setting(section, "repoPrefix", variable("TARGET_REPO_PREFIX"), repo_prefix),
             ..Self::default()
         }

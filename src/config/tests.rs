@@ -213,6 +213,7 @@ fn a_missing_part_of_a_target_is_named() {
         assert!(names.iter().all(|name| mistakes[0].contains(name)), "{mistakes:?}");
     }
     assert!(Setup::new("").var("TARGET_KIND", "dokcer").mistakes()[0].contains("did you mean \"docker\"?"));
+    assert_eq!(Setup::new("targetKind: docker\ndocker: {insecure: maybe}").mistakes().len(), 2);
     assert_eq!(Setup::new("").var("ECR_ACCOUNT_ID", "12").var("AWS_REGION", "Frankfurt").mistakes().len(), 2);
 }
 
@@ -260,7 +261,22 @@ fn targets_are_listed_or_set_one_by_one_not_both() {
         let name = key.split(':').next().unwrap();
         assert!(mistakes.len() == 1 && mistakes[0].contains(name) && mistakes[0].contains("targets:"), "{mistakes:?}");
     }
-    assert!(Setup::new(list).var("TARGET_REGISTRY", "a.io").mistakes()[0].starts_with("TARGET_REGISTRY"));
+    for name in [
+        "TARGET_KIND",
+        "TARGET_REGISTRY",
+        "TARGET_REPO_PREFIX",
+        "TARGET_USERNAME",
+        "TARGET_PASSWORD",
+        "TARGET_INSECURE",
+        "TARGET_PATH",
+        "ECR_ACCOUNT_ID",
+        "ECR_REPO_PREFIX",
+        "ECR_CREATE_REPO",
+    ] {
+        let mistakes = Setup::new(list).var(name, "x").mistakes();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(&format!("{name}: ")), "{mistakes:?}");
+    }
+    Setup::new(list).var("AWS_REGION", "eu-west-1").config();
     assert_eq!(Setup::new(&format!("{list}docker: {{}}\necr:\n")).config().targets.len(), 1);
     for (entries, hint) in [
         ("[{kind: docker, registry: a.io}]", "name"),
@@ -368,8 +384,9 @@ fn flags_and_the_process() {
     let setup = Setup::with_target("").flags(|flags| {
         flags.log_format = Some(LogFormat::Text);
         flags.zap_encoder = Some(LogFormat::Json);
-        flags.metrics_bind_address = Some("nowhere".to_owned());
     });
+    assert_eq!(setup.config().process.log_format, Some(LogFormat::Text));
+    let setup = setup.flags(|flags| flags.metrics_bind_address = Some("nowhere".to_owned()));
     assert!(setup.mistakes()[0].starts_with("--metrics-bind-address"));
 }
 
@@ -383,6 +400,10 @@ fn flag_over_variable_over_file_over_default() {
     assert_eq!(config.watch.skip_namespaces, ["variable"]);
     let config = setup.flags(|flags| (flags.dry_run, flags.dry_pull) = (Some(true), Some(false))).config();
     assert_eq!((config.copy.dry_run, config.copy.dry_pull), (true, false));
+    let file = "targetKind: docker\ndocker: {registry: a.io, repoPrefix: p}\n";
+    let blank = Setup::new(file).var("TARGET_REGISTRY", "").var("TARGET_REPO_PREFIX", "").var("TARGET_KIND", "");
+    let target = blank.config().targets.remove(0);
+    assert_eq!((target.registry.as_str(), target.repo_prefix.as_str()), ("a.io", "p"));
     let empty = Setup::with_target("").var("SKIP_NAMESPACES", ",").config();
     assert!(empty.watch.skip_namespaces.is_empty());
 }

@@ -107,7 +107,7 @@ pub struct Owner {
 pub struct Workload {
     /// Which object.
     pub id: WorkloadId,
-    /// Its uid; empty for one that was read from a manifest file.
+    /// Its uid; empty where a manifest file says none.
     pub uid: String,
     /// The chain of controllers that made it, nearest first.
     pub owners: Vec<Owner>,
@@ -117,6 +117,6 @@ pub struct Workload {
     pub annotations: BTreeMap<String, String>,
     /// The labels of its namespace, where they can be read.
     pub namespace_labels: BTreeMap<String, String>,
-    /// When it was made, in seconds since 1970; 0 for one that was read from a manifest file.
+    /// When it was made, in seconds since 1970; 0 where a manifest file says nothing.
     pub created: i64,
 }

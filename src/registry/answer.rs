@@ -84,12 +84,8 @@ impl Response {
             (host, _) => host.unwrap_or_default().to_owned(),
         };
         let answer = Answer { host, status: self.status(), headers: self.response.headers().clone(), body };
-        match Fault::status(&answer, with_login) {
-            Fault::Status { host, status, detail, advice, retry: Retry::Later } if self.hope => {
-                Fault::Status { host, status, detail, advice, retry: Retry::Soon }
-            }
-            fault => fault,
-        }
+        let fault = Fault::status(&answer, with_login);
+        if self.hope && fault.retry() == Retry::Later { fault.with_retry(Retry::Soon) } else { fault }
     }
 
     async fn beginning(&mut self, most: usize) -> Result<(Bytes, bool), Fault> {

@@ -81,35 +81,44 @@ impl Auth {
             Challenge::Bearer { realm, service } => Some((realm, service)),
             Challenge::Basic => None,
         });
-        match (&self.login, bearer) {
-            (Some(Login::Token(_)), _) => {
+        match (&self.login, bearer, &*wanted) {
+            (Some(Login::Token(_)), ..) => {
                 *wanted = Wanted::Login;
                 Ok(!showed_login)
             }
-            (_, Some((realm, service))) => {
+            (_, Some((realm, service)), known) => {
                 let realm = checked_realm(realm, wire)?;
-                if let Wanted::Token(known) = &*wanted
-                    && known.is(&realm, service.as_deref())
-                {
-                    // A token that another request has renewed meanwhile, or an old one, is worth another try.
-                    return Ok(match presented.and_then(|presented| presented.token.as_ref()) {
-                        Some(token) => {
-                            known.forget(token);
-                            token.begun < begun
-                        }
-                        None => true,
-                    });
+                match known {
+                    Wanted::Token(known) if known.is(&realm, service.as_deref()) => {
+                        Ok(is_outdated(known, presented, begun))
+                    }
+                    _ => {
+                        *wanted = Wanted::Token(Arc::new(TokenService::new(realm, service.clone())));
+                        Ok(true)
+                    }
                 }
-                *wanted = Wanted::Token(Arc::new(TokenService::new(realm, service.clone())));
-                Ok(true)
             }
+            // A server behind the registry may have forgotten how to ask.
+            (_, None, Wanted::Token(known)) if offered.is_empty() => Ok(is_outdated(known, presented, begun)),
             // Basic was asked for, or nothing was said: the only thing left to show is the login.
-            (Some(Login::Password { .. }), None) => {
+            (Some(Login::Password { .. }), None, _) => {
                 *wanted = Wanted::Login;
                 Ok(!showed_login)
             }
-            (None, None) => Ok(false),
+            (None, None, _) => Ok(false),
         }
+    }
+}
+
+/// Forgets a token that was refused. Whether another is worth a try: not when the refused one was fetched for this very
+/// request.
+fn is_outdated(service: &TokenService, presented: Option<&Presented>, begun: Instant) -> bool {
+    match presented.and_then(|presented| presented.token.as_ref()) {
+        Some(token) => {
+            service.forget(token);
+            token.begun < begun
+        }
+        None => true,
     }
 }
 

@@ -125,6 +125,14 @@ impl Fault {
         }
     }
 
+    /// A refusing answer of which its asker knows better whether another try can help.
+    pub(super) fn with_retry(self, retry: Retry) -> Self {
+        match self {
+            Self::Status { host, status, detail, advice, .. } => Self::Status { host, status, detail, advice, retry },
+            other => other,
+        }
+    }
+
     /// What a refusing answer means. `with_login` says whether credentials are configured for the host.
     pub(super) fn status(answer: &Answer, with_login: bool) -> Self {
         let status = answer.status;
@@ -185,7 +193,8 @@ pub(super) fn one_line(text: &str) -> String {
     text.chars().take(LONGEST_DETAIL).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn root_cause(error: &reqwest::Error) -> String {
+/// What lies behind an error: what is before it says little more than that a request failed.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -60,7 +60,7 @@ impl Descriptor {
     /// Whether the content is a manifest or an index by its media type. What else an index lists (build caches do) is
     /// stored as a blob.
     pub fn is_manifest(&self) -> bool {
-        MANIFESTS.contains(&self.media_type.as_str())
+        KNOWN.contains(&self.media_type.as_str())
     }
 }
 

@@ -56,11 +56,11 @@ impl Repository {
             let response = self.send(Method::HEAD, &path, accept(), Payload::Empty).await?;
             match response.status() {
                 StatusCode::OK => match (response.digest(), selector) {
-                    (Some(found), Selector::Digest(expected)) if found != *expected => {
-                        Err(Fault::Digest { expected: expected.clone(), found })
+                    (Some(found), Selector::Tag(_)) => Ok(Some(found)),
+                    (Some(found), Selector::Digest(expected)) if found.algorithm() == expected.algorithm() => {
+                        check_announced(&response, expected).map(|()| Some(found))
                     }
-                    (Some(found), _) => Ok(Some(found)),
-                    (None, _) => Ok(Some(self.fetch_manifest(&path, selector).await?.digest().clone())),
+                    _ => Ok(Some(self.fetch_manifest(&path, selector).await?.digest().clone())),
                 },
                 StatusCode::NOT_FOUND => Ok(None),
                 _ => Err(self.refusal(response).await),
@@ -114,7 +114,12 @@ impl Repository {
         let asked = || async {
             let response = self.send(Method::HEAD, &path, HeaderMap::new(), Payload::Empty).await?;
             match response.status() {
-                StatusCode::OK => Ok(true),
+                StatusCode::OK => match response.header(CONTENT_TYPE.as_str()) {
+                    Some(page) if page.starts_with("text/html") => {
+                        Err(Fault::Malformed("a web page came instead of a blob".to_owned()))
+                    }
+                    _ => check_announced(&response, digest).map(|()| true),
+                },
                 StatusCode::NOT_FOUND => Ok(false),
                 _ => Err(self.refusal(response).await),
             }
@@ -165,7 +170,7 @@ impl Repository {
             if !response.status().is_success() {
                 return Err(self.refusal(response).await);
             }
-            stored_as(&response, manifest.digest())
+            check_announced(&response, manifest.digest())
         };
         self.wire.backoff().run(sent).await.map_err(|fault| self.error("storing the manifest of", selector, fault))
     }
@@ -211,8 +216,8 @@ impl Repository {
     }
 }
 
-/// A registry that says under which digest it stored something must name the right one.
-pub(super) fn stored_as(response: &Response, expected: &Digest) -> Result<(), Fault> {
+/// A registry that says which digest it has or stored must name the right one; another algorithm says nothing.
+pub(super) fn check_announced(response: &Response, expected: &Digest) -> Result<(), Fault> {
     match response.digest() {
         Some(found) if found.algorithm() == expected.algorithm() && found != *expected => {
             Err(Fault::Digest { expected: expected.clone(), found })
@@ -267,6 +272,24 @@ mod tests {
         }
         assert_eq!(asked.header("accept-encoding"), Some("identity"));
         assert!(asked.header("user-agent").unwrap().starts_with("k8s-copycat/"));
+    }
+
+    #[tokio::test]
+    async fn a_digest_of_another_algorithm_is_no_contradiction() {
+        let mut hasher = Algorithm::Sha512.hasher();
+        hasher.update(INDEX.as_bytes());
+        let digest = hasher.finish();
+        let other = Digest::sha256(INDEX.as_bytes());
+        let server = Server::start(move |_| Reply::new(200).body(INDEX).header("Docker-Content-Digest", &other)).await;
+        let found = server.repository().head(Selector::Digest(&digest)).await.unwrap();
+        assert_eq!(found, Some(digest));
+    }
+
+    #[tokio::test]
+    async fn another_digest_than_the_one_asked_for_is_an_error() {
+        let other = Digest::sha256(b"other");
+        let server = Server::start(move |_| Reply::new(200).header("Docker-Content-Digest", &other)).await;
+        server.repository().head(Selector::Digest(&Digest::sha256(b"asked"))).await.unwrap_err();
     }
 
     #[tokio::test]
@@ -402,5 +425,17 @@ mod tests {
         let repository = server.repository();
         assert!(repository.has_blob(&here).await.unwrap());
         assert!(!repository.has_blob(&Digest::sha256(b"gone")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_web_page_is_not_taken_for_a_blob() {
+        let other = Digest::sha256(b"other");
+        for reply in [
+            Reply::new(200).header("Content-Type", "text/html; charset=utf-8"),
+            Reply::new(200).header("Docker-Content-Digest", other),
+        ] {
+            let server = Server::start(move |_| reply.clone()).await;
+            server.repository().has_blob(&Digest::sha256(b"here")).await.unwrap_err();
+        }
     }
 }

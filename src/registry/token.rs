@@ -10,7 +10,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use http::{HeaderValue, Method, header::AUTHORIZATION};
+use http::{HeaderValue, Method, StatusCode, header::AUTHORIZATION};
 use serde::Deserialize;
 use url::Url;
 
@@ -19,6 +19,7 @@ use super::{
     error::Fault,
     wire::{Payload, Wire},
 };
+use crate::model::Retry;
 
 /// How many seconds a token lives where the service does not say.
 const DEFAULT_LIFE: u64 = 60;
@@ -133,7 +134,10 @@ async fn fetch(wire: Arc<Wire>, url: Url, login: Option<HeaderValue>) -> Result<
     let headers = login.into_iter().map(|login| (AUTHORIZATION, login)).collect();
     let mut answer = wire.follow(Method::GET, url, headers, Payload::Empty).await?;
     if !answer.status().is_success() {
-        return Err(Arc::new(answer.refusal(with_login).await));
+        let refused = answer.status() == StatusCode::UNAUTHORIZED;
+        let fault = answer.refusal(with_login).await;
+        // Nobody is to be asked twice with a wrong password: accounts get locked.
+        return Err(Arc::new(if refused { fault.with_retry(Retry::Later) } else { fault }));
     }
     let body = answer.all(LONGEST_ANSWER).await?;
     let read: TokenAnswer = serde_json::from_slice(&body).map_err(|error| {
@@ -162,7 +166,7 @@ mod tests {
         scripted::{Asked, Reply, Server, password, settings, with_login},
     };
     use super::*;
-    use crate::model::{Digest, Retry};
+    use crate::model::Digest;
 
     const TAG: Selector<'static> = Selector::Tag("1");
 
@@ -233,6 +237,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_without_a_challenge_does_not_bring_the_login_to_the_registry() {
+        let service = Server::start(counting("")).await;
+        let challenge = format!("Bearer realm=\"{}\"", service.url("/token"));
+        let registry = Server::start(move |asked| match asked.header("authorization") {
+            Some("Bearer t2") => Reply::new(404),
+            None => Reply::new(401).header("WWW-Authenticate", &challenge),
+            Some(_) => Reply::new(401),
+        })
+        .await;
+        let repository = registry.repository_with(with_login(password()));
+        repository.head(TAG).await.unwrap();
+        let sent: Vec<_> =
+            registry.asked().iter().filter_map(|asked| asked.header("authorization").map(str::to_owned)).collect();
+        assert_eq!(sent, ["Bearer t1", "Bearer t2"]);
+    }
+
+    #[tokio::test]
     async fn a_token_ends_when_it_was_said_to() {
         for (rest, fetched) in [(r#","expires_in":1"#, 2), (r#","expires_in":18446744073709551615"#, 1), ("", 1)] {
             let service = Server::start(counting(rest)).await;
@@ -251,6 +272,7 @@ mod tests {
         for (reply, told, retry) in [
             (Reply::new(503), "503", Retry::Soon),
             (Reply::new(403).body("account closed"), "account closed", Retry::Later),
+            (Reply::new(401).body("incorrect password"), "incorrect password", Retry::Later),
             (Reply::new(200).body("{}"), "no token in it", Retry::Soon),
             (Reply::new(200).body(r#"{"token":""}"#), "no token in it", Retry::Soon),
             (Reply::new(200).body("<html>geheim"), "no JSON", Retry::Soon),

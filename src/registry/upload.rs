@@ -18,7 +18,7 @@ use super::{
     answer::Response,
     error::Fault,
     patience::Patience,
-    repository::{query, stored_as},
+    repository::{check_announced, query},
     wire::{Payload, Request, To},
 };
 use crate::model::Digest;
@@ -30,9 +30,9 @@ pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Resul
     let asked = || async {
         let response = start(to, Some(&query), &scopes).await?;
         match response.status() {
-            StatusCode::CREATED => stored_as(&response, digest).map(|()| true),
+            StatusCode::CREATED => check_announced(&response, digest).map(|()| true),
             StatusCode::ACCEPTED => {
-                if let Ok(session) = to.wire.location(response.url(), response.headers()) {
+                if let Ok(session) = to.wire.location(&response) {
                     to.host.keep_session(&to.name, digest, session);
                 }
                 Ok(false)
@@ -96,7 +96,9 @@ pub(super) async fn upload(
     }
     let response = answer.map_err(target)?;
     match response.status() {
-        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => stored_as(&response, digest).map_err(target),
+        StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => {
+            check_announced(&response, digest).map_err(target)
+        }
         status if status.is_success() => {
             let fault = Fault::Malformed(format!("it answered {status} to a whole blob, so it has not stored it"));
             Err(target(fault))
@@ -110,7 +112,7 @@ async fn open_session(to: &Repository) -> Result<Url, Fault> {
     let opened = || async {
         let response = start(to, None, &scopes).await?;
         match response.status() {
-            StatusCode::ACCEPTED => to.wire.location(response.url(), response.headers()),
+            StatusCode::ACCEPTED => to.wire.location(&response),
             status if status.is_success() => {
                 Err(Fault::Malformed(format!("it answered {status} where an upload was to begin")))
             }

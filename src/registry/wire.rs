@@ -10,14 +10,16 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, LOCATION},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH},
 };
 use url::Url;
 
 use super::{
     answer::Response,
+    clients::Clients,
     error::{Fault, SetupError, is_certificate_fault},
-    host::{Host, Scheme, is_lenient, is_listed, is_loopback},
+    host::{Host, Scheme, is_lenient},
+    location::location,
     patience::Patience,
     retry::Backoff,
     settings::Settings,
@@ -25,9 +27,6 @@ use super::{
 
 /// A registry that sends us farther has lost its way.
 const MOST_REDIRECTS: usize = 5;
-
-/// Whatever the user says: longer than this a TCP connection never takes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All that requests to any host share.
 pub(super) struct Wire {
@@ -208,7 +207,7 @@ impl Wire {
             if !reading || !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
-            let next = self.location(response.url(), response.headers())?;
+            let next = self.location(&response)?;
             if next.origin() != url.origin() {
                 headers.remove(AUTHORIZATION);
             }
@@ -217,33 +216,9 @@ impl Wire {
         Err(Fault::Refused(format!("it redirects more than {MOST_REDIRECTS} times")))
     }
 
-    /// Where an answer from `from` sends us, if one may go there.
-    pub(super) fn location(&self, from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
-        let text = headers
-            .get(LOCATION)
-            .and_then(|location| location.to_str().ok())
-            .ok_or_else(|| Fault::Malformed("its answer names no Location to go on at".to_owned()))?;
-        let mut to = from
-            .join(text)
-            .map_err(|error| Fault::Malformed(format!("its answer names a Location that is no URL: {error}")))?;
-        // Nobody but the user gives us credentials; a URL without a host has no place for them.
-        if to.set_username("").is_err() || to.set_password(None).is_err() {
-            return Err(Fault::Refused("its answer names a Location without a host".to_owned()));
-        }
-        // A registry behind a proxy that ends TLS knows no better than to name itself without.
-        if from.scheme() == "https" && to.scheme() == "http" && from.host() == to.host() && to.port().is_none() {
-            let upgraded = to.set_scheme("https").and_then(|()| to.set_port(from.port()));
-            upgraded.map_err(|()| Fault::Malformed("its answer names a Location that is no web address".to_owned()))?;
-        }
-        let downgrade = from.scheme() == "https" && to.scheme() == "http" && !is_lenient(&to, self.insecure());
-        match to.scheme() {
-            "https" => Ok(to),
-            "http" if !downgrade => Ok(to),
-            _ => Err(Fault::Refused(format!(
-                "it sends us on to {}, which is not followed: only HTTPS is, or plain HTTP from plain HTTP",
-                to.origin().ascii_serialization()
-            ))),
-        }
+    /// Where an answer sends us, if one may go there.
+    pub(super) fn location(&self, response: &Response) -> Result<Url, Fault> {
+        location(response.url(), response.headers(), self.insecure())
     }
 
     /// One request, one answer.
@@ -273,7 +248,7 @@ impl Wire {
         let client = self.clients.of(url, self.insecure());
         let begun = Instant::now();
         let answer = self.within(client.execute(request), patience).await;
-        let (host, path) = (url.host_str().unwrap_or_default(), url.path());
+        let (host, path) = (url.authority(), url.path());
         let millis = begun.elapsed().as_millis();
         match answer {
             Ok(response) => {
@@ -317,55 +292,6 @@ impl Payload {
     }
 }
 
-/// Connections, kept apart by what is asked of them.
-struct Clients {
-    checked: reqwest::Client,
-    unchecked: reqwest::Client,
-    checked_direct: reqwest::Client,
-    unchecked_direct: reqwest::Client,
-}
-
-impl Clients {
-    fn new() -> reqwest::Result<Self> {
-        let unchecked = || builder().tls_danger_accept_invalid_certs(true);
-        Ok(Self {
-            checked: with_roots(builder)?,
-            checked_direct: with_roots(|| builder().no_proxy())?,
-            unchecked: unchecked().build()?,
-            unchecked_direct: unchecked().no_proxy().build()?,
-        })
-    }
-
-    /// Loopback is never behind a proxy, whatever `NO_PROXY` says: so it is in Go, where the original comes from.
-    fn of(&self, url: &Url, insecure: &[String]) -> &reqwest::Client {
-        match (is_listed(url, insecure), is_loopback(url)) {
-            (false, false) => &self.checked,
-            (false, true) => &self.checked_direct,
-            (true, false) => &self.unchecked,
-            (true, true) => &self.unchecked_direct,
-        }
-    }
-}
-
-/// Without CA certificates, as in an image that has none, loopback and insecure registries can be reached all the same.
-fn with_roots(builder: impl Fn() -> reqwest::ClientBuilder) -> reqwest::Result<reqwest::Client> {
-    builder().build().or_else(|error| {
-        tracing::warn!("no HTTPS registry can be verified, since the CA certificates can't be read: {error}");
-        builder().tls_certs_only([]).build()
-    })
-}
-
-/// HTTP/1.1 alone: over HTTP/2 all transfers would share one TCP connection. Proxy variables and, through rustls'
-/// platform roots, `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
-fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-        .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::scripted::{Reply, Server, descriptor, once, password, read, settings, with_login};
@@ -378,39 +304,6 @@ mod tests {
     fn wire(insecure: &[&str]) -> Wire {
         let insecure = insecure.iter().map(|&name| name.to_owned()).collect();
         Wire::new(Settings { insecure, ..settings() }).unwrap()
-    }
-
-    fn location(wire: &Wire, from: &str, to: &str) -> Result<String, Fault> {
-        let headers = HeaderMap::from_iter([(LOCATION, to.parse().unwrap())]);
-        wire.location(&Url::parse(from).unwrap(), &headers).map(String::from)
-    }
-
-    #[test]
-    fn a_location_is_read_as_registries_write_it() {
-        for (from, to, expected) in [
-            ("https://r.io/v2/a", "/up?x=1", "https://r.io/up?x=1"),
-            ("https://r.io/v2/a", "b", "https://r.io/v2/b"),
-            ("https://r.io/v2/a", "//cdn.io/b", "https://cdn.io/b"),
-            ("https://r.io/v2/a", "https://user:pass@cdn.io/b", "https://cdn.io/b"),
-            ("https://r.io/v2/a", "http://r.io/b", "https://r.io/b"),
-            ("https://r.io:444/v2/a", "http://r.io/b", "https://r.io:444/b"),
-            ("https://r.io/v2/a", "http://127.0.0.1/b", "http://127.0.0.1/b"),
-            ("https://r.io/v2/a", "http://plain.io/b", "http://plain.io/b"),
-            ("http://127.0.0.1/v2/a", "http://cdn.io/b", "http://cdn.io/b"),
-        ] {
-            assert_eq!(location(&wire(&["plain.io"]), from, to).unwrap(), expected, "{from} {to}");
-        }
-        for to in
-            ["http://cdn.io/b", "http://r.io:80000/b", "file:///etc/passwd", "ftp://r.io/", "mailto:a@b", "https://"]
-        {
-            assert!(location(&wire(&[]), "https://r.io/v2/a", to).is_err(), "{to}");
-        }
-        assert!(wire(&[]).location(&Url::parse("https://r.io/").unwrap(), &HeaderMap::new()).is_err());
-    }
-
-    #[test]
-    fn the_port_of_a_downgrade_does_not_make_it_one_host() {
-        assert!(location(&wire(&[]), "https://r.io/v2/a", "http://r.io:8080/b").is_err());
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The connection to the API server.
 
-use std::{path::Path, time::Duration};
+use std::{error::Error as _, path::Path, time::Duration};
 
 use kube::{
     Client, Config,
@@ -47,4 +47,24 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|source| ClientError::Credentials(Box::new(source)))
+}
+
+/// What went wrong, in one line: the server's own words, or the chain of causes. The client's own text leaves out why
+/// a connection failed, and repeats a refusal as a data structure.
+pub(super) fn describe(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error
+        && !status.message.is_empty()
+    {
+        return status.message.clone();
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -4,7 +4,8 @@ use kube::Client;
 
 use super::{
     inventory::{Change, Inventory},
-    resource::{ListError, Part, Read, WatchSettings},
+    object::Object,
+    resource::{ListError, Read, WatchSettings},
 };
 use crate::model::ImageUse;
 
@@ -13,12 +14,8 @@ use crate::model::ImageUse;
 pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<ImageUse>, ListError> {
     let mut inventory = Inventory::new(&settings.resources, 0);
     for part in settings.parts() {
-        match (part.read, part.list(client).await) {
-            (_, Ok(objects)) => {
-                for object in objects {
-                    take(&mut inventory, &part, &object);
-                }
-            }
+        match (part.read, part.list(client, &mut |object| take(&mut inventory, part.read, &object)).await) {
+            (_, Ok(())) => {}
             (Read::Namespaces, Err(error)) if error.is_forbidden() => {
                 tracing::info!(%error, "policies will see no namespace labels");
             }
@@ -32,8 +29,8 @@ pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<Image
     Ok(uses.collect())
 }
 
-fn take(inventory: &mut Inventory, part: &Part, object: &super::object::Object<()>) {
-    match part.read {
+fn take(inventory: &mut Inventory, read: Read, object: &Object<()>) {
+    match read {
         Read::Objects { kind, .. } => {
             if let Some(key) = inventory.key(kind, object) {
                 inventory.apply(key, object);
@@ -41,7 +38,8 @@ fn take(inventory: &mut Inventory, part: &Part, object: &super::object::Object<(
         }
         Read::Namespaces => {
             if let Some(name) = object.metadata.name.as_deref() {
-                inventory.namespace(name, Some(object.metadata.labels.as_ref().unwrap_or(&Default::default())));
+                let labels = object.metadata.labels.clone().unwrap_or_default();
+                inventory.namespace(name, Some(&labels));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Where image uses come from: a cluster, watched or listed once, or manifest files. And who leads among replicas.
 
+mod api;
 mod client;
 mod inventory;
 mod lease;

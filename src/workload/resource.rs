@@ -1,31 +1,16 @@
 //! What is read from the API server, and where.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use futures::{StreamExt as _, stream::BoxStream};
-use k8s_openapi::api::{
-    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
-    batch::v1::{CronJob, Job},
-    core::v1::{Namespace, Pod},
-};
-use kube::{
-    Api, Client, Resource,
-    api::ListParams,
-    core::{NamespaceResourceScope, PartialObjectMeta},
-    runtime::{WatchStreamExt as _, watcher},
-};
+use futures::stream::BoxStream;
+use kube::{Client, runtime::watcher};
 
 use super::{
+    api::{List, ListFault, Watch, status, with_api},
     inventory::{Kind, links},
     object::Object,
 };
 use crate::model::WorkloadKind;
-
-/// Objects in one answer to a list.
-const PAGE: u32 = 500;
-
-/// How long one page of a list may take.
-const PAGE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Owners after what they own: when one is listed after the other, a new Pod is not seen without its new owner.
 const UPWARDS: [Kind; 7] = [
@@ -118,14 +103,14 @@ impl Part {
         format!("grant list and watch on {} (API group {group:?}) by {role}", self.plural())
     }
 
-    /// Watches for ever; after an error it waits, 30 s at most, and goes on.
+    /// Watches for ever; after an error it waits, a minute at most, and goes on.
     pub fn watch(&self, client: &Client) -> BoxStream<'static, watcher::Result<watcher::Event<Object<()>>>> {
         with_api(self, client, Watch)
     }
 
-    /// Lists once, page by page.
-    pub async fn list(&self, client: &Client) -> Result<Vec<Object<()>>, ListError> {
-        with_api(self, client, List).await.map_err(|fault| ListError {
+    /// Lists once and hands each object to `take`; when the list changes while it is read, some of them twice.
+    pub async fn list(&self, client: &Client, take: &mut (dyn FnMut(Object<()>) + Send)) -> Result<(), ListError> {
+        with_api(self, client, List { take }).await.map_err(|fault| ListError {
             part: self.to_string(),
             rule: self.rule(),
             fault,
@@ -154,14 +139,6 @@ pub struct ListError {
     fault: ListFault,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum ListFault {
-    #[error("{0}")]
-    Api(#[source] Box<kube::Error>),
-    #[error("the API server did not answer within {} s", PAGE_DEADLINE.as_secs())]
-    Deadline,
-}
-
 impl ListError {
     /// Whether the same list may be given later without anybody's doing.
     pub fn can_pass(&self) -> bool {
@@ -181,98 +158,65 @@ impl ListError {
     }
 }
 
-/// The HTTP status of an answer that was an error.
-pub(super) fn status(error: &kube::Error) -> Option<u16> {
-    match error {
-        kube::Error::Api(status) => Some(status.code),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(namespaces: Namespaces, resources: &[WorkloadKind]) -> Vec<String> {
+        let settings = WatchSettings { namespaces, resources: resources.to_vec() };
+        settings.parts().iter().map(Part::to_string).collect()
     }
-}
 
-/// A kind that can be listed and watched.
-trait Readable: Resource<DynamicType: Default + Clone> + Clone + fmt::Debug + 'static {}
-
-impl<K: Resource<DynamicType: Default + Clone> + Clone + fmt::Debug + 'static> Readable for K {}
-
-/// Something to be done with the API of whatever kind.
-trait Task {
-    type Output;
-
-    fn run<K: Readable>(self, api: Api<Object<K>>) -> Self::Output;
-}
-
-fn with_api<T: Task>(part: &Part, client: &Client, task: T) -> T::Output {
-    fn api<K>(part: &Part, client: &Client) -> Api<Object<K>>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        match &part.namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        }
-    }
-    match part.read {
-        Read::Namespaces => task.run(Api::<Object<PartialObjectMeta<Namespace>>>::all(client.clone())),
-        Read::Objects { kind: Kind::ReplicaSet, .. } => task.run(api::<PartialObjectMeta<ReplicaSet>>(part, client)),
-        Read::Objects { kind: Kind::Workload(kind), metadata_only } => match (kind, metadata_only) {
-            (WorkloadKind::Job, true) => task.run(api::<PartialObjectMeta<Job>>(part, client)),
-            (WorkloadKind::Deployment, _) => task.run(api::<Deployment>(part, client)),
-            (WorkloadKind::StatefulSet, _) => task.run(api::<StatefulSet>(part, client)),
-            (WorkloadKind::DaemonSet, _) => task.run(api::<DaemonSet>(part, client)),
-            (WorkloadKind::Job, false) => task.run(api::<Job>(part, client)),
-            (WorkloadKind::CronJob, _) => task.run(api::<CronJob>(part, client)),
-            (WorkloadKind::Pod, _) => task.run(api::<Pod>(part, client)),
-        },
-    }
-}
-
-struct Watch;
-
-impl Task for Watch {
-    type Output = BoxStream<'static, watcher::Result<watcher::Event<Object<()>>>>;
-
-    fn run<K: Readable>(self, api: Api<Object<K>>) -> Self::Output {
-        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
-        let events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
-        let untyped = |event| match event {
-            Apply(object) => Apply(Object::untyped(object)),
-            Delete(object) => Delete(Object::untyped(object)),
-            InitApply(object) => InitApply(Object::untyped(object)),
-            Init => Init,
-            InitDone => InitDone,
+    #[test]
+    fn owners_are_read_after_what_they_own_and_only_where_they_are_needed() {
+        let everywhere = |resources: &[WorkloadKind]| {
+            let text = parts(Namespaces::All, resources).join(", ");
+            text.replace(" in all namespaces", "")
         };
-        events.map(move |event| event.map(untyped)).boxed()
+        assert_eq!(
+            everywhere(&WorkloadKind::ALL),
+            "pods, replicasets, jobs, cronjobs, daemonsets, statefulsets, deployments, namespaces"
+        );
+        assert_eq!(everywhere(&[WorkloadKind::Pod]), "pods, replicasets, jobs, namespaces");
+        assert_eq!(everywhere(&[WorkloadKind::Deployment, WorkloadKind::Job]), "jobs, deployments, namespaces");
     }
-}
 
-struct List;
+    #[test]
+    fn named_namespaces_are_asked_one_by_one() {
+        let names = ["b", "a", "b"].map(str::to_owned).to_vec();
+        assert_eq!(
+            parts(Namespaces::Named(names), &[WorkloadKind::Job]),
+            ["jobs in namespace a", "jobs in namespace b", "namespaces"]
+        );
+        assert_eq!(parts(Namespaces::Named(Vec::new()), &[WorkloadKind::Job]), ["namespaces"]);
+    }
 
-impl Task for List {
-    type Output = futures::future::BoxFuture<'static, Result<Vec<Object<()>>, ListFault>>;
+    #[test]
+    fn only_the_metadata_of_links_is_read() {
+        let settings = WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Pod] };
+        let metadata: Vec<_> = settings
+            .parts()
+            .iter()
+            .filter_map(|part| match part.read {
+                Read::Objects { metadata_only, .. } => Some((part.plural(), metadata_only)),
+                Read::Namespaces => None,
+            })
+            .collect();
+        assert_eq!(metadata, [("pods", false), ("replicasets", true), ("jobs", true)]);
+    }
 
-    fn run<K: Readable>(self, api: Api<Object<K>>) -> Self::Output {
-        Box::pin(async move {
-            let mut objects = Vec::new();
-            let mut params = ListParams::default().limit(PAGE);
-            loop {
-                let page = tokio::time::timeout(PAGE_DEADLINE, api.list(&params)).await;
-                match page.map_err(|_| ListFault::Deadline)? {
-                    Ok(page) => {
-                        objects.extend(page.items.into_iter().map(Object::untyped));
-                        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                            Some(token) => params.continue_token = Some(token),
-                            None => return Ok(objects),
-                        }
-                    }
-                    // The rest of the list has expired: all of it again.
-                    Err(error) if status(&error) == Some(410) && params.continue_token.is_some() => {
-                        objects.clear();
-                        params.continue_token = None;
-                    }
-                    Err(error) => return Err(ListFault::Api(Box::new(error))),
-                }
-            }
-        })
+    #[test]
+    fn a_missing_right_is_told_with_its_remedy() {
+        let part =
+            Part { read: Read::Objects { kind: Kind::ReplicaSet, metadata_only: true }, namespace: Some("a".into()) };
+        let status = kube::core::Status { code: 403, message: "no".to_owned(), ..Default::default() };
+        let fault = ListFault::Api(Box::new(kube::Error::Api(Box::new(status))));
+        let error = ListError { part: part.to_string(), rule: part.rule(), fault };
+        assert!(!error.can_pass());
+        assert_eq!(
+            error.to_string(),
+            "cannot list replicasets in namespace a: no; \
+             grant list and watch on replicasets (API group \"apps\") by a Role in namespace a"
+        );
     }
 }

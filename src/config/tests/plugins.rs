@@ -74,6 +74,7 @@ fn the_folder_follows_the_list_by_name() {
         ("a.wasm", ""),
         ("a.yaml", "name: first\nonFailure: pass\n"),
         ("note.txt", ""),
+        (".c.wasm", ""),
     ];
     let dir = mount(setup.dir.path(), &files);
     std::fs::write(

@@ -194,6 +194,7 @@ docker:
         assert_eq!(told, 1, "{place} {hint}: {mistakes:#?}");
     }
     assert_eq!(mistakes.len(), 18, "{mistakes:#?}");
+    assert!(mistakes[2].starts_with(&format!("{file}:1:1")) && mistakes[17].starts_with(&format!("{file}:16:1")));
     assert!(mistakes.iter().all(|mistake| !mistake.contains('\n')));
 }
 

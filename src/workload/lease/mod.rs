@@ -16,6 +16,8 @@ use record::{Action, Observed, RENEW_DEADLINE, RETRY_PERIOD};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::client::describe;
+
 /// The name that the Go program's replicas know.
 const NAME: &str = "k8s-copycat.k8s-copycat";
 
@@ -26,7 +28,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// The API server refused, or could not be reached.
-    #[error("cannot {action} lease {namespace}/{NAME}: {source}{}", remedy(source))]
+    #[error("cannot {action} lease {namespace}/{NAME}: {}{}", describe(source), remedy(source))]
     Api {
         /// `read`, `create` or `replace`.
         action: &'static str,
@@ -149,11 +151,17 @@ impl Election {
 
     /// Frees the Lease if it is ours.
     async fn release(&self) -> Result<(), LeaseError> {
-        let Some(lease) = self.read().await? else { return Ok(()) };
-        let before: LeaseSpec = lease.spec.clone().unwrap_or_default();
-        if before.holder_identity.as_deref() == Some(&self.identity) {
+        // A renewal that was given up may still arrive between reading and writing, but only one.
+        for _ in 0..2 {
+            let Some(lease) = self.read().await? else { return Ok(()) };
+            let before: LeaseSpec = lease.spec.clone().unwrap_or_default();
+            if before.holder_identity.as_deref() != Some(&self.identity) {
+                return Ok(());
+            }
             let spec = record::released(&before, Timestamp::now());
-            self.write(Lease { spec: Some(spec), ..lease }).await?;
+            if matches!(self.write(Lease { spec: Some(spec), ..lease }).await?, Attempt::Held) {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -221,7 +229,8 @@ impl Leadership {
         self.lost.clone()
     }
 
-    /// Gives the Lease up, so that another replica leads at once. Takes 8 s at most.
+    /// Gives the Lease up, so that another replica leads as soon as it asks, within 2.4 s. Takes 16 s at most, when the
+    /// API server does not answer.
     pub async fn release(mut self) -> Result<(), LeaseError> {
         self.stop.cancel();
         // It ends at once; that it panicked, which it can't, would change nothing here.
