@@ -1,7 +1,5 @@
 //! Builds the default plugins from source, and compiles them ahead of time, so that a start costs nothing.
 
-#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
-
 use std::{env, error::Error, fs, path::PathBuf};
 
 #[path = "build/components.rs"]
