@@ -133,11 +133,6 @@ impl Claims {
         effect
     }
 
-    /// Every name that is wanted.
-    pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.names.keys()
-    }
-
     /// The names that one container of a workload wants.
     pub fn names_of<'a>(
         &'a self,
