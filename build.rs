@@ -1,7 +1,5 @@
 //! Builds the default plugins from source, and compiles them ahead of time, so that a start costs nothing.
 
-#![expect(clippy::print_stdout, reason = "how a build script talks to cargo")]
-
 use std::{env, error::Error, fs, path::PathBuf};
 
 #[path = "build/components.rs"]
@@ -21,8 +19,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = engine_config::engine_config();
     // Set even when it is the host's own: otherwise the code would need the very CPU it was compiled on.
-    config.target(&env::var("TARGET")?)?;
-    let engine = wasmtime::Engine::new(&config)?;
+    let target = env::var("TARGET")?;
+    config.target(&target)?;
+    let engine = wasmtime::Engine::new(&config).map_err(|error| {
+        format!("plugins can't be compiled for {target}: {error:#}; another architecture needs --features cross")
+    })?;
     let components = components::build(&workspace, &PLUGINS, &out.join("plugins"))?;
     for (name, component) in PLUGINS.iter().zip(components) {
         fs::write(out.join(format!("{name}.cwasm")), engine.precompile_component(&component)?)?;

@@ -25,7 +25,7 @@ pub enum CallError {
     #[error("its answer can't be used: {0}")]
     Answer(String),
     /// It broke down.
-    #[error("it trapped ({0}), as a panic or an uncaught exception does")]
+    #[error("it trapped: {0}")]
     Trap(String),
     /// It did not answer in time.
     #[error("no answer within {0:?}; raise its timeout if it needs longer")]
@@ -43,6 +43,9 @@ impl CallError {
         }
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Self::Deadline(timeout),
+            Some(Trap::UnreachableCodeReached) => {
+                Self::Trap("unreachable code was reached, as by a panic or an uncaught exception".to_owned())
+            }
             Some(trap) => Self::Trap(trap.to_string()),
             None => Self::Trap(shortened(&format!("{error:#}"), LONGEST_MESSAGE).into_owned()),
         }

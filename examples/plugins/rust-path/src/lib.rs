@@ -21,6 +21,7 @@ mod bindings {
             }
         ",
         world: "example:teams/teams",
+        generate_all,
     });
 
     #[cfg(target_family = "wasm")]
