@@ -109,7 +109,7 @@ async fn images_of_all_kinds_arrive_once_and_stay() {
     let answer = forced_pass(&program).await;
     assert_eq!(answer["triggered"], true);
     assert_eq!(answer["workloadsProcessed"], 6);
-    assert_eq!(answer["imagesMirrored"], 8);
+    assert_eq!(answer["imagesMirrored"], 9);
     let (read, written) = (source.take_requests(), target.take_requests());
     assert!(!read.iter().chain(&written).any(Request::is_blob), "no blob is asked for: {read:#?} {written:#?}");
     assert_eq!(count(&read, "HEAD", ""), 6, "one HEAD for each tag: {read:#?}");

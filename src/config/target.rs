@@ -182,11 +182,11 @@ impl Settings {
         let variable = |name| (names == Names::KeysAndVariables).then_some(name);
         refuse_key(reader, section, "assumeRoleArn");
         let mistakes = reader.mistakes.len();
-        let account = reader.setting(section, "accountID", variable("ECR_ACCOUNT_ID"), self::account);
-        let mut region = reader.setting(section, "region", variable("AWS_REGION"), self::region);
+        let account = reader.setting(section, "accountID", variable("ECR_ACCOUNT_ID"), account_id);
+        let mut region = reader.setting(section, "region", variable("AWS_REGION"), region_name);
         if region.is_none() && names == Names::ListedKeys {
             let found = reader.worded_variable("AWS_REGION");
-            region = found.and_then(|found| reader.read(&found, self::region));
+            region = found.and_then(|found| reader.read(&found, region_name));
         }
         let faulty = reader.mistakes.len() > mistakes;
         let create = reader.setting(section, "createRepo", variable("ECR_CREATE_REPO"), boolean);
@@ -296,7 +296,7 @@ fn login_of(
     }
 }
 
-fn account(text: &str) -> Result<String, String> {
+fn account_id(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(text.to_owned());
@@ -304,7 +304,7 @@ fn account(text: &str) -> Result<String, String> {
     Err(format!("{} is no AWS account; write its twelve digits", shown(text)))
 }
 
-fn region(text: &str) -> Result<String, String> {
+fn region_name(text: &str) -> Result<String, String> {
     let text = text.trim();
     let parts: Vec<_> = text.split('-').collect();
     let words =

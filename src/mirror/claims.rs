@@ -320,7 +320,7 @@ mod tests {
     fn a_name_that_a_rival_gave_up_is_looked_at_again() {
         let (mut claims, name) = claims(&[("old", 5, "ghcr.io/team/app:1"), ("young", 9, "quay.io/team/app:1")]);
         let effect = claims.set(&id("old"), Vec::new());
-        assert_eq!(effect.released, [name.clone()]);
+        assert_eq!(effect.released, std::slice::from_ref(&name));
         assert_eq!(claims.jobs(&name)[0].source.registry(), "quay.io");
     }
 }
