@@ -9,6 +9,10 @@
 )]
 
 mod failures;
+#[allow(dead_code, reason = "not all of the guests are used here")]
+mod guests;
 mod layering;
 mod mirroring;
+mod planning;
+mod plugins;
 mod support;
