@@ -131,8 +131,8 @@ async fn each_setting_of_a_plugin_has_its_effect() {
             "error: plugin villain, hook skip: no answer within 200ms; raise its timeout",
         ),
         (json!("loop"), ", timeout: 200ms, onFailure: pass", "registry.example/library/nginx:1"),
-        (json!("bomb"), "", "and may have 67108864; raise its memory"),
-        (json!("bomb"), ", memory: 16Mi", "and may have 16777216; raise its memory"),
+        (json!("bomb"), ", timeout: 60s", "and may have 67108864; raise its memory"),
+        (json!("bomb"), ", timeout: 60s, memory: 16Mi", "and may have 16777216; raise its memory"),
     ] {
         let told = fate(&hostile(&deed, more)).await;
         assert!(told.contains(expected), "{deed}{more}: {told}");
@@ -217,16 +217,16 @@ async fn a_plugin_that_breaks_down_costs_only_the_images_it_was_asked_about() {
         deployment("before").image(&good_1).manifest_in("shop"),
         deployment("victim").image(&bad[0]).image(&bad[1]).manifest_in("trouble"),
     ];
-    for (deed, told) in [
-        ("loop", "plugin villain, hook skip: no answer within 300ms"),
-        ("bomb", "plugin villain, hook skip: it asked for"),
-        ("panic", "plugin villain, hook skip: it trapped"),
+    for (deed, timeout, told) in [
+        ("loop", "300ms", "plugin villain, hook skip: no answer within 300ms"),
+        ("bomb", "60s", "plugin villain, hook skip: it asked for"),
+        ("panic", "60s", "plugin villain, hook skip: it trapped"),
     ] {
         let target = Registry::crane().await;
         // The pass goes on for a while, in which nobody is asked a second time.
-        source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(3)));
+        source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(2)));
         let sync = program(&["sync"], &manifests).env("TARGET_REGISTRY", target.host());
-        let sync = sync.config(&hostile(&json!(deed), ", timeout: 300ms"));
+        let sync = sync.config(&hostile(&json!(deed), &format!(", timeout: {timeout}")));
         let finished = sync.run().await.assert_code(1);
         for image in &bad {
             let lines: Vec<_> = finished.stdout.lines().filter(|line| line.contains(image)).collect();
@@ -255,16 +255,16 @@ async fn the_controller_outlives_its_plugins_and_counts_their_failures() {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
     let module = guests::hostile();
-    let plugin = |deed: &str, on_failure: &str| {
+    let plugin = |deed: &str, timeout: &str, on_failure: &str| {
         let module = module.display();
-        format!("- {{ name: {deed}, module: {module}, config: {deed}, timeout: 200ms, onFailure: {on_failure} }}\n")
+        format!("- {{ name: {deed}, module: {module}, config: {deed}, timeout: {timeout}, onFailure: {on_failure} }}\n")
     };
     let config = format!(
         "targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [trouble, {namespace}]\nplugins:\n{}{}{}",
         target.host(),
-        plugin("loop", "pass"),
-        plugin("bomb", "pass"),
-        plugin("panic", "fail")
+        plugin("loop", "200ms", "pass"),
+        plugin("bomb", "60s", "pass"),
+        plugin("panic", "60s", "fail")
     );
     let mut program = Program::controller(&kubeconfig).config(&config).start();
     program.ready().await;
