@@ -16,3 +16,4 @@ mod mirroring;
 mod planning;
 mod plugins;
 mod support;
+mod syncing;
