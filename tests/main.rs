@@ -8,7 +8,14 @@
     reason = "a test stops at the first surprise, and says so"
 )]
 
+mod compatibility;
 mod failures;
+#[allow(dead_code, reason = "not all of the guests are used here")]
+mod guests;
 mod layering;
+mod leadership;
 mod mirroring;
+mod settings;
+mod shipped;
 mod support;
+mod watching;

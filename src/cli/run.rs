@@ -244,3 +244,69 @@ impl Operations for MirrorOperations {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        config::{self, Flags},
+        model::Event,
+    };
+
+    /// Tells of each look at an image.
+    struct Looks(mpsc::UnboundedSender<()>);
+
+    impl Observer for Looks {
+        fn observe(&self, event: &Event<'_>) {
+            if let Event::Finished(_) = event {
+                let _ = self.0.send(());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn everything_is_looked_at_again_when_the_period_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("kubeconfig");
+        let cluster = "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}]\n\
+                       contexts: [{name: c, context: {cluster: c, user: u}}]\n\
+                       users: [{name: u}]\ncurrent-context: c\n";
+        std::fs::write(&kubeconfig, cluster).unwrap();
+        let manifest = directory.path().join("web.yaml");
+        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: web, image: nginx}]}}";
+        std::fs::write(&manifest, pod).unwrap();
+
+        let flags = Flags { dry_pull: Some(true), leader_elect: Some(false), ..Flags::default() };
+        let variables = |name: &str| match name {
+            "TARGET_KIND" => Some("docker".to_owned()),
+            "TARGET_REGISTRY" => Some("mirror.test".to_owned()),
+            "FORCE_RECONCILE_MINUTES" => Some("30".to_owned()),
+            _ => None,
+        };
+        let mut config = config::load(&flags, &variables).unwrap().config;
+        let period = config.copy.force_reconcile.as_mut().unwrap();
+        assert_eq!(*period, Duration::from_secs(30 * 60));
+        *period = Duration::from_millis(1);
+
+        let (sender, mut looks) = mpsc::unbounded_channel();
+        let observer = Arc::new(Looks(sender));
+        let policy = Arc::new(assemble::policy(&config, observer.clone()).unwrap());
+        let mirror = assemble::mirror(&config, policy, observer).unwrap();
+        let uses = workload::read_manifests(&[manifest]).unwrap().uses;
+        mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();
+        mirror.ready().await.unwrap();
+        let client = workload::client(Some(&kubeconfig)).await.unwrap();
+        let (metrics, leads) = (Metrics::new().unwrap(), CancellationToken::new());
+        let looked = async {
+            for _ in 0..3 {
+                looks.recv().await.unwrap();
+            }
+        };
+        tokio::select! {
+            ended = lead(&config, client, &mirror, &metrics, &leads) => panic!("{ended:?}"),
+            looked = tokio::time::timeout(Duration::from_secs(120), looked) => looked.unwrap(),
+        }
+    }
+}

@@ -259,6 +259,10 @@ impl Actor {
             for container in &containers {
                 let names: Vec<Name> = self.claims.names_of(&workload, container).cloned().collect();
                 for name in &names {
+                    // Another workload of this pass wanted it as well, and it has been looked at meanwhile.
+                    if pass.has_finished(name) && !self.queue.is_due(name) {
+                        continue;
+                    }
                     match self.queue.want(name, now) {
                         Admission::Queued | Admission::Active => pass.awaits(name),
                         Admission::Cooling { left, error } => {

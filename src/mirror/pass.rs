@@ -71,6 +71,11 @@ impl Pass {
         }
     }
 
+    /// Whether the work on this name has ended in this pass.
+    pub fn has_finished(&self, name: &Name) -> bool {
+        self.outcomes.contains_key(name)
+    }
+
     /// Nobody wants this name any more.
     pub fn forgotten(&mut self, name: &Name) {
         self.busy.remove(name);

@@ -112,10 +112,15 @@ impl Program {
         let [metrics, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let program =
             self.arg(format!("--metrics-bind-address={metrics}")).arg(format!("--health-probe-bind-address={health}"));
-        let process = Process::start(&program);
+        program.start_at(metrics, health)
+    }
+
+    /// Starts the controller, which other settings have told to listen here.
+    pub fn start_at(self, metrics: String, health: String) -> Running {
+        let process = Process::start(&self);
         // Each request by itself: a kept connection would hold up the program's end.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-        Running { process, metrics, health, client, _program: program }
+        Running { process, metrics, health, client, _program: self }
     }
 }
 
@@ -173,6 +178,11 @@ impl Running {
         Metrics(text)
     }
 
+    /// The answer to a request to a path on the metrics address, if somebody listens there.
+    pub async fn request(&self, method: reqwest::Method, path: &str) -> reqwest::Result<reqwest::Response> {
+        self.client.request(method, format!("http://{}{path}", self.metrics)).send().await
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.process.stderr.text() + &self.process.stdout.text()
@@ -192,6 +202,11 @@ impl Running {
     pub async fn terminate(mut self) -> Finished {
         let id = self.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().await
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(mut self) -> Finished {
         self.process.wait().await
     }
 

@@ -74,6 +74,12 @@ impl Workload {
         self
     }
 
+    /// One more init container that goes on running beside the others.
+    pub fn sidecar(mut self, name: &str, image: &str) -> Self {
+        self.init_containers.push(json!({ "name": name, "image": image, "restartPolicy": "Always" }));
+        self
+    }
+
     /// A label of the object, not of its template.
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.metadata["labels"][key] = value.into();
