@@ -74,6 +74,18 @@ pub fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<Policy, Ve
     Ok(policy)
 }
 
+/// Those of `plugins` that can't be loaded: told beside settings that are wrong as well.
+pub fn broken(plugins: &[config::PluginConfig]) -> Vec<policy::LoadError> {
+    let settings = policy::Settings {
+        plugins: plugins.iter().map(plugin).collect(),
+        defaults: Vec::new(),
+        skip: policy::SkipSettings::default(),
+        path_map: Vec::new(),
+        targets: Vec::new(),
+    };
+    Policy::load(settings, Arc::new(())).err().unwrap_or_default()
+}
+
 fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
     policy::PluginSettings {
         name: plugin.name.clone(),

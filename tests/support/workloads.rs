@@ -48,6 +48,11 @@ pub fn pod(name: &str) -> Workload {
     Workload::new("", "Pod", name)
 }
 
+/// All of them in one text, as `kubectl get --output json` writes them.
+pub fn list(manifests: &[Value]) -> String {
+    json!({ "apiVersion": "v1", "kind": "List", "items": manifests }).to_string()
+}
+
 impl Workload {
     fn new(group: &'static str, kind: &'static str, name: &str) -> Self {
         Self { group, kind, metadata: json!({ "name": name }), containers: Vec::new(), init_containers: Vec::new() }
@@ -127,6 +132,13 @@ impl Workload {
             "metadata": self.metadata,
             "spec": spec,
         })
+    }
+
+    /// The same, with its namespace in it.
+    pub fn manifest_in(&self, namespace: &str) -> Value {
+        let mut manifest = self.manifest();
+        manifest["metadata"]["namespace"] = namespace.into();
+        manifest
     }
 
     /// Makes it in the cluster, or makes the one there is like it.
