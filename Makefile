@@ -1,7 +1,7 @@
 # Needs rustup, a C compiler, and Go for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-servers lint toolchain
+.PHONY: help build demo test test-servers bench lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -24,6 +24,11 @@ test: toolchain ## unit tests, and tests against a real API server and real regi
 
 test-servers: ## build the servers that the tests need, where they are missing
 	@tests/servers/install
+
+bench: build ## what the release program costs beside a real API server and real registries
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
+		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
+		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --pods 10000
 
 lint: toolchain ## formatting, clippy, and cargo-deny where that is installed
 	$(CARGO) fmt --all --check
