@@ -35,6 +35,8 @@ const IMAGES: usize = 200;
 const WRITERS: usize = 8;
 /// Without a request for this long, the pass is over.
 const QUIET: Duration = Duration::from_secs(5);
+/// For so long it is watched having nothing to do.
+const IDLE: Duration = Duration::from_secs(20);
 /// CPU time is counted in hundredths of a second: so many runs make the average finer.
 const PLANS: u32 = 20;
 
@@ -105,6 +107,8 @@ async fn idle(program: &Path, pods: usize) {
     let (read, written, quiet) = quiet(&source, &target, started).await;
     all_there(&running).await;
     let usage = Usage::of(running.id());
+    tokio::time::sleep(IDLE).await;
+    let idling = Usage::of(running.id()).cpu - usage.cpu;
 
     let targets = if pods == 0 { ["2", "", "64", "128", "600"] } else { ["", "7", "", "80", "600"] };
     let [at_ready, at_cpu, at_idle, at_peak, at_requests] = targets;
@@ -112,6 +116,7 @@ async fn idle(program: &Path, pods: usize) {
     println!("| ready after, s | {at_ready} | {:.2} |", ready.as_secs_f64());
     println!("| last request after, s | | {:.2} |", quiet.as_secs_f64());
     println!("| CPU until quiet, s | {at_cpu} | {:.2} |", usage.cpu.as_secs_f64());
+    println!("| CPU while idle, % of one | | {:.2} |", 100.0 * idling.as_secs_f64() / IDLE.as_secs_f64());
     println!("| memory idle, MiB | {at_idle} | {:.1} |", mebibytes(usage.resident));
     println!("| of it pages of the program's file | | {:.1} |", mebibytes(usage.file));
     println!("| memory at its peak, MiB | {at_peak} | {:.1} |", mebibytes(usage.peak));
