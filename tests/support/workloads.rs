@@ -28,6 +28,11 @@ pub fn stateful_set(name: &str) -> Workload {
     Workload::new("apps", "StatefulSet", name)
 }
 
+/// An apps/v1 ReplicaSet, which is not mirrored itself.
+pub fn replica_set(name: &str) -> Workload {
+    Workload::new("apps", "ReplicaSet", name)
+}
+
 /// An apps/v1 DaemonSet.
 pub fn daemon_set(name: &str) -> Workload {
     Workload::new("apps", "DaemonSet", name)
