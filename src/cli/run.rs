@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::{
     net::TcpListener,
     time::{MissedTickBehavior, timeout},
@@ -49,8 +49,9 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     let mirror = assemble::mirror(config, policy, observer.clone())?;
 
     let shutdown = CancellationToken::new();
-    let operations = Arc::new(MirrorOperations { mirror: mirror.clone(), leads: CancellationToken::new() });
-    let leads = operations.leads.clone();
+    let (leads, knows_all) = (CancellationToken::new(), CancellationToken::new());
+    let operations =
+        Arc::new(MirrorOperations { mirror: mirror.clone(), leads: leads.clone(), knows_all: knows_all.clone() });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
         let served = serve_metrics(listener, metrics.clone(), operations, shutdown.clone());
@@ -63,9 +64,13 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     servers.push(tokio::spawn(publisher.run(shutdown.clone())));
 
     let changes = workload::watch(client.clone(), assemble::watch_settings(config), observer.clone());
-    let watching = tokio::spawn(follow(changes.boxed(), mirror.clone(), caches_filled));
+    let mut watching = tokio::spawn(follow(changes.boxed(), mirror.clone(), caches_filled, knows_all));
 
-    let ended = lead(config, client, &mirror, &metrics, &leads).await;
+    let ended = tokio::select! {
+        ended = lead(config, client, &mirror, &metrics, &leads) => ended,
+        // It follows for ever, so this is a defect; better to start anew than to stand still and call it ready.
+        _ = &mut watching => Err(CommandError::Stopped(Stopped)),
+    };
     watching.abort();
     shutdown.cancel();
     for server in servers {
@@ -114,6 +119,7 @@ async fn lead(
             return Ok(ExitCode::FAILURE);
         }
         () = again_and_again(config.copy.force_reconcile, mirror) => ExitCode::FAILURE,
+        () = mirror.stopped() => return Err(CommandError::Stopped(Stopped)),
         signal = signals::ended() => {
             info!(signal, "ending");
             ExitCode::SUCCESS
@@ -149,7 +155,12 @@ fn host() -> String {
 }
 
 /// Tells the mirror of every change. Ends when the mirror does.
-async fn follow(mut changes: futures::stream::BoxStream<'static, Change>, mirror: Mirror, caches_filled: Condition) {
+async fn follow(
+    mut changes: BoxStream<'static, Change>,
+    mirror: Mirror,
+    caches_filled: Condition,
+    knows_all: CancellationToken,
+) {
     while let Some(change) = changes.next().await {
         let told = match change {
             Change::Set { workload, uses } => mirror.set(workload, uses).await,
@@ -157,7 +168,9 @@ async fn follow(mut changes: futures::stream::BoxStream<'static, Change>, mirror
             Change::Ready => {
                 caches_filled.fulfil();
                 info!("everything that exists is known");
-                mirror.ready().await
+                let told = mirror.ready().await;
+                knows_all.cancel();
+                told
             }
         };
         if told == Err(Stopped) {
@@ -210,12 +223,20 @@ async fn told(what: &'static str, served: impl Future<Output = std::io::Result<(
 struct MirrorOperations {
     mirror: Mirror,
     leads: CancellationToken,
+    /// Before everything that exists is known, a pass over what is would call itself complete.
+    knows_all: CancellationToken,
+}
+
+impl MirrorOperations {
+    fn is_ready(&self) -> bool {
+        self.leads.is_cancelled() && self.knows_all.is_cancelled()
+    }
 }
 
 impl Operations for MirrorOperations {
     fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset> {
         async move {
-            if !self.leads.is_cancelled() {
+            if !self.is_ready() {
                 return CooldownReset::NotReady;
             }
             match self.mirror.reset_cooldown().await {
@@ -229,7 +250,7 @@ impl Operations for MirrorOperations {
 
     fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass> {
         async move {
-            if !self.leads.is_cancelled() {
+            if !self.is_ready() {
                 return ForcedPass::NotReady;
             }
             match self.mirror.pass().await {

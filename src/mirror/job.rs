@@ -13,7 +13,7 @@ pub struct CopyJob {
     pub destination: Destination,
     /// Who uses it, oldest first; never empty.
     pub workloads: Vec<WorkloadId>,
-    /// What Pods say that they run of it, newest first.
+    /// What Pods say that they run of it; the newest Pod's first, none twice.
     pub running: Vec<Reference>,
     /// How it stands to the others that want the same name.
     pub role: Role,

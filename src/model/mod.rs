@@ -15,7 +15,7 @@ pub use credential::{Credential, Login};
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use event::{Event, Observer};
-pub use image_use::{Container, ContainerKind, ImageUse};
+pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};
 pub use reference::{Reference, ReferenceError};
 pub use target::{Destination, Target, TargetKind};
