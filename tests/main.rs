@@ -8,12 +8,17 @@
     reason = "a test stops at the first surprise, and says so"
 )]
 
+mod compatibility;
 mod failures;
 #[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
 mod layering;
+mod leadership;
 mod mirroring;
 mod planning;
 mod plugins;
+mod settings;
+mod shipped;
 mod support;
 mod syncing;
+mod watching;

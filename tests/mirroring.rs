@@ -35,7 +35,7 @@ async fn controller(cluster: &Cluster, namespace: &str, target: &Registry, more:
     program
 }
 
-async fn arrives(target: &Registry, repository: &str, reference: &str, image: &Image) {
+pub async fn arrives(target: &Registry, repository: &str, reference: &str, image: &Image) {
     eventually(&format!("{repository}, {reference} is mirrored"), || async {
         target.manifest(repository, reference).await
     })
@@ -49,7 +49,7 @@ async fn forced_pass(program: &Running) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-fn count(requests: &[Request], method: &str, path_part: &str) -> usize {
+pub fn count(requests: &[Request], method: &str, path_part: &str) -> usize {
     requests.iter().filter(|request| request.method == method && request.path.contains(path_part)).count()
 }
 

@@ -7,7 +7,7 @@ use tracing::info;
 use crate::{
     config::{self, Config, TargetConfig},
     mirror::{Copier, CopySettings, Mirror},
-    model::{Observer, Target, TargetKind},
+    model::{Credential, Login, Observer, Target, TargetKind},
     policy::{self, Policy},
     registry::{self, Registries, SetupError, Store},
     workload::{Namespaces, WatchSettings},
@@ -108,8 +108,7 @@ fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
 /// # Errors
 /// When HTTPS can't be set up.
 pub fn mirror(config: &Config, policy: Arc<Policy>, observer: Arc<dyn Observer>) -> Result<Mirror, SetupError> {
-    let credentials = config.credentials.iter().map(credential).collect();
-    let sources = registries(config, credentials, config.copy.insecure_registries.clone())?;
+    let sources = registries(config, config.credentials.clone(), config.copy.insecure_registries.clone())?;
     let mut stores = HashMap::new();
     for target in &config.targets {
         stores.insert(target.name.clone(), store(config, target)?);
@@ -131,10 +130,10 @@ fn store(config: &Config, target: &TargetConfig) -> Result<Store, SetupError> {
         TargetKind::OciLayout => Ok(Store::Layout(registry::Layout::new(target.registry.clone().into()))),
         TargetKind::Docker => {
             let host = target.registry.split('/').next().unwrap_or_default().to_owned();
-            let login = target.login.clone().map(|(username, password)| registry::Credential {
+            let login = target.login.clone().map(|(username, password)| Credential {
                 registry: host.clone(),
                 aliases: Vec::new(),
-                login: registry::Login::Password { username, password },
+                login: Login::Password { username, password },
             });
             let insecure = if target.insecure { vec![host] } else { Vec::new() };
             let registries = registries(config, login.into_iter().collect(), insecure)?;
@@ -143,11 +142,7 @@ fn store(config: &Config, target: &TargetConfig) -> Result<Store, SetupError> {
     }
 }
 
-fn registries(
-    config: &Config,
-    credentials: Vec<registry::Credential>,
-    insecure: Vec<String>,
-) -> Result<Registries, SetupError> {
+fn registries(config: &Config, credentials: Vec<Credential>, insecure: Vec<String>) -> Result<Registries, SetupError> {
     Registries::new(registry::Settings {
         request_timeout: config.copy.request_timeout,
         credentials,
@@ -155,15 +150,4 @@ fn registries(
         attempts: ATTEMPTS,
         backoff_cap: LONGEST_PAUSE,
     })
-}
-
-fn credential(credential: &config::RegistryCredential) -> registry::Credential {
-    registry::Credential {
-        registry: credential.registry.clone(),
-        aliases: credential.aliases.clone(),
-        login: match credential.login.clone() {
-            config::Login::Password { username, password } => registry::Login::Password { username, password },
-            config::Login::Token(token) => registry::Login::Token(token),
-        },
-    }
 }

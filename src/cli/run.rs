@@ -1,9 +1,18 @@
 //! `run`: the controller.
 
-use std::{future::pending, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::{net::TcpListener, time::MissedTickBehavior};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use tokio::{
+    net::TcpListener,
+    time::{MissedTickBehavior, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -21,7 +30,9 @@ use crate::{
 use super::{CommandError, assemble, signals};
 
 /// How long copies under way may take to end after SIGTERM; Kubernetes kills after 30 s.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(15);
+/// How long giving up the Lease may take after that.
+const RELEASE: Duration = Duration::from_secs(5);
 /// Where a Pod learns its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
@@ -38,8 +49,9 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     let mirror = assemble::mirror(config, policy, observer.clone())?;
 
     let shutdown = CancellationToken::new();
-    let operations = Arc::new(MirrorOperations { mirror: mirror.clone(), leads: CancellationToken::new() });
-    let leads = operations.leads.clone();
+    let (leads, knows_all) = (CancellationToken::new(), CancellationToken::new());
+    let operations =
+        Arc::new(MirrorOperations { mirror: mirror.clone(), leads: leads.clone(), knows_all: knows_all.clone() });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
         let served = serve_metrics(listener, metrics.clone(), operations, shutdown.clone());
@@ -52,9 +64,13 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     servers.push(tokio::spawn(publisher.run(shutdown.clone())));
 
     let changes = workload::watch(client.clone(), assemble::watch_settings(config), observer.clone());
-    let watching = tokio::spawn(follow(changes.boxed(), mirror.clone(), caches_filled));
+    let mut watching = tokio::spawn(follow(changes.boxed(), mirror.clone(), caches_filled, knows_all));
 
-    let ended = lead(config, client, &mirror, &metrics, &leads).await;
+    let ended = tokio::select! {
+        ended = lead(config, client, &mirror, &metrics, &leads) => ended,
+        // It follows for ever, so this is a defect; better to start anew than to stand still and call it ready.
+        _ = &mut watching => Err(CommandError::Stopped(Stopped)),
+    };
     watching.abort();
     shutdown.cancel();
     for server in servers {
@@ -103,16 +119,19 @@ async fn lead(
             return Ok(ExitCode::FAILURE);
         }
         () = again_and_again(config.copy.force_reconcile, mirror) => ExitCode::FAILURE,
+        () = mirror.stopped() => return Err(CommandError::Stopped(Stopped)),
         signal = signals::ended() => {
             info!(signal, "ending");
             ExitCode::SUCCESS
         }
     };
     mirror.stop(GRACE).await;
-    if let Some(leadership) = leadership
-        && let Err(error) = leadership.release().await
-    {
-        warn!(error = %error, "the Lease was not given up; it runs out by itself");
+    if let Some(leadership) = leadership {
+        match timeout(RELEASE, leadership.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %error, "the Lease was not given up; it runs out by itself"),
+            Err(_) => warn!("the Lease was not given up in time; it runs out by itself"),
+        }
     }
     Ok(code)
 }
@@ -136,7 +155,12 @@ fn host() -> String {
 }
 
 /// Tells the mirror of every change. Ends when the mirror does.
-async fn follow(mut changes: futures::stream::BoxStream<'static, Change>, mirror: Mirror, caches_filled: Condition) {
+async fn follow(
+    mut changes: BoxStream<'static, Change>,
+    mirror: Mirror,
+    caches_filled: Condition,
+    knows_all: CancellationToken,
+) {
     while let Some(change) = changes.next().await {
         let told = match change {
             Change::Set { workload, uses } => mirror.set(workload, uses).await,
@@ -144,7 +168,9 @@ async fn follow(mut changes: futures::stream::BoxStream<'static, Change>, mirror
             Change::Ready => {
                 caches_filled.fulfil();
                 info!("everything that exists is known");
-                mirror.ready().await
+                let told = mirror.ready().await;
+                knows_all.cancel();
+                told
             }
         };
         if told == Err(Stopped) {
@@ -175,7 +201,14 @@ async fn again_and_again(period: Option<Duration>, mirror: &Mirror) {
 
 async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, CommandError> {
     let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;
+    let bound = match TcpListener::bind(address).await {
+        // All addresses, on a machine without IPv6.
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = bound.map_err(|source| CommandError::Listen { address, source })?;
     info!(%address, "listening");
     Ok(Some(listener))
 }
@@ -190,12 +223,20 @@ async fn told(what: &'static str, served: impl Future<Output = std::io::Result<(
 struct MirrorOperations {
     mirror: Mirror,
     leads: CancellationToken,
+    /// Before everything that exists is known, a pass over what is would call itself complete.
+    knows_all: CancellationToken,
+}
+
+impl MirrorOperations {
+    fn is_ready(&self) -> bool {
+        self.leads.is_cancelled() && self.knows_all.is_cancelled()
+    }
 }
 
 impl Operations for MirrorOperations {
     fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset> {
         async move {
-            if !self.leads.is_cancelled() {
+            if !self.is_ready() {
                 return CooldownReset::NotReady;
             }
             match self.mirror.reset_cooldown().await {
@@ -209,7 +250,7 @@ impl Operations for MirrorOperations {
 
     fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass> {
         async move {
-            if !self.leads.is_cancelled() {
+            if !self.is_ready() {
                 return ForcedPass::NotReady;
             }
             match self.mirror.pass().await {
@@ -222,5 +263,71 @@ impl Operations for MirrorOperations {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        config::{self, Flags},
+        model::Event,
+    };
+
+    /// Tells of each look at an image.
+    struct Looks(mpsc::UnboundedSender<()>);
+
+    impl Observer for Looks {
+        fn observe(&self, event: &Event<'_>) {
+            if let Event::Finished(_) = event {
+                let _ = self.0.send(());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn everything_is_looked_at_again_when_the_period_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("kubeconfig");
+        let cluster = "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:9'}}]\n\
+                       contexts: [{name: c, context: {cluster: c, user: u}}]\n\
+                       users: [{name: u}]\ncurrent-context: c\n";
+        std::fs::write(&kubeconfig, cluster).unwrap();
+        let manifest = directory.path().join("web.yaml");
+        let pod = "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: web, image: nginx}]}}";
+        std::fs::write(&manifest, pod).unwrap();
+
+        let flags = Flags { dry_pull: Some(true), leader_elect: Some(false), ..Flags::default() };
+        let variables = |name: &str| match name {
+            "TARGET_KIND" => Some("docker".to_owned()),
+            "TARGET_REGISTRY" => Some("mirror.test".to_owned()),
+            "FORCE_RECONCILE_MINUTES" => Some("30".to_owned()),
+            _ => None,
+        };
+        let mut config = config::load(&flags, &variables).unwrap().config;
+        let period = config.copy.force_reconcile.as_mut().unwrap();
+        assert_eq!(*period, Duration::from_secs(30 * 60));
+        *period = Duration::from_millis(1);
+
+        let (sender, mut looks) = mpsc::unbounded_channel();
+        let observer = Arc::new(Looks(sender));
+        let policy = Arc::new(assemble::policy(&config, observer.clone()).unwrap());
+        let mirror = assemble::mirror(&config, policy, observer).unwrap();
+        let uses = workload::read_manifests(&[manifest]).unwrap().uses;
+        mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();
+        mirror.ready().await.unwrap();
+        let client = workload::client(Some(&kubeconfig)).await.unwrap();
+        let (metrics, leads) = (Metrics::new().unwrap(), CancellationToken::new());
+        let looked = async {
+            for _ in 0..3 {
+                looks.recv().await.unwrap();
+            }
+        };
+        tokio::select! {
+            ended = lead(&config, client, &mirror, &metrics, &leads) => panic!("{ended:?}"),
+            looked = tokio::time::timeout(Duration::from_secs(120), looked) => looked.unwrap(),
+        }
     }
 }

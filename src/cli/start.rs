@@ -45,7 +45,7 @@ pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
-    let Loaded { config, warnings } = config::load(&args.flags, &|name| std::env::var(name).ok())
+    let Loaded { config, warnings } = config::load(&args.flags, &variable)
         .map_err(|settings| CommandError::Configuration { plugins: assemble::broken(settings.plugins()), settings })?;
     log(&args.command, &config)?;
     for warning in warnings {
@@ -56,6 +56,11 @@ async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
         Command::Sync { files } => sync::sync(&config, files).await,
         Command::Plan { files, output } => plan::plan(&config, files, *output).await,
     }
+}
+
+/// What is no Unicode is told as well as can be: it is set, so leaving it out in silence would be worse.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// `run` logs to standard output, as the original. The others have their own to say there, and tell each outcome: their

@@ -21,7 +21,7 @@ use crate::{
 use super::{
     claims::{Claims, Name},
     copy::Copier,
-    job::{CopyJob, Role},
+    job::CopyJob,
     pass::{Pass, PassReport},
     queue::{Admission, Lengths, Queue},
 };
@@ -33,8 +33,16 @@ const LONGEST_GATHERING: Duration = Duration::from_secs(10);
 const FIRST_REDECISION: Duration = Duration::from_secs(1);
 const LONGEST_REDECISION: Duration = Duration::from_secs(300);
 
-/// What the actor is told.
+/// What the actor is to do.
 pub enum Command {
+    /// Take something in.
+    Tell(News),
+    /// Start nothing new, and give what is under way this long to end.
+    Stop(Duration, oneshot::Sender<()>),
+}
+
+/// What the actor is told.
+pub enum News {
     /// These are all image uses of a workload now.
     Set(WorkloadId, Vec<ImageUse>),
     /// The workload is gone.
@@ -49,8 +57,6 @@ pub enum Command {
     OnlyPass(oneshot::Sender<PassReport>),
     /// End all cooldowns; answers how many there were, nothing where none are kept.
     ResetCooldown(oneshot::Sender<Option<usize>>),
-    /// Start nothing new, and give what is under way this long to end.
-    Stop(Duration, oneshot::Sender<()>),
 }
 
 struct Known {
@@ -92,8 +98,13 @@ pub struct Actor {
     only_pass: bool,
     gathering_until: Option<Instant>,
     settled: bool,
-    told: Lengths,
+    /// What observers were told last of the queue.
+    lengths: Lengths,
+    /// What observers were told last of each name, and are to forget when it is no longer so.
+    told: HashMap<Name, Vec<Told>>,
 }
+
+type Told = (Destination, Reference);
 
 impl Actor {
     /// `places` is how many names are worked on at once.
@@ -122,7 +133,8 @@ impl Actor {
             only_pass: false,
             gathering_until: None,
             settled: false,
-            told: Lengths::default(),
+            lengths: Lengths::default(),
+            told: HashMap::new(),
         }
     }
 
@@ -137,7 +149,7 @@ impl Actor {
                         let _ = done.send(());
                         return;
                     }
-                    Some(command) => self.obey(command),
+                    Some(Command::Tell(news)) => self.learn(news),
                     None => return,
                 },
                 Some(decided) = self.deciding.join_next() => match decided {
@@ -161,37 +173,36 @@ impl Actor {
         [redecision, gathered, rested].into_iter().flatten().min()
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Set(workload, uses) => {
+    fn learn(&mut self, news: News) {
+        match news {
+            News::Set(workload, uses) => {
                 let known = Known { uses, version: 0, redecisions: 0, redecide_at: None };
                 self.workloads.insert(workload.clone(), known);
                 self.decide(&workload);
             }
-            Command::Removed(workload) => {
+            News::Removed(workload) => {
                 self.workloads.remove(&workload);
                 self.claim(&workload, Vec::new());
                 for (pass, _) in &mut self.passes {
                     pass.decided(&workload);
                 }
             }
-            Command::Ready => self.ready = true,
-            Command::Begin => {
+            News::Ready => self.ready = true,
+            News::Begin => {
                 self.begun = true;
                 self.decide_all();
             }
-            Command::Pass(done) => {
+            News::Pass(done) => {
                 self.passes.push((Pass::over(self.workloads.keys().cloned()), done));
                 self.decide_all();
             }
-            Command::OnlyPass(done) => {
+            News::OnlyPass(done) => {
                 (self.begun, self.ready, self.only_pass) = (true, true, true);
-                self.obey(Command::Pass(done));
+                self.learn(News::Pass(done));
             }
-            Command::ResetCooldown(done) => {
+            News::ResetCooldown(done) => {
                 let _ = done.send(self.queue.reset_cooldown());
             }
-            Command::Stop(..) => {}
         }
     }
 
@@ -215,7 +226,9 @@ impl Actor {
         let (workload, version, uses) = (workload.clone(), known.version, known.uses.clone());
         self.deciding.spawn(async move {
             let _turn = turns.acquire().await;
-            let decisions = policy.decide(uses.clone()).await;
+            // A defect in one decision must not keep a pass waiting for ever.
+            let decisions = AssertUnwindSafe(policy.decide(uses.clone())).catch_unwind().await;
+            let decisions = decisions.unwrap_or_else(|_| vec![undecided(); uses.len()]);
             Decided { workload, version, uses, decisions }
         });
     }
@@ -233,7 +246,7 @@ impl Actor {
             let id = &image_use.workload.id;
             match (decision.verdict, decision.source) {
                 (Verdict::Mirror(destinations), Some(source)) => {
-                    containers.push(image_use.container.clone());
+                    containers.push((image_use.clone(), source.clone()));
                     wishes.push((image_use, source, destinations));
                 }
                 (Verdict::Mirror(_), None) => {}
@@ -244,6 +257,10 @@ impl Actor {
                     self.observer.observe(&Event::Undecided { workload: id, image: &image_use.image, reason: &reason });
                     failed.push(format!("{}: {reason}", image_use.image));
                     ask_again |= retry;
+                    // What was decided before holds until there is another decision: its name is not for others.
+                    if let Some((source, destinations)) = self.claims.wish_of(&image_use).filter(|_| retry) {
+                        wishes.push((image_use, source, destinations));
+                    }
                 }
             }
         }
@@ -265,9 +282,13 @@ impl Actor {
             for reason in &failed {
                 pass.failed(&workload, reason.clone());
             }
-            for container in &containers {
-                let names: Vec<Name> = self.claims.names_of(&workload, container).cloned().collect();
+            for (image_use, source) in &containers {
+                let names = self.claims.names_of(image_use);
                 for name in &names {
+                    // Another workload of this pass wanted it as well, and it has been looked at meanwhile.
+                    if pass.has_finished(name) && !self.queue.is_due(name) {
+                        continue;
+                    }
                     match self.queue.want(name, now) {
                         Admission::Queued | Admission::Active => pass.awaits(name),
                         Admission::Cooling { left, error } => {
@@ -276,7 +297,7 @@ impl Actor {
                         }
                     }
                 }
-                pass.container(&workload, container, names);
+                pass.container(&workload, source.clone(), names);
             }
         }
     }
@@ -291,7 +312,7 @@ impl Actor {
         }
         for name in &effect.forgotten {
             self.queue.forget(name);
-            self.observer.observe(&Event::Forgotten(name.destination()));
+            self.forget_told(name, &[]);
             for (pass, _) in &mut self.passes {
                 pass.forgotten(name);
             }
@@ -300,20 +321,14 @@ impl Actor {
 
     fn copied(&mut self, copied: Copied) {
         let Copied { name, jobs, outcomes } = copied;
-        let mut worst: Option<(String, Retry)> = None;
-        for (job, outcome) in jobs.iter().zip(&outcomes) {
+        for outcome in &outcomes {
             self.observer.observe(&Event::Finished(outcome));
-            if let Status::Failed(failure) = &outcome.status
-                && !matches!(job.role, Role::Rival { .. })
-                && worst.is_none()
-            {
-                worst = Some((failure.message.clone(), failure.retry));
-            }
         }
         let now_wanted = self.claims.jobs(&name);
         let outdated = now_wanted.len() != jobs.len()
             || now_wanted.iter().zip(&jobs).any(|(wanted, done)| !wanted.same_work(done));
-        match worst {
+        self.forget_told(&name, if now_wanted.is_empty() { &[] } else { &outcomes });
+        match soonest(&outcomes) {
             _ if now_wanted.is_empty() => self.queue.succeeded(&name),
             Some((error, retry)) => {
                 let pause = self.queue.failed(&name, error, retry, Instant::now());
@@ -327,6 +342,20 @@ impl Actor {
         }
         for (pass, _) in &mut self.passes {
             pass.finished(&name, &outcomes);
+        }
+    }
+
+    /// Lets observers forget what was told of a name before, but for these outcomes, which are what is to be known of it
+    /// from now on.
+    fn forget_told(&mut self, name: &Name, outcomes: &[Outcome]) {
+        let now: Vec<Told> =
+            outcomes.iter().map(|outcome| (outcome.destination.clone(), outcome.source.clone())).collect();
+        let before = match now.is_empty() {
+            true => self.told.remove(name),
+            false => self.told.insert(name.clone(), now.clone()),
+        };
+        for (destination, source) in before.into_iter().flatten().filter(|told| !now.contains(told)) {
+            self.observer.observe(&Event::Forgotten { destination: &destination, source: &source });
         }
     }
 
@@ -344,23 +373,24 @@ impl Actor {
         for workload in due {
             self.decide(&workload);
         }
-        if self.begun && self.ready {
+        if self.begun && self.ready && !self.settled {
             let until = *self.gathering_until.get_or_insert(now + LONGEST_GATHERING);
-            self.settled |= self.deciding.is_empty() || now >= until;
+            let all_decided =
+                self.deciding.is_empty() && self.workloads.values().all(|known| known.redecide_at.is_none());
+            self.settled = all_decided || now >= until;
         }
         while self.settled && self.copying.len() < self.places {
             let Some(name) = self.queue.next() else { break };
             self.start(name);
         }
-        let (over, running) = std::mem::take(&mut self.passes).into_iter().partition(|(pass, _)| pass.is_over());
-        self.passes = running;
-        let over: Vec<(Pass, oneshot::Sender<PassReport>)> = over;
-        for (pass, done) in over {
+        // A pass whose asker has gone away is given up; what it has queued is done all the same.
+        self.passes.retain(|(_, done)| !done.is_closed());
+        for (pass, done) in self.passes.extract_if(.., |(pass, _)| pass.is_over()) {
             let _ = done.send(pass.report());
         }
         let lengths = self.queue.lengths();
-        if lengths != self.told {
-            self.told = lengths;
+        if lengths != self.lengths {
+            self.lengths = lengths;
             let Lengths { waiting, active, cooling } = lengths;
             self.observer.observe(&Event::Queue { waiting, active, cooling });
         }
@@ -399,6 +429,26 @@ impl Actor {
         self.copying.abort_all();
         self.deciding.abort_all();
     }
+}
+
+fn undecided() -> Decision {
+    let reason = "deciding broke off through a defect of this program; the log has its place".to_owned();
+    Decision { source: None, verdict: Verdict::Error { reason, retry: true }, trace: Vec::new() }
+}
+
+/// The failure that is to be tried again first. A conflict costs a look only, and is looked at when somebody changes
+/// something.
+fn soonest(outcomes: &[Outcome]) -> Option<(String, Retry)> {
+    let failures = outcomes.iter().filter_map(|outcome| match &outcome.status {
+        Status::Failed(failure) if failure.kind != FailureKind::Conflict => Some(failure),
+        _ => None,
+    });
+    let first = failures.min_by_key(|failure| match failure.retry {
+        Retry::Soon => Duration::ZERO,
+        Retry::After(asked) => asked,
+        Retry::Later => Duration::MAX,
+    })?;
+    Some((first.message.clone(), first.retry))
 }
 
 fn broken_off(job: &CopyJob) -> Outcome {

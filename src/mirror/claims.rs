@@ -1,11 +1,12 @@
 //! Who wants which name at a target, and who gets it when several do.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use crate::model::{Container, Destination, ImageUse, Reference, Workload, WorkloadId};
+use crate::model::{Container, Destination, ImageUse, Reference, Running, Workload, WorkloadId};
 
 use super::job::{CopyJob, Role};
 
@@ -41,14 +42,23 @@ struct Claim {
     image: String,
     source: Reference,
     destination: Destination,
-    running: Vec<Reference>,
+    running: Vec<Running>,
+    /// Its place among the uses of its workload: what the template says comes before what Pods have beyond it.
+    rank: usize,
 }
 
 impl Claim {
-    /// Oldest first; what was read from files has no age, and goes by name.
-    fn age(&self) -> (i64, &str, &str, &WorkloadId) {
+    /// Oldest first; what was read from files has no age, and goes by name. Within one workload the template's own
+    /// image comes first.
+    fn age(&self) -> (i64, &str, &str, &WorkloadId, usize) {
         let id = &self.workload.id;
-        (self.workload.created, &id.namespace, &id.name, id)
+        (self.workload.created, &id.namespace, &id.name, id, self.rank)
+    }
+
+    /// Newest last. Within one workload the template's own image is the newest: what else its Pods run is left over.
+    fn newness(&self) -> (i64, &str, &str, &WorkloadId, Reverse<usize>) {
+        let (created, namespace, name, id, rank) = self.age();
+        (created, namespace, name, id, Reverse(rank))
     }
 
     fn same_repository(&self, other: &Self) -> bool {
@@ -56,12 +66,14 @@ impl Claim {
     }
 
     fn same_wish(&self, other: &Self) -> bool {
-        (&self.image, &self.source, &self.destination, &self.running)
-            == (&other.image, &other.source, &other.destination, &other.running)
+        (&self.image, &self.source, &self.destination) == (&other.image, &other.source, &other.destination)
+            && self.running.iter().map(|one| &one.image).eq(other.running.iter().map(|one| &one.image))
     }
 }
 
-type Claimant = (WorkloadId, Container);
+/// A container of a workload and the image it names: Pods of an earlier template may have the same container with
+/// another image.
+type Claimant = (WorkloadId, Container, String);
 
 /// All claims on all names.
 #[derive(Debug, Default)]
@@ -87,7 +99,7 @@ impl Claims {
         let mut old = HashMap::<(Name, Claimant), Claim>::new();
         for name in self.workloads.remove(workload).unwrap_or_default() {
             let Some(claims) = self.names.get_mut(&name) else { continue };
-            let theirs: Vec<_> = claims.keys().filter(|(owner, _)| owner == workload).cloned().collect();
+            let theirs: Vec<_> = claims.keys().filter(|(owner, ..)| owner == workload).cloned().collect();
             for claimant in theirs {
                 if let Some(claim) = claims.remove(&claimant) {
                     old.insert((name.clone(), claimant), claim);
@@ -96,16 +108,17 @@ impl Claims {
         }
         let mut effect = Effect::default();
         let mut names = Vec::new();
-        for (image_use, source, destinations) in wishes {
+        for (rank, (image_use, source, destinations)) in wishes.into_iter().enumerate() {
             for destination in destinations {
                 let name = Name::of(&destination);
-                let claimant = (workload.clone(), image_use.container.clone());
+                let claimant = claimant(&image_use);
                 let claim = Claim {
                     workload: image_use.workload.clone(),
                     image: image_use.image.clone(),
                     source: source.clone(),
                     destination,
                     running: image_use.running.clone(),
+                    rank,
                 };
                 let before = old.remove(&(name.clone(), claimant.clone()));
                 if before.is_none_or(|before| !before.same_wish(&claim)) && !effect.wanted.contains(&name) {
@@ -134,22 +147,28 @@ impl Claims {
     }
 
     /// The names that one container of a workload wants.
-    pub fn names_of<'a>(
-        &'a self,
-        workload: &'a WorkloadId,
-        container: &'a Container,
-    ) -> impl Iterator<Item = &'a Name> + 'a {
-        self.workloads.get(workload).into_iter().flatten().filter(move |name| {
-            self.names
-                .get(*name)
-                .is_some_and(|claims| claims.keys().any(|(owner, theirs)| owner == workload && theirs == container))
-        })
+    pub fn names_of(&self, image_use: &ImageUse) -> Vec<Name> {
+        let claimant = claimant(image_use);
+        let names = self.workloads.get(&claimant.0).into_iter().flatten();
+        names
+            .filter(|name| self.names.get(*name).is_some_and(|claims| claims.contains_key(&claimant)))
+            .cloned()
+            .collect()
+    }
+
+    /// What was decided last for this container and image; none where nothing was.
+    pub fn wish_of(&self, image_use: &ImageUse) -> Option<(Reference, Vec<Destination>)> {
+        let claimant = claimant(image_use);
+        let names = self.workloads.get(&claimant.0)?;
+        let claims: Vec<&Claim> = names.iter().filter_map(|name| self.names.get(name)?.get(&claimant)).collect();
+        let source = claims.first()?.source.clone();
+        Some((source, claims.into_iter().map(|claim| claim.destination.clone()).collect()))
     }
 
     /// What is to be done for a name, in this order; empty for one that nobody wants.
     ///
     /// Different sources: the oldest object's has it. Different digests of one source: the newest object's gets the
-    /// tag, the others stay reachable by digest.
+    /// tag, the others stay reachable by digest, and are kept before the tag leaves them.
     pub fn jobs(&self, name: &Name) -> Vec<CopyJob> {
         let mut claims: Vec<&Claim> = self.names.get(name).into_iter().flat_map(BTreeMap::values).collect();
         claims.sort_by(|one, other| one.age().cmp(&other.age()));
@@ -158,25 +177,27 @@ impl Claims {
             return vec![job(&claims, name.0.clone(), Role::Holder)].into_iter().flatten().collect();
         }
         let (same, rivals): (Vec<&Claim>, Vec<&Claim>) = claims.iter().partition(|claim| claim.same_repository(oldest));
+        let newest = same.iter().max_by(|one, other| one.newness().cmp(&other.newness())).copied().unwrap_or(oldest);
+        let (holders, others): (Vec<&Claim>, Vec<&Claim>) =
+            same.iter().partition(|claim| claim.source.digest() == newest.source.digest());
         let mut jobs = Vec::new();
-        let mut digests = groups(&same, |one, other| one.source.digest() == other.source.digest());
-        if let Some(newest) = same.last() {
-            digests.sort_by_key(|group| !group.iter().any(|claim| claim.source.digest() == newest.source.digest()));
+        for group in groups(&others, |one, other| one.source.digest() == other.source.digest()) {
+            let digest = group.first().and_then(|claim| claim.source.digest().cloned());
+            jobs.extend(job(&group, Destination { tag: None, digest, ..name.0.clone() }, Role::ByDigest));
         }
-        for (place, group) in digests.iter().enumerate() {
-            let mut destination = name.0.clone();
-            destination.digest = group.first().and_then(|claim| claim.source.digest().cloned());
-            let role = if place == 0 { Role::Holder } else { Role::ByDigest };
-            jobs.extend(job(group, destination, role));
-        }
-        for group in groups(&rivals, Claim::same_repository) {
-            let mut destination = name.0.clone();
-            destination.digest = group.first().and_then(|claim| claim.source.digest().cloned());
+        let digest = newest.source.digest().cloned();
+        jobs.extend(job(&holders, Destination { digest, ..name.0.clone() }, Role::Holder));
+        for group in groups(&rivals, |one, other| one.source == other.source) {
+            let digest = group.first().and_then(|claim| claim.source.digest().cloned());
             let holder = format!("{} of {}", oldest.image, oldest.workload.id);
-            jobs.extend(job(&group, destination, Role::Rival { holder }));
+            jobs.extend(job(&group, Destination { digest, ..name.0.clone() }, Role::Rival { holder }));
         }
         jobs
     }
+}
+
+fn claimant(image_use: &ImageUse) -> Claimant {
+    (image_use.workload.id.clone(), image_use.container.clone(), image_use.image.clone())
 }
 
 fn groups<'a>(claims: &[&'a Claim], alike: impl Fn(&Claim, &Claim) -> bool) -> Vec<Vec<&'a Claim>> {
@@ -198,10 +219,12 @@ fn job(group: &[&Claim], destination: Destination, role: Role) -> Option<CopyJob
             workloads.push(claim.workload.id.clone());
         }
     }
+    let mut pods: Vec<&Running> = group.iter().flat_map(|claim| &claim.running).collect();
+    pods.sort_by_key(|running| Reverse(running.since));
     let mut running: Vec<Reference> = Vec::new();
-    for reference in group.iter().rev().flat_map(|claim| &claim.running) {
-        if !running.contains(reference) {
-            running.push(reference.clone());
+    for pod in pods {
+        if !running.contains(&pod.image) {
+            running.push(pod.image.clone());
         }
     }
     Some(CopyJob { image: first.image.clone(), source: first.source.clone(), destination, workloads, running, role })
@@ -291,9 +314,52 @@ mod tests {
         let (claims, name) = claims(&[("old", 5, &one), ("young", 9, &two)]);
         let jobs = claims.jobs(&name);
         assert_eq!(jobs.len(), 2);
-        assert_eq!((&jobs[0].role, jobs[0].source.digest().unwrap().to_string()), (&Role::Holder, digest("2")));
-        assert_eq!((&jobs[1].role, jobs[1].source.digest().unwrap().to_string()), (&Role::ByDigest, digest("1")));
-        assert_eq!(jobs[1].destination.digest.as_ref().unwrap().to_string(), digest("1"));
+        assert_eq!((&jobs[0].role, jobs[0].source.digest().unwrap().to_string()), (&Role::ByDigest, digest("1")));
+        assert_eq!(jobs[0].destination.to_string(), format!("r.io/library/app@{}", digest("1")));
+        assert_eq!((&jobs[1].role, jobs[1].source.digest().unwrap().to_string()), (&Role::Holder, digest("2")));
+    }
+
+    #[test]
+    fn what_old_pods_run_is_kept_beside_what_the_template_says() {
+        let mut claims = Claims::default();
+        let template = wish("web", 5, &format!("app:1@{}", digest("2")));
+        let left_over = wish("web", 5, &format!("app:1@{}", digest("1")));
+        let name = claims.set(&id("web"), vec![template, left_over]).wanted.remove(0);
+        let jobs = claims.jobs(&name);
+        let roles: Vec<_> = jobs.iter().map(|job| (&job.role, job.source.digest().unwrap().to_string())).collect();
+        assert_eq!(roles, [(&Role::ByDigest, digest("1")), (&Role::Holder, digest("2"))]);
+    }
+
+    #[test]
+    fn a_template_that_moved_to_another_registry_has_the_name() {
+        let mut claims = Claims::default();
+        let template = wish("web", 5, "ghcr.io/team/app:1");
+        let left_over = wish("web", 5, "quay.io/team/app:1");
+        let name = claims.set(&id("web"), vec![template, left_over]).wanted.remove(0);
+        assert_eq!(claims.jobs(&name)[0].source.registry(), "ghcr.io");
+    }
+
+    #[test]
+    fn the_newest_pod_comes_first_whoever_made_it() {
+        let mut claims = Claims::default();
+        let running = |digest: &str, since| {
+            vec![Running { image: format!("docker.io/library/app@{digest}").parse().unwrap(), since }]
+        };
+        let (mut old, mut young) = (wish("old", 1, "app:1"), wish("young", 2, "app:1"));
+        old.0.running = running(&digest("2"), 9);
+        young.0.running = running(&digest("1"), 8);
+        let name = claims.set(&id("old"), vec![old]).wanted.remove(0);
+        claims.set(&id("young"), vec![young]);
+        assert_eq!(claims.jobs(&name)[0].running[0].digest().unwrap().to_string(), digest("2"));
+    }
+
+    #[test]
+    fn what_was_decided_last_is_remembered() {
+        let mut claims = Claims::default();
+        let wished = wish("web", 5, "app:1");
+        claims.set(&id("web"), vec![wished.clone()]);
+        assert_eq!(claims.wish_of(&wished.0), Some((wished.1.clone(), wished.2.clone())));
+        assert_eq!(claims.wish_of(&wish("web", 5, "app:2").0), None);
     }
 
     #[test]

@@ -11,12 +11,13 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    model::{Digest, Event, Failure, FailureKind, Observer, Outcome, Retry, Status},
-    registry::{Manifest, Place, Registries, Repository, Selector, Store, StoreError, StoreRepository},
+    model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Retry, Status},
+    registry::{Manifest, Place, Registries, Repository, Selector, Store, StoreRepository},
 };
 
 use super::{
     blobs::Blobs,
+    failure::{at_source, at_target},
     job::{CopyJob, Role},
     transfer::Transfer,
 };
@@ -51,7 +52,7 @@ struct Found {
     wanted: Digest,
 }
 
-/// Where an attempt ended before anything had to be moved.
+/// Where an attempt stands before anything is moved.
 enum Check {
     Settled(Status),
     Missing(Found),
@@ -82,10 +83,16 @@ impl Copier {
                 Status::Failed(failure)
             }
         };
+        let destination = match &status {
+            Status::Copied(digest) | Status::AlreadyThere(digest) | Status::WouldCopy(digest) => {
+                arrived_at(job, digest)
+            }
+            Status::WouldPull | Status::Failed(_) => job.destination.clone(),
+        };
         Outcome {
             image: job.image.clone(),
             source: job.source.clone(),
-            destination: job.destination.clone(),
+            destination,
             workloads: job.workloads.clone(),
             status,
             bytes: sent.load(Ordering::Relaxed),
@@ -101,17 +108,14 @@ impl Copier {
             Check::Settled(status) => return Ok(status),
             Check::Missing(found) => found,
         };
-        let manifest = found.source.manifest(Selector::Digest(&found.wanted)).await.map_err(|error| Failure {
-            kind: FailureKind::Source,
-            message: error.to_string(),
-            retry: error.retry(),
-        })?;
+        let manifest =
+            found.source.manifest(Selector::Digest(&found.wanted)).await.map_err(|error| at_source(&error))?;
         self.observer.observe(&Event::PullSucceeded(&job.image));
         if self.settings.dry_run {
             return Ok(Status::WouldCopy(found.wanted));
         }
         self.push(job, &found, &manifest, sent).await?;
-        self.observer.observe(&Event::PushSucceeded(&job.destination.to_string()));
+        self.observer.observe(&Event::PushSucceeded(&arrived_at(job, &found.wanted).to_string()));
         Ok(Status::Copied(found.wanted))
     }
 
@@ -128,30 +132,36 @@ impl Copier {
             _ => &job.source,
         };
         let source = self.sources.repository(pulled.registry(), pulled.repository());
-        let mut wanted = pulled.digest().cloned();
-        let present = match job.tag() {
-            Some(tag) => target.find(Place::Tag(tag)).await,
-            None => {
-                let digest = match wanted.take() {
-                    Some(digest) => digest,
-                    None => resolve(&source, job).await?,
-                };
-                target.find(Place::Kept(wanted.insert(digest))).await
-            }
-        }
-        .map_err(|error| at_target(&error))?;
+        let known = pulled.digest().cloned();
+        let missing =
+            |wanted| Ok(Check::Missing(Found { source: source.clone(), store: store.clone(), target, wanted }));
+        let Some(tag) = job.tag() else {
+            let wanted = match known {
+                Some(known) => known,
+                None => resolve(&source, job).await?,
+            };
+            return match self.is_kept(&target, &wanted).await? {
+                true => Ok(Check::Settled(Status::AlreadyThere(wanted))),
+                false => missing(wanted),
+            };
+        };
+        let place = Place::Tag(tag);
+        let present = target.find(place).await.map_err(|error| at_target(&error))?;
         if let Some(present) = &present
-            && (wanted.as_ref() == Some(present) || wanted.is_none() && all_run(job, present))
+            && known.is_none()
+            && all_run(job, present)
         {
             return Ok(Check::Settled(Status::AlreadyThere(present.clone())));
         }
-        let wanted = match wanted {
-            Some(wanted) => wanted,
+        let wanted = match known {
+            Some(known) => known,
             None => resolve(&source, job).await?,
         };
-        match present {
-            Some(present) if present == wanted => return Ok(Check::Settled(Status::AlreadyThere(present))),
-            Some(present) if !self.may_move(job) => {
+        if let Some(present) = present {
+            if is_same(&target, &present, &wanted).await? {
+                return Ok(Check::Settled(Status::AlreadyThere(wanted)));
+            }
+            if !self.may_move(job) {
                 return Err(Failure {
                     kind: FailureKind::DifferentDigest,
                     message: format!(
@@ -161,12 +171,35 @@ impl Copier {
                     retry: Retry::Later,
                 });
             }
-            _ => {}
         }
-        if let Role::Rival { holder } = &job.role {
-            return Err(conflict(job, holder));
+        match &job.role {
+            Role::Rival { holder } => Err(conflict(job, holder)),
+            Role::Holder | Role::ByDigest => missing(wanted),
         }
-        Ok(Check::Missing(Found { source, store: store.clone(), target, wanted }))
+    }
+
+    /// Whether what has this digest is kept by it. What is there already, under a tag that may move away, is kept from
+    /// then on: the source may be gone by the time the tag does.
+    async fn is_kept(&self, target: &StoreRepository, digest: &Digest) -> Result<bool, Failure> {
+        let place = Place::Kept(digest);
+        if let Some(kept) = target.find(place).await.map_err(|error| at_target(&error))? {
+            return is_same(target, &kept, digest).await;
+        }
+        if self.settings.dry_run {
+            return Ok(false);
+        }
+        let Some(manifest) = target.manifest(digest).await.map_err(|error| at_target(&error))? else {
+            return Ok(false);
+        };
+        match target.put(place, &manifest).await {
+            // Something that it names is gone: it has to be brought anew.
+            Err(error) if error.is_rejection() => return Ok(false),
+            put => put.map_err(|error| at_target(&error))?,
+        }
+        match target.find(place).await.map_err(|error| at_target(&error))? {
+            Some(kept) => is_same(target, &kept, digest).await,
+            None => Ok(false),
+        }
     }
 
     fn may_move(&self, job: &CopyJob) -> bool {
@@ -195,10 +228,9 @@ impl Copier {
                 observer.observe(&Event::BytesCopied(bytes));
             }),
         );
-        let place = place(job, &found.wanted);
+        let place = job.tag().map_or(Place::Kept(&found.wanted), Place::Tag);
         let keep = job.tag().is_some() && job.source.digest().is_some();
-        // A blob that was there may be gone when its manifest arrives: then all of it is looked at once more.
-        let mut last_chance = false;
+        let mut looked_again = false;
         loop {
             transfer.parts(manifest).await?;
             let put = async {
@@ -209,28 +241,40 @@ impl Copier {
             };
             match put.await {
                 Ok(()) => break,
-                Err(_) if !last_chance => last_chance = true,
+                // A part that was there may be gone when the manifest arrives: all of it is looked at once more.
+                Err(error) if error.is_rejection() && !looked_again => looked_again = true,
                 Err(error) => return Err(at_target(&error)),
             }
         }
-        match found.target.find(place).await.map_err(|error| at_target(&error))? {
-            Some(arrived) if arrived == found.wanted => Ok(()),
-            arrived => Err(Failure {
-                kind: FailureKind::Verification,
-                message: match arrived {
-                    Some(arrived) => {
-                        format!("after the push {} has digest {arrived} instead of {}", job.destination, found.wanted)
-                    }
-                    None => format!("after the push {} is not there", job.destination),
-                },
-                retry: Retry::Soon,
-            }),
-        }
+        let arrived = found.target.find(place).await.map_err(|error| at_target(&error))?;
+        let message = match arrived {
+            Some(arrived) if is_same(&found.target, &arrived, &found.wanted).await? => return Ok(()),
+            Some(arrived) => {
+                format!("after the push {} has digest {arrived} instead of {}", job.destination, found.wanted)
+            }
+            None => format!("after the push {} is not there", job.destination),
+        };
+        Err(Failure { kind: FailureKind::Verification, message, retry: Retry::Soon })
     }
 }
 
-fn place<'a>(job: &'a CopyJob, wanted: &'a Digest) -> Place<'a> {
-    job.tag().map_or(Place::Kept(wanted), Place::Tag)
+/// The job's destination, with the digest where that is its only name.
+fn arrived_at(job: &CopyJob, digest: &Digest) -> Destination {
+    let mut destination = job.destination.clone();
+    if destination.tag.is_none() {
+        destination.digest = Some(digest.clone());
+    }
+    destination
+}
+
+/// Whether what the target calls `present` has the digest `wanted`. A registry tells digests of one algorithm, mostly
+/// SHA-256; one by another algorithm is computed from the bytes.
+async fn is_same(target: &StoreRepository, present: &Digest, wanted: &Digest) -> Result<bool, Failure> {
+    if present.algorithm() == wanted.algorithm() {
+        return Ok(present == wanted);
+    }
+    let manifest = target.manifest(present).await.map_err(|error| at_target(&error))?;
+    Ok(manifest.is_some_and(|manifest| wanted.matches(manifest.bytes())))
 }
 
 /// Whether all Pods say that they run this. Where they differ, only the source knows what the tag means now.
@@ -240,23 +284,12 @@ fn all_run(job: &CopyJob, digest: &Digest) -> bool {
 
 async fn resolve(source: &Repository, job: &CopyJob) -> Result<Digest, Failure> {
     let tag = job.source.tag().unwrap_or("latest");
-    match source.head(Selector::Tag(tag)).await {
-        Ok(Some(digest)) => Ok(digest),
-        Ok(None) => Err(Failure {
-            kind: FailureKind::Source,
-            message: format!("{} is not there: the registry knows no such repository or tag", job.source),
-            retry: Retry::Later,
-        }),
-        Err(error) => Err(Failure { kind: FailureKind::Source, message: error.to_string(), retry: error.retry() }),
-    }
-}
-
-fn at_target(error: &StoreError) -> Failure {
-    let kind = match error {
-        StoreError::Unsupported(_) => FailureKind::Unsupported,
-        _ => FailureKind::Target,
-    };
-    Failure { kind, message: error.to_string(), retry: error.retry() }
+    let found = source.head(Selector::Tag(tag)).await.map_err(|error| at_source(&error))?;
+    found.ok_or_else(|| Failure {
+        kind: FailureKind::Source,
+        message: format!("{} is not there: the registry knows no such repository or tag", job.source),
+        retry: Retry::Later,
+    })
 }
 
 fn conflict(job: &CopyJob, holder: &str) -> Failure {

@@ -13,7 +13,7 @@ pub struct CopyJob {
     pub destination: Destination,
     /// Who uses it, oldest first; never empty.
     pub workloads: Vec<WorkloadId>,
-    /// What Pods say that they run of it, newest first.
+    /// What Pods say that they run of it; the newest Pod's first, none twice.
     pub running: Vec<Reference>,
     /// How it stands to the others that want the same name.
     pub role: Role,
@@ -36,10 +36,7 @@ pub enum Role {
 impl CopyJob {
     /// The tag that it is to be found under; none where it is kept by its digest.
     pub fn tag(&self) -> Option<&str> {
-        match self.role {
-            Role::ByDigest => None,
-            Role::Holder | Role::Rival { .. } => self.destination.tag.as_deref(),
-        }
+        self.destination.tag.as_deref()
     }
 
     /// Whether both ask for the same bytes under the same name: who asks does not matter.

@@ -4,6 +4,7 @@ mod actor;
 mod blobs;
 mod claims;
 mod copy;
+mod failure;
 mod job;
 mod pass;
 mod queue;
@@ -18,7 +19,7 @@ use crate::{
     policy::Policy,
 };
 
-use actor::{Actor, Command};
+use actor::{Actor, Command, News};
 
 pub use copy::{Copier, CopySettings};
 pub use pass::PassReport;
@@ -58,7 +59,7 @@ impl Mirror {
     /// # Errors
     /// When it has stopped.
     pub async fn set(&self, workload: WorkloadId, uses: Vec<ImageUse>) -> Result<(), Stopped> {
-        self.tell(Command::Set(workload, uses)).await
+        self.tell(News::Set(workload, uses)).await
     }
 
     /// A workload is gone. What it used stays at the targets.
@@ -66,7 +67,7 @@ impl Mirror {
     /// # Errors
     /// When it has stopped.
     pub async fn removed(&self, workload: WorkloadId) -> Result<(), Stopped> {
-        self.tell(Command::Removed(workload)).await
+        self.tell(News::Removed(workload)).await
     }
 
     /// Every workload that existed at the start has been told: equal images can now be seen to be equal.
@@ -74,7 +75,7 @@ impl Mirror {
     /// # Errors
     /// When it has stopped.
     pub async fn ready(&self) -> Result<(), Stopped> {
-        self.tell(Command::Ready).await
+        self.tell(News::Ready).await
     }
 
     /// From now on images may be copied: this replica leads.
@@ -82,7 +83,7 @@ impl Mirror {
     /// # Errors
     /// When it has stopped.
     pub async fn begin(&self) -> Result<(), Stopped> {
-        self.tell(Command::Begin).await
+        self.tell(News::Begin).await
     }
 
     /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing
@@ -92,7 +93,7 @@ impl Mirror {
     /// When it has stopped.
     pub async fn only_pass(&self) -> Result<PassReport, Stopped> {
         let (done, answer) = oneshot::channel();
-        self.tell(Command::OnlyPass(done)).await?;
+        self.tell(News::OnlyPass(done)).await?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -102,7 +103,7 @@ impl Mirror {
     /// When it has stopped.
     pub async fn pass(&self) -> Result<PassReport, Stopped> {
         let (done, answer) = oneshot::channel();
-        self.tell(Command::Pass(done)).await?;
+        self.tell(News::Pass(done)).await?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -112,19 +113,24 @@ impl Mirror {
     /// When it has stopped.
     pub async fn reset_cooldown(&self) -> Result<Option<usize>, Stopped> {
         let (done, answer) = oneshot::channel();
-        self.tell(Command::ResetCooldown(done)).await?;
+        self.tell(News::ResetCooldown(done)).await?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Starts nothing new, and waits for what is under way, but not longer than `grace`.
     pub async fn stop(&self, grace: Duration) {
         let (done, answer) = oneshot::channel();
-        if self.tell(Command::Stop(grace, done)).await.is_ok() {
+        if self.commands.send(Command::Stop(grace, done)).await.is_ok() {
             let _ = answer.await;
         }
     }
 
-    async fn tell(&self, command: Command) -> Result<(), Stopped> {
-        self.commands.send(command).await.map_err(|_| Stopped)
+    /// Waits until it has stopped, for whatever cause.
+    pub async fn stopped(&self) {
+        self.commands.closed().await;
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Stopped> {
+        self.commands.send(Command::Tell(news)).await.map_err(|_| Stopped)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{Container, Outcome, WorkloadId};
+use crate::model::{Outcome, Reference, Status, WorkloadId};
 
 use super::claims::Name;
 
@@ -28,10 +28,18 @@ pub struct Pass {
     undecided: usize,
     busy: HashSet<Name>,
     workloads: HashSet<WorkloadId>,
-    containers: Vec<(WorkloadId, Container, Vec<Name>)>,
+    containers: Vec<Counted>,
     failures: Vec<(WorkloadId, String)>,
     cooling: HashMap<Name, String>,
     outcomes: HashMap<Name, Vec<Outcome>>,
+}
+
+/// A container whose image is to be at these names.
+#[derive(Debug)]
+struct Counted {
+    workload: WorkloadId,
+    source: Reference,
+    names: Vec<Name>,
 }
 
 impl Pass {
@@ -45,10 +53,10 @@ impl Pass {
         self.awaited.remove(workload)
     }
 
-    /// A container of a workload counts, and is done when these names are.
-    pub fn container(&mut self, workload: &WorkloadId, container: &Container, names: Vec<Name>) {
+    /// A container of a workload counts, and is done when its image is at these names.
+    pub fn container(&mut self, workload: &WorkloadId, source: Reference, names: Vec<Name>) {
         self.workloads.insert(workload.clone());
-        self.containers.push((workload.clone(), container.clone(), names));
+        self.containers.push(Counted { workload: workload.clone(), source, names });
     }
 
     /// A container could not be decided.
@@ -75,6 +83,11 @@ impl Pass {
         }
     }
 
+    /// Whether the work on this name has ended in this pass.
+    pub fn has_finished(&self, name: &Name) -> bool {
+        self.outcomes.contains_key(name)
+    }
+
     /// Nobody wants this name any more.
     pub fn forgotten(&mut self, name: &Name) {
         self.busy.remove(name);
@@ -89,20 +102,23 @@ impl Pass {
     pub fn report(self) -> PassReport {
         let mut failures = self.failures;
         let mut images = 0;
-        for (workload, _, names) in &self.containers {
+        for Counted { workload, source, names } in &self.containers {
             let before = failures.len();
+            let mut known = 0;
             for name in names {
                 if let Some(reason) = self.cooling.get(name) {
                     failures.push((workload.clone(), reason.clone()));
                 }
                 let theirs = self.outcomes.get(name).into_iter().flatten();
-                for outcome in theirs.filter(|outcome| outcome.workloads.contains(workload)) {
-                    if let crate::model::Status::Failed(failure) = &outcome.status {
+                for outcome in theirs.filter(|outcome| is_about(outcome, source)) {
+                    known += 1;
+                    if let Status::Failed(failure) = &outcome.status {
                         failures.push((workload.clone(), format!("{}: {failure}", outcome.image)));
                     }
                 }
             }
-            if failures.len() == before {
+            // A name without an outcome was given up on the way.
+            if failures.len() == before && known == names.len() {
                 images += 1;
             }
         }
@@ -112,4 +128,10 @@ impl Pass {
         outcomes.sort_by_cached_key(|outcome| (outcome.destination.to_string(), outcome.source.clone()));
         PassReport { workloads: self.workloads.len(), images, undecided: self.undecided, failures, outcomes }
     }
+}
+
+/// By digest alone an image is the same wherever it comes from.
+fn is_about(outcome: &Outcome, source: &Reference) -> bool {
+    let by_digest = source.tag().is_none() && outcome.source.tag().is_none();
+    outcome.source == *source || by_digest && outcome.source.digest() == source.digest()
 }

@@ -80,6 +80,11 @@ impl Queue {
         Admission::Queued
     }
 
+    /// Whether it waits for its turn or is being worked on.
+    pub fn is_due(&self, name: &Name) -> bool {
+        matches!(self.states.get(name), Some(State::Waiting { .. } | State::Active { .. }))
+    }
+
     fn wait(&mut self, name: &Name, failures: u32) {
         self.states.insert(name.clone(), State::Waiting { failures });
         self.waiting.push_back(name.clone());

@@ -8,13 +8,13 @@ use tracing::warn;
 
 use crate::{
     model::{Destination, Failure, FailureKind, Retry},
-    registry::{
-        Contents, Descriptor, Manifest, Place, Repository, Selector, Store, StoreError, StoreRepository,
-        StoreUploadError,
-    },
+    registry::{Contents, Descriptor, Manifest, Place, Repository, Selector, Store, StoreRepository, StoreUploadError},
 };
 
-use super::blobs::Blobs;
+use super::{
+    blobs::Blobs,
+    failure::{at_source, at_source_blob, at_target},
+};
 
 /// Blobs of one image on their way at once: from four on, more are no faster.
 const BLOBS_AT_ONCE: usize = 4;
@@ -64,11 +64,7 @@ impl<'a> Transfer<'a> {
                     retry: Retry::Later,
                 });
             }
-            let contents = manifest.contents().map_err(|error| Failure {
-                kind: FailureKind::Source,
-                message: error.to_string(),
-                retry: error.retry(),
-            })?;
+            let contents = manifest.contents().map_err(|error| at_source(&error))?;
             match contents {
                 Contents::Image { blobs } => self.all_blobs(blobs).await,
                 Contents::Index { manifests } => {
@@ -90,11 +86,8 @@ impl<'a> Transfer<'a> {
         if self.target.find(place).await.map_err(|error| at_target(&error))?.is_some() {
             return Ok(());
         }
-        let manifest = self.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| Failure {
-            kind: FailureKind::Source,
-            message: error.to_string(),
-            retry: error.retry(),
-        })?;
+        let manifest =
+            self.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?;
         self.parts_below(&manifest, depth + 1).await?;
         self.target.put(place, &manifest).await.map_err(|error| at_target(&error))
     }
@@ -143,9 +136,7 @@ impl<'a> Transfer<'a> {
             let body = self.source.blob(blob);
             let failure = match self.target.upload(blob, body, move |bytes| progress(bytes)).await {
                 Ok(()) => return Ok(()),
-                Err(StoreUploadError::Source(error)) => {
-                    Failure { kind: FailureKind::SourceBlob, message: error.to_string(), retry: error.retry() }
-                }
+                Err(StoreUploadError::Source(error)) => at_source_blob(&error),
                 Err(StoreUploadError::Target(error)) => at_target(&error),
             };
             let wait = match failure.retry {
@@ -166,8 +157,4 @@ impl<'a> Transfer<'a> {
 fn once_each(descriptors: Vec<Descriptor>) -> Vec<Descriptor> {
     let mut seen = HashSet::new();
     descriptors.into_iter().filter(|descriptor| seen.insert(descriptor.digest.clone())).collect()
-}
-
-fn at_target(error: &StoreError) -> Failure {
-    Failure { kind: FailureKind::Target, message: error.to_string(), retry: error.retry() }
 }

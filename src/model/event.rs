@@ -1,6 +1,6 @@
 //! What happens on the way, for whoever counts and tells it.
 
-use super::{Destination, Hook, Outcome, WorkloadId};
+use super::{Destination, Hook, Outcome, Reference, WorkloadId};
 
 /// Something that happened. The four counters that the original has hang on the first four.
 #[derive(Debug)]
@@ -18,7 +18,12 @@ pub enum Event<'a> {
     /// A copy ended, one way or another.
     Finished(&'a Outcome),
     /// Nothing is to be at this destination any more: no image use leads to it.
-    Forgotten(&'a Destination),
+    Forgotten {
+        /// Where something was to be.
+        destination: &'a Destination,
+        /// What was to be there.
+        source: &'a Reference,
+    },
     /// An image use could not be decided.
     Undecided {
         /// Whose.

@@ -50,6 +50,15 @@ pub struct ImageUse {
     pub container: Container,
     /// The image as written in the specification, trimmed; it may be malformed.
     pub image: String,
-    /// What its Pods say that they run (`imageID`), always with a digest; the newest Pod's first, none twice.
-    pub running: Vec<Reference>,
+    /// What its Pods say that they run (`imageID`); the newest Pod's first, no image twice.
+    pub running: Vec<Running>,
+}
+
+/// What a Pod says that it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The image, always with a digest.
+    pub image: Reference,
+    /// When the newest Pod that says so was made, in seconds since 1970.
+    pub since: i64,
 }

@@ -21,7 +21,7 @@ pub struct HookFailure {
     plugin: String,
     hook: Hook,
     #[source]
-    error: CallError,
+    pub(super) error: CallError,
 }
 
 /// An answer, and whose it is.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     bindings::types,
     chain::{Asking, Chains, HookFailure, Skip},
+    failure::CallError,
     name::{self, NameError},
     question,
 };
@@ -23,6 +24,17 @@ enum Undecided {
     },
     #[error("hook {0}: no plugin chose a target, and the default plugin is switched off")]
     NoSelection(Hook),
+}
+
+impl Undecided {
+    /// Whether asking again can end otherwise. A plugin that has no answer to a question has none later, since nothing
+    /// but the question decides it.
+    fn can_pass(&self) -> bool {
+        match self {
+            Self::Hook(failure) => !matches!(failure.error, CallError::InvalidRequest(_)),
+            Self::Name { .. } | Self::NoSelection(_) => false,
+        }
+    }
 }
 
 /// Everything that decisions are made with.
@@ -49,10 +61,9 @@ impl Decider {
         let question = question::image_use(image_use, &source);
         let mut asking =
             Asking { chains: &self.chains, observer: self.observer.as_ref(), image_use: &question, trace: Vec::new() };
-        let verdict = self.verdict(&mut asking, &source).unwrap_or_else(|undecided| Verdict::Error {
-            retry: matches!(undecided, Undecided::Hook(_)),
-            reason: undecided.to_string(),
-        });
+        let verdict = self
+            .verdict(&mut asking, &source)
+            .unwrap_or_else(|undecided| Verdict::Error { retry: undecided.can_pass(), reason: undecided.to_string() });
         let trace = asking.trace;
         Decision { source: Some(source), verdict, trace }
     }

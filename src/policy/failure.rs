@@ -9,7 +9,8 @@ use super::{bindings::types, limits::OverLimit, text::shortened};
 /// The longest message of a plugin that is passed on, in bytes.
 pub const LONGEST_MESSAGE: usize = 1024;
 
-/// A call that gave no usable answer. Asking again, of a fresh instance, can end otherwise.
+/// A call that gave no usable answer. Asking again, of a fresh instance, can end otherwise, unless the plugin has no
+/// answer to the question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// It refuses its configuration.

@@ -29,6 +29,12 @@ impl Error {
     pub fn retry(&self) -> Retry {
         self.fault.retry()
     }
+
+    /// Whether the registry says no to what was sent, as it does to a manifest that names what it does not have: 400
+    /// with `MANIFEST_BLOB_UNKNOWN` by the distribution specification, 404 by some.
+    pub fn is_rejection(&self) -> bool {
+        matches!(&*self.fault, Fault::Status { status: StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, .. })
+    }
 }
 
 impl fmt::Display for Error {

@@ -52,7 +52,8 @@ pub struct Descriptor {
     pub digest: Digest,
     /// The length of the content in bytes.
     pub size: u64,
-    /// Whether the content is said to be elsewhere (`urls`), so that registries need not have it.
+    /// Whether it is a layer that its publisher keeps elsewhere (`urls`) and that must not be distributed, so that
+    /// registries need not have it.
     pub foreign: bool,
 }
 
@@ -191,6 +192,12 @@ fn read(bytes: &[u8]) -> Result<Written, Fault> {
     }
 }
 
+/// Layers that must not be distributed: Docker's `foreign` and OCI's `nondistributable` ones. `urls` alone say only where
+/// else a blob is to be had.
+fn is_foreign(media_type: &str) -> bool {
+    media_type.contains(".foreign.") || media_type.contains(".nondistributable.")
+}
+
 fn no_manifest(why: &str) -> Fault {
     Fault::Malformed(format!("what came is no manifest: {why}"))
 }
@@ -199,7 +206,7 @@ fn descriptors(written: impl IntoIterator<Item = WrittenDescriptor>) -> Result<V
     let read = written.into_iter().map(|written| {
         let digest =
             written.digest.parse().map_err(|error| Fault::Refused(format!("a descriptor in it is wrong: {error}")))?;
-        let foreign = written.urls.is_some_and(|urls| !urls.is_empty());
+        let foreign = written.urls.is_some_and(|urls| !urls.is_empty()) && is_foreign(&written.media_type);
         Ok(Descriptor { media_type: written.media_type, digest, size: written.size, foreign })
     });
     read.collect()

@@ -60,6 +60,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store says no to what was sent, as it does to a manifest that names what it does not have.
+    pub fn is_rejection(&self) -> bool {
+        match self {
+            Self::Remote(error) => error.is_rejection(),
+            Self::Layout(error) => matches!(error, LayoutError::Incomplete { .. }),
+            Self::Unsupported(_) => false,
+        }
+    }
+
     /// Whether another try can help.
     pub fn retry(&self) -> Retry {
         match self {
@@ -137,6 +146,20 @@ impl StoreRepository {
                 };
                 Ok(found)
             }
+        }
+    }
+
+    /// A manifest that is there, its digest checked; none where it is not there.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
+        match self {
+            Self::Remote(repository) => match repository.head(Selector::Digest(digest)).await? {
+                Some(_) => Ok(Some(repository.manifest(Selector::Digest(digest)).await?)),
+                None => Ok(None),
+            },
+            Self::Layout(repository) => Ok(repository.manifest(digest).await?),
         }
     }
 

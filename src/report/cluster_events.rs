@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
-use crate::model::{Destination, Event, Observer, Outcome, Status, WorkloadId, WorkloadKind};
+use crate::model::{Destination, Event, Observer, Outcome, Reference, Status, WorkloadId, WorkloadKind};
 
 /// The reporting controller of every event.
 const CONTROLLER: &str = "k8s-copycat";
@@ -42,7 +42,7 @@ const MAX_NOTE: usize = 1024;
 /// a healthy cluster sees none.
 pub struct ClusterEvents {
     queue: mpsc::Sender<Notice>,
-    failing: Mutex<HashSet<Destination>>,
+    failing: Mutex<HashSet<(Destination, Reference)>>,
     metrics: Arc<Metrics>,
 }
 
@@ -77,22 +77,23 @@ impl ClusterEvents {
     }
 
     fn finished(&self, outcome: &Outcome) {
+        let key = (outcome.destination.clone(), outcome.source.clone());
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         let (kind, reason, note) = match &outcome.status {
             Status::Failed(failure) => {
-                failing.insert(outcome.destination.clone());
+                failing.insert(key);
                 let note = format!("Image {} was not mirrored to {}: {failure}", outcome.image, outcome.destination);
                 (EventType::Warning, "MirrorFailed", note)
             }
             Status::Copied(digest) | Status::AlreadyThere(digest) => {
-                if !failing.remove(&outcome.destination) {
+                if !failing.remove(&key) {
                     return;
                 }
                 let note = format!("Image {} is at {} with digest {digest}", outcome.image, outcome.destination);
                 (EventType::Normal, "Mirrored", note)
             }
             Status::WouldCopy(_) | Status::WouldPull => {
-                failing.remove(&outcome.destination);
+                failing.remove(&key);
                 return;
             }
         };
@@ -119,8 +120,9 @@ impl Observer for ClusterEvents {
     fn observe(&self, event: &Event<'_>) {
         match event {
             Event::Finished(outcome) => self.finished(outcome),
-            Event::Forgotten(destination) => {
-                self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(destination);
+            Event::Forgotten { destination, source } => {
+                let key = ((*destination).clone(), (*source).clone());
+                self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             }
             Event::Undecided { workload, image, reason } => self.push(Notice {
                 workload: (*workload).clone(),

@@ -7,15 +7,15 @@ use std::{
 
 use prometheus::IntGaugeVec;
 
-use crate::model::{Destination, Outcome};
+use crate::model::{Destination, Outcome, Reference};
 
 /// The names of all states, so that each has a series from the start and an alert need not ask for its absence.
 const STATES: [&str; 5] = ["copied", "already_there", "would_copy", "would_pull", "failed"];
 
-/// The latest state of every destination, counted by state.
+/// The latest state of every image at every destination, counted by state.
 pub(super) struct ImageStates {
     by_state: IntGaugeVec,
-    latest: Mutex<HashMap<Destination, &'static str>>,
+    latest: Mutex<HashMap<(Destination, Reference), &'static str>>,
 }
 
 impl ImageStates {
@@ -31,15 +31,15 @@ impl ImageStates {
     pub(super) fn update(&self, outcome: &Outcome) {
         let state = outcome.status.name();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = latest.insert(outcome.destination.clone(), state);
+        let before = latest.insert((outcome.destination.clone(), outcome.source.clone()), state);
         self.by_state.with_label_values(&[state]).inc();
         self.leave(before);
     }
 
-    /// Nothing is to be there any more.
-    pub(super) fn forget(&self, destination: &Destination) {
+    /// This is not to be there any more.
+    pub(super) fn forget(&self, destination: &Destination, source: &Reference) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        self.leave(latest.remove(destination));
+        self.leave(latest.remove(&(destination.clone(), source.clone())));
     }
 
     fn leave(&self, state: Option<&'static str>) {
@@ -74,8 +74,8 @@ mod tests {
         states.update(&copied);
         assert_eq!((count("failed"), count("copied")), (1, 1));
 
-        states.forget(&copied.destination);
-        states.forget(&copied.destination);
+        states.forget(&copied.destination, &copied.source);
+        states.forget(&copied.destination, &copied.source);
         assert_eq!((count("failed"), count("copied")), (1, 0));
     }
 

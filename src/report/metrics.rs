@@ -171,7 +171,7 @@ impl Observer for Metrics {
             Event::PushFailed(reference) => self.push_error.increment(reference),
             Event::BytesCopied(bytes) => self.copied_bytes.inc_by(bytes),
             Event::Finished(outcome) => self.finished(outcome),
-            Event::Forgotten(destination) => self.images.forget(destination),
+            Event::Forgotten { destination, source } => self.images.forget(destination, source),
             Event::Undecided { .. } => self.undecided.inc(),
             Event::Queue { waiting, active, cooling } => {
                 for (gauge, length) in
@@ -286,7 +286,7 @@ mod tests {
             Event::Finished(&copied),
             Event::Finished(&lost),
             Event::Finished(&there),
-            Event::Forgotten(&there.destination),
+            Event::Forgotten { destination: &there.destination, source: &there.source },
             Event::Undecided { workload: &web(), image: "Nginx", reason: "malformed" },
             Event::Queue { waiting: 7, active: 2, cooling: 1 },
             plugin_called(None),

@@ -21,6 +21,7 @@ use kube::{
     core::GroupVersionKind,
     discovery::{self, Scope},
 };
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -32,6 +33,15 @@ use super::{
 
 /// The token of a user in `system:masters`.
 const ADMIN: &str = "admin-token";
+
+/// What the API server writes into its audit log: whatever a ServiceAccount asks.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - { level: Metadata, userGroups: [system:serviceaccounts] }
+";
 
 /// Who owns the fields that [`Cluster::apply`] sets.
 const FIELD_MANAGER: &str = "k8s-copycat-tests";
@@ -66,6 +76,7 @@ impl Cluster {
         fs::write(directory.join("accounts.key"), accounts.serialize_pem()).unwrap();
         fs::write(directory.join("accounts.pub"), accounts.public_key_pem()).unwrap();
         fs::write(directory.join("tokens.csv"), format!("{ADMIN},admin,admin,\"system:masters\"\n")).unwrap();
+        fs::write(directory.join("audit.yaml"), AUDIT_POLICY).unwrap();
         let etcd = start_etcd(&directory, etcd_port);
         let url = format!("https://127.0.0.1:{port}");
         let mut cluster = Self { directory, url, authority, port, etcd_port, apiserver: None, etcd };
@@ -95,6 +106,8 @@ impl Cluster {
             "--disable-admission-plugins=ServiceAccount".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             "--allow-privileged=true".to_owned(),
+            format!("--audit-policy-file={}", file("audit.yaml")),
+            format!("--audit-log-path={}", file("audit.log")),
         ];
         let log = self.directory.join("kube-apiserver.log");
         let apiserver = Guarded::start(&program("kube-apiserver"), &arguments.map(Into::into), &log, None);
@@ -177,6 +190,14 @@ impl Cluster {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), namespace);
         let answer = accounts.create_token_request(name, &PostParams::default(), &request).await.unwrap();
         answer.status.unwrap().token.unwrap()
+    }
+
+    /// What this ServiceAccount has asked so far and how it was answered, as events of `audit.k8s.io`.
+    pub fn audit(&self, namespace: &str, account: &str) -> Vec<Value> {
+        let user = format!("system:serviceaccount:{namespace}:{account}");
+        let log = fs::read_to_string(self.directory.join("audit.log")).unwrap();
+        let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter(|event| event["user"]["username"] == user.as_str()).collect()
     }
 
     /// Applies all documents of `yaml` in their order, as `kubectl apply --server-side` does.

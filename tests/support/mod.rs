@@ -19,7 +19,8 @@ pub use proxy::{Fault, Request};
 pub use registry::{Access, PASSWORD, Registry, USER};
 pub use servers::{free_port, program};
 pub use workloads::{
-    Workload, add_ephemeral, cron_job, daemon_set, deployment, job, list, pod, set_pod_status, stateful_set,
+    Workload, add_ephemeral, cron_job, daemon_set, deployment, job, list, pod, replica_set, set_pod_status,
+    stateful_set,
 };
 
 use std::{future::Future, time::Duration};

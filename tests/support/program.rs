@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead as _, BufReader, Read, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -17,6 +17,7 @@ use super::{eventually, servers::free_port};
 
 /// What is to be started.
 pub struct Program {
+    binary: PathBuf,
     directory: TempDir,
     arguments: Vec<OsString>,
     environment: BTreeMap<String, OsString>,
@@ -55,6 +56,7 @@ impl Program {
         // A name that is not there, so that no file of the machine is read.
         let config = directory.path().join("config.yaml").into_os_string();
         Self {
+            binary: env!("CARGO_BIN_EXE_k8s-copycat").into(),
             directory,
             arguments: arguments.iter().map(Into::into).collect(),
             environment: BTreeMap::from([("HOME".to_owned(), home), ("CONFIG_PATH".to_owned(), config)]),
@@ -65,6 +67,12 @@ impl Program {
     /// The controller over a cluster, without leader election.
     pub fn controller(kubeconfig: &Path) -> Self {
         Self::new(&["run", "--leader-elect=false"]).env("KUBECONFIG", kubeconfig)
+    }
+
+    /// Another build of it than the tests' own.
+    pub fn binary(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.binary);
+        self
     }
 
     /// One more argument.
@@ -112,10 +120,15 @@ impl Program {
         let [metrics, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let program =
             self.arg(format!("--metrics-bind-address={metrics}")).arg(format!("--health-probe-bind-address={health}"));
-        let process = Process::start(&program);
+        program.start_at(metrics, health)
+    }
+
+    /// Starts the controller, which other settings have told to listen here.
+    pub fn start_at(self, metrics: String, health: String) -> Running {
+        let process = Process::start(&self);
         // Each request by itself: a kept connection would hold up the program's end.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-        Running { process, metrics, health, client, _program: program }
+        Running { process, metrics, health, client, _program: self }
     }
 }
 
@@ -173,6 +186,11 @@ impl Running {
         Metrics(text)
     }
 
+    /// The answer to a request to a path on the metrics address, if somebody listens there.
+    pub async fn request(&self, method: reqwest::Method, path: &str) -> reqwest::Result<reqwest::Response> {
+        self.client.request(method, format!("http://{}{path}", self.metrics)).send().await
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.process.stderr.text() + &self.process.stdout.text()
@@ -192,6 +210,11 @@ impl Running {
     pub async fn terminate(mut self) -> Finished {
         let id = self.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.process.wait().await
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(mut self) -> Finished {
         self.process.wait().await
     }
 
@@ -233,7 +256,7 @@ struct Process {
 
 impl Process {
     fn start(program: &Program) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_k8s-copycat"))
+        let mut child = Command::new(&program.binary)
             .args(&program.arguments)
             .env_clear()
             .envs(&program.environment)

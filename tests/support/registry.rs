@@ -137,6 +137,11 @@ impl Registry {
         self.tokens.as_ref().unwrap().take_queries()
     }
 
+    /// A token of its token service, good for pulling from one repository.
+    pub fn pull_token(&self, repository: &str) -> String {
+        self.tokens.as_ref().unwrap().issue(&[&format!("repository:{repository}:pull")])
+    }
+
     /// Lets the next `times` requests that `matches` accepts go wrong. Of several faults the oldest comes first.
     pub fn inject(&self, times: usize, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         self.proxy().inject(times, matches, fault);

@@ -28,6 +28,11 @@ pub fn stateful_set(name: &str) -> Workload {
     Workload::new("apps", "StatefulSet", name)
 }
 
+/// An apps/v1 ReplicaSet, which is not mirrored itself.
+pub fn replica_set(name: &str) -> Workload {
+    Workload::new("apps", "ReplicaSet", name)
+}
+
 /// An apps/v1 DaemonSet.
 pub fn daemon_set(name: &str) -> Workload {
     Workload::new("apps", "DaemonSet", name)
@@ -76,6 +81,12 @@ impl Workload {
     /// One more init container.
     pub fn init(mut self, name: &str, image: &str) -> Self {
         self.init_containers.push(json!({ "name": name, "image": image }));
+        self
+    }
+
+    /// One more init container that goes on running beside the others.
+    pub fn sidecar(mut self, name: &str, image: &str) -> Self {
+        self.init_containers.push(json!({ "name": name, "image": image, "restartPolicy": "Always" }));
         self
     }
 

@@ -153,7 +153,7 @@ impl Folder {
     }
 
     /// A stored manifest; none when it is not there, or is not what its name says.
-    fn manifest(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>, LayoutError> {
+    pub(super) fn manifest(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>, LayoutError> {
         let path = self.blob_path(digest);
         if files::size(&path)?.is_none_or(|size| size > MANIFEST_LIMIT) {
             return Ok(None);
@@ -187,7 +187,10 @@ impl Folder {
             }
         }
         if !self.cleaned.swap(true, Ordering::Relaxed) {
-            files::remove_stale(&self.path)?;
+            // Another's leftovers need not be ours to remove, and do not stand in the way of what is written.
+            if let Err(error) = files::remove_stale(&self.path) {
+                tracing::warn!(error = %error, "files left behind by an earlier run could not be removed");
+            }
         }
         Ok(())
     }

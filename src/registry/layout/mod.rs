@@ -53,8 +53,9 @@ pub struct LayoutRepository {
 }
 
 impl LayoutRepository {
-    /// The digest of the manifest that has a tag, or of the one with this digest, whatever its tag. A manifest that an
-    /// index alone names has no entry of its own and is not found: ask [`Self::has_child`] for it.
+    /// The digest of the image that has a tag, or of the one that is kept by this digest: a tag that happens to point to
+    /// it may move away, and does not keep it. A manifest that an index alone names has no entry of its own and is not
+    /// found: ask [`Self::has_child`] for it.
     ///
     /// There is no server that vouches for what a manifest names. So the digest is given only when all of that is there
     /// too, each with its size, down to the layers of every platform; otherwise the answer is none, as for an image
@@ -63,21 +64,17 @@ impl LayoutRepository {
     /// # Errors
     /// When the layout can't be read, is damaged, or is of an unknown version.
     pub async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, LayoutError> {
-        match selector {
-            Selector::Tag(_) => {
-                let name = self.ref_name(selector);
-                self.blocking(move |folder| folder.find(|entry| entry.name() == Some(&name))).await
-            }
-            Selector::Digest(digest) => {
-                let (repository, digest) = (Arc::clone(&self.name), digest.clone());
-                let here = move |entry: &Entry<'_>| {
-                    let name = entry.name().and_then(|name| name.strip_prefix(&*repository));
-                    name.is_some_and(|rest| rest.starts_with([':', '@']))
-                        && entry.digest().is_some_and(|found| found == digest)
-                };
-                self.blocking(move |folder| folder.find(here)).await
-            }
-        }
+        let name = self.ref_name(selector);
+        self.blocking(move |folder| folder.find(|entry| entry.name() == Some(&name))).await
+    }
+
+    /// A stored manifest, its digest checked; none where it is not there.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, LayoutError> {
+        let digest = digest.clone();
+        self.blocking(move |folder| folder.manifest(&digest, None)).await
     }
 
     /// Whether the layout has a manifest and all that it names, whether it has an entry or not; no matter from which

@@ -83,7 +83,7 @@ fn told(inventory: &mut Inventory) -> Vec<String> {
         Change::Set { workload, uses } => {
             let uses = uses.iter().map(|one| {
                 let running: String =
-                    one.running.iter().map(|r| r.digest().unwrap().hex().chars().next().unwrap()).collect();
+                    one.running.iter().map(|r| r.image.digest().unwrap().hex().chars().next().unwrap()).collect();
                 let mark = match one.container.kind {
                     ContainerKind::Init => "i:",
                     ContainerKind::Regular => "",

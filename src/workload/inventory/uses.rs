@@ -12,7 +12,7 @@ use super::{
     intern::Pairs,
     record::{ContainerRecord, Record},
 };
-use crate::model::{Container, ContainerKind, ImageUse, Owner, Workload, WorkloadId, WorkloadKind};
+use crate::model::{Container, ContainerKind, ImageUse, Owner, Running, Workload, WorkloadId, WorkloadKind};
 
 impl Inventory {
     /// The uses of the workload `root`: its own containers, then what its family has beyond them.
@@ -37,13 +37,13 @@ impl Inventory {
         let mut pods: Vec<(&Key, &Record)> =
             members().filter(|(key, _)| key.kind == Kind::Workload(WorkloadKind::Pod)).collect();
         pods.sort_by_key(|(key, pod)| (Reverse(pod.created), &key.name));
-        let mut running: Vec<Vec<&str>> = vec![Vec::new(); containers.len()];
-        for container in pods.iter().flat_map(|(_, pod)| &pod.containers) {
+        let mut running: Vec<Vec<(&str, i64)>> = vec![Vec::new(); containers.len()];
+        for (container, since) in pods.iter().flat_map(|(_, pod)| pod.containers.iter().map(|one| (one, pod.created))) {
             let slot = places.get(&place(container)).and_then(|index| running.get_mut(*index));
             if let (Some(slot), Some(text)) = (slot, container.running.as_deref())
-                && !slot.contains(&text)
+                && !slot.iter().any(|(known, _)| *known == text)
             {
-                slot.push(text);
+                slot.push((text, since));
             }
         }
 
@@ -55,7 +55,10 @@ impl Inventory {
                 workload: Arc::clone(&workload),
                 container: Container { name: container.name.to_string(), kind: container.kind },
                 image: container.image.to_string(),
-                running: running.into_iter().filter_map(|text| text.parse().ok()).collect(),
+                running: running
+                    .into_iter()
+                    .filter_map(|(text, since)| Some(Running { image: text.parse().ok()?, since }))
+                    .collect(),
             })
             .collect()
     }
@@ -103,7 +106,11 @@ pub(super) fn fingerprint(hasher: &RandomState, uses: &[ImageUse]) -> u64 {
         (id, uid, owners, labels, annotations, namespace_labels, created).hash(&mut state);
     }
     for ImageUse { workload: _, container, image, running } in uses {
-        (container, image, running).hash(&mut state);
+        (container, image).hash(&mut state);
+        // A newer Pod with an image that runs already is no change.
+        for Running { image, since: _ } in running {
+            image.hash(&mut state);
+        }
     }
     state.finish()
 }

@@ -125,7 +125,8 @@ status: {{ phase: Running, containerStatuses: [{{ name: app, imageID: {digest:?}
     );
     let manifests = read(&[("dump.yaml", &text)]).unwrap();
     assert_eq!(uses(&manifests), ["deployment default/web app=nginx:1"]);
-    assert_eq!(manifests.uses[0].running, [digest.parse().unwrap()]);
+    assert_eq!(manifests.uses[0].running[0].image, digest.parse().unwrap());
+    assert_eq!(manifests.uses[0].running.len(), 1);
     assert_eq!(manifests.uses[0].workload.namespace_labels["team"], "a");
     assert_eq!(manifests.passed_over, [""; 0]);
 }

@@ -1,0 +1,25 @@
+//! What registries and stores say, as failures of a copy.
+
+use crate::{
+    model::{Failure, FailureKind},
+    registry::{Error, StoreError},
+};
+
+/// The source could not be asked, or has not what it should have.
+pub fn at_source(error: &Error) -> Failure {
+    Failure { kind: FailureKind::Source, message: error.to_string(), retry: error.retry() }
+}
+
+/// A blob could not be read at the source.
+pub fn at_source_blob(error: &Error) -> Failure {
+    Failure { kind: FailureKind::SourceBlob, message: error.to_string(), retry: error.retry() }
+}
+
+/// The target could not be asked, or refused.
+pub fn at_target(error: &StoreError) -> Failure {
+    let kind = match error {
+        StoreError::Unsupported(_) => FailureKind::Unsupported,
+        StoreError::Remote(_) | StoreError::Layout(_) => FailureKind::Target,
+    };
+    Failure { kind, message: error.to_string(), retry: error.retry() }
+}

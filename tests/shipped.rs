@@ -1,0 +1,173 @@
+//! The manifest that people apply, on a real API server, with nothing but the rights that it grants.
+
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
+use kube::{Api, api::ListParams};
+use serde_json::Value;
+
+use crate::{
+    mirroring::{arrives, index, single},
+    support::{
+        Access, Cluster, Program, Registry, Running, cron_job, daemon_set, deployment, eventually, job, pod,
+        set_pod_status, stateful_set,
+    },
+};
+
+const MANIFEST: &str = include_str!("../manifests/k8s.yaml");
+
+/// What a kubelet would make of the manifest.
+struct Shipped {
+    namespace: String,
+    account: String,
+    container: Value,
+    config: String,
+}
+
+impl Shipped {
+    fn read() -> Self {
+        let objects = serde_yaml::from_multiple::<Value>(MANIFEST).unwrap();
+        let of_kind = |kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let controller = of_kind("Deployment");
+        let pod = &controller["spec"]["template"]["spec"];
+        let container = pod["containers"][0].clone();
+        let volume = &pod["volumes"].as_array().unwrap().iter().find(|volume| {
+            let mounts = container["volumeMounts"].as_array().unwrap();
+            mounts.iter().any(|mount| mount["mountPath"] == "/config" && mount["name"] == volume["name"])
+        });
+        let config = of_kind("ConfigMap");
+        assert_eq!(volume.unwrap()["configMap"]["name"], config["metadata"]["name"]);
+        Self {
+            namespace: text(&controller["metadata"]["namespace"]),
+            account: text(&pod["serviceAccountName"]),
+            container,
+            config: text(&config["data"]["config.yaml"]),
+        }
+    }
+
+    /// The program as the Pod would run it; only the places of its files and its listeners are others.
+    async fn start(&self, cluster: &Cluster, config: &str) -> Running {
+        let list = |key: &str| self.container[key].as_array().cloned().unwrap_or_default();
+        let mut program = Program::new(&[]).config(config).env("POD_NAMESPACE", &self.namespace);
+        for argument in list("args") {
+            program = program.arg(argument.as_str().unwrap());
+        }
+        for variable in list("env") {
+            program = program.env(variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap());
+        }
+        let token = cluster.service_account_token(&self.namespace, &self.account).await;
+        let kubeconfig = cluster.kubeconfig(program.directory(), &token);
+        let mut running = program.env("KUBECONFIG", kubeconfig).start();
+        running.ready().await;
+        for probe in ["livenessProbe", "readinessProbe"] {
+            let path = self.container[probe]["httpGet"]["path"].as_str().unwrap();
+            assert_eq!(running.health(path).await.0, 200, "{probe}");
+        }
+        running
+    }
+
+    /// Insists that the ServiceAccount was never told no.
+    fn assert_all_allowed(&self, cluster: &Cluster) {
+        let audit = cluster.audit(&self.namespace, &self.account);
+        let refused: Vec<_> = audit.iter().filter(|event| status(event) == 403).collect();
+        assert!(refused.is_empty(), "{refused:#?}");
+        for (verb, resource) in
+            [("list", "deployments"), ("watch", "pods"), ("watch", "namespaces"), ("update", "leases")]
+        {
+            let asked = |event: &&Value| event["verb"] == verb && event["objectRef"]["resource"] == resource;
+            assert!(audit.iter().any(|event| asked(&event)), "nobody has asked to {verb} {resource}");
+        }
+    }
+}
+
+fn status(event: &Value) -> i64 {
+    event["responseStatus"]["code"].as_i64().unwrap()
+}
+
+async fn events(cluster: &Cluster, reason: &str) -> Vec<Event> {
+    let events: Api<Event> = Api::namespaced(cluster.admin(), "test");
+    let found = events.list(&ListParams::default()).await.unwrap().items;
+    found.into_iter().filter(|event| event.reason.as_deref() == Some(reason)).collect()
+}
+
+#[tokio::test]
+async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
+    // Of its own: the manifest's names are fixed.
+    let cluster = Cluster::start().await;
+    let client = cluster.admin();
+    cluster.apply(MANIFEST).await;
+    let shipped = Shipped::read();
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = index("shipped");
+    let reference = source.push("shop/app", "1", &image).await;
+    let owner = job("batch").image(&reference).apply(&client, "test").await;
+    for workload in [
+        deployment("web").image(&reference),
+        stateful_set("db").image(&reference),
+        daemon_set("agent").image(&reference),
+        cron_job("nightly").image(&reference),
+        pod("alone").image(&reference),
+        pod("batch-1").image(&reference).owned_by(&owner),
+    ] {
+        workload.apply(&client, "test").await;
+    }
+    for name in ["alone", "batch-1"] {
+        set_pod_status(&client, "test", name, "Running", &[]).await;
+    }
+
+    let program = shipped.start(&cluster, &shipped.config).await;
+    program.logged("the images are told", |log| log.contains("dry pull: would pull")).await;
+    let body = program.post("/force-reconcile").await.1;
+    assert!(body.contains(r#""success":true,"workloadsProcessed":6,"imagesMirrored":6,"#), "{body}");
+    let log = program.terminate().await.assert_code(0).stdout;
+    assert!(log.contains("registry.test.svc.cluster.local:5000/shop/app:1"), "{log}");
+    assert_eq!(log.matches("dry pull: would pull").count(), 2, "once at the start, once in the forced pass: {log}");
+    assert!(!log.contains("orbidden") && !log.contains("\"status\":403"), "{log}");
+    assert_eq!(source.take_requests(), []);
+    shipped.assert_all_allowed(&cluster);
+
+    // As its first lines tell people to; the namespaces stay, because the program's own image can't be had here.
+    let for_real: String = shipped
+        .config
+        .lines()
+        .filter(|line| !["dryRun:", "dryPull:"].iter().any(|key| line.starts_with(key)))
+        .map(|line| format!("{}\n", line.replace("registry.test.svc.cluster.local:5000", &target.host())))
+        .collect();
+    assert_ne!(for_real, shipped.config);
+    let missing = format!("{}/shop/missing:1", source.host());
+    deployment("broken").image(&missing).apply(&client, "test").await;
+    let program = shipped.start(&cluster, &for_real).await;
+    arrives(&target, "shop/app", "1", &image).await;
+    eventually("the failure is told to the workload", || async {
+        (events(&cluster, "MirrorFailed").await.len() == 1).then_some(())
+    })
+    .await;
+    let event = &events(&cluster, "MirrorFailed").await[0];
+    let regarding = event.regarding.as_ref().unwrap();
+    assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("Deployment"), Some("broken")));
+    assert!(regarding.uid.is_some() && event.note.as_ref().unwrap().contains(&missing), "{event:?}");
+
+    // The same once more is the same event, which takes another right.
+    program.post("/reset-cooldown").await;
+    eventually("the failure is told again", || async {
+        events(&cluster, "MirrorFailed").await[0].series.as_ref().map(|series| assert!(series.count > 1))
+    })
+    .await;
+    source.push("shop/missing", "1", &single("found")).await;
+    program.post("/reset-cooldown").await;
+    eventually("its end is told", || async { events(&cluster, "Mirrored").await.first().map(|_| ()) }).await;
+    let body = program.post("/force-reconcile").await.1;
+    assert!(body.contains(r#""success":true,"workloadsProcessed":7,"imagesMirrored":7,"#), "{body}");
+    let log = program.terminate().await.assert_code(0).stdout;
+    assert!(log.contains(r#""level":"debug""#), "{log}");
+    assert!(!log.contains("orbidden") && !log.contains("\"status\":403"), "{log}");
+    shipped.assert_all_allowed(&cluster);
+
+    let token = cluster.service_account_token(&shipped.namespace, &shipped.account).await;
+    let secrets: Api<Secret> = Api::all(cluster.client(&token));
+    assert!(secrets.list(&ListParams::default()).await.is_err(), "no Secret is read");
+    eventually("a refusal is seen in the audit log", || async {
+        cluster.audit(&shipped.namespace, &shipped.account).iter().any(|event| status(event) == 403).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,212 @@
+//! What happens in the cluster is seen, whatever happens to the watches.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    guests,
+    mirroring::{arrives, count, index, single},
+    support::{
+        Access, Cluster, Fault, Program, Registry, Request, Running, add_ephemeral, deployment, eventually, pod,
+        set_pod_status,
+    },
+};
+
+/// The controller with this file, mirroring into a registry.
+async fn controller(cluster: &Cluster, target: &Registry, file: &str) -> Running {
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let mut program = Program::controller(&kubeconfig)
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", target.host())
+        .config(file)
+        .start();
+    program.ready().await;
+    program
+}
+
+#[tokio::test]
+async fn watches_outlive_the_api_server() {
+    let mut cluster = Cluster::start().await;
+    let namespace = cluster.namespace().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let (before, after) = (single("before"), single("after"));
+    let reference = source.push("team/before", "1", &before).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    let program = controller(&cluster, &target, "").await;
+    arrives(&target, "team/before", "1", &before).await;
+
+    cluster.stop_apiserver();
+    eventually("the broken watches are noticed", || async {
+        let restarts = program.metrics().await.sum("k8s_copycat_watch_restarts_total", &[("resource", "deployments")]);
+        (restarts > 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(program.health("/readyz").await.0, 200, "what is known can still be mirrored");
+    cluster.start_apiserver().await;
+    let reference = source.push("team/after", "1", &after).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    deployment("other").image(&source.push("team/other", "1", &after).await).apply(&cluster.admin(), &namespace).await;
+    arrives(&target, "team/after", "1", &after).await;
+    arrives(&target, "team/other", "1", &after).await;
+    let body = program.post("/force-reconcile").await.1;
+    assert!(body.contains(r#""success":true,"workloadsProcessed":2,"imagesMirrored":2,"#), "{body}");
+    program.terminate().await.assert_code(0);
+}
+
+#[tokio::test]
+async fn namespaces_count_as_soon_as_they_match() {
+    let cluster = Cluster::shared().await;
+    let client = cluster.admin();
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = single("later");
+    let reference = source.push("team/later", "1", &image).await;
+    let skipped = source.push("team/skipped", "1", &image).await;
+    // A name of this test alone: the cluster is shared.
+    let program = controller(cluster, &target, "includeNamespaces: ['glob-*']\nskipNamespaces: [glob-skipped]\n").await;
+    let body = program.post("/force-reconcile").await.1;
+    assert!(body.contains(r#""success":true,"workloadsProcessed":0,"#), "a glob without a match is not all: {body}");
+    for namespace in ["glob-later", "glob-skipped", "no-glob"] {
+        cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {namespace} }}\n")).await;
+    }
+    deployment("app").image(&skipped).apply(&client, "glob-skipped").await;
+    deployment("app").image(&skipped).apply(&client, "no-glob").await;
+    deployment("app").image(&reference).apply(&client, "glob-later").await;
+    arrives(&target, "team/later", "1", &image).await;
+    let body = program.post("/force-reconcile").await.1;
+    assert!(body.contains(r#""success":true,"workloadsProcessed":1,"imagesMirrored":1,"#), "{body}");
+    assert_eq!(target.manifest("team/skipped", "1").await, None);
+    program.terminate().await.assert_code(0);
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_named_may_come_later() {
+    let cluster = Cluster::shared().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = single("named");
+    let reference = source.push("team/named", "1", &image).await;
+    let program = controller(cluster, &target, "includeNamespaces: [named-later]\n").await;
+    program.logged("its absence is told", |log| log.contains("named-later") && log.contains("does not exist")).await;
+    cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: named-later }\n").await;
+    deployment("app").image(&reference).apply(&cluster.admin(), "named-later").await;
+    arrives(&target, "team/named", "1", &image).await;
+}
+
+#[tokio::test]
+async fn labels_are_decided_on_anew() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = index("labelled");
+    let app = deployment("app").image(&source.push("shop/app", "1", &image).await);
+    app.apply(&client, &namespace).await;
+    let program = controller(
+        cluster,
+        &target,
+        &format!(
+            "includeNamespaces: [{namespace}]\nplugins: [{{ name: teams, module: '{}', config: {{ namespace: none, target: none }} }}]\n",
+            guests::rust_path().display()
+        ),
+    )
+    .await;
+    arrives(&target, "shop/app", "1", &image).await;
+    app.label("team", "blue").apply(&client, &namespace).await;
+    arrives(&target, "blue/shop/app", "1", &image).await;
+    let body = program.post("/force-reconcile").await.1;
+    assert!(body.contains(r#""success":true,"workloadsProcessed":1,"imagesMirrored":1,"#), "{body}");
+    // Those of its namespace are facts for policies as well.
+    let calls = || async { program.metrics().await.sum("k8s_copycat_plugin_calls_total", &[("plugin", "teams")]) };
+    let before = calls().await;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let label = json!({ "metadata": { "labels": { "tier": "gold" } } });
+    namespaces.patch(&namespace, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    eventually("the plugin is asked again", || async { (calls().await > before).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn every_container_of_a_pod_counts_when_it_comes() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = |name: &'static str| (name, single(name));
+    let images = ["main", "proxy", "setup", "debug", "late"].map(image);
+    let mut references = Vec::new();
+    for (name, image) in &images {
+        references.push(source.push(&format!("team/{name}"), "1", image).await);
+    }
+    let [main, proxy, setup, debug, late] = references.try_into().unwrap();
+    pod("alone").init("setup", &setup).sidecar("proxy", &proxy).image(&main).apply(&client, &namespace).await;
+    set_pod_status(&client, &namespace, "alone", "Running", &[]).await;
+    let program = controller(cluster, &target, &format!("includeNamespaces: [{namespace}]\n")).await;
+    for (name, image) in images.iter().filter(|(name, _)| !["debug", "late"].contains(name)) {
+        arrives(&target, &format!("team/{name}"), "1", image).await;
+    }
+    add_ephemeral(&client, &namespace, "alone", "debugger", &debug).await;
+    arrives(&target, "team/debug", "1", &images[3].1).await;
+
+    // A Pod that is over counts no more, and one that has not begun does already.
+    set_pod_status(&client, &namespace, "alone", "Succeeded", &[]).await;
+    pod("late").image(&late).apply(&client, &namespace).await;
+    arrives(&target, "team/late", "1", &images[4].1).await;
+    eventually("only the new Pod is left", || async {
+        let body = program.post("/force-reconcile").await.1;
+        body.contains(r#""success":true,"workloadsProcessed":1,"imagesMirrored":1,"#).then_some(())
+    })
+    .await;
+    program.terminate().await.assert_code(0);
+}
+
+#[tokio::test]
+async fn a_copy_under_way_may_end_before_the_program_does() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = single("slow");
+    deployment("app").image(&source.push("team/slow", "1", &image).await).apply(&client, &namespace).await;
+    source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(2)));
+    let program = controller(cluster, &target, &format!("includeNamespaces: [{namespace}]\n")).await;
+    under_way(&source).await;
+    let finished = program.terminate().await.assert_code(0);
+    target.assert_has("team/slow", "1", &image).await;
+    assert!(finished.stdout.contains("copies under way may end"), "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn a_copy_that_does_not_end_is_abandoned_and_taken_up_again() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = single("stuck");
+    deployment("app").image(&source.push("team/stuck", "1", &image).await).apply(&client, &namespace).await;
+    source.inject(usize::MAX, Request::is_blob, Fault::Stall);
+    let file = format!("includeNamespaces: [{namespace}]\nrequestTimeout: 0\n");
+    let program = controller(cluster, &target, &file).await;
+    under_way(&source).await;
+    let finished = program.terminate().await.assert_code(0);
+    assert!(finished.stdout.contains("the next start takes them up again"), "{}", finished.stdout);
+    assert_eq!(target.manifest("team/stuck", "1").await, None);
+    source.heal();
+    let _program = controller(cluster, &target, &file).await;
+    arrives(&target, "team/stuck", "1", &image).await;
+}
+
+/// Waits until a blob is asked for.
+async fn under_way(source: &Registry) {
+    eventually("a blob is asked for", || async {
+        (count(&source.take_requests(), "GET", "/blobs/") > 0).then_some(())
+    })
+    .await;
+}
