@@ -1,5 +1,5 @@
 # Built on the platform that it is built for, amd64 or arm64; the result is one static binary and the roots it trusts.
-FROM rust:1.95-bookworm AS build
+FROM docker.io/library/rust:1.95-bookworm AS build
 # musl's compiler, for the C in the TLS library.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates musl-tools \

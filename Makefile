@@ -1,12 +1,13 @@
 # Needs rustup, a C compiler, and Go for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-servers lint toolchain
+.PHONY: help build demo test test-servers bench image lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
 export CARGO_TARGET_DIR ?= $(cache)/target
 CARGO ?= cargo
+IMAGE ?= k8s-copycat
 
 help: ## say what can be made
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +25,16 @@ test: toolchain ## unit tests, and tests against a real API server and real regi
 
 test-servers: ## build the servers that the tests need, where they are missing
 	@tests/servers/install
+
+bench: build ## what the release program costs beside a real API server and real registries
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
+		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
+		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --pods 10000
+
+image: ## the container image, with docker or buildah
+	@if command -v docker >/dev/null; then docker build --tag "$(IMAGE)" .; \
+	elif command -v buildah >/dev/null; then buildah bud --tag "$(IMAGE)" .; \
+	else echo "neither docker nor buildah is installed: apt-get install buildah" >&2; exit 1; fi
 
 lint: toolchain ## formatting, clippy, and cargo-deny where that is installed
 	$(CARGO) fmt --all --check

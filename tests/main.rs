@@ -10,11 +10,12 @@
 
 mod compatibility;
 mod failures;
-#[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
 mod layering;
 mod leadership;
 mod mirroring;
+mod planning;
+mod plugins;
 mod settings;
 mod shipped;
 mod support;

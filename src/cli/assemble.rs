@@ -7,7 +7,7 @@ use tracing::info;
 use crate::{
     config::{self, Config, TargetConfig},
     mirror::{Copier, CopySettings, Mirror},
-    model::{Observer, Target, TargetKind},
+    model::{Credential, Login, Observer, Target, TargetKind},
     policy::{self, Policy},
     registry::{self, Registries, SetupError, Store},
     workload::{Namespaces, WatchSettings},
@@ -74,6 +74,18 @@ pub fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<Policy, Ve
     Ok(policy)
 }
 
+/// Those of `plugins` that can't be loaded: told beside settings that are wrong as well.
+pub fn broken(plugins: &[config::PluginConfig]) -> Vec<policy::LoadError> {
+    let settings = policy::Settings {
+        plugins: plugins.iter().map(plugin).collect(),
+        defaults: Vec::new(),
+        skip: policy::SkipSettings::default(),
+        path_map: Vec::new(),
+        targets: Vec::new(),
+    };
+    Policy::load(settings, Arc::new(())).err().unwrap_or_default()
+}
+
 fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
     policy::PluginSettings {
         name: plugin.name.clone(),
@@ -96,8 +108,7 @@ fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
 /// # Errors
 /// When HTTPS can't be set up.
 pub fn mirror(config: &Config, policy: Arc<Policy>, observer: Arc<dyn Observer>) -> Result<Mirror, SetupError> {
-    let credentials = config.credentials.iter().map(credential).collect();
-    let sources = registries(config, credentials, config.copy.insecure_registries.clone())?;
+    let sources = registries(config, config.credentials.clone(), config.copy.insecure_registries.clone())?;
     let mut stores = HashMap::new();
     for target in &config.targets {
         stores.insert(target.name.clone(), store(config, target)?);
@@ -119,10 +130,10 @@ fn store(config: &Config, target: &TargetConfig) -> Result<Store, SetupError> {
         TargetKind::OciLayout => Ok(Store::Layout(registry::Layout::new(target.registry.clone().into()))),
         TargetKind::Docker => {
             let host = target.registry.split('/').next().unwrap_or_default().to_owned();
-            let login = target.login.clone().map(|(username, password)| registry::Credential {
+            let login = target.login.clone().map(|(username, password)| Credential {
                 registry: host.clone(),
                 aliases: Vec::new(),
-                login: registry::Login::Password { username, password },
+                login: Login::Password { username, password },
             });
             let insecure = if target.insecure { vec![host] } else { Vec::new() };
             let registries = registries(config, login.into_iter().collect(), insecure)?;
@@ -131,11 +142,7 @@ fn store(config: &Config, target: &TargetConfig) -> Result<Store, SetupError> {
     }
 }
 
-fn registries(
-    config: &Config,
-    credentials: Vec<registry::Credential>,
-    insecure: Vec<String>,
-) -> Result<Registries, SetupError> {
+fn registries(config: &Config, credentials: Vec<Credential>, insecure: Vec<String>) -> Result<Registries, SetupError> {
     Registries::new(registry::Settings {
         request_timeout: config.copy.request_timeout,
         credentials,
@@ -143,15 +150,4 @@ fn registries(
         attempts: ATTEMPTS,
         backoff_cap: LONGEST_PAUSE,
     })
-}
-
-fn credential(credential: &config::RegistryCredential) -> registry::Credential {
-    registry::Credential {
-        registry: credential.registry.clone(),
-        aliases: credential.aliases.clone(),
-        login: match credential.login.clone() {
-            config::Login::Password { username, password } => registry::Login::Password { username, password },
-            config::Login::Token(token) => registry::Login::Token(token),
-        },
-    }
 }

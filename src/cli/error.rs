@@ -17,9 +17,14 @@ const BAD_CONFIGURATION: u8 = 2;
 /// Why a subcommand could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The settings are wrong.
-    #[error(transparent)]
-    Configuration(#[from] Mistakes),
+    /// The settings are wrong, and the plugins may be as well.
+    #[error("{settings}{}", .plugins.iter().map(|error| format!("\n{error}")).collect::<String>())]
+    Configuration {
+        /// What is wrong with the settings.
+        settings: Mistakes,
+        /// Each plugin that can't be loaded.
+        plugins: Vec<LoadError>,
+    },
     /// Plugins can't be loaded.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<LoadError>),
@@ -70,7 +75,7 @@ impl CommandError {
     /// 2 for a configuration that somebody has to change, 1 for all else.
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::Configuration(_) | Self::Plugins(_) => ExitCode::from(BAD_CONFIGURATION),
+            Self::Configuration { .. } | Self::Plugins(_) => ExitCode::from(BAD_CONFIGURATION),
             _ => ExitCode::FAILURE,
         }
     }

@@ -1,9 +1,18 @@
 //! `run`: the controller.
 
-use std::{future::pending, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::{net::TcpListener, time::MissedTickBehavior};
+use tokio::{
+    net::TcpListener,
+    time::{MissedTickBehavior, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -21,7 +30,9 @@ use crate::{
 use super::{CommandError, assemble, signals};
 
 /// How long copies under way may take to end after SIGTERM; Kubernetes kills after 30 s.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(15);
+/// How long giving up the Lease may take after that.
+const RELEASE: Duration = Duration::from_secs(5);
 /// Where a Pod learns its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
@@ -109,10 +120,12 @@ async fn lead(
         }
     };
     mirror.stop(GRACE).await;
-    if let Some(leadership) = leadership
-        && let Err(error) = leadership.release().await
-    {
-        warn!(error = %error, "the Lease was not given up; it runs out by itself");
+    if let Some(leadership) = leadership {
+        match timeout(RELEASE, leadership.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %error, "the Lease was not given up; it runs out by itself"),
+            Err(_) => warn!("the Lease was not given up in time; it runs out by itself"),
+        }
     }
     Ok(code)
 }
@@ -175,7 +188,14 @@ async fn again_and_again(period: Option<Duration>, mirror: &Mirror) {
 
 async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, CommandError> {
     let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;
+    let bound = match TcpListener::bind(address).await {
+        // All addresses, on a machine without IPv6.
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = bound.map_err(|source| CommandError::Listen { address, source })?;
     info!(%address, "listening");
     Ok(Some(listener))
 }

@@ -17,7 +17,7 @@ use crate::{
 use super::{
     CommandError,
     args::{self, Args, Command},
-    plan, run, sync,
+    assemble, plan, run, sync,
 };
 
 /// Does what the command line says; the program's name comes first in it.
@@ -45,7 +45,8 @@ pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
-    let Loaded { config, warnings } = config::load(&args.flags, &|name| std::env::var(name).ok())?;
+    let Loaded { config, warnings } = config::load(&args.flags, &|name| std::env::var(name).ok())
+        .map_err(|settings| CommandError::Configuration { plugins: assemble::broken(settings.plugins()), settings })?;
     log(&args.command, &config)?;
     for warning in warnings {
         warn!("{warning}");

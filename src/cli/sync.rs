@@ -40,6 +40,9 @@ fn summary(out: &mut dyn Write, report: &PassReport) -> std::io::Result<()> {
         *counts.entry(outcome.status.name()).or_default() += 1;
         bytes += outcome.bytes;
     }
+    if report.undecided > 0 {
+        counts.insert("undecided", report.undecided);
+    }
     let counts = |names: &[(&str, &str)]| {
         let told = names.iter().filter_map(|(name, word)| Some(format!("{} {word}", counts.get(name)?)));
         told.collect::<Vec<_>>().join(", ")
@@ -50,6 +53,7 @@ fn summary(out: &mut dyn Write, report: &PassReport) -> std::io::Result<()> {
         ("would_copy", "would be copied"),
         ("would_pull", "would be pulled"),
         ("failed", "failed"),
+        ("undecided", "undecided"),
     ]);
     let told = if told.is_empty() { "no images to mirror".to_owned() } else { told };
     writeln!(out, "{told}; {} workloads, {bytes} bytes sent", report.workloads)

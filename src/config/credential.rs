@@ -1,18 +1,18 @@
 //! Credentials for sources.
 
 use super::{
-    Login, RegistryCredential,
     reader::{Found, Reader, Section},
     target_name::credential_host,
 };
+use crate::model::{Credential, Login};
 
 /// The list `registryCredentials`, in the file's order.
-pub(super) fn credentials(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<RegistryCredential> {
+pub(super) fn credentials(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<Credential> {
     let sections = root.sections(reader, "registryCredentials");
     sections.into_iter().filter_map(|section| credential(reader, section)).collect()
 }
 
-fn credential(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<RegistryCredential> {
+fn credential(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Credential> {
     let place = section.place();
     let registry = section.scalar(reader, "registry").filter(|found| !found.value.trim().is_empty());
     let registry = registry.map(|found| credential_host(reader, &found));
@@ -48,7 +48,7 @@ fn credential(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Regis
             return None;
         }
     };
-    Some(RegistryCredential { registry: registry?, aliases, login })
+    Some(Credential { registry: registry?, aliases, login })
 }
 
 /// A part of a credential: from the variable that `env_key` names if that is set and not empty, else as it is written

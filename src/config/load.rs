@@ -50,7 +50,7 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loade
     if reader.mistakes.is_empty() {
         Ok(Loaded { config, warnings: reader.warnings })
     } else {
-        Err(Mistakes::new(reader.mistakes))
+        Err(Mistakes::new(reader.mistakes, config.policy.plugins))
     }
 }
 

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use super::PluginConfig;
+
 /// Where a setting stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -59,28 +61,36 @@ impl fmt::Display for Mistake {
 
 /// All that is wrong, one line each: flags and variables first, then the files from top to bottom. Trying again does
 /// not help.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(Vec<Mistake>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mistakes {
+    mistakes: Vec<Mistake>,
+    plugins: Vec<PluginConfig>,
+}
 
 impl Mistakes {
-    /// Of at least one mistake.
-    pub(super) fn new(mut mistakes: Vec<Mistake>) -> Self {
+    /// Of at least one mistake, beside which these plugins were found.
+    pub(super) fn new(mut mistakes: Vec<Mistake>, plugins: Vec<PluginConfig>) -> Self {
         mistakes.sort_by_key(|mistake| match &mistake.place {
             Place::Key { file, line, column, .. } => Some((Arc::clone(file), *line, *column)),
             Place::Variable(_) | Place::Flag(_) | Place::File(_) => None,
         });
-        Self(mistakes)
+        Self { mistakes, plugins }
     }
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
-        self.0.iter()
+        self.mistakes.iter()
+    }
+
+    /// The plugins whose files were found: loading them can show more to put right.
+    pub fn plugins(&self) -> &[PluginConfig] {
+        &self.plugins
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

@@ -148,7 +148,7 @@ pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
         return Ok(None);
     }
     let full = match text.rsplit_once(':') {
-        Some(("", port)) => format!("0.0.0.0:{port}"),
+        Some(("", port)) => format!("[::]:{port}"),
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),
         _ => text.to_owned(),
     };
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn listeners_are_written_as_in_go() {
         for (text, address) in [
-            (":8080", Some("0.0.0.0:8080")),
+            (":8080", Some("[::]:8080")),
             ("0", None),
             ("127.0.0.1:0", Some("127.0.0.1:0")),
             ("[::]:80", Some("[::]:80")),

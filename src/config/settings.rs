@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use secrecy::SecretString;
 
-use crate::model::{Hook, TargetKind, WorkloadKind};
+use crate::model::{Credential, Hook, TargetKind, WorkloadKind};
 
 /// Everything that was set, checked.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Config {
     /// How images are copied.
     pub copy: CopyConfig,
     /// Credentials for sources, in the file's order.
-    pub credentials: Vec<RegistryCredential>,
+    pub credentials: Vec<Credential>,
     /// Listeners, leadership, the cluster.
     pub process: ProcessConfig,
 }
@@ -144,31 +144,6 @@ pub struct CopyConfig {
     pub dry_pull: bool,
     /// Sources that may be reached over plain HTTP and without certificate checks: `host[:port]`.
     pub insecure_registries: Vec<String>,
-}
-
-/// Credentials for one source registry.
-#[derive(Debug)]
-pub struct RegistryCredential {
-    /// `host[:port]`; globs as `*.ghcr.io` allowed.
-    pub registry: String,
-    /// Further names of the same registry, globs allowed.
-    pub aliases: Vec<String>,
-    /// What to present.
-    pub login: Login,
-}
-
-/// What is presented to a registry.
-#[derive(Clone, Debug)]
-pub enum Login {
-    /// Basic, or exchanged at the token service.
-    Password {
-        /// The user.
-        username: String,
-        /// The password.
-        password: SecretString,
-    },
-    /// Sent as it is: `Authorization: Bearer`.
-    Token(SecretString),
 }
 
 /// The process itself.

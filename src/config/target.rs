@@ -204,7 +204,7 @@ impl Settings {
     fn layout(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
         let variable = |name| (names == Names::KeysAndVariables).then_some(name);
         let mistakes = reader.mistakes.len();
-        let path = reader.text(section, "path", variable("TARGET_PATH"));
+        let path = reader.setting(section, "path", variable("TARGET_PATH"), layout_path);
         Self {
             path,
             faulty: reader.mistakes.len() > mistakes,
@@ -302,6 +302,14 @@ fn account_id(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("{} is no AWS account; write its twelve digits", shown(text)))
+}
+
+/// A colon would part the path from the repository in `oci:PATH:REPOSITORY:TAG`.
+fn layout_path(text: &str) -> Result<String, String> {
+    match text.contains(':') {
+        true => Err(format!("the folder {} has a colon in its name, which parts names of images in it", shown(text))),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn region_name(text: &str) -> Result<String, String> {

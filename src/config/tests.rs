@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use tracing::level_filters::LevelFilter;
 
 use super::*;
-use crate::model::{Hook, TargetKind, WorkloadKind};
+use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
 mod plugins;
 mod refusals;

@@ -45,6 +45,8 @@ pub enum Command {
     Begin,
     /// Look at everything once more.
     Pass(oneshot::Sender<PassReport>),
+    /// Begin, look at everything that was told so far, and at nothing twice.
+    OnlyPass(oneshot::Sender<PassReport>),
     /// End all cooldowns; answers how many there were, nothing where none are kept.
     ResetCooldown(oneshot::Sender<Option<usize>>),
     /// Start nothing new, and give what is under way this long to end.
@@ -87,6 +89,7 @@ pub struct Actor {
     passes: Vec<(Pass, oneshot::Sender<PassReport>)>,
     begun: bool,
     ready: bool,
+    only_pass: bool,
     gathering_until: Option<Instant>,
     settled: bool,
     told: Lengths,
@@ -116,6 +119,7 @@ impl Actor {
             passes: Vec::new(),
             begun: false,
             ready: false,
+            only_pass: false,
             gathering_until: None,
             settled: false,
             told: Lengths::default(),
@@ -153,7 +157,8 @@ impl Actor {
     fn next_wake(&self) -> Option<Instant> {
         let redecision = self.workloads.values().filter_map(|known| known.redecide_at).min();
         let gathered = self.gathering_until.filter(|_| !self.settled);
-        [redecision, gathered, self.queue.next_wake()].into_iter().flatten().min()
+        let rested = self.queue.next_wake().filter(|_| !self.only_pass);
+        [redecision, gathered, rested].into_iter().flatten().min()
     }
 
     fn obey(&mut self, command: Command) {
@@ -178,6 +183,10 @@ impl Actor {
             Command::Pass(done) => {
                 self.passes.push((Pass::over(self.workloads.keys().cloned()), done));
                 self.decide_all();
+            }
+            Command::OnlyPass(done) => {
+                (self.begun, self.ready, self.only_pass) = (true, true, true);
+                self.obey(Command::Pass(done));
             }
             Command::ResetCooldown(done) => {
                 let _ = done.send(self.queue.reset_cooldown());
@@ -239,7 +248,7 @@ impl Actor {
             }
         }
         if let Some(known) = self.workloads.get_mut(&workload) {
-            if ask_again {
+            if ask_again && !self.only_pass {
                 let pause = FIRST_REDECISION.saturating_mul(1 << known.redecisions.min(16)).min(LONGEST_REDECISION);
                 known.redecide_at = Some(Instant::now() + pause);
                 known.redecisions += 1;
@@ -327,7 +336,9 @@ impl Actor {
 
     fn go_on(&mut self) {
         let now = Instant::now();
-        self.queue.wake(now);
+        if !self.only_pass {
+            self.queue.wake(now);
+        }
         let due: Vec<WorkloadId> = self
             .workloads
             .iter()

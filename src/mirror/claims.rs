@@ -167,6 +167,9 @@ impl Claims {
             let mut destination = name.0.clone();
             destination.digest = group.first().and_then(|claim| claim.source.digest().cloned());
             let role = if place == 0 { Role::Holder } else { Role::ByDigest };
+            if role == Role::ByDigest {
+                destination.tag = None;
+            }
             jobs.extend(job(group, destination, role));
         }
         for group in groups(&rivals, Claim::same_repository) {

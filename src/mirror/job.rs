@@ -36,10 +36,7 @@ pub enum Role {
 impl CopyJob {
     /// The tag that it is to be found under; none where it is kept by its digest.
     pub fn tag(&self) -> Option<&str> {
-        match self.role {
-            Role::ByDigest => None,
-            Role::Holder | Role::Rival { .. } => self.destination.tag.as_deref(),
-        }
+        self.destination.tag.as_deref()
     }
 
     /// Whether both ask for the same bytes under the same name: who asks does not matter.

@@ -86,15 +86,13 @@ impl Mirror {
     }
 
     /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing
-    /// is looked at twice.
+    /// is looked at twice, and what failed is not tried again.
     ///
     /// # Errors
     /// When it has stopped.
     pub async fn only_pass(&self) -> Result<PassReport, Stopped> {
         let (done, answer) = oneshot::channel();
-        self.tell(Command::Pass(done)).await?;
-        self.ready().await?;
-        self.begin().await?;
+        self.tell(Command::OnlyPass(done)).await?;
         answer.await.map_err(|_| Stopped)
     }
 

@@ -13,6 +13,8 @@ pub struct PassReport {
     pub workloads: usize,
     /// Containers whose image is at every destination that it is to be at.
     pub images: usize,
+    /// Containers whose image could not be decided on.
+    pub undecided: usize,
     /// What went wrong, by workload: one line each, none twice.
     pub failures: Vec<(WorkloadId, String)>,
     /// How each copy ended, by destination and source.
@@ -22,7 +24,8 @@ pub struct PassReport {
 /// A pass under way.
 #[derive(Debug, Default)]
 pub struct Pass {
-    undecided: HashSet<WorkloadId>,
+    awaited: HashSet<WorkloadId>,
+    undecided: usize,
     busy: HashSet<Name>,
     workloads: HashSet<WorkloadId>,
     containers: Vec<(WorkloadId, Container, Vec<Name>)>,
@@ -34,12 +37,12 @@ pub struct Pass {
 impl Pass {
     /// A pass over these workloads.
     pub fn over(workloads: impl Iterator<Item = WorkloadId>) -> Self {
-        Self { undecided: workloads.collect(), ..Self::default() }
+        Self { awaited: workloads.collect(), ..Self::default() }
     }
 
     /// Whether the decisions about this workload are awaited; they are from now on known.
     pub fn decided(&mut self, workload: &WorkloadId) -> bool {
-        self.undecided.remove(workload)
+        self.awaited.remove(workload)
     }
 
     /// A container of a workload counts, and is done when these names are.
@@ -51,6 +54,7 @@ impl Pass {
     /// A container could not be decided.
     pub fn failed(&mut self, workload: &WorkloadId, reason: String) {
         self.workloads.insert(workload.clone());
+        self.undecided += 1;
         self.failures.push((workload.clone(), reason));
     }
 
@@ -83,7 +87,7 @@ impl Pass {
 
     /// Whether there is nothing left to wait for.
     pub fn is_over(&self) -> bool {
-        self.undecided.is_empty() && self.busy.is_empty()
+        self.awaited.is_empty() && self.busy.is_empty()
     }
 
     /// Sums up.
@@ -111,6 +115,6 @@ impl Pass {
         failures.dedup();
         let mut outcomes: Vec<Outcome> = self.outcomes.into_values().flatten().collect();
         outcomes.sort_by_cached_key(|outcome| (outcome.destination.to_string(), outcome.source.clone()));
-        PassReport { workloads: self.workloads.len(), images, failures, outcomes }
+        PassReport { workloads: self.workloads.len(), images, undecided: self.undecided, failures, outcomes }
     }
 }

@@ -15,10 +15,10 @@ use super::{
     challenge::{Challenge, challenges},
     error::Fault,
     host::is_lenient,
-    settings::Login,
     token::{Token, TokenService},
     wire::Wire,
 };
+use crate::model::Login;
 
 /// What a registry host wants to see, and what we have to show.
 pub(super) struct Auth {

@@ -1,6 +1,6 @@
 //! Whose credentials go to which registry.
 
-use super::settings::{Credential, Login};
+use crate::model::{Credential, Login};
 
 /// Docker Hub as references name it; its other names are no registries of their own when it comes to credentials.
 pub(super) const DOCKER_HUB: &str = "docker.io";

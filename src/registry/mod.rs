@@ -29,5 +29,5 @@ pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use manifest::{Contents, Descriptor, Manifest, Selector};
 pub use registries::Registries;
 pub use repository::Repository;
-pub use settings::{Credential, Login, Settings};
+pub use settings::Settings;
 pub use store::{Place, Store, StoreError, StoreRepository, StoreUploadError};

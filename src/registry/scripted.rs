@@ -13,8 +13,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{BlobStream, Credential, Descriptor, Login, Registries, Repository, Settings};
-use crate::model::Digest;
+use super::{BlobStream, Descriptor, Registries, Repository, Settings};
+use crate::model::{Credential, Digest, Login};
 
 /// What was asked.
 #[derive(Clone, Debug)]

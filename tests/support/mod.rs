@@ -17,9 +17,10 @@ pub use cluster::Cluster;
 pub use program::{Finished, Metrics, Program, Running};
 pub use proxy::{Fault, Request};
 pub use registry::{Access, PASSWORD, Registry, USER};
-pub use servers::free_port;
+pub use servers::{free_port, program};
 pub use workloads::{
-    Workload, add_ephemeral, cron_job, daemon_set, deployment, job, pod, set_pod_status, stateful_set,
+    Workload, add_ephemeral, cron_job, daemon_set, deployment, job, list, pod, replica_set, set_pod_status,
+    stateful_set,
 };
 
 use std::{future::Future, time::Duration};

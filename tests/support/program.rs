@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs,
     io::{BufRead as _, BufReader, Read, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -17,6 +17,7 @@ use super::{eventually, servers::free_port};
 
 /// What is to be started.
 pub struct Program {
+    binary: PathBuf,
     directory: TempDir,
     arguments: Vec<OsString>,
     environment: BTreeMap<String, OsString>,
@@ -55,6 +56,7 @@ impl Program {
         // A name that is not there, so that no file of the machine is read.
         let config = directory.path().join("config.yaml").into_os_string();
         Self {
+            binary: env!("CARGO_BIN_EXE_k8s-copycat").into(),
             directory,
             arguments: arguments.iter().map(Into::into).collect(),
             environment: BTreeMap::from([("HOME".to_owned(), home), ("CONFIG_PATH".to_owned(), config)]),
@@ -65,6 +67,12 @@ impl Program {
     /// The controller over a cluster, without leader election.
     pub fn controller(kubeconfig: &Path) -> Self {
         Self::new(&["run", "--leader-elect=false"]).env("KUBECONFIG", kubeconfig)
+    }
+
+    /// Another build of it than the tests' own.
+    pub fn binary(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.binary);
+        self
     }
 
     /// One more argument.
@@ -248,7 +256,7 @@ struct Process {
 
 impl Process {
     fn start(program: &Program) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_k8s-copycat"))
+        let mut child = Command::new(&program.binary)
             .args(&program.arguments)
             .env_clear()
             .envs(&program.environment)

@@ -18,7 +18,7 @@ fn image(content: &str) -> Image {
 
 /// Runs crane, as a client that nobody here has written.
 async fn crane(arguments: &[&str]) -> Output {
-    let mut command = Command::new(servers::program("crane"));
+    let mut command = Command::new(program("crane"));
     command.args(arguments).env("HOME", "/nonexistent").env("NO_PROXY", "127.0.0.1");
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
@@ -140,9 +140,9 @@ async fn strangers_are_sent_away_and_the_user_is_let_in() {
         assert!(!output.status.success());
 
         let home = tempfile::tempdir().unwrap();
-        let mut login = Command::new(servers::program("crane"));
+        let mut login = Command::new(program("crane"));
         login.args(["auth", "login", &registry.host(), "-u", USER, "-p", PASSWORD]).env("HOME", home.path());
-        let mut digest = Command::new(servers::program("crane"));
+        let mut digest = Command::new(program("crane"));
         digest.args(["digest", &reference]).env("HOME", home.path());
         for mut command in [login, digest] {
             let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

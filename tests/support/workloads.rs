@@ -28,6 +28,11 @@ pub fn stateful_set(name: &str) -> Workload {
     Workload::new("apps", "StatefulSet", name)
 }
 
+/// An apps/v1 ReplicaSet, which is not mirrored itself.
+pub fn replica_set(name: &str) -> Workload {
+    Workload::new("apps", "ReplicaSet", name)
+}
+
 /// An apps/v1 DaemonSet.
 pub fn daemon_set(name: &str) -> Workload {
     Workload::new("apps", "DaemonSet", name)
@@ -46,6 +51,11 @@ pub fn cron_job(name: &str) -> Workload {
 /// A v1 Pod.
 pub fn pod(name: &str) -> Workload {
     Workload::new("", "Pod", name)
+}
+
+/// All of them in one text, as `kubectl get --output json` writes them.
+pub fn list(manifests: &[Value]) -> String {
+    json!({ "apiVersion": "v1", "kind": "List", "items": manifests }).to_string()
 }
 
 impl Workload {
@@ -127,6 +137,13 @@ impl Workload {
             "metadata": self.metadata,
             "spec": spec,
         })
+    }
+
+    /// The same, with its namespace in it.
+    pub fn manifest_in(&self, namespace: &str) -> Value {
+        let mut manifest = self.manifest();
+        manifest["metadata"]["namespace"] = namespace.into();
+        manifest
     }
 
     /// Makes it in the cluster, or makes the one there is like it.

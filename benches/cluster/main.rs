@@ -1,0 +1,200 @@
+//! What the program costs beside a cluster where all is done, and what `plan` costs.
+//!
+//! `make bench` builds the program for release and runs this; by hand:
+//! `cargo bench --workspace --profile dev --bench cluster -- PROGRAM [--pods NUMBER]`. Prints tables in Markdown.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark stops at the first surprise, and prints what it found"
+)]
+
+mod process;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use demo::{Format, Image, Layer};
+use futures::{StreamExt as _, stream};
+use kube::Client;
+
+use process::Usage;
+use support::{Access, Cluster, Program, Registry, Running, Workload, deployment, pod, replica_set, set_pod_status};
+
+const DEPLOYMENTS: usize = 1000;
+const CONTAINERS: usize = 3;
+const IMAGES: usize = 200;
+/// Requests to the API server, or to a registry, at a time.
+const WRITERS: usize = 8;
+/// Without a request for this long, the pass is over.
+const QUIET: Duration = Duration::from_secs(5);
+/// For so long it is watched having nothing to do.
+const IDLE: Duration = Duration::from_secs(20);
+/// CPU time is counted in hundredths of a second: so many runs make the average finer.
+const PLANS: u32 = 20;
+
+#[tokio::main]
+async fn main() {
+    let (program, pods) = arguments();
+    plan(&program).await;
+    idle(&program, 0).await;
+    if pods > 0 {
+        idle(&program, pods).await;
+    }
+}
+
+/// The program to be measured, and the number of Pods in a second round.
+fn arguments() -> (PathBuf, usize) {
+    // Cargo adds `--bench`.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let program = arguments.next().expect("the path of the program is missing");
+    let pods = match arguments.next().as_deref() {
+        None => 0,
+        Some("--pods") => arguments.next().and_then(|number| number.parse().ok()).expect("--pods wants a number"),
+        Some(other) => panic!("what is {other}?"),
+    };
+    (std::fs::canonicalize(program).expect("the program is not there"), pods)
+}
+
+/// `plan` for one manifest with the default plugins alone.
+async fn plan(program: &Path) {
+    let manifest = deployment("web").image("nginx:1.27").manifest().to_string();
+    let plan = Program::new(&["plan", "-f", "-", "--output", "json"])
+        .binary(program)
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", "registry.example.com")
+        .stdin(&manifest);
+    process::forget_pages(program);
+    let first = process::cpu_of_children();
+    plan.run().await.assert_code(0);
+    let second = process::cpu_of_children();
+    for _ in 0..PLANS {
+        plan.run().await.assert_code(0);
+    }
+    let end = process::cpu_of_children();
+    println!("| `plan` of one manifest | target | CPU, ms |\n|---|---|---|");
+    println!("| first start, nothing of the program in memory | 500 | {} |", (second - first).as_millis());
+    println!("| later start, average of {PLANS} | 50 | {} |\n", ((end - second) / PLANS).as_millis());
+}
+
+/// The controller beside a cluster whose images are all at the target.
+async fn idle(program: &Path, pods: usize) {
+    let cluster = Cluster::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution(Access::Anonymous).await;
+    let images = images(&source, &target).await;
+    let namespace = cluster.namespace().await;
+    fill(&cluster.admin(), &namespace, &images, pods).await;
+
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let started = Instant::now();
+    let mut running = Program::controller(&kubeconfig)
+        .binary(program)
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", target.host())
+        .env("INCLUDE_NAMESPACES", "*")
+        .start();
+    running.ready().await;
+    let ready = started.elapsed();
+    let (read, written, quiet) = quiet(&source, &target, started).await;
+    all_there(&running).await;
+    let usage = Usage::of(running.id());
+    tokio::time::sleep(IDLE).await;
+    let idling = Usage::of(running.id()).cpu - usage.cpu;
+
+    let targets = if pods == 0 { ["2", "", "64", "128", "600"] } else { ["", "7", "", "80", "600"] };
+    let [at_ready, at_cpu, at_idle, at_peak, at_requests] = targets;
+    println!("| {DEPLOYMENTS} Deployments, {pods} Pods, {IMAGES} images at the target | target | |\n|---|---|---|");
+    println!("| ready after, s | {at_ready} | {:.2} |", ready.as_secs_f64());
+    println!("| last request after, s | | {:.2} |", quiet.as_secs_f64());
+    println!("| CPU until quiet, s | {at_cpu} | {:.2} |", usage.cpu.as_secs_f64());
+    println!("| CPU while idle, % of one | | {:.2} |", 100.0 * idling.as_secs_f64() / IDLE.as_secs_f64());
+    println!("| memory idle, MiB | {at_idle} | {:.1} |", mebibytes(usage.resident));
+    println!("| of it pages of the program's file | | {:.1} |", mebibytes(usage.file));
+    println!("| memory at its peak, MiB | {at_peak} | {:.1} |", mebibytes(usage.peak));
+    println!("| requests, source + target | {at_requests} | {read} + {written} |\n");
+    assert_eq!(running.terminate().await.code, Some(0));
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Small images in both registries: their references at the source, and their digests.
+async fn images(source: &Registry, target: &Registry) -> Vec<(String, String)> {
+    stream::iter(0..IMAGES)
+        .map(|number| async move {
+            let layers = [Layer::files(&[("number", &number.to_string())]).unwrap()];
+            let image = Image::single(Format::Oci, "amd64", &layers);
+            let repository = format!("bench/image-{number}");
+            target.push(&repository, "1", &image).await;
+            (source.push(&repository, "1", &image).await, image.digest().to_owned())
+        })
+        .buffered(WRITERS)
+        .collect()
+        .await
+}
+
+/// Deployments, and where there are to be Pods, their ReplicaSets and the Pods, evenly.
+async fn fill(client: &Client, namespace: &str, images: &[(String, String)], pods: usize) {
+    let each = |workload: Workload, number: usize| {
+        (0..CONTAINERS).fold(workload, |workload, container| {
+            workload.container(&format!("c{container}"), &images[(number * CONTAINERS + container) % IMAGES].0)
+        })
+    };
+    stream::iter(0..DEPLOYMENTS)
+        .map(|number| async move {
+            let owner = each(deployment(&format!("web-{number}")), number).apply(client, namespace).await;
+            if pods == 0 {
+                return;
+            }
+            let set = each(replica_set(&format!("web-{number}-1")), number).owned_by(&owner);
+            let owner = set.apply(client, namespace).await;
+            for pod_number in (number..pods).step_by(DEPLOYMENTS) {
+                let name = format!("web-{number}-1-{pod_number}");
+                each(pod(&name), number).owned_by(&owner).apply(client, namespace).await;
+                let running: Vec<_> = (0..CONTAINERS)
+                    .map(|container| {
+                        let (reference, digest) = &images[(number * CONTAINERS + container) % IMAGES];
+                        let repository = reference.rsplit_once(':').unwrap().0;
+                        (format!("c{container}"), format!("{repository}@{digest}"))
+                    })
+                    .collect();
+                let running: Vec<_> = running.iter().map(|(name, id)| (name.as_str(), id.as_str())).collect();
+                set_pod_status(client, namespace, &name, "Running", &running).await;
+            }
+        })
+        .buffer_unordered(WRITERS)
+        .collect::<()>()
+        .await;
+}
+
+/// Waits until the registries are left alone: requests at the source, at the target, and when the last one came.
+async fn quiet(source: &Registry, target: &Registry, started: Instant) -> (usize, usize, Duration) {
+    let (mut read, mut written, mut last) = (0, 0, started);
+    while last.elapsed() < QUIET {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let (more_read, more_written) = (source.take_requests().len(), target.take_requests().len());
+        if more_read + more_written > 0 {
+            last = Instant::now();
+        }
+        read += more_read;
+        written += more_written;
+    }
+    (read, written, last - started)
+}
+
+/// Insists that what was measured did its work.
+async fn all_there(running: &Running) {
+    let metrics = running.metrics().await;
+    let there = metrics.sum("k8s_copycat_images", &[("state", "already_there")]);
+    assert_eq!(there, IMAGES as f64, "{}\n{}", metrics.0, running.log());
+}

@@ -1,0 +1,337 @@
+//! The users' own plugins: how they are mounted and set, what they decide, and what they can't break.
+
+use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    guests,
+    mirroring::{index, single},
+    planning::plan,
+    support::{Access, Cluster, Fault, Finished, Program, Registry, Request, deployment, eventually, list},
+};
+
+/// A folder as the kubelet mounts a ConfigMap: links to the files of a hidden folder.
+fn mounted(files: &[(&str, Vec<u8>)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("..2026_11_23_01_40_00.1");
+    fs::create_dir(&data).unwrap();
+    symlink("..2026_11_23_01_40_00.1", folder.path().join("..data")).unwrap();
+    for (name, content) in files {
+        fs::write(data.join(name), content).unwrap();
+        symlink(Path::new("..data").join(name), folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
+fn bytes(guest: &Path) -> Vec<u8> {
+    fs::read(guest).unwrap()
+}
+
+/// `plan` or `sync` of these manifests from standard input, with a target that need not be there.
+fn program(command: &[&str], manifests: &[Value]) -> Program {
+    Program::new(command)
+        .arg("-f")
+        .arg("-")
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", "registry.example")
+        .stdin(&list(manifests))
+}
+
+/// A Deployment that the guest `hostile` acts upon.
+fn trouble(image: &str) -> Value {
+    deployment("victim").image(image).manifest_in("trouble")
+}
+
+/// An entry of `plugins:` for the guest `hostile`.
+fn hostile(deed: &Value, more: &str) -> String {
+    let module = guests::hostile();
+    format!("plugins:\n- {{ name: villain, module: {}, config: {deed}{more} }}\n", module.display())
+}
+
+/// The plan for one image in the namespace `trouble`: where it goes, or why it does not.
+async fn fate(config: &str) -> String {
+    let lines = plan(program(&["plan", "-o", "json"], &[trouble("nginx:1")]).config(config)).await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    match lines[0]["decision"].as_str().unwrap() {
+        "mirror" => lines[0]["targets"][0]["reference"].as_str().unwrap().to_owned(),
+        other => format!("{other}: {}", lines[0]["reason"].as_str().unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_plugin_changes_where_images_go() {
+    let config = b"config: { namespace: nobody, target: default }".to_vec();
+    let folder = mounted(&[("tenants.wasm", bytes(&guests::rust_path())), ("tenants.yaml", config)]);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let (app, other) = (index("app"), single("other"));
+    let manifests = [
+        deployment("web").label("team", "red").image(&source.push("shop/app", "1", &app).await).manifest(),
+        deployment("other").image(&source.push("shop/other", "1", &other).await).manifest(),
+    ];
+    let with_plugins = |command: &[&str]| {
+        program(command, &manifests).env("PLUGIN_DIR", folder.path()).env("TARGET_REGISTRY", target.host())
+    };
+
+    let lines = plan(with_plugins(&["plan", "--output=json"])).await;
+    let planned = |name: &str| lines.iter().find(|line| line["workload"]["name"] == name).unwrap();
+    let reference = format!("{}/red/shop/app:1", target.host());
+    assert_eq!(planned("web")["targets"], json!([{ "name": "default", "reference": reference }]));
+    let answer = json!({ "hook": "path-mapping", "plugin": "tenants", "answer": "default: red/shop/app" });
+    assert!(planned("web")["trace"].as_array().unwrap().contains(&answer), "{lines:#?}");
+    let pass = json!({ "hook": "path-mapping", "plugin": "tenants", "answer": "pass" });
+    assert!(planned("other")["trace"].as_array().unwrap().contains(&pass), "{lines:#?}");
+
+    with_plugins(&["sync"]).run().await.assert_code(0);
+    target.assert_has("red/shop/app", "1", &app).await;
+    assert_eq!(target.manifest("shop/app", "1").await, None);
+    target.assert_has("shop/other", "1", &other).await;
+}
+
+#[tokio::test]
+async fn one_namespaces_images_go_to_one_of_two_targets() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let (near, vault) = (Registry::crane().await, Registry::distribution(Access::Anonymous).await);
+    let (ledger, shop) = (index("ledger"), single("shop"));
+    let manifests = [
+        deployment("ledger").image(&source.push("pay/ledger", "1", &ledger).await).manifest_in("payments"),
+        deployment("shop").image(&source.push("web/shop", "1", &shop).await).manifest_in("shop"),
+    ];
+    let config = format!(
+        "targets:\n- {{ name: near, kind: docker, registry: '{}' }}\n- {{ name: vault, kind: docker, registry: '{}/safe' }}\n\
+         plugins:\n- {{ module: {}, config: {{ namespace: payments, target: vault }} }}\n",
+        near.host(),
+        vault.host(),
+        guests::rust_path().display()
+    );
+    let sync = Program::new(&["sync", "-f", "-"]).stdin(&list(&manifests)).config(&config);
+    let finished = sync.run().await.assert_code(0);
+    assert!(finished.stdout.contains("3 copied"), "{}", finished.stdout);
+    vault.assert_has("safe/pay/ledger", "1", &ledger).await;
+    assert_eq!(near.manifest("pay/ledger", "1").await, None);
+    vault.assert_has("safe/web/shop", "1", &shop).await;
+    near.assert_has("web/shop", "1", &shop).await;
+}
+
+#[tokio::test]
+async fn each_setting_of_a_plugin_has_its_effect() {
+    for (deed, more, expected) in [
+        (json!({ "path": "moved/app" }), "", "registry.example/moved/app:1"),
+        (json!({ "prefix": "below" }), "", "registry.example/below/library/nginx:1"),
+        (json!("skip"), "", "skip: because"),
+        (json!("fail"), "", "error: plugin villain, hook skip: no such team"),
+        (json!("fail"), ", onFailure: fail", "error: plugin villain, hook skip: no such team"),
+        (json!("fail"), ", onFailure: pass", "registry.example/library/nginx:1"),
+        (json!("loop"), "", "error: plugin villain, hook skip: no answer within 1s; raise its timeout"),
+        (
+            json!("loop"),
+            ", timeout: 200ms",
+            "error: plugin villain, hook skip: no answer within 200ms; raise its timeout",
+        ),
+        (json!("loop"), ", timeout: 200ms, onFailure: pass", "registry.example/library/nginx:1"),
+        (json!("bomb"), "", "and may have 67108864; raise its memory"),
+        (json!("bomb"), ", memory: 16Mi", "and may have 16777216; raise its memory"),
+    ] {
+        let told = fate(&hostile(&deed, more)).await;
+        assert!(told.contains(expected), "{deed}{more}: {told}");
+    }
+    let slow = hostile(&json!("loop-in-configure"), ", configureTimeout: 200ms");
+    let finished = program(&["plan"], &[trouble("nginx")]).config(&slow).run().await.assert_code(2);
+    assert!(finished.stderr.contains("plugin villain") && finished.stderr.contains("within 200ms"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn plugins_are_asked_in_their_order() {
+    let hostile = bytes(&guests::hostile());
+    let config = |path: &str| format!("config: {{ path: {path} }}\n").into_bytes();
+    let folder = mounted(&[
+        ("b.wasm", hostile.clone()),
+        ("b.yaml", config("from-b")),
+        ("a.wasm", hostile.clone()),
+        ("a.yaml", config("from-a")),
+        ("listed.wasm", hostile),
+    ]);
+    let dir = format!("pluginDir: {}\n", folder.path().display());
+    assert_eq!(
+        fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await,
+        "registry.example/from-a:1"
+    );
+    let listed =
+        "plugins: [{ module: listed.wasm, config: { path: from-list } }, { module: b.wasm, config: { path: b } }]";
+    assert_eq!(fate(&format!("{dir}{listed}\n")).await, "registry.example/from-list:1");
+    // A name decides, and the file's own name is the default.
+    fs::write(folder.path().join("..data/a.yaml"), "name: zz\nconfig: panic\n").unwrap();
+    let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await;
+    assert_eq!(told, "registry.example/from-b:1", "keep is an answer to skip, and zz is not asked that");
+    let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: {{ prefix: p }} }}]\n")).await;
+    assert!(told.starts_with("error: plugin zz, hook skip: "), "{told}");
+}
+
+#[tokio::test]
+async fn the_plugin_folder_is_the_variables_before_the_files() {
+    let with = |config: &[u8]| mounted(&[("p.wasm", bytes(&guests::hostile())), ("p.yaml", config.to_vec())]);
+    let (one, two) = (with(b"config: { path: one }"), with(b"config: { path: two }"));
+    let plan_with = |variable: Option<&TempDir>| {
+        let program = program(&["plan", "-o", "json"], &[trouble("nginx:1")])
+            .config(&format!("pluginDir: {}\n", one.path().display()));
+        match variable {
+            Some(folder) => program.env("PLUGIN_DIR", folder.path()),
+            None => program,
+        }
+    };
+    for (variable, expected) in [(None, "registry.example/one:1"), (Some(&two), "registry.example/two:1")] {
+        let lines = plan(plan_with(variable)).await;
+        assert_eq!(lines[0]["targets"][0]["reference"], expected);
+    }
+    let missing = program(&["plan"], &[trouble("nginx:1")]).env("PLUGIN_DIR", "/nonexistent/plugins");
+    let finished = missing.run().await.assert_code(2);
+    assert!(finished.stderr.contains("PLUGIN_DIR: the plugin folder /nonexistent/plugins"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_default_plugin_can_be_left_out() {
+    let settings = "repoPrefix: mirror\npathMap: [{ from: library, to: official }]\n";
+    let skipping = "skipNamespaces: [trouble]\n";
+    for (defaults, more, expected) in [
+        ("skip, target-selection, path-mapping, repository-prefix", "", "registry.example/mirror/official/nginx:1"),
+        ("skip, target-selection, path-mapping", "", "registry.example/official/nginx:1"),
+        ("skip, target-selection, repository-prefix", "", "registry.example/mirror/library/nginx:1"),
+        ("skip, path-mapping, repository-prefix", "", "error: hook target-selection: no plugin chose a target"),
+        ("skip, target-selection", skipping, "skip: namespace trouble is in skipNamespaces"),
+        ("target-selection", skipping, "registry.example/library/nginx:1"),
+    ] {
+        let told = fate(&format!("{settings}{more}defaultPlugins: [{defaults}]\n")).await;
+        assert!(told.starts_with(expected), "{defaults}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_breaks_down_costs_only_the_images_it_was_asked_about() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let good = index("good");
+    let good_1 = source.push("shop/good", "1", &good).await;
+    let bad = [source.push("team/one", "1", &good).await, source.push("team/two", "1", &good).await];
+    let manifests = [
+        deployment("before").image(&good_1).manifest_in("shop"),
+        deployment("victim").image(&bad[0]).image(&bad[1]).manifest_in("trouble"),
+    ];
+    for (deed, told) in [
+        ("loop", "plugin villain, hook skip: no answer within 300ms"),
+        ("bomb", "plugin villain, hook skip: it asked for"),
+        ("panic", "plugin villain, hook skip: it trapped"),
+    ] {
+        let target = Registry::crane().await;
+        // The pass goes on for a while, in which nobody is asked a second time.
+        source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(3)));
+        let sync = program(&["sync"], &manifests).env("TARGET_REGISTRY", target.host());
+        let sync = sync.config(&hostile(&json!(deed), ", timeout: 300ms"));
+        let finished = sync.run().await.assert_code(1);
+        for image in &bad {
+            let lines: Vec<_> = finished.stdout.lines().filter(|line| line.contains(image)).collect();
+            assert!(lines.len() == 1 && lines[0].contains(told), "{deed}: {finished:?}");
+        }
+        assert!(finished.stdout.contains("1 copied, 2 undecided"), "{deed}: {finished:?}");
+        target.assert_has("shop/good", "1", &good).await;
+        for repository in ["team/one", "team/two"] {
+            assert_eq!(target.manifest(repository, "1").await, None, "{deed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_controller_outlives_its_plugins_and_counts_their_failures() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: trouble }\n").await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let good = index("good");
+    let bad = source.push("team/bad", "1", &good).await;
+    deployment("victim").image(&bad).apply(&client, "trouble").await;
+    deployment("good").image(&source.push("shop/good", "1", &good).await).apply(&client, &namespace).await;
+
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let module = guests::hostile();
+    let plugin = |deed: &str, on_failure: &str| {
+        let module = module.display();
+        format!("- {{ name: {deed}, module: {module}, config: {deed}, timeout: 200ms, onFailure: {on_failure} }}\n")
+    };
+    let config = format!(
+        "targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [trouble, {namespace}]\nplugins:\n{}{}{}",
+        target.host(),
+        plugin("loop", "pass"),
+        plugin("bomb", "pass"),
+        plugin("panic", "fail")
+    );
+    let mut program = Program::controller(&kubeconfig).config(&config).start();
+    program.ready().await;
+    eventually("the other image is mirrored", || target.manifest("shop/good", "1")).await;
+    target.assert_has("shop/good", "1", &good).await;
+    for (plugin, kind) in [("loop", "deadline"), ("bomb", "memory"), ("panic", "trap")] {
+        let labels = [("plugin", plugin), ("hook", "skip"), ("kind", kind)];
+        eventually("the failure is counted", || async {
+            let failures = program.metrics().await.sum("k8s_copycat_plugin_failures_total", &labels);
+            (failures >= 1.0).then_some(())
+        })
+        .await;
+    }
+    // It is asked again and again: the next answer may be another.
+    eventually("it is asked again", || async {
+        let calls = program.metrics().await.sum("k8s_copycat_plugin_failures_total", &[("plugin", "panic")]);
+        (calls >= 2.0).then_some(())
+    })
+    .await;
+    let (_, body) = program.post("/force-reconcile").await;
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&answer["success"], &answer["imagesMirrored"]), (&json!(false), &json!(1)), "{body}");
+    assert!(body.contains("plugin panic, hook skip: it trapped") && body.contains(&bad), "{body}");
+    assert_eq!(target.manifest("team/bad", "1").await, None);
+
+    let newer = source.push("team/newer", "1", &single("newer")).await;
+    deployment("newer").image(&newer).apply(&client, &namespace).await;
+    eventually("what comes later is mirrored", || target.manifest("team/newer", "1")).await;
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_is_no_plugin_stops_every_command_and_all_of_it_is_told() {
+    let folder = mounted(&[
+        ("core.wasm", b"\0asm\x01\0\0\0".to_vec()),
+        ("fine.wasm", bytes(&guests::hostile())),
+        ("fine.yaml", b"config: keep".to_vec()),
+        ("text.wasm", b"not a plugin".to_vec()),
+    ]);
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "none",
+        "clusters": [{ "name": "none", "cluster": { "server": "http://127.0.0.1:9" } }],
+        "contexts": [{ "name": "none", "context": { "cluster": "none", "user": "none" } }],
+        "users": [{ "name": "none", "user": {} }],
+    });
+    let ended = |command: &'static [&'static str], config: &'static str| {
+        let program = Program::new(command)
+            .env("TARGET_KIND", "docker")
+            .env("TARGET_REGISTRY", "registry.example")
+            .env("PLUGIN_DIR", folder.path())
+            .file("kubeconfig", &kubeconfig.to_string())
+            .config(config);
+        let program = program.env("KUBECONFIG", "kubeconfig").stdin(&list(&[trouble("nginx")]));
+        async move { program.run().await.assert_code(2) }
+    };
+    let told = |finished: &Finished, what: &[&str]| {
+        for what in what {
+            assert!(finished.stderr.contains(what), "{what}: {finished:?}");
+        }
+        assert!(!finished.stderr.contains("fine.wasm"), "{finished:?}");
+        assert_eq!(finished.stdout, "");
+    };
+    let broken = ["core.wasm): this is a core WebAssembly module", "text.wasm): this is not a WebAssembly component"];
+    for command in [&["plan", "-f", "-"][..], &["sync", "-f", "-"], &["run", "--leader-elect=false"], &[]] {
+        told(&ended(command, "").await, &broken);
+        let finished = ended(command, "maxConcurrentReconciles: 0\nskipNamespace: [a]\n").await;
+        told(&finished, &broken);
+        told(&finished, &["maxConcurrentReconciles", "skipNamespaces"]);
+    }
+}
