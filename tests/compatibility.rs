@@ -272,6 +272,7 @@ async fn listeners_are_where_they_are_told_to_be_or_nowhere() {
             assert_eq!(connected.is_ok(), listens, "{address}: {}", program.log());
         }
         let log = program.terminate().await.assert_code(0).stdout;
+        assert_eq!(log.matches(r#""msg":"listening""#).count(), 1, "{log}");
         assert!(!log.contains(r#""level":"debug""#), "info is the default: {log}");
     }
 }

@@ -171,3 +171,49 @@ async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
     })
     .await;
 }
+
+/// What a namespace's own administrator can grant.
+const ROLE: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: copycat, namespace: NAMESPACE }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: copycat, namespace: NAMESPACE }
+rules:
+  - { apiGroups: ['', apps, batch], resources: ['*'], verbs: [get, list, watch] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: copycat, namespace: NAMESPACE }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: copycat }
+subjects:
+  - { kind: ServiceAccount, name: copycat, namespace: NAMESPACE }
+";
+
+#[tokio::test]
+async fn a_role_in_each_named_namespace_is_enough_to_mirror() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    cluster.apply(&ROLE.replace("NAMESPACE", &namespace)).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = single("alone");
+    let reference = source.push("team/alone", "1", &image).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    let directory = tempfile::tempdir().unwrap();
+    let token = cluster.service_account_token(&namespace, "copycat").await;
+    let program = Program::controller(&cluster.kubeconfig(directory.path(), &token))
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", target.host())
+        .env("INCLUDE_NAMESPACES", &namespace);
+    let mut program = program.start();
+    program.ready().await;
+    arrives(&target, "team/alone", "1", &image).await;
+    program.terminate().await.assert_code(0);
+    let audit = cluster.audit(&namespace, "copycat");
+    let refused = audit.iter().filter(|event| status(event) == 403);
+    let refused: Vec<_> = refused.map(|event| event["objectRef"]["resource"].as_str().unwrap()).collect();
+    assert!(refused.iter().all(|resource| *resource == "namespaces"), "{refused:?}");
+}
