@@ -4,7 +4,7 @@ use demo::{Format, Image, Layer};
 use serde_json::Value;
 
 use crate::support::{
-    Access, Cluster, Program, Registry, Request, Running, cron_job, daemon_set, deployment, eventually, job, pod,
+    Access, Cluster, Program, Registry, Request, Running, cron_job, daemon_set, deployment, eventually, job, list, pod,
     set_pod_status, stateful_set,
 };
 
@@ -189,5 +189,38 @@ async fn images_are_read_and_written_with_basic_and_token_auth() {
         if reads == Access::Token {
             assert_eq!(source.take_token_queries().len(), 1, "one token serves all requests");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_digest_stays_when_a_newer_one_takes_its_tag() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution(Access::Anonymous).await;
+    let (old, new) = (index("old"), index("new"));
+    source.push("team/app", "1", &old).await;
+    source.push("team/app", "1", &new).await;
+    // As the original leaves it: under its tag alone. And upstream it is gone.
+    target.push("team/app", "1", &old).await;
+    source.delete("team/app", old.digest()).await;
+    let pinned = |name: &str, image: &Image, made: &str| {
+        let image = format!("{}/team/app:1@{}", source.host(), image.digest());
+        let mut manifest = deployment(name).image(&image).manifest();
+        manifest["metadata"]["creationTimestamp"] = made.into();
+        manifest
+    };
+    let manifests =
+        list(&[pinned("elder", &old, "2025-01-01T00:00:00Z"), pinned("younger", &new, "2026-01-01T00:00:00Z")]);
+    for outcome in ["1 copied, 1 already there", "2 already there"] {
+        let finished = Program::new(&["sync", "-f", "-"])
+            .env("TARGET_KIND", "docker")
+            .env("TARGET_REGISTRY", target.host())
+            .stdin(&manifests)
+            .run()
+            .await
+            .assert_code(0);
+        assert!(finished.stdout.contains(outcome), "{}", finished.stdout);
+        target.assert_has("team/app", "1", &new).await;
+        let kept = format!("copycat-{}", old.digest().replace(':', "-"));
+        target.assert_has("team/app", &kept, &old).await;
     }
 }

@@ -327,7 +327,7 @@ mod tests {
         };
         tokio::select! {
             ended = lead(&config, client, &mirror, &metrics, &leads) => panic!("{ended:?}"),
-            looked = tokio::time::timeout(Duration::from_secs(120), looked) => looked.unwrap(),
+            looked = timeout(Duration::from_secs(120), looked) => looked.unwrap(),
         }
     }
 }

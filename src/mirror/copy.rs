@@ -134,7 +134,7 @@ impl Copier {
         let source = self.sources.repository(pulled.registry(), pulled.repository());
         let known = pulled.digest().cloned();
         let missing =
-            |wanted| Ok(Check::Missing(Found { source: source.clone(), store: store.clone(), target, wanted }));
+            |target, wanted| Ok(Check::Missing(Found { source: source.clone(), store: store.clone(), target, wanted }));
         let Some(tag) = job.tag() else {
             let wanted = match known {
                 Some(known) => known,
@@ -142,7 +142,7 @@ impl Copier {
             };
             return match self.is_kept(&target, &wanted).await? {
                 true => Ok(Check::Settled(Status::AlreadyThere(wanted))),
-                false => missing(wanted),
+                false => missing(target, wanted),
             };
         };
         let place = Place::Tag(tag);
@@ -174,7 +174,7 @@ impl Copier {
         }
         match &job.role {
             Role::Rival { holder } => Err(conflict(job, holder)),
-            Role::Holder | Role::ByDigest => missing(wanted),
+            Role::Holder | Role::ByDigest => missing(target, wanted),
         }
     }
 

@@ -20,7 +20,7 @@ use futures::StreamExt as _;
 use tokio::task::spawn_blocking;
 
 pub use self::error::{LayoutError, LayoutUploadError};
-use self::{folder::Folder, index::Entry};
+use self::folder::Folder;
 use super::{BlobStream, Descriptor, Manifest, Selector};
 use crate::model::Digest;
 
