@@ -39,12 +39,13 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 /// Watches and mirrors until SIGTERM or SIGINT, or until another replica leads.
 pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     let metrics = Arc::new(Metrics::new()?);
+    // Before the cluster is looked for: a plugin that can't be loaded is a mistake wherever this runs.
+    let policy = Arc::new(assemble::policy(config, metrics.clone())?);
     let client = workload::client(config.process.kubeconfig.as_deref()).await?;
     let (events, publisher) = ClusterEvents::new(client.clone(), host(), metrics.clone());
     let observer: Arc<dyn Observer> =
         Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal), Arc::new(events)]));
     let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
-    let policy = Arc::new(assemble::policy(config, observer.clone())?);
     plugins_loaded.fulfil();
     let mirror = assemble::mirror(config, policy, observer.clone())?;
 

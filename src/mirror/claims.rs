@@ -23,11 +23,6 @@ impl Name {
         }
         Self(name)
     }
-
-    /// The destination that is named.
-    pub fn destination(&self) -> &Destination {
-        &self.0
-    }
 }
 
 impl std::fmt::Display for Name {
