@@ -3,4 +3,4 @@
 wasmtime::component::bindgen!({ path: "wit", world: "plugin" });
 
 pub use exports::k8s_copycat::policy as hooks;
-pub use k8s_copycat::policy::{log, types};
+pub use self::k8s_copycat::policy::{log, types};

@@ -231,10 +231,12 @@ mod tests {
     fn an_image_names_its_config_first_and_then_its_layers() {
         let json = json!({"schemaVersion": 2, "config": {"mediaType": "c", "digest": hex(1), "size": 1},
             "layers": [{"mediaType": "l", "digest": hex(2), "size": 2},
-                       {"mediaType": "f", "digest": hex(3), "size": 3, "urls": ["https://elsewhere.example"]}]});
+                       {"mediaType": "l", "digest": hex(3), "size": 3, "urls": ["https://also-there.example"]},
+                       {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "digest": hex(4),
+                        "size": 4, "urls": ["https://elsewhere.example"]}]});
         let Contents::Image { blobs } = manifest(&json, None).unwrap().contents().unwrap() else { panic!("index") };
         let seen: Vec<_> = blobs.iter().map(|d| (d.digest.to_string(), d.size, d.foreign)).collect();
-        assert_eq!(seen, [(hex(1), 1, false), (hex(2), 2, false), (hex(3), 3, true)]);
+        assert_eq!(seen, [(hex(1), 1, false), (hex(2), 2, false), (hex(3), 3, false), (hex(4), 4, true)]);
     }
 
     #[test]

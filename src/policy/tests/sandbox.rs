@@ -27,7 +27,9 @@ async fn a_broken_call_fails_its_image_use_and_no_other() {
         assert_eq!(told[0], "registry.example/library/a:latest", "{deed}");
         assert_eq!(told[2], "registry.example/library/c:latest", "{deed}");
         assert!(told[1].starts_with("error: plugin hostile, hook skip: ") && told[1].contains(message), "{}", told[1]);
-        assert!(matches!(decisions[1].verdict, Verdict::Error { retry: true, .. }), "{deed}");
+        // A plugin that has no answer has none later; one that broke down may have.
+        let can_pass = kind != "invalid-request";
+        assert!(matches!(decisions[1].verdict, Verdict::Error { retry, .. } if retry == can_pass), "{deed}");
         let failed =
             failures.0.lock().unwrap().iter().filter(|(.., error)| error.is_some()).cloned().collect::<Vec<_>>();
         assert_eq!(failed, [("hostile".to_owned(), Hook::Skip, Some(kind))]);

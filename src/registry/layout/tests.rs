@@ -103,7 +103,7 @@ async fn an_image_is_found_by_its_tag_and_by_its_digest() {
 
     let digest = put(&nginx, "1.27", "layer").await;
     assert_eq!(tag(&nginx, "1.27").await, Some(digest.clone()));
-    assert_eq!(nginx.head(Selector::Digest(&digest)).await.unwrap(), Some(digest.clone()));
+    assert_eq!(nginx.head(Selector::Digest(&digest)).await.unwrap(), None, "a tag may move, and keeps nothing");
     assert_eq!(tag(&nginx, "1.2").await, None);
     for other in ["library/nginx2", "library", "nginx", "library/nginx/a"] {
         let other = layout.repository(other);
@@ -112,6 +112,10 @@ async fn an_image_is_found_by_its_tag_and_by_its_digest() {
     assert_eq!(fs::read(path.join("oci-layout")).unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
     assert_eq!(Bytes::from(fs::read(blob_path(&path, &digest)).unwrap()), image("layer").bytes());
     assert_eq!(names(&path), ["library/nginx:1.27"]);
+
+    let manifest = nginx.manifest(&digest).await.unwrap().unwrap();
+    nginx.put_manifest(Selector::Digest(&digest), &manifest).await.unwrap();
+    assert_eq!(nginx.head(Selector::Digest(&digest)).await.unwrap(), Some(digest.clone()));
 }
 
 #[tokio::test]

@@ -77,6 +77,16 @@ fn inventory_of(counted: &[WorkloadKind], objects: &[(Kind, Value)]) -> Inventor
     inventory
 }
 
+/// A newer Pod with an image that runs already is no change, so since when it runs depends on what came when.
+fn without_times(mut changes: Vec<Change>) -> Vec<Change> {
+    for change in &mut changes {
+        if let Change::Set { uses, .. } = change {
+            uses.iter_mut().flat_map(|one| &mut one.running).for_each(|running| running.since = 0);
+        }
+    }
+    changes
+}
+
 /// One line for each change: `Deployment web: app=nginx:1 [aa] …`, `- Pod x`.
 fn told(inventory: &mut Inventory) -> Vec<String> {
     let tell = |change| match change {
@@ -199,7 +209,7 @@ fn changes_one_at_a_time_end_where_all_at_once_do() {
         }
         follow(&mut inventory);
         let end: Vec<Change> = state.into_iter().map(|(workload, uses)| Change::Set { workload, uses }).collect();
-        assert_eq!(end, expected, "seed {seed}");
+        assert_eq!(without_times(end), without_times(expected.clone()), "seed {seed}");
     }
 }
 
