@@ -40,7 +40,7 @@ lint: toolchain ## formatting, clippy, and cargo-deny where that is installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then \
-		$(CARGO) deny --offline check bans licenses sources; \
+		$(CARGO) fetch --locked && $(CARGO) deny --offline check bans licenses sources; \
 	else \
 		echo "cargo-deny is not installed: licences and sources of dependencies are not checked"; \
 	fi
