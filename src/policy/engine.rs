@@ -1,13 +1,13 @@
-//! The engine that all plugins run in, and the clock of their deadlines.
+//! The engine that all plugins run in, and their deadlines in its terms.
 
-use std::{io, thread, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use wasmtime::Engine;
 
-use super::engine_config::engine_config;
-
-/// How often the epoch advances: how exactly deadlines are kept.
-const TICK: Duration = Duration::from_millis(10);
+use super::{
+    clock::{Clock, TICK},
+    engine_config::engine_config,
+};
 
 /// What the operating system or the processor can't do.
 #[derive(Debug, thiserror::Error)]
@@ -20,19 +20,19 @@ pub enum EngineError {
     Clock(#[source] io::Error),
 }
 
-/// Starts an engine whose epoch advances for as long as it lives.
-pub fn start() -> Result<Engine, EngineError> {
+/// What plugins run in.
+pub struct Runtime {
+    pub engine: Engine,
+    /// Advances the engine's epoch while it runs.
+    pub clock: Arc<Clock>,
+}
+
+/// An engine, and the clock that interrupts what runs in it.
+pub fn start() -> Result<Runtime, EngineError> {
     let engine = Engine::new(&engine_config()).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
-    let weak = engine.weak();
-    let tick = move || {
-        while let Some(engine) = weak.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    };
-    thread::Builder::new().name("plugin-clock".to_owned()).spawn(tick).map_err(EngineError::Clock)?;
-    Ok(engine)
+    let timed = engine.clone();
+    let clock = Clock::start(move || timed.increment_epoch()).map_err(EngineError::Clock)?;
+    Ok(Runtime { engine, clock: Arc::new(clock) })
 }
 
 /// The number of epochs after which `timeout` has surely passed.

@@ -2,11 +2,9 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, thread};
 
-use wasmtime::Engine;
-
 use super::{
     component::{self, LoadFault},
-    engine::{self, EngineError},
+    engine::{self, EngineError, Runtime},
     plugin::{Identity, Plugin},
     settings::{OnFailure, PluginLimits, PluginSettings, Settings},
 };
@@ -63,10 +61,10 @@ fn default_plugin(hook: Hook) -> (&'static str, &'static [u8]) {
 
 /// The plugins in the order in which they are asked, the default ones last. They are compiled side by side.
 pub fn load(settings: &Settings) -> Result<Vec<Arc<Plugin>>, Vec<LoadError>> {
-    let engine = engine::start().map_err(|error| vec![error.into()])?;
+    let runtime = engine::start().map_err(|error| vec![error.into()])?;
     let results: Vec<Result<Plugin, LoadError>> = thread::scope(|scope| {
         let threads: Vec<_> =
-            settings.plugins.iter().map(|plugin| (plugin, scope.spawn(|| user_plugin(&engine, plugin)))).collect();
+            settings.plugins.iter().map(|plugin| (plugin, scope.spawn(|| user_plugin(&runtime, plugin)))).collect();
         let users = threads.into_iter().map(|(plugin, thread)| {
             let loaded = thread.join().unwrap_or_else(|_| Err(LoadFault::Compile("the compiler panicked".to_owned())));
             let origin = Origin::Module(plugin.module.clone());
@@ -74,7 +72,7 @@ pub fn load(settings: &Settings) -> Result<Vec<Arc<Plugin>>, Vec<LoadError>> {
         });
         let users: Vec<_> = users.collect();
         let wanted = Hook::ALL.into_iter().filter(|hook| settings.defaults.contains(hook));
-        users.into_iter().chain(wanted.map(|hook| built_in(&engine, hook, settings))).collect()
+        users.into_iter().chain(wanted.map(|hook| built_in(&runtime, hook, settings))).collect()
     });
     let mut plugins = Vec::new();
     let mut errors = Vec::new();
@@ -87,8 +85,8 @@ pub fn load(settings: &Settings) -> Result<Vec<Arc<Plugin>>, Vec<LoadError>> {
     if errors.is_empty() { Ok(plugins) } else { Err(errors) }
 }
 
-fn user_plugin(engine: &Engine, settings: &PluginSettings) -> Result<Plugin, LoadFault> {
-    let component = component::read(engine, &settings.module)?;
+fn user_plugin(runtime: &Runtime, settings: &PluginSettings) -> Result<Plugin, LoadFault> {
+    let component = component::read(&runtime.engine, &settings.module)?;
     let identity = Identity {
         name: settings.name.clone(),
         module: Some(settings.module.clone()),
@@ -96,10 +94,10 @@ fn user_plugin(engine: &Engine, settings: &PluginSettings) -> Result<Plugin, Loa
         limits: settings.limits,
         on_failure: settings.on_failure,
     };
-    Plugin::new(engine, &component, identity)
+    Plugin::new(runtime, &component, identity)
 }
 
-fn built_in(engine: &Engine, hook: Hook, settings: &Settings) -> Result<Plugin, LoadError> {
+fn built_in(runtime: &Runtime, hook: Hook, settings: &Settings) -> Result<Plugin, LoadError> {
     let (name, compiled) = default_plugin(hook);
     let identity = Identity {
         name: name.to_owned(),
@@ -108,7 +106,7 @@ fn built_in(engine: &Engine, hook: Hook, settings: &Settings) -> Result<Plugin, 
         limits: PluginLimits::default(),
         on_failure: OnFailure::Fail,
     };
-    component::embedded(engine, compiled)
-        .and_then(|component| Plugin::new(engine, &component, identity))
+    component::embedded(&runtime.engine, compiled)
+        .and_then(|component| Plugin::new(runtime, &component, identity))
         .map_err(|fault| LoadError::Plugin { plugin: name.to_owned(), origin: Origin::BuiltIn, fault })
 }

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod chain;
+mod clock;
 mod component;
 mod decide;
 mod engine;

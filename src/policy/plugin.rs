@@ -6,14 +6,15 @@ use std::{
 };
 
 use wasmtime::{
-    Engine, Store,
+    Store,
     component::{Component, InstancePre},
 };
 
 use super::{
     bindings::{hooks, types},
+    clock::Clock,
     component::{self, Exports, LoadFault},
-    engine::epochs,
+    engine::{Runtime, epochs},
     failure::CallError,
     limits::Limits,
     log::PluginLog,
@@ -42,6 +43,7 @@ pub struct Identity {
 pub struct Plugin {
     identity: Identity,
     pre: InstancePre<State>,
+    clock: Arc<Clock>,
     exports: Exports,
     log: Arc<PluginLog>,
     /// Configured, and not being asked at the moment.
@@ -59,13 +61,13 @@ pub struct Instance {
 
 impl Plugin {
     /// Links `component` and configures its first instance.
-    pub fn new(engine: &Engine, component: &Component, identity: Identity) -> Result<Self, LoadFault> {
-        let (pre, exports) = component::link(engine, component)?;
+    pub fn new(runtime: &Runtime, component: &Component, identity: Identity) -> Result<Self, LoadFault> {
+        let (pre, exports) = component::link(&runtime.engine, component)?;
         if identity.config.is_some() && exports.lifecycle.is_none() {
             return Err(LoadFault::TakesNoConfig);
         }
         let log = PluginLog::new(&identity.name);
-        let plugin = Self { identity, pre, exports, log, idle: Mutex::default() };
+        let plugin = Self { identity, pre, clock: Arc::clone(&runtime.clock), exports, log, idle: Mutex::default() };
         let first = plugin.start()?;
         plugin.put_back(first);
         Ok(plugin)
@@ -101,6 +103,7 @@ impl Plugin {
         &self,
         ask: impl FnOnce(&mut Instance) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<T, CallError> {
+        let _running = self.clock.run();
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match idle {
             Some(instance) => instance,
@@ -125,6 +128,7 @@ impl Plugin {
         let PluginLimits { configure_timeout: timeout, memory, .. } = self.identity.limits;
         let broken = |error: wasmtime::Error| LoadFault::Start(CallError::from_engine(&error, timeout));
 
+        let _running = self.clock.run();
         let state = State { limits: Limits::new(memory), log: Arc::clone(&self.log) };
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
