@@ -17,7 +17,7 @@ build: toolchain ## the program, for release
 	@echo "built $(CARGO_TARGET_DIR)/release/k8s-copycat"
 
 demo: toolchain ## see images being mirrored; needs no cluster and no registry
-	$(CARGO) build --locked --package k8s-copycat --package demo
+	$(CARGO) build --locked --workspace
 	@"$(CARGO_TARGET_DIR)/debug/demo" "$(CARGO_TARGET_DIR)/debug/k8s-copycat" target/demo
 
 test: toolchain ## unit tests, and tests against a real API server and real registries

@@ -12,8 +12,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     model::{
-        Decision, Destination, Event, Failure, FailureKind, ImageUse, Observer, Outcome, Reference, Retry, Status,
-        Verdict, WorkloadId,
+        Decision, Destination, Event, FailureKind, ImageUse, Observer, Outcome, Reference, Retry, Status, Verdict,
+        WorkloadId,
     },
     policy::Policy,
 };
@@ -21,9 +21,11 @@ use crate::{
 use super::{
     claims::{Claims, Name},
     copy::Copier,
+    defect,
     job::CopyJob,
     pass::{Pass, PassReport},
     queue::{Admission, Lengths, Queue},
+    told::Told,
 };
 
 /// Workloads that are decided on at once; each takes microseconds, unless a plugin hangs.
@@ -100,11 +102,8 @@ pub struct Actor {
     settled: bool,
     /// What observers were told last of the queue.
     lengths: Lengths,
-    /// What observers were told last of each name, and are to forget when it is no longer so.
-    told: HashMap<Name, Vec<Told>>,
+    told: Told,
 }
-
-type Told = (Destination, Reference);
 
 impl Actor {
     /// `places` is how many names are worked on at once.
@@ -134,7 +133,7 @@ impl Actor {
             gathering_until: None,
             settled: false,
             lengths: Lengths::default(),
-            told: HashMap::new(),
+            told: Told::default(),
         }
     }
 
@@ -228,7 +227,7 @@ impl Actor {
             let _turn = turns.acquire().await;
             // A defect in one decision must not keep a pass waiting for ever.
             let decisions = AssertUnwindSafe(policy.decide(uses.clone())).catch_unwind().await;
-            let decisions = decisions.unwrap_or_else(|_| vec![undecided(); uses.len()]);
+            let decisions = decisions.unwrap_or_else(|_| vec![defect::undecided(); uses.len()]);
             Decided { workload, version, uses, decisions }
         });
     }
@@ -345,16 +344,9 @@ impl Actor {
         }
     }
 
-    /// Lets observers forget what was told of a name before, but for these outcomes, which are what is to be known of it
-    /// from now on.
+    /// These outcomes are what observers are to know of a name from now on.
     fn forget_told(&mut self, name: &Name, outcomes: &[Outcome]) {
-        let now: Vec<Told> =
-            outcomes.iter().map(|outcome| (outcome.destination.clone(), outcome.source.clone())).collect();
-        let before = match now.is_empty() {
-            true => self.told.remove(name),
-            false => self.told.insert(name.clone(), now.clone()),
-        };
-        for (destination, source) in before.into_iter().flatten().filter(|told| !now.contains(told)) {
+        for (destination, source) in self.told.replace(name, outcomes) {
             self.observer.observe(&Event::Forgotten { destination: &destination, source: &source });
         }
     }
@@ -404,7 +396,7 @@ impl Actor {
             for job in &jobs {
                 // A defect in one copy must not leave its name under way for ever.
                 let outcome = AssertUnwindSafe(copier.copy(job)).catch_unwind().await;
-                outcomes.push(outcome.unwrap_or_else(|_| broken_off(job)));
+                outcomes.push(outcome.unwrap_or_else(|_| defect::broken_off(job)));
             }
             Copied { name, jobs, outcomes }
         });
@@ -431,11 +423,6 @@ impl Actor {
     }
 }
 
-fn undecided() -> Decision {
-    let reason = "deciding broke off through a defect of this program; the log has its place".to_owned();
-    Decision { source: None, verdict: Verdict::Error { reason, retry: true }, trace: Vec::new() }
-}
-
 /// The failure that is to be tried again first. A conflict costs a look only, and is looked at when somebody changes
 /// something.
 fn soonest(outcomes: &[Outcome]) -> Option<(String, Retry)> {
@@ -449,20 +436,4 @@ fn soonest(outcomes: &[Outcome]) -> Option<(String, Retry)> {
         Retry::Later => Duration::MAX,
     })?;
     Some((first.message.clone(), first.retry))
-}
-
-fn broken_off(job: &CopyJob) -> Outcome {
-    Outcome {
-        image: job.image.clone(),
-        source: job.source.clone(),
-        destination: job.destination.clone(),
-        workloads: job.workloads.clone(),
-        status: Status::Failed(Failure {
-            kind: FailureKind::Target,
-            message: "the copy broke off through a defect of this program; the log has its place".to_owned(),
-            retry: Retry::Soon,
-        }),
-        bytes: 0,
-        took: Duration::ZERO,
-    }
 }

@@ -4,10 +4,12 @@ mod actor;
 mod blobs;
 mod claims;
 mod copy;
+mod defect;
 mod failure;
 mod job;
 mod pass;
 mod queue;
+mod told;
 mod transfer;
 
 use std::{sync::Arc, time::Duration};

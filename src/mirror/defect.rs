@@ -1,0 +1,30 @@
+//! What is told where this program itself is at fault: a panic in a decision or a copy costs that one alone.
+
+use std::time::Duration;
+
+use crate::model::{Decision, Failure, FailureKind, Outcome, Retry, Status, Verdict};
+
+use super::job::CopyJob;
+
+/// In place of a decision that broke off.
+pub fn undecided() -> Decision {
+    let reason = "deciding broke off through a defect of this program; the log has its place".to_owned();
+    Decision { source: None, verdict: Verdict::Error { reason, retry: true }, trace: Vec::new() }
+}
+
+/// In place of the outcome of a copy that broke off.
+pub fn broken_off(job: &CopyJob) -> Outcome {
+    Outcome {
+        image: job.image.clone(),
+        source: job.source.clone(),
+        destination: job.destination.clone(),
+        workloads: job.workloads.clone(),
+        status: Status::Failed(Failure {
+            kind: FailureKind::Target,
+            message: "the copy broke off through a defect of this program; the log has its place".to_owned(),
+            retry: Retry::Soon,
+        }),
+        bytes: 0,
+        took: Duration::ZERO,
+    }
+}
