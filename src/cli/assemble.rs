@@ -108,10 +108,10 @@ fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
 /// # Errors
 /// When HTTPS can't be set up.
 pub fn mirror(config: &Config, policy: Arc<Policy>, observer: Arc<dyn Observer>) -> Result<Mirror, SetupError> {
-    let sources = registries(config, config.credentials.clone(), config.copy.insecure_registries.clone())?;
+    let sources = Registries::new(access(config, config.credentials.clone(), config.copy.insecure_registries.clone()))?;
     let mut stores = HashMap::new();
     for target in &config.targets {
-        stores.insert(target.name.clone(), store(config, target)?);
+        stores.insert(target.name.clone(), store(config, target, &sources));
     }
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
@@ -124,10 +124,10 @@ pub fn mirror(config: &Config, policy: Arc<Policy>, observer: Arc<dyn Observer>)
     Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, places))
 }
 
-fn store(config: &Config, target: &TargetConfig) -> Result<Store, SetupError> {
+fn store(config: &Config, target: &TargetConfig, sources: &Registries) -> Store {
     match target.kind {
-        TargetKind::Ecr => Ok(Store::Unsupported(target.kind)),
-        TargetKind::OciLayout => Ok(Store::Layout(registry::Layout::new(target.registry.clone().into()))),
+        TargetKind::Ecr => Store::Unsupported(target.kind),
+        TargetKind::OciLayout => Store::Layout(registry::Layout::new(target.registry.clone().into())),
         TargetKind::Docker => {
             let host = target.registry.split('/').next().unwrap_or_default().to_owned();
             let login = target.login.clone().map(|(username, password)| Credential {
@@ -136,18 +136,18 @@ fn store(config: &Config, target: &TargetConfig) -> Result<Store, SetupError> {
                 login: Login::Password { username, password },
             });
             let insecure = if target.insecure { vec![host] } else { Vec::new() };
-            let registries = registries(config, login.into_iter().collect(), insecure)?;
-            Ok(Store::registry(registries, &target.registry))
+            let registries = sources.beside(access(config, login.into_iter().collect(), insecure));
+            Store::registry(registries, &target.registry)
         }
     }
 }
 
-fn registries(config: &Config, credentials: Vec<Credential>, insecure: Vec<String>) -> Result<Registries, SetupError> {
-    Registries::new(registry::Settings {
+fn access(config: &Config, credentials: Vec<Credential>, insecure: Vec<String>) -> registry::Settings {
+    registry::Settings {
         request_timeout: config.copy.request_timeout,
         credentials,
         insecure,
         attempts: ATTEMPTS,
         backoff_cap: LONGEST_PAUSE,
-    })
+    }
 }

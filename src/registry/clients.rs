@@ -12,7 +12,8 @@ use super::{
 /// Whatever the user says: longer than this a TCP connection never takes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connections, kept apart by what is asked of them.
+/// Connections, kept apart by what is asked of them. A clone shares them.
+#[derive(Clone)]
 pub(super) struct Clients {
     checked: reqwest::Client,
     unchecked: reqwest::Client,

@@ -19,6 +19,11 @@ impl Registries {
         Ok(Self { wire: Arc::new(Wire::new(settings)?) })
     }
 
+    /// The way to every registry with other settings. Connections and CA certificates are shared, tokens are not.
+    pub fn beside(&self, settings: Settings) -> Self {
+        Self { wire: Arc::new(self.wire.beside(settings)) }
+    }
+
     /// The repository `repository` (a path, `library/` explicit) of `registry` (`host[:port]`, Docker Hub is
     /// `docker.io`). What is no host shows at the first request.
     pub fn repository(&self, registry: &str, repository: &str) -> Repository {

@@ -78,6 +78,11 @@ impl Wire {
         Ok(Self { clients: Clients::new().map_err(SetupError)?, settings, hosts: Mutex::default() })
     }
 
+    /// Another one over the same connections. What was learned about hosts, tokens among it, is not shared.
+    pub(super) fn beside(&self, settings: Settings) -> Self {
+        Self { clients: self.clients.clone(), settings, hosts: Mutex::default() }
+    }
+
     /// The host of a registry; always the same one for the same name.
     pub(super) fn host(&self, registry: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
