@@ -32,7 +32,7 @@ pub enum CooldownReset {
 pub enum ForcedPass {
     /// This replica does not mirror: it starts, stands by, or ends.
     NotReady,
-    /// It came to its end, or to the first kind of object that could not be listed.
+    /// It came to its end.
     Ended {
         /// Workloads that the filters let through, failed ones too.
         workloads: usize,
@@ -48,7 +48,8 @@ pub trait Operations: Send + Sync + 'static {
     /// Makes every destination that is in a cooldown due again.
     fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset>;
 
-    /// Looks at every workload now. The pass ends early when the future is dropped.
+    /// Looks at every workload now. When the future is dropped nobody waits for the pass any more; what it has queued is
+    /// done all the same.
     fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass>;
 }
 
