@@ -14,9 +14,10 @@ use super::{
     certificates::Authority,
     eventually,
     guarded::Guarded,
-    proxy::{Fault, Proxy, Request},
+    proxy::Proxy,
     servers::{free_port, program},
     token_server::{ISSUER, SERVICE, TokenServer},
+    traffic::{Fault, Request, Traffic},
 };
 
 /// The one user of registries that ask who is there.
@@ -129,7 +130,7 @@ impl Registry {
 
     /// What clients other than this one asked since the last call.
     pub fn take_requests(&self) -> Vec<Request> {
-        self.proxy().take_requests()
+        self.traffic().take_requests()
     }
 
     /// What its token service was asked since the last call.
@@ -144,16 +145,21 @@ impl Registry {
 
     /// Lets the next `times` requests that `matches` accepts go wrong. Of several faults the oldest comes first.
     pub fn inject(&self, times: usize, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
-        self.proxy().inject(times, matches, fault);
+        self.traffic().inject(times, matches, fault);
     }
 
     /// Takes all faults back.
     pub fn heal(&self) {
-        self.proxy().heal();
+        self.traffic().heal();
     }
 
-    fn proxy(&self) -> &Proxy {
-        self.proxy.as_ref().expect("nothing stands before a registry with TLS")
+    fn traffic(&self) -> &Traffic {
+        self.proxy.as_ref().expect("nothing stands before a registry with TLS").traffic()
+    }
+
+    /// The server itself, past what stands before it.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Puts an image there, and returns its reference.
