@@ -15,7 +15,7 @@ mod token_server;
 mod traffic;
 mod workloads;
 
-pub use aws::{Aws, Call, Ecr, Refusal};
+pub use aws::{Aws, Call, Ecr, Refusal, new_account};
 pub use cluster::Cluster;
 pub use program::{Finished, Metrics, Program, Running};
 pub use registry::{Access, PASSWORD, Registry, USER};

@@ -177,17 +177,29 @@ impl Registry {
         let root = [(tag, image.root())];
         let manifests = image.manifests().map(|manifest| (manifest.digest.as_str(), manifest));
         for (reference, manifest) in manifests.chain(root) {
-            let request = self.request(Method::PUT, repository, &format!("manifests/{reference}"));
-            let request = request.header(header::CONTENT_TYPE, manifest.media_type).body(manifest.bytes.clone());
-            assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+            self.put_manifest(repository, reference, manifest.media_type, manifest.bytes.clone()).await;
         }
         format!("{}/{repository}:{tag}", self.host())
+    }
+
+    /// Puts a manifest there, whatever it names.
+    pub async fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: impl Into<Bytes>) {
+        let request = self.request(Method::PUT, repository, &format!("manifests/{reference}"));
+        let request = request.header(header::CONTENT_TYPE, media_type).body(bytes.into());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
     }
 
     /// Takes a manifest away.
     pub async fn delete(&self, repository: &str, digest: &str) {
         let request = self.request(Method::DELETE, repository, &format!("manifests/{digest}"));
         assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    }
+
+    /// Takes a whole repository away, as an owner of the storage can.
+    pub fn remove_repository(&self, repository: &str) {
+        let all = self.directory.path().join("storage/docker/registry/v2/repositories");
+        fs::remove_dir_all(all.join(repository)).unwrap();
     }
 
     /// Media type and bytes of the manifest of a tag or digest, if there is one.

@@ -22,20 +22,25 @@ pub struct Call {
 }
 
 impl Call {
-    /// Reads a signed request; `caller` knows the account of an access key.
+    /// Reads a request that says who sends it; `caller` knows the account of an access key.
     pub fn read(parts: &Parts, body: &str, caller: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let header = |name: &str| parts.headers.get(name)?.to_str().ok();
-        let scope = header("authorization")?.split_once("Credential=")?.1.split(',').next()?;
-        let mut scope = scope.split('/');
-        let (key, region) = (scope.next()?, scope.nth(1)?);
-        let caller = caller(key)?;
+        let form = |name| form(body, name);
+        let (caller, region) = match header("authorization") {
+            Some(authorization) => {
+                let mut scope = authorization.split_once("Credential=")?.1.split(',').next()?.split('/');
+                (caller(scope.next()?)?, scope.nth(1)?)
+            }
+            // A Kubernetes token stands for a signature.
+            None => {
+                form("WebIdentityToken")?;
+                (form("RoleArn")?.split(':').nth(4)?.to_owned(), "us-east-1")
+            }
+        };
         let action = match header("x-amz-target").and_then(|target| target.split_once('.')) {
             Some((service, action)) if service.starts_with("AmazonEC2ContainerRegistry") => format!("ecr:{action}"),
             Some((_, action)) => format!("ecr-public:{action}"),
-            None => {
-                let mut form = url::form_urlencoded::parse(body.as_bytes());
-                format!("sts:{}", form.find(|(name, _)| name == "Action")?.1)
-            }
+            None => format!("sts:{}", form("Action")?),
         };
         let json: Value = serde_json::from_str(body).unwrap_or_default();
         let registry = json["registryId"].as_str().or(json["registryIds"][0].as_str()).map(str::to_owned);
@@ -56,8 +61,7 @@ impl Call {
 
     /// A value of its form.
     pub fn form(&self, name: &str) -> Option<String> {
-        let mut form = url::form_urlencoded::parse(self.body.as_bytes());
-        form.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+        form(&self.body, name)
     }
 
     /// The ARN of what it is about.
@@ -70,6 +74,11 @@ impl Call {
             None => "*".to_owned(),
         }
     }
+}
+
+fn form(body: &str, name: &str) -> Option<String> {
+    let mut values = url::form_urlencoded::parse(body.as_bytes());
+    values.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
 
 /// How a call is answered instead of by moto.

@@ -17,9 +17,12 @@ use super::{
         traffic::Traffic,
     },
     call::{Call, Refusal},
-    moto::Moto,
+    moto::{Moto, new_account},
     tokens::Tokens,
 };
+
+/// What the program signs with: nobody is let in by it, and nobody may see it.
+pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYCOPYCATKEY";
 
 /// An account's registry in a region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +61,9 @@ pub struct Cloud {
     pub moto: &'static Moto,
     /// The way to it.
     pub upstream: Upstream,
+    /// The caller's account, and an access key of it.
+    pub account: String,
+    pub key: String,
     pub tokens: Tokens,
     /// The requests to registries.
     pub traffic: Traffic,
@@ -74,7 +80,10 @@ pub struct Cloud {
 }
 
 impl Cloud {
+    /// With a caller in an account that nobody else uses.
     pub fn new(moto: &'static Moto) -> Self {
+        let account = new_account();
+        let key = format!("AKIA{account}TEST");
         Self {
             moto,
             upstream: Upstream::new(moto.url()),
@@ -83,8 +92,10 @@ impl Cloud {
             expired: AtomicU16::new(403),
             calls: Mutex::default(),
             refusals: Mutex::default(),
-            keys: Mutex::default(),
-            secrets: Mutex::default(),
+            keys: Mutex::new(HashMap::from([(key.clone(), account.clone())])),
+            secrets: Mutex::new(vec![SECRET_KEY.to_owned()]),
+            account,
+            key,
             backings: tokio::sync::Mutex::default(),
             repositories: Mutex::default(),
         }

@@ -16,7 +16,10 @@ mod tunnel;
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,7 +35,7 @@ use super::{
     proxy::respond,
     traffic::{Fault, Request},
 };
-use cloud::{Cloud, Place};
+use cloud::{Cloud, Place, SECRET_KEY};
 use hosts::{Host, PUBLIC_ACCOUNT};
 use moto::Moto;
 
@@ -40,14 +43,9 @@ pub use call::{Call, Refusal};
 pub use moto::new_account;
 pub use registries::Ecr;
 
-/// What the program signs with: nobody is let in by it, and nobody may see it.
-const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYCOPYCATKEY";
-
 /// AWS, as one test sees it.
 pub struct Aws {
     cloud: Arc<Cloud>,
-    account: String,
-    key: String,
     api: Serving,
     tunnel: Serving,
     directory: TempDir,
@@ -57,21 +55,23 @@ impl Aws {
     /// With an account of its own, the caller's.
     pub async fn start() -> Self {
         let cloud = Arc::new(Cloud::new(Moto::shared().await));
-        let account = new_account();
-        let key = format!("AKIA{account}TEST");
-        cloud.add_key(&key, &account, [SECRET_KEY.to_owned()]);
         let authority = Authority::new();
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("ca.pem"), authority.pem()).unwrap();
         let api = Serving::start(Router::new().fallback(api).with_state(Arc::clone(&cloud)));
         let router = Router::new().fallback(any).with_state(Arc::clone(&cloud));
         let tunnel = tunnel::start(authority, |host| Host::parse(host).is_some(), router);
-        Self { cloud, account, key, api, tunnel, directory }
+        Self { cloud, api, tunnel, directory }
     }
 
     /// The caller's account.
     pub fn account(&self) -> &str {
-        &self.account
+        &self.cloud.account
+    }
+
+    /// The caller's access key, and the secret that goes with it.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.cloud.key, SECRET_KEY)
     }
 
     /// The registry of an account in a region.
@@ -125,6 +125,19 @@ impl Aws {
         self.cloud.tokens.expire();
     }
 
+    /// Lets them end with the next request to a registry that `matches` accepts.
+    pub fn expire_tokens_at(&self, matches: impl Fn(&Request) -> bool + Send + 'static) {
+        let (cloud, done) = (Arc::downgrade(&self.cloud), AtomicBool::default());
+        let effect = move |request: &Request| {
+            if !done.load(Ordering::Relaxed) && matches(request) {
+                done.store(true, Ordering::Relaxed);
+                cloud.upgrade().unwrap().tokens.expire();
+            }
+            false
+        };
+        self.inject(1, effect, Fault::Answer(500, vec![]));
+    }
+
     /// Refuses an expired token with 401 rather than 403.
     pub fn answer_401_when_expired(&self) {
         self.cloud.expired.store(401, Ordering::Relaxed);
@@ -155,7 +168,8 @@ impl Aws {
 impl Program {
     /// In a network that has AWS, with credentials.
     pub fn aws(self, aws: &Aws) -> Self {
-        self.aws_anonymous(aws).env("AWS_ACCESS_KEY_ID", &aws.key).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        let (key, secret) = aws.key();
+        self.aws_anonymous(aws).env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", secret)
     }
 
     /// In a network that has AWS, without credentials.
@@ -170,6 +184,9 @@ impl Program {
 
 async fn api(State(cloud): State<Arc<Cloud>>, request: axum::extract::Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    if parts.uri.path() == api::POD_IDENTITY {
+        return api::pod_identity(&cloud, &parts);
+    }
     api::answer(&cloud, parts, body).await
 }
 

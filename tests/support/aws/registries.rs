@@ -46,9 +46,10 @@ impl Ecr {
         self.ask("CreateRepository", settings).await.unwrap();
     }
 
-    /// Takes a repository away.
+    /// Takes a repository away, with all that is in it.
     pub async fn delete(&self, repository: &str) {
         self.ask("DeleteRepository", json!({ "repositoryName": repository, "force": true })).await.unwrap();
+        self.backing.registry.remove_repository(repository);
     }
 
     /// What `DescribeRepositories` says of a repository, if there is one.
@@ -77,6 +78,12 @@ impl Ecr {
         }
         self.backing.registry.push(repository, tag, image).await;
         format!("{}/{repository}:{tag}", self.host())
+    }
+
+    /// Gives an image that is there another tag.
+    pub async fn tag(&self, repository: &str, tag: &str, image: &Image) {
+        let root = image.root();
+        self.backing.registry.put_manifest(repository, tag, root.media_type, root.bytes.clone()).await;
     }
 
     /// Media type and bytes of the manifest of a tag or digest, if there is one.

@@ -50,13 +50,13 @@ impl<'a> Client<'a> {
     /// What `Authorization` is to be at the registry of an account.
     async fn login(&self, account: &str, region: &str) -> String {
         let body = json!({ "registryIds": [account] });
-        let said: Value = self.ecr(&self.aws.key, region, "GetAuthorizationToken", body).await.json().await.unwrap();
+        let said: Value = self.ecr(self.aws.key().0, region, "GetAuthorizationToken", body).await.json().await.unwrap();
         format!("Basic {}", said["authorizationData"][0]["authorizationToken"].as_str().unwrap())
     }
 
     /// The same for the service that gives out tokens of the gallery, if that is in the region.
     async fn public_login(&self, region: &str) -> Option<String> {
-        let request = self.signed(&self.aws.key, "ecr-public", region);
+        let request = self.signed(self.aws.key().0, "ecr-public", region);
         let request = request.header("x-amz-target", "SpencerFrontendService.GetAuthorizationToken").body("{}");
         let said: Value = request.send().await.unwrap().json().await.unwrap();
         said["authorizationData"]["authorizationToken"].as_str().map(|token| format!("Basic {token}"))
@@ -92,8 +92,8 @@ async fn calls_are_made_where_their_registry_is_and_written_down() {
     let client = Client::new(&aws);
     let other = new_account();
     let body = json!({ "repositoryName": "team/app", "registryId": other });
-    assert_eq!(client.ecr(&aws.key, REGION, "CreateRepository", body.clone()).await.status(), 200);
-    assert_eq!(client.ecr(&aws.key, REGION, "CreateRepository", body.clone()).await.status(), 400);
+    assert_eq!(client.ecr(aws.key().0, REGION, "CreateRepository", body.clone()).await.status(), 200);
+    assert_eq!(client.ecr(aws.key().0, REGION, "CreateRepository", body.clone()).await.status(), 400);
     let call = Call {
         action: "ecr:CreateRepository".to_owned(),
         caller: aws.account().to_owned(),
@@ -110,7 +110,7 @@ async fn calls_are_made_where_their_registry_is_and_written_down() {
 
     let said = client.ecr("AKIASTRANGER", REGION, "DescribeRepositories", json!({})).await.text().await.unwrap();
     assert!(said.contains("UnrecognizedClientException"), "{said}");
-    let said = client.sts(&aws.key, "Action=GetCallerIdentity&Version=2011-06-15").await.text().await.unwrap();
+    let said = client.sts(aws.key().0, "Action=GetCallerIdentity&Version=2011-06-15").await.text().await.unwrap();
     assert!(said.contains(&format!("<Account>{}</Account>", aws.account())), "{said}");
 }
 
@@ -121,7 +121,7 @@ async fn a_role_acts_as_its_own_account() {
     let other = new_account();
     let form =
         format!("Action=AssumeRole&Version=2011-06-15&RoleSessionName=x&RoleArn=arn:aws:iam::{other}:role/mirror");
-    let said = client.sts(&aws.key, &form).await.text().await.unwrap();
+    let said = client.sts(aws.key().0, &form).await.text().await.unwrap();
     let key = said.split_once("<AccessKeyId>").unwrap().1.split_once('<').unwrap().0;
     let said = client.sts(key, "Action=GetCallerIdentity&Version=2011-06-15").await.text().await.unwrap();
     assert!(said.contains(&format!("arn:aws:sts::{other}:assumed-role/mirror/x")), "{said}");
@@ -130,11 +130,11 @@ async fn a_role_acts_as_its_own_account() {
     assert_eq!(calls[0].action, "sts:AssumeRole");
 
     aws.refuse(1, "sts:AssumeRole", Refusal::AccessDenied);
-    let answer = client.sts(&aws.key, &form).await;
+    let answer = client.sts(aws.key().0, &form).await;
     assert_eq!(answer.status(), 403);
     let said = answer.text().await.unwrap();
     assert!(said.contains("<Code>AccessDenied</Code>") && said.contains("to perform: sts:AssumeRole on resource"));
-    assert_eq!(client.sts(&aws.key, &form).await.status(), 200);
+    assert_eq!(client.sts(aws.key().0, &form).await.status(), 200);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn calls_are_refused_in_aws_words_as_often_as_told() {
     ] {
         aws.refuse(1, "ecr:CreateRepository", refusal);
         let body = json!({ "repositoryName": "team/app" });
-        let answer = client.ecr(&aws.key, REGION, "CreateRepository", body).await;
+        let answer = client.ecr(aws.key().0, REGION, "CreateRepository", body).await;
         assert_eq!(answer.status(), 400);
         let said: Value = answer.json().await.unwrap();
         assert_eq!(said["__type"], code);
@@ -197,7 +197,7 @@ async fn each_token_is_new_and_opens_one_registry_while_it_lives() {
 
     aws.set_token_life(Duration::from_secs(600));
     let body = json!({ "registryIds": [aws.account()] });
-    let said: Value = client.ecr(&aws.key, REGION, "GetAuthorizationToken", body).await.json().await.unwrap();
+    let said: Value = client.ecr(aws.key().0, REGION, "GetAuthorizationToken", body).await.json().await.unwrap();
     let expires = said["authorizationData"][0]["expiresAt"].as_u64().unwrap();
     assert!((now() + 500..=now() + 600).contains(&expires), "{said}");
     let token = said["authorizationData"][0]["authorizationToken"].as_str().unwrap();
