@@ -1,4 +1,4 @@
-# Needs rustup, a C compiler, and Go for the tests' servers; fetches and builds all else by itself.
+# Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-servers bench image lint toolchain

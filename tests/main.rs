@@ -9,6 +9,7 @@
 )]
 
 mod compatibility;
+mod ecr;
 mod failures;
 #[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;

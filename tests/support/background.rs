@@ -1,12 +1,12 @@
 //! Where the test process serves HTTP itself: a runtime of its own, which a test that blocks does not stop.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{self, Ipv4Addr, SocketAddr},
     sync::LazyLock,
 };
 
 use axum::Router;
-use tokio::{runtime::Runtime, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
@@ -19,12 +19,19 @@ pub struct Serving {
 impl Serving {
     /// Serves on a port that the kernel chooses.
     pub fn start(router: Router) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::run(|listener| async { axum::serve(listener, router).await.unwrap() })
+    }
+
+    /// Lets `serve` serve on a port that the kernel chooses.
+    pub fn run<F>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let listener = net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let task = RUNTIME.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router).await.unwrap();
+            serve(TcpListener::from_std(listener).unwrap()).await;
         });
         Self { address, task }
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -26,11 +26,16 @@ impl Authority {
         self.0.der()
     }
 
+    /// A server's certificate for these names, and its key.
+    pub fn sign(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let pair = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        (CertificateParams::new(names).unwrap().signed_by(&pair, &self.0).unwrap(), pair)
+    }
+
     /// Writes the certificate and the key of a server on loopback.
     pub fn write_server(&self, certificate: &Path, key: &Path) {
-        let names = ["127.0.0.1", "localhost"].map(str::to_owned);
-        let pair = KeyPair::generate().unwrap();
-        let signed = CertificateParams::new(names).unwrap().signed_by(&pair, &self.0).unwrap();
+        let (signed, pair) = self.sign(&["127.0.0.1", "localhost"]);
         fs::write(certificate, signed.pem()).unwrap();
         fs::write(key, pair.serialize_pem()).unwrap();
     }

@@ -1,6 +1,7 @@
 //! Real servers, started for a test and gone with it, and the program as its users start it.
 #![allow(dead_code, unused_imports, reason = "what the servers and the program offer is not all used by every test")]
 
+mod aws;
 mod background;
 mod certificates;
 mod cluster;
@@ -11,13 +12,15 @@ mod registry;
 mod servers;
 mod smoke;
 mod token_server;
+mod traffic;
 mod workloads;
 
+pub use aws::{Aws, Call, Ecr, Refusal, new_account};
 pub use cluster::Cluster;
 pub use program::{Finished, Metrics, Program, Running};
-pub use proxy::{Fault, Request};
 pub use registry::{Access, PASSWORD, Registry, USER};
 pub use servers::{free_port, program};
+pub use traffic::{Fault, Request};
 pub use workloads::{
     Workload, add_ephemeral, cron_job, daemon_set, deployment, job, list, pod, replica_set, set_pod_status,
     stateful_set,

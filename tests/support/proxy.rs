@@ -1,88 +1,34 @@
 //! What stands between the program and a registry: it writes down each request, and breaks answers as told.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{io, sync::Arc};
 
-use axum::{Router, body::Body, extract::State, http::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{Response, header},
+};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
-use http::{HeaderMap, header};
+use http::{HeaderMap, request::Parts};
+use serde_json::json;
 
-use super::background::Serving;
-
-/// A request that came by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// `GET`, `HEAD`, …
-    pub method: String,
-    /// With the query.
-    pub path: String,
-    /// The header of that name.
-    pub authorization: Option<String>,
-}
-
-impl Request {
-    /// Whether it is about a manifest.
-    pub fn is_manifest(&self) -> bool {
-        self.path.contains("/manifests/")
-    }
-
-    /// Whether it is about a blob, an upload included.
-    pub fn is_blob(&self) -> bool {
-        self.path.contains("/blobs/")
-    }
-}
-
-/// What goes wrong with an answer.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// The registry is not asked; this status and these headers are the answer.
-    Answer(u16, Vec<(&'static str, &'static str)>),
-    /// It comes this late.
-    Delay(Duration),
-    /// The connection breaks after half of the body.
-    Cut,
-    /// Half of the body comes, and then nothing, on an open connection.
-    Stall,
-    /// One byte of the body is another.
-    Flip,
-}
-
-type Matches = Box<dyn Fn(&Request) -> bool + Send>;
-
-struct Rule {
-    matches: Matches,
-    left: usize,
-    fault: Fault,
-}
-
-struct Shared {
-    upstream: String,
-    client: reqwest::Client,
-    requests: Mutex<Vec<Request>>,
-    rules: Mutex<Vec<Rule>>,
-}
+use super::{
+    background::Serving,
+    traffic::{Fault, Request, Traffic},
+};
 
 /// A proxy before one registry.
 pub struct Proxy {
-    shared: Arc<Shared>,
+    shared: Arc<(Upstream, Traffic)>,
     serving: Serving,
 }
 
 impl Proxy {
     /// Stands before `upstream`, `http://host:port`.
     pub fn start(upstream: &str) -> Self {
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-        let shared = Arc::new(Shared {
-            upstream: upstream.to_owned(),
-            client: client.build().unwrap(),
-            requests: Mutex::default(),
-            rules: Mutex::default(),
-        });
-        let serving = Serving::start(Router::new().fallback(forward).with_state(Arc::clone(&shared)));
+        let shared = Arc::new((Upstream::new(upstream), Traffic::default()));
+        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
         Self { shared, serving }
     }
 
@@ -91,54 +37,50 @@ impl Proxy {
         self.serving.host()
     }
 
-    /// What has come by since the last call.
-    pub fn take_requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.shared.requests.lock().unwrap())
-    }
-
-    /// Lets the next `times` requests that `matches` accepts go wrong. Of several rules the oldest is used.
-    pub fn inject(&self, times: usize, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
-        self.shared.rules.lock().unwrap().push(Rule { matches: Box::new(matches), left: times, fault });
-    }
-
-    /// Lets all go well again.
-    pub fn heal(&self) {
-        self.shared.rules.lock().unwrap().clear();
+    /// What came by, and what is to go wrong.
+    pub fn traffic(&self) -> &Traffic {
+        &self.shared.1
     }
 }
 
-impl Shared {
-    fn fault(&self, request: &Request) -> Option<Fault> {
-        let mut rules = self.rules.lock().unwrap();
-        let rule = rules.iter_mut().find(|rule| rule.left > 0 && (rule.matches)(request))?;
-        rule.left -= 1;
-        Some(rule.fault.clone())
-    }
-}
-
-async fn forward(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response<Body> {
+async fn answer(State(shared): State<Arc<(Upstream, Traffic)>>, request: axum::extract::Request) -> Response<Body> {
+    let (upstream, traffic) = &*shared;
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let seen = Request {
-        method: parts.method.to_string(),
-        path: path.to_owned(),
-        authorization: parts.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()),
-    };
-    let fault = shared.fault(&seen);
-    shared.requests.lock().unwrap().push(seen);
-    match fault {
-        Some(Fault::Answer(status, headers)) => return answer(status, &headers),
-        Some(Fault::Delay(wait)) => tokio::time::sleep(wait).await,
-        _ => {}
+    let fault = traffic.note(Request::new(&parts));
+    upstream.forward(parts, body, fault).await
+}
+
+/// A server that requests are passed on to.
+pub struct Upstream {
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Upstream {
+    /// One at `http://host:port`.
+    pub fn new(url: &str) -> Self {
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        Self { url: url.to_owned(), client: client.build().unwrap() }
     }
-    let mut onward = shared.client.request(parts.method, format!("{}{path}", shared.upstream));
-    if has_body(&parts.headers) {
-        onward = onward.body(reqwest::Body::wrap_stream(body.into_data_stream()));
-    }
-    // Its Host goes along, so that the registry's absolute locations lead here again.
-    match onward.headers(parts.headers).send().await {
-        Ok(response) => back(response, fault).await,
-        Err(_) => answer(502, &[]),
+
+    /// Passes a request on, unless a fault answers it, and brings the answer back, as broken as it is to be.
+    pub async fn forward(&self, parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
+        match &fault {
+            Some(Fault::Answer(status, headers)) => return respond(*status, headers),
+            Some(Fault::Refuse(status, code, message)) => return refuse(*status, code, message),
+            Some(Fault::Delay(wait)) => tokio::time::sleep(*wait).await,
+            _ => {}
+        }
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut onward = self.client.request(parts.method, format!("{}{path}", self.url));
+        if has_body(&parts.headers) {
+            onward = onward.body(reqwest::Body::wrap_stream(body.into_data_stream()));
+        }
+        // Its Host goes along, so that the registry's absolute locations lead here again.
+        match onward.headers(parts.headers).send().await {
+            Ok(response) => back(response, fault).await,
+            Err(_) => respond(502, &[]),
+        }
     }
 }
 
@@ -147,9 +89,17 @@ fn has_body(headers: &HeaderMap) -> bool {
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
-fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> Response<Body> {
+/// An answer without a body.
+pub fn respond(status: u16, headers: &[(&'static str, &'static str)]) -> Response<Body> {
     let response = Response::builder().status(status);
     headers.iter().fold(response, |response, (name, value)| response.header(*name, *value)).body(Body::empty()).unwrap()
+}
+
+/// An error as the distribution specification has it.
+pub fn refuse(status: u16, code: &str, message: &str) -> Response<Body> {
+    let body = json!({ "errors": [{ "code": code, "message": message }] }).to_string();
+    let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
+    response.body(Body::from(body)).unwrap()
 }
 
 async fn back(response: reqwest::Response, fault: Option<Fault>) -> Response<Body> {

@@ -14,9 +14,10 @@ use super::{
     certificates::Authority,
     eventually,
     guarded::Guarded,
-    proxy::{Fault, Proxy, Request},
+    proxy::Proxy,
     servers::{free_port, program},
     token_server::{ISSUER, SERVICE, TokenServer},
+    traffic::{Fault, Request, Traffic},
 };
 
 /// The one user of registries that ask who is there.
@@ -129,7 +130,7 @@ impl Registry {
 
     /// What clients other than this one asked since the last call.
     pub fn take_requests(&self) -> Vec<Request> {
-        self.proxy().take_requests()
+        self.traffic().take_requests()
     }
 
     /// What its token service was asked since the last call.
@@ -144,16 +145,21 @@ impl Registry {
 
     /// Lets the next `times` requests that `matches` accepts go wrong. Of several faults the oldest comes first.
     pub fn inject(&self, times: usize, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
-        self.proxy().inject(times, matches, fault);
+        self.traffic().inject(times, matches, fault);
     }
 
     /// Takes all faults back.
     pub fn heal(&self) {
-        self.proxy().heal();
+        self.traffic().heal();
     }
 
-    fn proxy(&self) -> &Proxy {
-        self.proxy.as_ref().expect("nothing stands before a registry with TLS")
+    fn traffic(&self) -> &Traffic {
+        self.proxy.as_ref().expect("nothing stands before a registry with TLS").traffic()
+    }
+
+    /// The server itself, past what stands before it.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Puts an image there, and returns its reference.
@@ -171,17 +177,29 @@ impl Registry {
         let root = [(tag, image.root())];
         let manifests = image.manifests().map(|manifest| (manifest.digest.as_str(), manifest));
         for (reference, manifest) in manifests.chain(root) {
-            let request = self.request(Method::PUT, repository, &format!("manifests/{reference}"));
-            let request = request.header(header::CONTENT_TYPE, manifest.media_type).body(manifest.bytes.clone());
-            assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+            self.put_manifest(repository, reference, manifest.media_type, manifest.bytes.clone()).await;
         }
         format!("{}/{repository}:{tag}", self.host())
+    }
+
+    /// Puts a manifest there, whatever it names.
+    pub async fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: impl Into<Bytes>) {
+        let request = self.request(Method::PUT, repository, &format!("manifests/{reference}"));
+        let request = request.header(header::CONTENT_TYPE, media_type).body(bytes.into());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
     }
 
     /// Takes a manifest away.
     pub async fn delete(&self, repository: &str, digest: &str) {
         let request = self.request(Method::DELETE, repository, &format!("manifests/{digest}"));
         assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    }
+
+    /// Takes a whole repository away, as an owner of the storage can.
+    pub fn remove_repository(&self, repository: &str) {
+        let all = self.directory.path().join("storage/docker/registry/v2/repositories");
+        fs::remove_dir_all(all.join(repository)).unwrap();
     }
 
     /// Media type and bytes of the manifest of a tag or digest, if there is one.

@@ -1,0 +1,66 @@
+//! The program is whoever AWS's chain of credentials says.
+
+use super::{REGION, run, sync, times};
+use crate::{
+    mirroring::single,
+    support::{Access, Aws, Program, Registry, new_account},
+};
+
+async fn image() -> (Registry, String) {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = source.push("team/app", "1", &single("app")).await;
+    (source, image)
+}
+
+/// Runs it, and insists that it was an account's role, or another of its identities.
+async fn assert_is(aws: &Aws, program: &Program, account: &str, arn: &str) {
+    let finished = run(aws, program).await.assert_code(0);
+    aws.registry(aws.account(), REGION).await.assert_has("team/app", "1", &single("app")).await;
+    assert!(finished.stderr.contains(arn), "{finished:?}");
+    let calls = aws.take_calls();
+    assert!(times(&calls, "ecr:CreateRepository") == 1, "{calls:?}");
+    assert!(calls.iter().all(|call| call.caller == account), "{calls:?}");
+}
+
+fn without_keys(program: Program) -> Program {
+    program.env("AWS_ACCESS_KEY_ID", "").env("AWS_SECRET_ACCESS_KEY", "")
+}
+
+#[tokio::test]
+async fn a_service_account_has_a_role_by_irsa() {
+    let (_source, image) = image().await;
+    let aws = Aws::start().await;
+    let account = new_account();
+    let program = without_keys(sync(&aws, &[image])).file("token", "a-token-of-kubernetes");
+    let token = program.directory().join("token");
+    let program = program
+        .env("AWS_ROLE_ARN", format!("arn:aws:iam::{account}:role/irsa"))
+        .env("AWS_WEB_IDENTITY_TOKEN_FILE", token);
+    assert_is(&aws, &program, &account, &format!("arn:aws:sts::{account}:assumed-role/irsa/")).await;
+}
+
+#[tokio::test]
+async fn a_service_account_has_a_role_by_pod_identity() {
+    let (_source, image) = image().await;
+    let aws = Aws::start().await;
+    let program = without_keys(sync(&aws, &[image])).file("token", "a-token-of-kubernetes");
+    let token = program.directory().join("token");
+    let program = program
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", aws.endpoint()))
+        .env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token);
+    let arn = format!("arn:aws:sts::{}:", aws.account());
+    assert_is(&aws, &program, aws.account(), &arn).await;
+}
+
+#[tokio::test]
+async fn a_profile_says_who_this_is() {
+    let (_source, image) = image().await;
+    let aws = Aws::start().await;
+    let (key, secret) = aws.key();
+    let program = without_keys(sync(&aws, &[image]))
+        .file("credentials", &format!("[other]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"));
+    let credentials = program.directory().join("credentials");
+    let program = program.env("AWS_SHARED_CREDENTIALS_FILE", credentials).env("AWS_PROFILE", "other");
+    let arn = format!("arn:aws:sts::{}:", aws.account());
+    assert_is(&aws, &program, aws.account(), &arn).await;
+}

@@ -1,0 +1,160 @@
+//! ECR answers some things as no other registry does.
+
+use demo::{Format, Image, Layer};
+use serde_json::json;
+
+use super::{REGION, failure, is_put, run, sync};
+use crate::{
+    mirroring::{index, single},
+    support::{Access, Aws, Fault, Registry, Request},
+};
+
+#[tokio::test]
+async fn a_tag_that_can_not_be_moved_is_no_failure_where_it_is_right() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("app");
+    let reference = source.push("team/app", "1", &image).await;
+    ecr.create("team/app", json!({ "imageTagMutability": "IMMUTABLE" })).await;
+    ecr.push("team/app", "1", &image).await;
+    let finished = run(&aws, &sync(&aws, &[&reference])).await.assert_code(0);
+    assert!(finished.stdout.contains("1 already there"), "{finished:?}");
+    aws.take_requests();
+    // Somebody else is quicker: when it is looked for, it is not there yet.
+    aws.inject(1, |request| request.method == "HEAD" && request.is_manifest(), Fault::Answer(404, vec![]));
+    run(&aws, &sync(&aws, &[&reference])).await.assert_code(0);
+    assert!(aws.take_requests().iter().any(is_put));
+}
+
+#[tokio::test]
+async fn a_tag_that_can_not_be_moved_keeps_its_digest_and_is_told() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let (old, new) = (index("old"), index("new"));
+    let filters = json!([{ "filterType": "WILDCARD", "filter": "latest" }]);
+    let settings =
+        json!({ "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION", "imageTagMutabilityExclusionFilters": filters });
+    ecr.create("team/app", settings).await;
+    let mut images = Vec::new();
+    for tag in ["1", "latest"] {
+        ecr.push("team/app", tag, &old).await;
+        images.push(source.push("team/app", tag, &new).await);
+    }
+    let finished = run(&aws, &sync(&aws, &images)).await.assert_code(1);
+    let failed = failure(&finished);
+    for told in [&*images[0], new.digest(), "immutable"] {
+        assert!(failed.contains(told), "{told}: {failed}");
+    }
+    assert_eq!(
+        aws.take_requests().into_iter().filter(|request| is_put(request) && request.path.ends_with("/1")).count(),
+        1
+    );
+    ecr.assert_has("team/app", "1", &old).await;
+    ecr.assert_has("team/app", "latest", &new).await;
+}
+
+#[tokio::test]
+async fn bursts_of_throttling_fail_no_image() {
+    type Kind = (&'static str, fn(&Request) -> bool);
+    let kinds: [Kind; 6] = [
+        ("looking for tags", |request| request.method == "HEAD" && request.is_manifest()),
+        ("looking for blobs", |request| request.method == "HEAD" && request.is_blob()),
+        ("beginning uploads", |request| request.method == "POST"),
+        ("sending blobs", |request| matches!(request.method.as_str(), "PATCH" | "PUT") && request.is_blob()),
+        ("sending manifests", is_put),
+        ("anything", |_| true),
+    ];
+    let source = Registry::distribution(Access::Anonymous).await;
+    let mut images = Vec::new();
+    for number in 0..8 {
+        images.push(source.push("team/app", &number.to_string(), &single(&format!("image {number}"))).await);
+    }
+    for (kind, matches) in kinds {
+        let aws = Aws::start().await;
+        aws.throttle(25, matches);
+        let finished = run(&aws, &sync(&aws, &images)).await;
+        assert_eq!(finished.code, Some(0), "{kind}: {finished:?}");
+        assert!(finished.stdout.contains("8 copied"), "{kind}: {finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_source_fails_no_image() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), "us-east-1").await;
+    let image = index("app");
+    let reference = ecr.push("team/app", "1", &image).await;
+    aws.throttle(25, |request| request.method == "GET");
+    run(&aws, &sync(&aws, &[reference])).await.assert_code(0);
+    aws.registry(aws.account(), REGION).await.assert_has("team/app", "1", &image).await;
+}
+
+#[tokio::test]
+async fn shared_layers_are_sent_again_unless_they_may_be_mounted() {
+    let base = Layer::files(&[("base", "shared")]).unwrap();
+    let images = ["one", "two", "three"].map(|name| {
+        let own = Layer::files(&[("own", name)]).unwrap();
+        (name, Image::single(Format::Oci, "amd64", &[base.clone(), own]))
+    });
+    let shared = &images[0].1.blobs()[1].digest;
+    assert!(images.iter().all(|(_, image)| image.blobs().iter().any(|blob| blob.digest == *shared)));
+    let source = Registry::distribution(Access::Anonymous).await;
+    let mut references = Vec::new();
+    for (name, image) in &images {
+        references.push(source.push(&format!("team/{name}"), "1", image).await);
+    }
+    for allowed in [false, true] {
+        let aws = Aws::start().await;
+        let ecr = aws.registry(aws.account(), REGION).await;
+        if allowed {
+            ecr.allow_mounts();
+        }
+        source.take_requests();
+        run(&aws, &sync(&aws, &references)).await.assert_code(0);
+        for (name, image) in &images {
+            ecr.assert_has(&format!("team/{name}"), "1", image).await;
+        }
+        let read = source.take_requests();
+        let read = read.iter().filter(|request| request.method == "GET" && request.path.ends_with(&**shared)).count();
+        assert_eq!(read, if allowed { 1 } else { 3 }, "mounts allowed: {allowed}");
+    }
+}
+
+#[tokio::test]
+async fn a_digest_is_kept_by_a_tag_though_a_put_by_digest_tells_no_place() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("app");
+    source.push("team/app", "1", &image).await;
+    let reference = format!("{}/team/app@{}", source.host(), image.digest());
+    run(&aws, &sync(&aws, &[reference])).await.assert_code(0);
+    for reference in [image.digest().to_owned(), format!("copycat-{}", image.digest().replace(':', "-"))] {
+        ecr.assert_has("team/app", &reference, &image).await;
+    }
+}
+
+#[tokio::test]
+async fn other_endpoints_are_used_where_they_are_wanted() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("app");
+    let reference = source.push("team/app", "1", &image).await;
+    for (keys, registry, api) in [
+        ("", "dkr.ecr.us-east-1.amazonaws.com", "api.ecr.us-east-1.amazonaws.com"),
+        ("dualStack: true", "dkr-ecr.us-east-1.on.aws", "ecr.us-east-1.api.aws"),
+        ("fips: true", "dkr.ecr-fips.us-east-1.amazonaws.com", "ecr-fips.us-east-1.amazonaws.com"),
+    ] {
+        let aws = Aws::start().await;
+        let config = format!("logLevel: debug\necr: {{ accountID: {}, region: us-east-1, {keys} }}\n", aws.account());
+        let program = sync(&aws, &[&reference]).env("AWS_REGION", "").env("AWS_ENDPOINT_URL", "").config(&config);
+        run(&aws, &program).await.assert_code(0);
+        aws.registry(aws.account(), "us-east-1").await.assert_has("team/app", "1", &image).await;
+        let host = format!("{}.{registry}", aws.account());
+        assert!(aws.take_requests().iter().all(|request| request.host == host), "{keys}");
+        let calls = aws.take_calls();
+        let ecr = calls.iter().filter(|call| call.action.starts_with("ecr:"));
+        assert!(ecr.clone().count() == 3 && ecr.clone().all(|call| call.host == api), "{keys}: {calls:#?}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Repositories are made as they are wanted, once, and in the right account.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{REGION, controller, failure, forced_pass, run, sync, terminate, times};
+use crate::{
+    mirroring::{index, single},
+    support::{Access, Aws, Cluster, Refusal, Registry, deployment, eventually, new_account},
+};
+
+const LIFECYCLE: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":9},"action":{"type":"expire"}}]}"#;
+const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"pull","Effect":"Allow","Principal":"*","Action":"ecr:BatchGetImage"}]}"#;
+
+/// The section of the file, with these keys.
+fn section(aws: &Aws, keys: &str) -> String {
+    format!("logLevel: debug\necr:\n  accountID: {}\n  region: {REGION}\n{keys}", aws.account())
+}
+
+async fn app(source: &Registry) -> String {
+    source.push("team/app", "1", &single("app")).await
+}
+
+#[tokio::test]
+async fn what_is_made_gets_what_is_configured_and_what_exists_is_left_alone() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    ecr.create("team/old", json!({ "imageTagMutability": "MUTABLE" })).await;
+    let images = [app(&source).await, source.push("team/old", "1", &single("old")).await];
+    let keys = format!(
+        "  tags: {{ team: platform, cost-center: '0042' }}\n  scanOnPush: true\n  kmsKey: alias/mirror\n  \
+         tagMutability: immutable\n  mutabilityExclusions: [latest, dev-*]\n  lifecyclePolicy: '{LIFECYCLE}'\n  \
+         repositoryPolicy: '{POLICY}'\n"
+    );
+    run(&aws, &sync(&aws, &images).config(&section(&aws, &keys))).await.assert_code(0);
+
+    let made = ecr.repository("team/app").await.unwrap();
+    assert_eq!(made["imageTagMutability"], "IMMUTABLE_WITH_EXCLUSION");
+    let filters = ["latest", "dev-*"].map(|filter| json!({ "filterType": "WILDCARD", "filter": filter }));
+    assert_eq!(made["imageTagMutabilityExclusionFilters"], json!(filters));
+    assert_eq!(made["imageScanningConfiguration"]["scanOnPush"], true);
+    let key = made["encryptionConfiguration"]["kmsKey"].as_str().unwrap();
+    assert_eq!(made["encryptionConfiguration"]["encryptionType"], "KMS");
+    assert!(key.contains("alias/mirror"), "{made}");
+    let tags = ecr.ask("ListTagsForResource", json!({ "resourceArn": made["repositoryArn"] })).await.unwrap();
+    let mut tags = tags["tags"].as_array().unwrap().clone();
+    tags.sort_by_key(Value::to_string);
+    assert_eq!(json!(tags), json!([{ "Key": "cost-center", "Value": "0042" }, { "Key": "team", "Value": "platform" }]));
+    let name = json!({ "repositoryName": "team/app" });
+    assert_eq!(ecr.ask("GetLifecyclePolicy", name.clone()).await.unwrap()["lifecyclePolicyText"], LIFECYCLE);
+    let there = ecr.ask("GetRepositoryPolicy", name).await.unwrap();
+    let there: Value = serde_json::from_str(there["policyText"].as_str().unwrap()).unwrap();
+    assert_eq!(there, serde_json::from_str::<Value>(POLICY).unwrap());
+
+    let name = json!({ "repositoryName": "team/old" });
+    assert_eq!(ecr.repository("team/old").await.unwrap()["imageTagMutability"], "MUTABLE");
+    assert!(ecr.ask("GetLifecyclePolicy", name.clone()).await.is_err());
+    assert!(ecr.ask("GetRepositoryPolicy", name).await.is_err());
+    let calls = aws.take_calls();
+    for action in ["CreateRepository", "PutLifecyclePolicy", "SetRepositoryPolicy"] {
+        assert_eq!(times(&calls, &format!("ecr:{action}")), 1, "{action}");
+    }
+    assert_eq!(times(&calls, "ecr:DescribeRepositories"), 2);
+}
+
+#[tokio::test]
+async fn mutability_is_said_in_all_ways() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    for (number, (keys, mutability)) in [
+        ("", "MUTABLE"),
+        ("  tagMutability: mutable\n", "MUTABLE"),
+        ("  tagMutability: mutable\n  mutabilityExclusions: ['v*']\n", "MUTABLE_WITH_EXCLUSION"),
+        ("  tagMutability: immutable\n", "IMMUTABLE"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let repository = format!("team/app-{number}");
+        let image = source.push(&repository, "1", &single("app")).await;
+        run(&aws, &sync(&aws, &[image]).config(&section(&aws, keys))).await.assert_code(0);
+        assert_eq!(ecr.repository(&repository).await.unwrap()["imageTagMutability"], mutability, "{keys}");
+    }
+    let made = aws.take_calls().into_iter().find(|call| call.action == "ecr:CreateRepository").unwrap();
+    assert_eq!(made.json().get("imageTagMutability"), None, "what is not set is left to the account");
+}
+
+#[tokio::test]
+async fn a_policy_that_was_refused_is_set_at_the_next_try() {
+    let cluster = Cluster::shared().await;
+    for (action, keys, told) in [
+        ("ecr:PutLifecyclePolicy", format!("  lifecyclePolicy: '{LIFECYCLE}'\n"), "lifecycle policy"),
+        ("ecr:SetRepositoryPolicy", format!("  repositoryPolicy: '{POLICY}'\n"), "repository policy"),
+    ] {
+        let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+        let aws = Aws::start().await;
+        let ecr = aws.registry(aws.account(), REGION).await;
+        let source = Registry::distribution(Access::Anonymous).await;
+        deployment("app").image(&app(&source).await).apply(&client, &namespace).await;
+        aws.refuse(1, action, Refusal::InvalidParameter("the policy has a fault"));
+        let program = controller(&aws, cluster, &namespace, &keys, "").await;
+        eventually("the failure is known", || async {
+            let answer = forced_pass(&program).await;
+            let message = answer["message"].as_str().unwrap().to_owned();
+            (message.contains(told) && message.contains("the policy has a fault")).then_some(())
+        })
+        .await;
+        assert_eq!(ecr.manifest("team/app", "1").await, None, "nothing is done without its policy");
+        program.post("/reset-cooldown").await;
+        eventually("it is mirrored", || ecr.manifest("team/app", "1")).await;
+        let calls = aws.take_calls();
+        assert_eq!((times(&calls, "ecr:CreateRepository"), times(&calls, action)), (1, 2), "{calls:#?}");
+        terminate(&aws, program).await;
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_to_be_made_a_missing_repository_is_named() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    ecr.create("team/old", json!({})).await;
+    let old = index("old");
+    let images = [app(&source).await, source.push("team/old", "1", &old).await];
+    for program in [
+        sync(&aws, &images).env("ECR_CREATE_REPO", "false"),
+        sync(&aws, &images).config(&section(&aws, "  createRepo: false\n")),
+    ] {
+        let finished = run(&aws, &program).await.assert_code(1);
+        let failed = failure(&finished);
+        for told in ["team/app", aws.account(), REGION, "does not exist", "ECR_CREATE_REPO", "createRepo"] {
+            assert!(failed.contains(told), "{told}: {failed}");
+        }
+        ecr.assert_has("team/old", "1", &old).await;
+        let calls = aws.take_calls();
+        assert!(!calls.iter().any(|call| call.action.contains("Repositor")), "{calls:?}");
+    }
+    assert_eq!(ecr.repositories().await, ["team/old"]);
+}
+
+#[tokio::test]
+async fn a_repository_that_was_taken_away_is_made_again() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("app");
+    let reference = source.push("team/app", "1", &image).await;
+    deployment("app").image(&reference).apply(&client, &namespace).await;
+    let keys = format!("  lifecyclePolicy: '{LIFECYCLE}'\n");
+    let program = controller(&aws, cluster, &namespace, &keys, "").await;
+    eventually("it is mirrored", || ecr.manifest("team/app", "1")).await;
+    eventually("the copy is over", || async { (forced_pass(&program).await["success"] == true).then_some(()) }).await;
+    ecr.delete("team/app").await;
+    eventually("it is mirrored again", || async {
+        forced_pass(&program).await;
+        ecr.manifest("team/app", "1").await
+    })
+    .await;
+    ecr.assert_has("team/app", "1", &image).await;
+    let calls = aws.take_calls();
+    assert_eq!((times(&calls, "ecr:CreateRepository"), times(&calls, "ecr:PutLifecyclePolicy")), (2, 2), "{calls:#?}");
+    terminate(&aws, program).await;
+}
+
+#[tokio::test]
+async fn a_repository_that_somebody_else_makes_meanwhile_is_theirs() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = app(&source).await;
+    aws.refuse(1, "ecr:CreateRepository", Refusal::Late(Duration::from_secs(5)));
+    let keys = format!("  lifecyclePolicy: '{LIFECYCLE}'\n");
+    let program = sync(&aws, &[image]).config(&section(&aws, &keys));
+    let mut calls = Vec::new();
+    let other = async {
+        eventually("it is about to be made", || {
+            calls.extend(aws.take_calls());
+            let begun = times(&calls, "ecr:CreateRepository") > 0;
+            async move { begun.then_some(()) }
+        })
+        .await;
+        ecr.create("team/app", json!({})).await;
+    };
+    let (finished, ()) = tokio::join!(run(&aws, &program), other);
+    finished.assert_code(0);
+    assert_eq!(times(&aws.take_calls(), "ecr:PutLifecyclePolicy"), 0, "what others made is left alone");
+    ecr.assert_has("team/app", "1", &single("app")).await;
+}
+
+#[tokio::test]
+async fn a_role_writes_into_the_account_that_is_named() {
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let (theirs, role_owner) = (new_account(), new_account());
+    let ecr = aws.registry(&theirs, REGION).await;
+    // The role need not be one of the account that has the registry.
+    for (role_account, tag) in [(&theirs, "1"), (&role_owner, "2")] {
+        let image = source.push("team/app", tag, &single("app")).await;
+        let role = format!("arn:aws:iam::{role_account}:role/mirror");
+        let config =
+            format!("logLevel: debug\necr: {{ accountID: {theirs}, region: {REGION}, assumeRoleArn: '{role}' }}\n");
+        let program = sync(&aws, &[image]).env("ECR_ACCOUNT_ID", "").config(&config);
+        let finished = run(&aws, &program).await.assert_code(0);
+        ecr.assert_has("team/app", tag, &single("app")).await;
+        let said = finished.stdout + &finished.stderr;
+        assert!(said.contains(&format!("arn:aws:sts::{role_account}:assumed-role/mirror/")), "{said}");
+        let calls = aws.take_calls();
+        assert_eq!((times(&calls, "sts:AssumeRole"), times(&calls, "sts:GetCallerIdentity")), (1, 1), "{calls:?}");
+        for call in calls.iter().filter(|call| call.action.starts_with("ecr:")) {
+            assert_eq!((&call.caller, &call.account), (role_account, &theirs), "{call:?}");
+        }
+    }
+    assert_eq!(aws.registry(aws.account(), REGION).await.repositories().await, Vec::<String>::new());
+}

@@ -1,0 +1,150 @@
+//! Images are pulled from ECR with the credentials that there are, and no setting.
+
+use super::{REGION, failure, run, times};
+use crate::{
+    mirroring::{index, single},
+    support::{Aws, Program, Registry, Request, deployment, new_account},
+};
+
+/// `sync` into a registry that is not Amazon's.
+fn sync(target: &Registry, images: &[impl AsRef<str>]) -> Program {
+    let workload = images.iter().fold(deployment("app"), |workload, image| workload.image(image.as_ref()));
+    Program::new(&["sync", "-f", "-"])
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", target.host())
+        .config("logLevel: debug\n")
+        .stdin(&workload.manifest().to_string())
+}
+
+#[tokio::test]
+async fn each_account_and_region_has_its_own_token() {
+    let aws = Aws::start().await;
+    let target = Registry::crane().await;
+    let mut images = Vec::new();
+    let mut expected = Vec::new();
+    for account in [aws.account().to_owned(), new_account()] {
+        for region in [REGION, "us-east-1"] {
+            let ecr = aws.registry(&account, region).await;
+            for tag in ["1", "2"] {
+                let (name, image) = (format!("{account}/{region}"), index(&format!("{account} {region} {tag}")));
+                images.push(ecr.push(&name, tag, &image).await);
+                expected.push((name, tag, image));
+            }
+        }
+    }
+    let finished = run(&aws, &sync(&target, &images).aws(&aws)).await.assert_code(0);
+    assert!(finished.stdout.contains("8 copied"), "{finished:?}");
+    for (name, tag, image) in &expected {
+        target.assert_has(name, tag, image).await;
+    }
+    let calls = aws.take_calls();
+    let mut asked: Vec<_> =
+        calls.iter().map(|call| (&*call.action, format!("{}/{}", call.account, call.region))).collect();
+    asked.sort();
+    let mut registries: Vec<_> =
+        expected.iter().map(|(name, ..)| ("ecr:GetAuthorizationToken", name.clone())).collect();
+    registries.dedup();
+    registries.sort();
+    assert_eq!(asked, registries, "and nothing else");
+    assert!(aws.take_requests().iter().all(|request| request.authorization.is_none() == request.host.contains(".s3.")));
+}
+
+#[tokio::test]
+async fn registries_are_known_by_all_their_names() {
+    let aws = Aws::start().await;
+    let target = Registry::crane().await;
+    let ecr = aws.registry(aws.account(), "us-east-1").await;
+    let image = index("app");
+    ecr.push("team/app", "1", &image).await;
+    for (number, host) in ["dkr.ecr-fips.us-east-1.amazonaws.com", "dkr-ecr.us-east-1.on.aws"].into_iter().enumerate() {
+        let reference = format!("{}.{host}/team/app:1", aws.account());
+        let program = sync(&target, &[reference]).aws(&aws).env("TARGET_REPO_PREFIX", format!("copy-{number}"));
+        run(&aws, &program).await.assert_code(0);
+        target.assert_has(&format!("copy-{number}/team/app"), "1", &image).await;
+    }
+}
+
+#[tokio::test]
+async fn a_source_is_a_source_beside_a_target() {
+    let aws = Aws::start().await;
+    let theirs = aws.registry(&new_account(), "us-east-1").await;
+    let ours = aws.registry(aws.account(), REGION).await;
+    let image = index("app");
+    let reference = theirs.push("team/app", "1", &image).await;
+    run(&aws, &super::sync(&aws, &[reference])).await.assert_code(0);
+    ours.assert_has("team/app", "1", &image).await;
+    assert_eq!(times(&aws.take_calls(), "ecr:GetAuthorizationToken"), 2);
+}
+
+#[tokio::test]
+async fn a_source_token_that_ends_costs_one_renewal() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let image = index("app");
+    let reference = ecr.push("team/app", "1", &image).await;
+    let moments: [fn(&Request) -> bool; 3] = [
+        |request| request.method == "HEAD" && request.is_manifest(),
+        |request| request.method == "GET" && request.is_manifest(),
+        |request| request.method == "GET" && request.is_blob(),
+    ];
+    for (number, matches) in moments.into_iter().enumerate() {
+        let target = Registry::crane().await;
+        aws.expire_tokens_at(matches);
+        run(&aws, &sync(&target, &[&reference]).aws(&aws)).await.assert_code(0);
+        target.assert_has("team/app", "1", &image).await;
+        assert_eq!(times(&aws.take_calls(), "ecr:GetAuthorizationToken"), 2, "moment {number}");
+    }
+}
+
+#[tokio::test]
+async fn the_gallery_is_read_with_credentials_and_without() {
+    let aws = Aws::start().await;
+    let gallery = aws.gallery().await;
+    let image = index("app");
+    let references = [gallery.push("team/app", "1", &image).await, gallery.push("team/other", "1", &image).await];
+    for anonymous in [false, true] {
+        let target = Registry::crane().await;
+        let program = sync(&target, &references);
+        let program = if anonymous { program.aws_anonymous(&aws) } else { program.aws(&aws) };
+        run(&aws, &program).await.assert_code(0);
+        target.assert_has("team/app", "1", &image).await;
+        target.assert_has("team/other", "1", &image).await;
+        let calls = aws.take_calls();
+        assert_eq!(calls.len(), usize::from(!anonymous), "{calls:?}");
+        assert!(calls.iter().all(|call| call.action == "ecr-public:GetAuthorizationToken"), "{calls:?}");
+        let requests = aws.take_requests();
+        let logins = requests.iter().filter(|request| request.path.starts_with("/token/"));
+        assert!(logins.clone().count() > 0);
+        assert!(logins.clone().all(|request| request.authorization.is_none() == anonymous), "{requests:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bearer_token_of_the_gallery_that_ends_is_renewed_though_nothing_says_so() {
+    let aws = Aws::start().await;
+    let target = Registry::crane().await;
+    let image = index("app");
+    let reference = aws.gallery().await.push("team/app", "1", &image).await;
+    aws.expire_tokens_at(|request| {
+        request.method == "GET"
+            && request.is_blob()
+            && request.host == "public.ecr.aws"
+            && request.authorization.is_some()
+    });
+    run(&aws, &sync(&target, &[reference]).aws_anonymous(&aws)).await.assert_code(0);
+    target.assert_has("team/app", "1", &image).await;
+    let requests = aws.take_requests();
+    assert_eq!(requests.iter().filter(|request| request.path.starts_with("/token/")).count(), 2, "{requests:#?}");
+}
+
+#[tokio::test]
+async fn who_has_no_credentials_is_told_how_to_have_some() {
+    let aws = Aws::start().await;
+    let target = Registry::crane().await;
+    let reference = aws.registry(aws.account(), REGION).await.push("team/app", "1", &single("app")).await;
+    let finished = run(&aws, &sync(&target, &[reference]).aws_anonymous(&aws)).await.assert_code(1);
+    let failed = failure(&finished);
+    for told in ["AWS", "credentials", "IRSA", "Pod Identity"] {
+        assert!(failed.contains(told), "{told}: {failed}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Authorization tokens are fetched once, and again when they have ended.
+
+use super::{REGION, controller, failure, forced_pass, run, sync, terminate, times};
+use crate::{
+    mirroring::single,
+    support::{Access, Aws, Cluster, Refusal, Registry, Request, deployment, eventually},
+};
+
+const TOKEN: &str = "ecr:GetAuthorizationToken";
+
+/// An image with a layer that takes more than one packet.
+fn large() -> demo::Image {
+    demo::Image::single(demo::Format::Oci, "amd64", &[demo::Layer::random(7, 3 << 20).unwrap()])
+}
+
+#[tokio::test]
+async fn a_token_that_ends_in_mid_copy_costs_one_renewal() {
+    type Moment = (&'static str, fn(&Request) -> bool);
+    let moments: [Moment; 5] = [
+        ("a tag is looked for", |request| request.method == "HEAD" && request.is_manifest()),
+        ("a blob is looked for", |request| request.method == "HEAD" && request.is_blob()),
+        ("an upload begins", |request| request.method == "POST"),
+        ("a blob is sent", |request| matches!(request.method.as_str(), "PATCH" | "PUT") && request.is_blob()),
+        ("the manifest is sent", super::is_put),
+    ];
+    let source = Registry::distribution(Access::Anonymous).await;
+    for (image, unauthorized) in [(single("small"), false), (large(), false), (single("small"), true)] {
+        let reference = source.push("team/app", "1", &image).await;
+        for (moment, matches) in moments {
+            let aws = Aws::start().await;
+            if unauthorized {
+                aws.answer_401_when_expired();
+            }
+            aws.expire_tokens_at(matches);
+            let finished = run(&aws, &sync(&aws, &[&reference])).await;
+            assert_eq!(finished.code, Some(0), "{moment}, 401: {unauthorized}: {finished:?}");
+            aws.registry(aws.account(), REGION).await.assert_has("team/app", "1", &image).await;
+            assert_eq!(times(&aws.take_calls(), TOKEN), 2, "{moment}, 401: {unauthorized}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_images_share_the_renewal() {
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let mut images = Vec::new();
+    for number in 0..30 {
+        images.push(source.push("team/app", &number.to_string(), &single(&format!("image {number}"))).await);
+    }
+    aws.expire_tokens_at(super::is_put);
+    let program = sync(&aws, &images).env("MAX_CONCURRENT_RECONCILES", "10");
+    let finished = run(&aws, &program).await.assert_code(0);
+    assert!(finished.stdout.contains("30 copied"), "{finished:?}");
+    assert_eq!(times(&aws.take_calls(), TOKEN), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_can_not_be_renewed_is_told_and_not_asked_for_by_each_image() {
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let mut images = Vec::new();
+    for number in 0..20 {
+        images.push(source.push("team/app", &number.to_string(), &single("app")).await);
+    }
+    aws.refuse(1000, TOKEN, Refusal::AccessDenied);
+    let finished = run(&aws, &sync(&aws, &images).env("MAX_CONCURRENT_RECONCILES", "20")).await.assert_code(1);
+    let failed = finished.stdout.lines().filter(|line| line.starts_with("failed"));
+    let failed: Vec<_> = failed.inspect(|line| assert!(line.contains("ecr:GetAuthorizationToken"), "{line}")).collect();
+    assert_eq!(failed.len(), 20, "{finished:?}");
+    assert_eq!(times(&aws.take_calls(), TOKEN), 1);
+    assert_eq!(aws.take_requests(), [], "no registry is asked without a token");
+}
+
+#[tokio::test]
+async fn what_is_forbidden_is_not_taken_for_an_expired_token() {
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = source.push("team/app", "1", &single("app")).await;
+    let message = "User: arn:aws:sts::1:assumed-role/copycat/x is not authorized to perform: ecr:BatchGetImage on \
+                   resource: team/app because no identity-based policy allows the ecr:BatchGetImage action";
+    aws.inject(1000, Request::is_manifest, crate::support::Fault::Refuse(403, "DENIED", message.to_owned()));
+    let finished = run(&aws, &sync(&aws, &[&image])).await.assert_code(1);
+    assert!(failure(&finished).contains("403"), "{finished:?}");
+    assert_eq!(times(&aws.take_calls(), TOKEN), 1);
+}
+
+#[tokio::test]
+async fn a_running_controller_gets_over_a_night_without_its_token() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let (evening, morning) = (single("evening"), single("morning"));
+    let reference = source.push("team/app", "evening", &evening).await;
+    deployment("app").image(&reference).apply(&client, &namespace).await;
+    let program = controller(&aws, cluster, &namespace, "", "").await;
+    eventually("the first is mirrored", || ecr.manifest("team/app", "evening")).await;
+    eventually("the pass is over", || async { (forced_pass(&program).await["success"] == true).then_some(()) }).await;
+
+    aws.expire_tokens();
+    aws.take_calls();
+    let reference = source.push("team/app", "morning", &morning).await;
+    deployment("app").image(&reference).apply(&client, &namespace).await;
+    eventually("the second is mirrored", || ecr.manifest("team/app", "morning")).await;
+    ecr.assert_has("team/app", "morning", &morning).await;
+    assert_eq!(times(&aws.take_calls(), TOKEN), 1);
+    let (_, body) = program.get("/reset-cooldown").await;
+    assert!(body.contains("no cooldown entries"), "nothing has failed: {body}");
+    terminate(&aws, program).await;
+}
