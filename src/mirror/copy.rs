@@ -18,6 +18,7 @@ use crate::{
 use super::{
     blobs::Blobs,
     failure::{at_source, at_target},
+    flight::Departure,
     job::{CopyJob, Role},
     transfer::Transfer,
 };
@@ -217,12 +218,14 @@ impl Copier {
     ) -> Result<(), Failure> {
         let observer = self.observer.clone();
         let sent = sent.clone();
+        let departure = Departure::default();
         let transfer = Transfer::new(
             &found.source,
             &found.store,
             &found.target,
             &job.destination,
             &self.blobs,
+            departure.flight(),
             Arc::new(move |bytes| {
                 sent.fetch_add(bytes, Ordering::Relaxed);
                 observer.observe(&Event::BytesCopied(bytes));
@@ -240,7 +243,10 @@ impl Copier {
                 found.target.put(place, manifest).await
             };
             match put.await {
-                Ok(()) => break,
+                Ok(()) => {
+                    departure.land();
+                    break;
+                }
                 Err(error) if error.is_immutable_tag() => {
                     return Err(Failure {
                         kind: FailureKind::DifferentDigest,

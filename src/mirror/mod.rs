@@ -6,6 +6,7 @@ mod claims;
 mod copy;
 mod defect;
 mod failure;
+mod flight;
 mod job;
 mod pass;
 mod queue;

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedMutexGuard, Semaphore},
+    time::Instant,
+};
 use tracing::warn;
 
 use crate::{
@@ -12,8 +15,9 @@ use crate::{
 };
 
 use super::{
-    blobs::Blobs,
+    blobs::{Blobs, Home},
     failure::{at_source, at_source_blob, at_target},
+    flight::Flight,
 };
 
 /// Blobs of one image on their way at once: from four on, more are no faster.
@@ -34,6 +38,7 @@ pub struct Transfer<'a> {
     target: &'a StoreRepository,
     destination: &'a Destination,
     blobs: &'a Blobs,
+    flight: &'a Arc<Flight>,
     slots: Semaphore,
     progress: Arc<dyn Fn(u64) + Send + Sync>,
 }
@@ -46,9 +51,10 @@ impl<'a> Transfer<'a> {
         target: &'a StoreRepository,
         destination: &'a Destination,
         blobs: &'a Blobs,
+        flight: &'a Arc<Flight>,
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Self {
-        Self { source, store, target, destination, blobs, slots: Semaphore::new(BLOBS_AT_ONCE), progress }
+        Self { source, store, target, destination, blobs, flight, slots: Semaphore::new(BLOBS_AT_ONCE), progress }
     }
 
     /// Brings every blob and every child manifest that `manifest` names. When this is done all of them are known to be
@@ -107,26 +113,63 @@ impl<'a> Transfer<'a> {
             warn!(target = %self.destination, digest = %blob.digest, "a layer is kept elsewhere by its publisher and is not copied");
             return Ok(());
         }
-        // The turn before the slot: who holds a slot never waits for a turn, so neither can wait for the other.
-        let mut home = self.blobs.turn(&self.destination.target.name, &blob.digest).await;
-        let _slot = self.slots.acquire().await;
-        if !self.target.has_blob(blob).await.map_err(|error| at_target(&error))?
-            && !self.mounted(blob, home.as_deref()).await?
-        {
-            self.upload(blob).await?;
+        // The turn before a slot: who holds a slot waits for nobody.
+        let mut home = self.turn(blob).await;
+        if !self.has(blob).await? {
+            let mut refused = None;
+            loop {
+                let others = |home: &Home| home.repository != self.destination.repository;
+                let Some(known) =
+                    home.clone().filter(|home| others(home) && refused.as_ref() != Some(&home.repository))
+                else {
+                    let _slot = self.slots.acquire().await;
+                    self.upload(blob).await?;
+                    break;
+                };
+                if self.mount(blob, &known).await? {
+                    break;
+                }
+                // Whoever waits for another image holds nothing that this one may need.
+                drop(home);
+                let mounted = self.mount_after(blob, &known).await?;
+                home = self.turn(blob).await;
+                if mounted {
+                    break;
+                }
+                refused = Some(known.repository);
+            }
         }
-        *home = Some(self.destination.repository.clone());
+        *home = Some(Home { repository: self.destination.repository.clone(), flight: Arc::clone(self.flight) });
         Ok(())
     }
 
-    async fn mounted(&self, blob: &Descriptor, home: Option<&str>) -> Result<bool, Failure> {
-        match home {
-            Some(home) if home != self.destination.repository => {
-                let from = self.store.mount_name(home);
-                self.target.mount(blob, &from).await.map_err(|error| at_target(&error))
-            }
-            _ => Ok(false),
+    async fn turn(&self, blob: &Descriptor) -> OwnedMutexGuard<Option<Home>> {
+        self.blobs.turn(&self.destination.target.name, &blob.digest).await
+    }
+
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
+        let _slot = self.slots.acquire().await;
+        self.target.has_blob(blob).await.map_err(|error| at_target(&error))
+    }
+
+    /// Where a mount is refused although the blob is there, it may be granted as soon as the image is there too that it
+    /// was brought for.
+    async fn mount_after(&self, blob: &Descriptor, home: &Home) -> Result<bool, Failure> {
+        let target = &self.destination.target.name;
+        if !self.blobs.may_mount_later(target) || !self.flight.outwait(&home.flight).await {
+            return Ok(false);
         }
+        let mounted = self.mount(blob, home).await?;
+        if !mounted {
+            self.blobs.never_mounts(target);
+        }
+        Ok(mounted)
+    }
+
+    async fn mount(&self, blob: &Descriptor, home: &Home) -> Result<bool, Failure> {
+        let _slot = self.slots.acquire().await;
+        let from = self.store.mount_name(&home.repository);
+        self.target.mount(blob, &from).await.map_err(|error| at_target(&error))
     }
 
     /// A broken upload is sent again whole: its stream is spent.

@@ -120,6 +120,7 @@ impl Auth {
     /// and its public registry 400 (aws/containers-roadmap, issue 2835).
     pub(super) fn doubt(&self, status: StatusCode, presented: Option<&Presented>) -> Doubt {
         match (status, &self.identity, presented.map(|presented| &presented.shown)) {
+            (StatusCode::UNAUTHORIZED, Identity::Ecr { .. }, Some(Shown::Ecr(_))) => Doubt::Ended,
             (StatusCode::UNAUTHORIZED, ..) => Doubt::Challenged,
             (StatusCode::FORBIDDEN, Identity::Ecr { .. }, Some(Shown::Ecr(_))) => Doubt::Unsure,
             (StatusCode::BAD_REQUEST, Identity::EcrPublic { .. }, Some(Shown::Token(_))) => Doubt::Ended,
@@ -127,16 +128,15 @@ impl Auth {
         }
     }
 
-    /// Drops a token that has ended. Whether another is worth a try: not when this one was fetched for the very request,
-    /// begun at `begun`, that it was refused for.
-    pub(super) fn forget(&self, presented: Option<&Presented>, begun: Instant) -> bool {
+    /// Drops a token that has ended. Whether another one can be had now.
+    pub(super) fn forget(&self, presented: Option<&Presented>) -> bool {
         match (presented.map(|presented| &presented.shown), &self.identity) {
-            (Some(Shown::Ecr(token)), Identity::Ecr { login, .. }) => {
-                login.forget(token);
-                token.begun < begun
-            }
-            (Some(Shown::Token(_)), _) => match &*self.wanted.read().unwrap_or_else(PoisonError::into_inner) {
-                Wanted::Token(service) => is_outdated(service, presented, begun),
+            (Some(Shown::Ecr(token)), Identity::Ecr { login, .. }) => login.forget(token),
+            (Some(Shown::Token(token)), _) => match &*self.wanted.read().unwrap_or_else(PoisonError::into_inner) {
+                Wanted::Token(service) => {
+                    service.forget(token);
+                    true
+                }
                 Wanted::Nothing | Wanted::Login => false,
             },
             _ => false,
@@ -152,9 +152,6 @@ impl Auth {
         presented: Option<&Presented>,
         begun: Instant,
     ) -> Result<bool, Fault> {
-        if matches!(self.identity, Identity::Ecr { .. }) {
-            return Ok(self.forget(presented, begun));
-        }
         let offered = challenges(headers);
         let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
         let showed_login = presented.is_some_and(|presented| matches!(presented.shown, Shown::Login));

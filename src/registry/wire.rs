@@ -118,6 +118,7 @@ impl Wire {
     /// One request to a registry, asked again where a 401 taught us what to show. Any status is an answer.
     pub(super) async fn send(self: &Arc<Self>, host: &Host, mut request: Request<'_>) -> Result<Response, Fault> {
         let begun = Instant::now();
+        let mut renewed = false;
         loop {
             let presented = host.auth.present(self, request.scopes).await?;
             let authorization = presented.as_ref().map(|presented| &presented.header);
@@ -132,8 +133,9 @@ impl Wire {
                     throttled && begun.elapsed() < LONGEST_THROTTLING
                 }
                 Doubt::Challenged => host.auth.learn(self, response.headers(), presented, begun)?,
-                Doubt::Ended => host.auth.forget(presented, begun),
-                Doubt::Unsure => self.says_no_to(host, authorization).await? && host.auth.forget(presented, begun),
+                Doubt::Unsure if !self.says_no_to(host, authorization).await? => false,
+                // Whether it was old or has just been fetched: another one is tried once.
+                Doubt::Ended | Doubt::Unsure => !std::mem::replace(&mut renewed, true) && host.auth.forget(presented),
             };
             if !again {
                 return Ok(response);

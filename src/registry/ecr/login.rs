@@ -33,9 +33,9 @@ impl EcrLogin {
         self.token.get(|| fetch(aws.clone(), registry.clone())).await
     }
 
-    /// Drops a token that was not accepted.
-    pub fn forget(&self, refused: &Arc<EcrToken>) {
-        self.token.forget(refused);
+    /// Drops a token that was not accepted. Whether another one can be had now.
+    pub fn forget(&self, refused: &Arc<EcrToken>) -> bool {
+        self.token.forget(Instant::now(), refused)
     }
 }
 

@@ -15,6 +15,9 @@ use super::AwsError;
 /// After a failure nobody asks again for so long; whoever needs it meanwhile is told of that failure.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
+/// So long after one was refused the next that is refused is kept all the same.
+const FORGETTING: Duration = Duration::from_secs(2);
+
 /// Where clocks differ, something that has ended on arrival is still believed for so long.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
@@ -25,18 +28,16 @@ const LONGEST_RENEWAL: Duration = Duration::from_secs(60 * 60);
 pub(in crate::registry) struct Lived<T> {
     /// The thing itself.
     pub value: T,
-    /// When it was asked for.
-    pub begun: Instant,
     renewed: Instant,
     ends: Instant,
 }
 
 impl<T> Lived<T> {
-    /// `life` counts from `begun`.
+    /// `life` counts from `begun`, when it was asked for.
     pub fn new(value: T, begun: Instant, life: Duration) -> Self {
         let life = life.max(SHORTEST_LIFE);
         let ends = begun + life;
-        Self { value, begun, renewed: ends - (life / 10).min(LONGEST_RENEWAL), ends }
+        Self { value, renewed: ends - (life / 10).min(LONGEST_RENEWAL), ends }
     }
 }
 
@@ -57,11 +58,12 @@ pub(super) struct Remembered<T> {
 struct State<T> {
     current: Option<Arc<Lived<T>>>,
     fetch: Option<Fetch<T>>,
+    forgotten: Option<Instant>,
 }
 
 impl<T> Default for Remembered<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { current: None, fetch: None }) }
+        Self { state: Mutex::new(State { current: None, fetch: None, forgotten: None }) }
     }
 }
 
@@ -115,15 +117,22 @@ impl<T: Send + Sync + 'static> Remembered<T> {
         }
     }
 
-    /// Drops what was not accepted, if it is what is there.
-    pub fn forget(&self, refused: &Arc<Lived<T>>) {
+    /// Drops what was not accepted. Whether another one can be had now: where one after the other is refused, something
+    /// else is wrong, and nobody is asked for more of them for a while.
+    pub fn forget(&self, now: Instant, refused: &Arc<Lived<T>>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, refused)) {
-            state.current = None;
+        let is_current = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, refused));
+        let is_fetched = state.fetch.as_ref().and_then(Shared::peek).is_some_and(|fetch| is_of(fetch, refused));
+        if !is_current && !is_fetched {
+            return true;
         }
-        if state.fetch.as_ref().and_then(Shared::peek).is_some_and(|fetch| is_of(fetch, refused)) {
-            state.fetch = None;
+        if state.forgotten.is_some_and(|forgotten| now < forgotten + FORGETTING) {
+            return false;
         }
+        state.forgotten = Some(now);
+        state.current = None;
+        state.fetch = None;
+        true
     }
 }
 
@@ -221,10 +230,22 @@ mod tests {
         let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
         let refused = remembered.get(|| source.clone().fetch(now)).await.unwrap();
         for _ in 0..3 {
-            remembered.forget(&refused);
+            assert!(remembered.forget(now, &refused));
             assert_eq!(get(&remembered, &source, now).await.unwrap(), 2);
         }
         assert_eq!(source.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn refusals_of_all_are_no_storm() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        for _ in 0..100 {
+            let refused = remembered.get_at(now, || source.clone().fetch(now)).await.unwrap();
+            remembered.forget(now, &refused);
+        }
+        assert_eq!(source.asked(), 2);
+        let refused = remembered.get_at(now, || source.clone().fetch(now)).await.unwrap();
+        assert!(remembered.forget(now + FORGETTING, &refused));
     }
 
     #[tokio::test]
