@@ -12,14 +12,9 @@ use crate::{
     mirror::{Copier, CopySettings, Mirror},
     model::{Credential, Login, Observer, Target, TargetKind},
     policy::{self, Policy},
-    registry::{self, Aws, EcrRepositories, NewRepositories, Registries, SetupError, Store},
+    registry::{self, Aws, Backoff, EcrRepositories, NewRepositories, Registries, SetupError, Store},
     workload::{Namespaces, WatchSettings},
 };
-
-/// Tries of a request that can pass on another one.
-const ATTEMPTS: u32 = 5;
-/// The longest pause between two of them.
-const LONGEST_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The configured targets, as policies see them.
 pub fn targets(config: &Config) -> Vec<Arc<Target>> {
@@ -149,6 +144,7 @@ pub fn mirror(
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,
+        backoff: backoff(config),
     };
     let copier = Copier::new(sources, stores, settings, observer.clone());
     let places = config.copy.max_concurrent_reconciles.saturating_mul(config.watch.resources.len());
@@ -192,13 +188,16 @@ fn new_repositories(new: &config::NewRepositoryConfig) -> NewRepositories {
     }
 }
 
+fn backoff(config: &Config) -> Backoff {
+    Backoff { attempts: config.copy.retry_attempts, cap: config.copy.retry_backoff }
+}
+
 fn access(config: &Config, aws: Aws, credentials: Vec<Credential>, insecure: Vec<String>) -> registry::Settings {
     registry::Settings {
         request_timeout: config.copy.request_timeout,
         credentials,
         aws,
         insecure,
-        attempts: ATTEMPTS,
-        backoff_cap: LONGEST_PAUSE,
+        backoff: backoff(config),
     }
 }

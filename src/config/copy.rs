@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::{
     CopyConfig, Flags,
     reader::{Found, Reader, Section},
-    scalar::{boolean, count, minutes, seconds},
+    scalar::{boolean, count, minutes, seconds, shown},
     target_name::source_host,
 };
 
 pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> CopyConfig {
     let cooldown = reader.setting(root, "failureCooldownMinutes", Some("FAILURE_COOLDOWN_MINUTES"), minutes);
     let force = reader.setting(root, "forceReconcileMinutes", Some("FORCE_RECONCILE_MINUTES"), minutes);
+    let attempts = reader.setting(root, "registryRetryAttempts", Some("REGISTRY_RETRY_ATTEMPTS"), attempts);
     let most = reader.setting(root, "maxConcurrentReconciles", Some("MAX_CONCURRENT_RECONCILES"), count);
     let mut switch = |key, variable, default| {
         reader.setting(root, key, Some(variable), boolean).map_or(default, |found: Found<bool>| found.value)
@@ -22,6 +23,8 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
     let repush = switch("allowDifferentDigestRepush", "ALLOW_DIFFERENT_DIGEST_REPUSH", true);
     CopyConfig {
         request_timeout: request_timeout(reader, root),
+        retry_attempts: attempts.map_or(5, |found| found.value),
+        retry_backoff: retry_backoff(reader, root),
         failure_cooldown: cooldown.map_or(Some(Duration::from_secs(1440 * 60)), |found| found.value),
         force_reconcile: force.and_then(|found| found.value),
         max_concurrent_reconciles: most.map_or(2, |found| found.value),
@@ -33,21 +36,52 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
     }
 }
 
-/// Two spellings in the file: the documented one, and the one that the original really reads.
 fn request_timeout(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Duration> {
-    let documented = reader.setting(root, "requestTimeout", Some("REGISTRY_REQUEST_TIMEOUT"), seconds);
-    let alias = reader.setting(root, "requestTimeoutSeconds", None, seconds);
-    let both = root.node("requestTimeout").is_some();
-    let found = match (documented, alias) {
-        (documented, Some(alias)) => {
+    let keys = ["requestTimeout", "requestTimeoutSeconds"];
+    let found = twice_spelt(reader, root, keys, "REGISTRY_REQUEST_TIMEOUT", seconds);
+    found.unwrap_or(Some(Duration::from_secs(120)))
+}
+
+fn retry_backoff(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Duration {
+    let keys = ["registryRetryBackoff", "registryRetryBackoffSeconds"];
+    let found = twice_spelt(reader, root, keys, "REGISTRY_RETRY_BACKOFF", pause);
+    found.unwrap_or(Duration::from_secs(10))
+}
+
+/// Two spellings in the file: the documented one, and the one that the original really reads.
+fn twice_spelt<T>(
+    reader: &mut Reader<'_>,
+    root: &mut Section<'_>,
+    [key, alias]: [&'static str; 2],
+    variable: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    let documented = reader.setting(root, key, Some(variable), &parse);
+    let other = reader.setting(root, alias, None, &parse);
+    let both = root.node(key).is_some();
+    let found = match (documented, other) {
+        (documented, Some(other)) => {
             if both {
-                reader.refuse(&alias.place, "says the same as requestTimeout; keep one of the two");
+                reader.refuse(&other.place, format!("says the same as {key}; keep one of the two"));
             } else {
-                reader.warn(&alias.place, "accepted for the original's sake; the documented key is requestTimeout");
+                let message = format!("accepted for the original's sake; the documented key is {key}");
+                reader.warn(&other.place, message);
             }
-            Some(documented.unwrap_or(alias))
+            Some(documented.unwrap_or(other))
         }
         (documented, None) => documented,
     };
-    found.map_or(Some(Duration::from_secs(120)), |found| found.value)
+    found.map(|found| found.value)
+}
+
+fn attempts(text: &str) -> Result<u32, String> {
+    count(text)?.try_into().map_err(|_| format!("{} is too much", shown(text)))
+}
+
+/// Whole seconds; 0 for none.
+fn pause(text: &str) -> Result<Duration, String> {
+    match text.trim().parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+        Err(_) => Err(format!("{} is no number of seconds; write 0 or more", shown(text))),
+    }
 }

@@ -7,13 +7,11 @@ use super::{
 };
 
 /// Key, variable.
-const LATER: [(&str, &str); 6] = [
+const LATER: [(&str, &str); 4] = [
     ("digestPullIgnoredTags", "DIGEST_PULL_IGNORED_TAGS"),
     ("checkNodePlatform", "CHECK_NODE_PLATFORM"),
     ("mirrorPlatforms", "MIRROR_PLATFORMS"),
     ("ignoreMissingPlatforms", "IGNORE_MISSING_PLATFORMS"),
-    ("registryRetryAttempts", "REGISTRY_RETRY_ATTEMPTS"),
-    ("registryRetryBackoff", "REGISTRY_RETRY_BACKOFF"),
 ];
 
 const MESSAGE: &str = "is not supported yet; remove it";
@@ -27,7 +25,6 @@ pub(super) fn refuse_later(reader: &mut Reader<'_>, root: &mut Section<'_>) {
             reader.refuse(&found.place, MESSAGE);
         }
     }
-    refuse_key(reader, root, "registryRetryBackoffSeconds");
 }
 
 /// The one boolean among them.

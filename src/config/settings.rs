@@ -160,6 +160,10 @@ pub enum OnFailure {
 pub struct CopyConfig {
     /// How long a request may wait, and a transfer stand still; none: for ever.
     pub request_timeout: Option<Duration>,
+    /// Tries of a request that can pass on another one, the first included; at least 1.
+    pub retry_attempts: u32,
+    /// The longest pause between two of them that is not the registry's own wish.
+    pub retry_backoff: Duration,
     /// How long a failed destination is left alone at most; none: no such state is kept.
     pub failure_cooldown: Option<Duration>,
     /// How often everything is looked at again; none: never.

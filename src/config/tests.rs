@@ -97,12 +97,21 @@ fn numbers() {
     both_ways(("FAILURE_COOLDOWN_MINUTES", "-1"), "failureCooldownMinutes: -1", cooldown, &None);
     let force = |c: &Config| c.copy.force_reconcile;
     both_ways(("FORCE_RECONCILE_MINUTES", "60"), "forceReconcileMinutes: 60", force, &seconds(3600));
+    let attempts = |c: &Config| c.copy.retry_attempts;
+    both_ways(("REGISTRY_RETRY_ATTEMPTS", "3"), "registryRetryAttempts: 3", attempts, &3);
+    let pause = |c: &Config| c.copy.retry_backoff;
+    both_ways(("REGISTRY_RETRY_BACKOFF", "0"), "registryRetryBackoff: 0", pause, &Duration::ZERO);
+    assert_eq!(pause(&Setup::with_target("registryRetryBackoffSeconds: 7").config()), Duration::from_secs(7));
     let most = |c: &Config| c.copy.max_concurrent_reconciles;
     both_ways(("MAX_CONCURRENT_RECONCILES", "7"), "maxConcurrentReconciles: 7", most, &7);
 
     let config = Setup::with_target("").config();
     assert_eq!((timeout(&config), cooldown(&config)), (seconds(120), seconds(86_400)));
     assert_eq!((force(&config), most(&config)), (None, 2));
+    assert_eq!((attempts(&config), pause(&config)), (5, Duration::from_secs(10)));
+    for key in ["registryRetryAttempts: 0", "registryRetryBackoff: -1", "registryRetryBackoff: 2m"] {
+        assert_eq!(Setup::with_target(key).mistakes().len(), 1, "{key}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Retry, Status},
-    registry::{Manifest, Place, Registries, Repository, Selector, Store, StoreRepository},
+    registry::{Backoff, Manifest, Place, Registries, Repository, Selector, Store, StoreRepository},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     failure::{at_source, at_target},
     flight::Departure,
     job::{CopyJob, Role},
-    transfer::Transfer,
+    transfer::{Route, Transfer},
 };
 
 /// How images are copied.
@@ -34,6 +34,8 @@ pub struct CopySettings {
     pub dry_run: bool,
     /// Ask nobody.
     pub dry_pull: bool,
+    /// How often a blob that breaks on its way is sent, and after which pauses.
+    pub backoff: Backoff,
 }
 
 /// Copies images from any source to the configured targets.
@@ -219,13 +221,13 @@ impl Copier {
         let observer = self.observer.clone();
         let sent = sent.clone();
         let departure = Departure::default();
+        let route =
+            Route { source: &found.source, store: &found.store, target: &found.target, destination: &job.destination };
         let transfer = Transfer::new(
-            &found.source,
-            &found.store,
-            &found.target,
-            &job.destination,
+            route,
             &self.blobs,
             departure.flight(),
+            self.settings.backoff,
             Arc::new(move |bytes| {
                 sent.fetch_add(bytes, Ordering::Relaxed);
                 observer.observe(&Event::BytesCopied(bytes));

@@ -11,7 +11,9 @@ use tracing::warn;
 
 use crate::{
     model::{Destination, Failure, FailureKind, Retry},
-    registry::{Contents, Descriptor, Manifest, Place, Repository, Selector, Store, StoreRepository, StoreUploadError},
+    registry::{
+        Backoff, Contents, Descriptor, Manifest, Place, Repository, Selector, Store, StoreRepository, StoreUploadError,
+    },
 };
 
 use super::{
@@ -22,39 +24,44 @@ use super::{
 
 /// Blobs of one image on their way at once: from four on, more are no faster.
 const BLOBS_AT_ONCE: usize = 4;
-/// Tries of a blob whose connection breaks.
-const TRIES: u32 = 5;
 /// How long a blob may be held up by a target that limits requests before that counts as a failed try.
 const LONGEST_THROTTLING: Duration = Duration::from_secs(120);
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Indexes within indexes; real images have one level.
 const DEEPEST_INDEX: usize = 4;
 
+/// From where to where.
+#[derive(Clone, Copy)]
+pub struct Route<'a> {
+    /// The image's repository.
+    pub source: &'a Repository,
+    /// What it is copied into.
+    pub store: &'a Store,
+    /// Its repository there.
+    pub target: &'a StoreRepository,
+    /// The same, for people.
+    pub destination: &'a Destination,
+}
+
 /// One image's way from a source to a target.
 pub struct Transfer<'a> {
-    source: &'a Repository,
-    store: &'a Store,
-    target: &'a StoreRepository,
-    destination: &'a Destination,
+    route: Route<'a>,
     blobs: &'a Blobs,
     flight: &'a Arc<Flight>,
     slots: Semaphore,
+    backoff: Backoff,
     progress: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 impl<'a> Transfer<'a> {
     /// `progress` is told of every piece of a blob that is sent.
     pub fn new(
-        source: &'a Repository,
-        store: &'a Store,
-        target: &'a StoreRepository,
-        destination: &'a Destination,
+        route: Route<'a>,
         blobs: &'a Blobs,
         flight: &'a Arc<Flight>,
+        backoff: Backoff,
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Self {
-        Self { source, store, target, destination, blobs, flight, slots: Semaphore::new(BLOBS_AT_ONCE), progress }
+        Self { route, blobs, flight, slots: Semaphore::new(BLOBS_AT_ONCE), backoff, progress }
     }
 
     /// Brings every blob and every child manifest that `manifest` names. When this is done all of them are known to be
@@ -91,13 +98,13 @@ impl<'a> Transfer<'a> {
 
     async fn child(&self, child: &Descriptor, depth: usize) -> Result<(), Failure> {
         let place = Place::Child(&child.digest);
-        if self.target.find(place).await.map_err(|error| at_target(&error))?.is_some() {
+        if self.route.target.find(place).await.map_err(|error| at_target(&error))?.is_some() {
             return Ok(());
         }
         let manifest =
-            self.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?;
+            self.route.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?;
         self.parts_below(&manifest, depth + 1).await?;
-        self.target.put(place, &manifest).await.map_err(|error| at_target(&error))
+        self.route.target.put(place, &manifest).await.map_err(|error| at_target(&error))
     }
 
     async fn all_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
@@ -110,7 +117,7 @@ impl<'a> Transfer<'a> {
 
     async fn blob(&self, blob: &Descriptor) -> Result<(), Failure> {
         if blob.foreign {
-            warn!(target = %self.destination, digest = %blob.digest, "a layer is kept elsewhere by its publisher and is not copied");
+            warn!(target = %self.route.destination, digest = %blob.digest, "a layer is kept elsewhere by its publisher and is not copied");
             return Ok(());
         }
         // The turn before a slot: who holds a slot waits for nobody.
@@ -118,7 +125,7 @@ impl<'a> Transfer<'a> {
         if !self.has(blob).await? {
             let mut refused = None;
             loop {
-                let others = |home: &Home| home.repository != self.destination.repository;
+                let others = |home: &Home| home.repository != self.route.destination.repository;
                 let Some(known) =
                     home.clone().filter(|home| others(home) && refused.as_ref() != Some(&home.repository))
                 else {
@@ -139,23 +146,23 @@ impl<'a> Transfer<'a> {
                 refused = Some(known.repository);
             }
         }
-        *home = Some(Home { repository: self.destination.repository.clone(), flight: Arc::clone(self.flight) });
+        *home = Some(Home { repository: self.route.destination.repository.clone(), flight: Arc::clone(self.flight) });
         Ok(())
     }
 
     async fn turn(&self, blob: &Descriptor) -> OwnedMutexGuard<Option<Home>> {
-        self.blobs.turn(&self.destination.target.name, &blob.digest).await
+        self.blobs.turn(&self.route.destination.target.name, &blob.digest).await
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
         let _slot = self.slots.acquire().await;
-        self.target.has_blob(blob).await.map_err(|error| at_target(&error))
+        self.route.target.has_blob(blob).await.map_err(|error| at_target(&error))
     }
 
     /// Where a mount is refused although the blob is there, it may be granted as soon as the image is there too that it
     /// was brought for.
     async fn mount_after(&self, blob: &Descriptor, home: &Home) -> Result<bool, Failure> {
-        let target = &self.destination.target.name;
+        let target = &self.route.destination.target.name;
         if !self.blobs.may_mount_later(target) || !self.flight.outwait(&home.flight).await {
             return Ok(false);
         }
@@ -168,37 +175,28 @@ impl<'a> Transfer<'a> {
 
     async fn mount(&self, blob: &Descriptor, home: &Home) -> Result<bool, Failure> {
         let _slot = self.slots.acquire().await;
-        let from = self.store.mount_name(&home.repository);
-        self.target.mount(blob, &from).await.map_err(|error| at_target(&error))
+        let from = self.route.store.mount_name(&home.repository);
+        self.route.target.mount(blob, &from).await.map_err(|error| at_target(&error))
     }
 
     /// A broken upload is sent again whole: its stream is spent.
     async fn upload(&self, blob: &Descriptor) -> Result<(), Failure> {
-        let mut pause = FIRST_PAUSE;
-        let mut tries = 1;
+        let mut failures = 0;
         let begun = Instant::now();
         loop {
             let progress = self.progress.clone();
-            let body = self.source.blob(blob);
-            let (failure, throttled) = match self.target.upload(blob, body, move |bytes| progress(bytes)).await {
+            let body = self.route.source.blob(blob);
+            let (failure, throttled) = match self.route.target.upload(blob, body, move |bytes| progress(bytes)).await {
                 Ok(()) => return Ok(()),
                 Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
                 Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };
-            let wait = match failure.retry {
-                Retry::Soon => pause.mul_f64(0.5 + fastrand::f64()),
-                Retry::After(asked) if asked <= LONGEST_PAUSE => asked,
-                _ => return Err(failure),
-            };
             // Who is told to come more slowly has not failed yet.
             if !(throttled && begun.elapsed() < LONGEST_THROTTLING) {
-                tries += 1;
+                failures += 1;
             }
-            if tries > TRIES {
-                return Err(failure);
-            }
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let Some(pause) = self.backoff.pause(failures, failure.retry) else { return Err(failure) };
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -249,7 +249,10 @@ mod tests {
         scripted::{Asked, Reply, Server, password, settings, with_login},
     };
     use super::*;
-    use crate::{model::Retry, registry::Settings};
+    use crate::{
+        model::Retry,
+        registry::{Backoff, Settings},
+    };
 
     const TAG: Selector<'static> = Selector::Tag("1");
 
@@ -316,7 +319,11 @@ mod tests {
         let error = server.repository_with(with_login(password())).head(TAG).await.unwrap_err();
         assert!(error.to_string().contains("without TLS"), "{error}");
         assert_eq!(error.retry(), Retry::Later);
-        let listed = Settings { insecure: vec!["auth.invalid".to_owned()], attempts: 1, ..settings() };
+        let listed = Settings {
+            insecure: vec!["auth.invalid".to_owned()],
+            backoff: Backoff { attempts: 1, ..settings().backoff },
+            ..settings()
+        };
         let error = server.repository_with(listed).head(TAG).await.unwrap_err();
         assert!(error.to_string().contains("no token from the token service http://auth.invalid/token"), "{error}");
     }

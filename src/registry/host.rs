@@ -148,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::registry::Aws;
+    use crate::registry::{Aws, Backoff};
 
     fn settings(insecure: &[&str]) -> Settings {
         Settings {
@@ -156,8 +156,7 @@ mod tests {
             credentials: Vec::new(),
             aws: Aws::new(None),
             insecure: insecure.iter().map(|&name| name.to_owned()).collect(),
-            attempts: 1,
-            backoff_cap: Duration::ZERO,
+            backoff: Backoff { attempts: 1, cap: Duration::ZERO },
         }
     }
 

@@ -33,5 +33,6 @@ pub use manifest::{Contents, Descriptor, Manifest, Selector};
 pub use registries::Registries;
 pub use remote::RemoteRepository;
 pub use repository::Repository;
+pub use retry::Backoff;
 pub use settings::Settings;
 pub use store::{Place, Store, StoreError, StoreRepository, StoreUploadError};

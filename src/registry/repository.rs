@@ -143,7 +143,7 @@ impl Repository {
     }
 
     /// Sends a blob in one streamed request. `progress` is told the length of every piece as it is handed to the
-    /// connection. Not tried again, since the stream is spent: the caller does that, with a fresh one.
+    /// connection. Not tried again, not even its beginning, since the stream is spent: the caller does that, with a fresh one.
     ///
     /// # Errors
     /// Which side broke, and how.

@@ -15,7 +15,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How often, and after which pauses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     /// Tries in all; 0 counts as 1.
     pub attempts: u32,
     /// The longest pause that is not the registry's own wish.
@@ -42,7 +42,7 @@ impl Backoff {
     }
 
     /// How long to wait after that many failures in a row; none: give up.
-    pub(super) fn pause(&self, failures: u32, retry: Retry) -> Option<Duration> {
+    pub fn pause(&self, failures: u32, retry: Retry) -> Option<Duration> {
         if failures >= self.attempts {
             return None;
         }

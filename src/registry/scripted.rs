@@ -154,8 +154,7 @@ pub(super) fn settings() -> Settings {
         credentials: Vec::new(),
         aws: crate::registry::Aws::new(None),
         insecure: Vec::new(),
-        attempts: 3,
-        backoff_cap: Duration::from_millis(1),
+        backoff: crate::registry::Backoff { attempts: 3, cap: Duration::from_millis(1) },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Aws;
+use super::{Aws, Backoff};
 use crate::model::Credential;
 
 /// How registries are reached.
@@ -17,8 +17,6 @@ pub struct Settings {
     pub aws: Aws,
     /// Registries (`host[:port]`) whose certificates are not checked, and that may be spoken to over plain HTTP.
     pub insecure: Vec<String>,
-    /// How often a request that can pass on another try is sent, the first time included; 0 counts as 1.
-    pub attempts: u32,
-    /// The longest pause between two attempts, unless the registry asks for another.
-    pub backoff_cap: Duration,
+    /// How often a request that can pass on another try is sent, and after which pauses.
+    pub backoff: Backoff,
 }

@@ -108,18 +108,14 @@ pub(super) async fn upload(
 }
 
 async fn open_session(to: &Repository) -> Result<Url, Fault> {
-    let scopes = [to.push_scope()];
-    let opened = || async {
-        let response = start(to, None, &scopes).await?;
-        match response.status() {
-            StatusCode::ACCEPTED => to.wire.location(&response),
-            status if status.is_success() => {
-                Err(Fault::Malformed(format!("it answered {status} where an upload was to begin")))
-            }
-            _ => Err(to.refusal(response).await),
+    let response = start(to, None, &[to.push_scope()]).await?;
+    match response.status() {
+        StatusCode::ACCEPTED => to.wire.location(&response),
+        status if status.is_success() => {
+            Err(Fault::Malformed(format!("it answered {status} where an upload was to begin")))
         }
-    };
-    to.wire.backoff().run(opened).await
+        _ => Err(to.refusal(response).await),
+    }
 }
 
 async fn start(to: &Repository, query: Option<&str>, scopes: &[String]) -> Result<Response, Fault> {
@@ -337,10 +333,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_upload_that_cannot_begin_is_tried_again() {
+    async fn an_upload_that_cannot_begin_may_be_tried_again() {
         let server = Server::start(|_| Reply::new(503)).await;
         let error = target(server.repository().upload(&descriptor(b"a"), once(b"a"), |_| ()).await.unwrap_err());
-        assert_eq!((error.retry(), server.asked().len()), (Retry::Soon, 3));
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Soon, 1));
     }
 
     #[tokio::test]

@@ -102,7 +102,7 @@ impl Wire {
 
     /// When requests are sent again.
     pub(super) fn backoff(&self) -> Backoff {
-        Backoff { attempts: self.settings.attempts, cap: self.settings.backoff_cap }
+        self.settings.backoff
     }
 
     /// How long a silence may be.

@@ -102,6 +102,7 @@ fn the_originals_files_are_accepted_unchanged() {
     assert_eq!(config.watch.resources, [WorkloadKind::Pod]);
     assert_eq!(config.watch.include_namespaces, ["test"]);
     assert_eq!(Setup::new(README).config().targets[0].repo_prefix, "$namespace/$podname");
+    assert_eq!(Setup::new(NEWEST).config().copy.retry_attempts, 3);
     let config = Setup::new(CHART).config();
     assert_eq!(config.targets[0].registry, "a.io");
     assert_eq!(config.watch.include_namespaces, ["*"]);
@@ -109,30 +110,16 @@ fn the_originals_files_are_accepted_unchanged() {
 
 #[test]
 fn what_comes_later_is_refused_by_name() {
-    let mistakes = Setup::new(NEWEST).mistakes();
-    assert_eq!(mistakes.len(), 2, "{mistakes:?}");
-    assert!(mistakes[0].contains("registryRetryAttempts: is not supported yet"), "{mistakes:?}");
-    assert!(mistakes[1].contains("registryRetryBackoff: is not supported yet"), "{mistakes:?}");
     for key in [
         "digestPullIgnoredTags: [latest]",
         "checkNodePlatform: true",
         "mirrorPlatforms: [amd64]",
         "ignoreMissingPlatforms: [x]",
-        "registryRetryAttempts: 3",
-        "registryRetryBackoff: 10",
-        "registryRetryBackoffSeconds: 10",
     ] {
         let mistakes = Setup::with_target(key).mistakes();
         assert!(mistakes.len() == 1 && mistakes[0].contains("not supported yet"), "{key}: {mistakes:?}");
     }
-    for name in [
-        "DIGEST_PULL_IGNORED_TAGS",
-        "CHECK_NODE_PLATFORM",
-        "MIRROR_PLATFORMS",
-        "IGNORE_MISSING_PLATFORMS",
-        "REGISTRY_RETRY_ATTEMPTS",
-        "REGISTRY_RETRY_BACKOFF",
-    ] {
+    for name in ["DIGEST_PULL_IGNORED_TAGS", "CHECK_NODE_PLATFORM", "MIRROR_PLATFORMS", "IGNORE_MISSING_PLATFORMS"] {
         let mistakes = Setup::with_target("").var(name, "1").mistakes();
         assert_eq!(mistakes, [format!("{name}: is not supported yet; remove it")]);
         assert!(Setup::with_target("").var(name, " ").load().is_ok(), "{name}");
