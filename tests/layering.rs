@@ -19,11 +19,15 @@ const ROOMS: [(&str, &[&str]); 8] = [
 ];
 
 /// Crate, and the rooms that it may be used in.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("kube", &["workload", "report"]),
     ("k8s_openapi", &["workload", "report"]),
     ("oci_client", &["registry"]),
     ("reqwest", &["registry"]),
+    ("aws_config", &["registry"]),
+    ("aws_sdk_ecr", &["registry"]),
+    ("aws_sdk_ecrpublic", &["registry"]),
+    ("aws_sdk_sts", &["registry"]),
     ("wasmtime", &["policy"]),
     ("axum", &["report"]),
     ("prometheus", &["report"]),

@@ -1,6 +1,9 @@
 //! Makes the rooms out of the settings.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tracing::info;
 
@@ -9,7 +12,7 @@ use crate::{
     mirror::{Copier, CopySettings, Mirror},
     model::{Credential, Login, Observer, Target, TargetKind},
     policy::{self, Policy},
-    registry::{self, Registries, SetupError, Store},
+    registry::{self, Aws, EcrRepositories, NewRepositories, Registries, SetupError, Store},
     workload::{Namespaces, WatchSettings},
 };
 
@@ -103,15 +106,43 @@ fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
     }
 }
 
+/// The way to AWS. Nothing is asked.
+pub fn aws(config: &Config) -> Aws {
+    Aws::new(config.copy.request_timeout)
+}
+
+/// Who writes to the targets of kind ecr: each identity once, and the region that is asked about it. Nobody, where
+/// nobody is to be asked.
+pub fn identities(config: &Config, aws: &Aws) -> Vec<(Aws, String)> {
+    let mut identities = BTreeMap::new();
+    if config.copy.dry_pull {
+        return Vec::new();
+    }
+    for ecr in config.targets.iter().filter_map(|target| target.ecr.as_ref()) {
+        identities.entry(&ecr.assume_role).or_insert_with(|| (identity(ecr, aws), ecr.registry.region.clone()));
+    }
+    identities.into_values().collect()
+}
+
+fn identity(ecr: &config::EcrConfig, aws: &Aws) -> Aws {
+    ecr.assume_role.as_deref().map_or_else(|| aws.clone(), |role| aws.assuming(role))
+}
+
 /// The mirror, waiting to begin.
 ///
 /// # Errors
 /// When HTTPS can't be set up.
-pub fn mirror(config: &Config, policy: Arc<Policy>, observer: Arc<dyn Observer>) -> Result<Mirror, SetupError> {
-    let sources = Registries::new(access(config, config.credentials.clone(), config.copy.insecure_registries.clone()))?;
+pub fn mirror(
+    config: &Config,
+    aws: &Aws,
+    policy: Arc<Policy>,
+    observer: Arc<dyn Observer>,
+) -> Result<Mirror, SetupError> {
+    let insecure = config.copy.insecure_registries.clone();
+    let sources = Registries::new(access(config, aws.clone(), config.credentials.clone(), insecure))?;
     let mut stores = HashMap::new();
     for target in &config.targets {
-        stores.insert(target.name.clone(), store(config, target, &sources));
+        stores.insert(target.name.clone(), store(config, target, aws, &sources));
     }
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
@@ -124,11 +155,16 @@ pub fn mirror(config: &Config, policy: Arc<Policy>, observer: Arc<dyn Observer>)
     Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, places))
 }
 
-fn store(config: &Config, target: &TargetConfig, sources: &Registries) -> Store {
-    match target.kind {
-        TargetKind::Ecr => Store::Unsupported(target.kind),
-        TargetKind::OciLayout => Store::Layout(registry::Layout::new(target.registry.clone().into())),
-        TargetKind::Docker => {
+fn store(config: &Config, target: &TargetConfig, aws: &Aws, sources: &Registries) -> Store {
+    match (target.kind, &target.ecr) {
+        (TargetKind::OciLayout, _) => Store::Layout(registry::Layout::new(target.registry.clone().into())),
+        (TargetKind::Ecr, Some(ecr)) => {
+            let aws = identity(ecr, aws);
+            let registries = sources.beside(access(config, aws.clone(), Vec::new(), Vec::new()));
+            let new = ecr.create_repo.then(|| new_repositories(&ecr.new));
+            Store::ecr(registries, &target.registry, EcrRepositories::new(aws, ecr.registry.clone(), new))
+        }
+        (TargetKind::Docker | TargetKind::Ecr, _) => {
             let host = target.registry.split('/').next().unwrap_or_default().to_owned();
             let login = target.login.clone().map(|(username, password)| Credential {
                 registry: host.clone(),
@@ -136,16 +172,31 @@ fn store(config: &Config, target: &TargetConfig, sources: &Registries) -> Store 
                 login: Login::Password { username, password },
             });
             let insecure = if target.insecure { vec![host] } else { Vec::new() };
-            let registries = sources.beside(access(config, login.into_iter().collect(), insecure));
+            let registries = sources.beside(access(config, aws.clone(), login.into_iter().collect(), insecure));
             Store::registry(registries, &target.registry)
         }
     }
 }
 
-fn access(config: &Config, credentials: Vec<Credential>, insecure: Vec<String>) -> registry::Settings {
+fn new_repositories(new: &config::NewRepositoryConfig) -> NewRepositories {
+    NewRepositories {
+        lifecycle_policy: new.lifecycle_policy.clone(),
+        repository_policy: new.repository_policy.clone(),
+        tags: new.tags.clone(),
+        scan_on_push: new.scan_on_push,
+        kms_key: new.kms_key.clone(),
+        tag_mutability: new.tag_mutability.clone().map(|mutability| match mutability {
+            config::TagMutability::Mutable { except } => registry::TagMutability::Mutable { except },
+            config::TagMutability::Immutable { except } => registry::TagMutability::Immutable { except },
+        }),
+    }
+}
+
+fn access(config: &Config, aws: Aws, credentials: Vec<Credential>, insecure: Vec<String>) -> registry::Settings {
     registry::Settings {
         request_timeout: config.copy.request_timeout,
         credentials,
+        aws,
         insecure,
         attempts: ATTEMPTS,
         backoff_cap: LONGEST_PAUSE,

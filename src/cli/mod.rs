@@ -4,6 +4,7 @@ mod args;
 mod assemble;
 mod error;
 mod gather;
+mod identity;
 mod plan;
 mod progress;
 mod run;

@@ -27,7 +27,7 @@ use crate::{
     workload::{self, Change, Election},
 };
 
-use super::{CommandError, assemble, signals};
+use super::{CommandError, assemble, identity, signals};
 
 /// How long copies under way may take to end after SIGTERM; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(15);
@@ -47,7 +47,9 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
         Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal), Arc::new(events)]));
     let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
     plugins_loaded.fulfil();
-    let mirror = assemble::mirror(config, policy, observer.clone())?;
+    let aws = assemble::aws(config);
+    let mirror = assemble::mirror(config, &aws, policy, observer.clone())?;
+    let identified = tokio::spawn(identity::log(assemble::identities(config, &aws)));
 
     let shutdown = CancellationToken::new();
     let (leads, knows_all) = (CancellationToken::new(), CancellationToken::new());
@@ -73,6 +75,7 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
         _ = &mut watching => Err(CommandError::Stopped(Stopped)),
     };
     watching.abort();
+    identified.abort();
     shutdown.cancel();
     for server in servers {
         if let Err(broken) = server.await {
@@ -315,7 +318,7 @@ mod tests {
         let (sender, mut looks) = mpsc::unbounded_channel();
         let observer = Arc::new(Looks(sender));
         let policy = Arc::new(assemble::policy(&config, observer.clone()).unwrap());
-        let mirror = assemble::mirror(&config, policy, observer).unwrap();
+        let mirror = assemble::mirror(&config, &assemble::aws(&config), policy, observer).unwrap();
         let uses = workload::read_manifests(&[manifest]).unwrap().uses;
         mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();
         mirror.ready().await.unwrap();

@@ -8,14 +8,16 @@ use crate::{
     model::{ImageUse, WorkloadId},
 };
 
-use super::{CommandError, assemble, gather, progress::Progress};
+use super::{CommandError, assemble, gather, identity, progress::Progress};
 
 /// One pass over the images of the cluster, or of manifest files.
 pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitCode, CommandError> {
     let progress = Arc::new(Progress::new());
     let policy = Arc::new(assemble::policy(config, progress.clone())?);
     let uses = gather::uses(config, files).await?;
-    let mirror = assemble::mirror(config, policy, progress.clone())?;
+    let aws = assemble::aws(config);
+    let mirror = assemble::mirror(config, &aws, policy, progress.clone())?;
+    identity::show(assemble::identities(config, &aws)).await;
     let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
     for image_use in uses {
         workloads.entry(image_use.workload.id.clone()).or_default().push(image_use);

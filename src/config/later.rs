@@ -34,7 +34,7 @@ pub(super) fn refuse_later(reader: &mut Reader<'_>, root: &mut Section<'_>) {
 const SWITCH: &str = "checkNodePlatform";
 
 /// Refuses a key that asks for something.
-pub(super) fn refuse_key(reader: &mut Reader<'_>, section: &mut Section<'_>, key: &'static str) {
+fn refuse_key(reader: &mut Reader<'_>, section: &mut Section<'_>, key: &'static str) {
     if let Some((node, place)) = section.node(key)
         && !node.is_empty()
         && !(key == SWITCH && node.text().is_some_and(|text| boolean(text) == Ok(false)))

@@ -4,11 +4,11 @@ use secrecy::SecretString;
 
 use super::{
     EcrConfig, TargetConfig, credential,
-    later::refuse_key,
+    ecr::EcrSettings,
     mistake::Place,
     reader::{Found, Reader, Section, refuse_twins},
     scalar::{boolean, shown, word},
-    target_name::{ecr_registry, registry, repo_prefix},
+    target_name::{registry, repo_prefix},
 };
 use crate::model::TargetKind;
 
@@ -139,10 +139,7 @@ struct Settings {
     username: Option<Found>,
     password: Option<Found>,
     path: Option<Found>,
-    account: Option<Found>,
-    region: Option<Found>,
-    keep_repositories: bool,
-    lifecycle_policy: Option<String>,
+    ecr: EcrSettings,
     /// What the kind needs was there and was refused, so that it is not missing.
     faulty: bool,
 }
@@ -180,25 +177,9 @@ impl Settings {
 
     fn ecr(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
         let variable = |name| (names == Names::KeysAndVariables).then_some(name);
-        refuse_key(reader, section, "assumeRoleArn");
-        let mistakes = reader.mistakes.len();
-        let account = reader.setting(section, "accountID", variable("ECR_ACCOUNT_ID"), account_id);
-        let mut region = reader.setting(section, "region", variable("AWS_REGION"), region_name);
-        if region.is_none() && names == Names::ListedKeys {
-            let found = reader.worded_variable("AWS_REGION");
-            region = found.and_then(|found| reader.read(&found, region_name));
-        }
-        let faulty = reader.mistakes.len() > mistakes;
-        let create = reader.setting(section, "createRepo", variable("ECR_CREATE_REPO"), boolean);
-        Self {
-            account,
-            region,
-            faulty,
-            prefix: reader.setting(section, "repoPrefix", variable("ECR_REPO_PREFIX"), repo_prefix),
-            keep_repositories: create.is_some_and(|create| !create.value),
-            lifecycle_policy: reader.setting(section, "lifecyclePolicy", None, json_text).map(|policy| policy.value),
-            ..Self::default()
-        }
+        let ecr = EcrSettings::read(reader, section, names == Names::KeysAndVariables);
+        let prefix = reader.setting(section, "repoPrefix", variable("ECR_REPO_PREFIX"), repo_prefix);
+        Self { faulty: ecr.faulty, ecr, prefix, ..Self::default() }
     }
 
     fn layout(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
@@ -243,21 +224,22 @@ impl Settings {
                 path.value
             }
             TargetKind::Ecr => {
-                let (Some(account), Some(region)) = (self.account, self.region) else {
+                let (Some(account), Some(region)) = (&self.ecr.account, &self.ecr.region) else {
                     if !self.faulty {
                         let needed = [("ECR_ACCOUNT_ID", "ecr.accountID"), ("AWS_REGION", "ecr.region")];
                         missing(reader, place, kind, &needed);
                     }
                     return None;
                 };
-                let registry = ecr_registry(&account.value, &region.value);
+                let registry = self.ecr.registry(reader, &account.value, &region.value);
+                let name = registry.to_string();
                 ecr = Some(EcrConfig {
-                    account_id: account.value,
-                    region: region.value,
-                    create_repo: !self.keep_repositories,
-                    lifecycle_policy: self.lifecycle_policy,
+                    registry,
+                    assume_role: self.ecr.assume_role,
+                    create_repo: !self.ecr.keep_repositories,
+                    new: self.ecr.new,
                 });
-                registry
+                name
             }
         };
         let repo_prefix = self.prefix.map(|prefix| prefix.value).unwrap_or_default();
@@ -296,40 +278,10 @@ fn login_of(
     }
 }
 
-fn account_id(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("{} is no AWS account; write its twelve digits", shown(text)))
-}
-
 /// A colon would part the path from the repository in `oci:PATH:REPOSITORY:TAG`.
 fn layout_path(text: &str) -> Result<String, String> {
     match text.contains(':') {
         true => Err(format!("the folder {} has a colon in its name, which parts names of images in it", shown(text))),
         false => Ok(text.to_owned()),
-    }
-}
-
-fn region_name(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let parts: Vec<_> = text.split('-').collect();
-    let words =
-        parts.iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
-    let numbered = parts.last().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    if parts.len() < 3 || !words || !numbered {
-        return Err(format!("{} is no AWS region; write it as eu-central-1", shown(text)));
-    }
-    if parts.get(1).is_some_and(|part| part.starts_with("iso")) {
-        return Err(format!("{} lies in an isolated partition, whose registry names are not known here", shown(text)));
-    }
-    Ok(text.to_owned())
-}
-
-fn json_text(text: &str) -> Result<String, String> {
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("is no JSON object: {error}")),
     }
 }

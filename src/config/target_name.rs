@@ -53,12 +53,6 @@ fn clean_registry(text: &str) -> Result<String, String> {
     }
 }
 
-/// The registry of an account, in Amazon's partitions whose names are public.
-pub(super) fn ecr_registry(account: &str, region: &str) -> String {
-    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("{account}.dkr.ecr.{region}.amazonaws.com{suffix}")
-}
-
 /// A repository prefix: every `$` in it begins a token that is known.
 pub(super) fn repo_prefix(text: &str) -> Result<String, String> {
     const TOKENS: [&str; 4] = ["$namespace", "$podname", "$container_name", "$registry"];
@@ -140,12 +134,6 @@ mod tests {
             assert!(message.contains(hint), "{text}: {message}");
         }
         assert!(!clean_registry("https://me:hunter2@ghcr.io").unwrap_err().contains("hunter2"));
-    }
-
-    #[test]
-    fn registries_of_amazon() {
-        assert_eq!(ecr_registry("123456789012", "eu-central-1"), "123456789012.dkr.ecr.eu-central-1.amazonaws.com");
-        assert_eq!(ecr_registry("123456789012", "cn-north-1"), "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn");
     }
 
     #[test]

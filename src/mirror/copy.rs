@@ -122,11 +122,11 @@ impl Copier {
     /// Asks the target first, and the source only where the digest is not known otherwise.
     async fn check(&self, job: &CopyJob) -> Result<Check, Failure> {
         let store = self.stores.get(&job.destination.target.name).ok_or_else(|| Failure {
-            kind: FailureKind::Unsupported,
+            kind: FailureKind::Target,
             message: format!("target {} is not configured", job.destination.target.name),
             retry: Retry::Later,
         })?;
-        let target = store.repository(&job.destination.repository).map_err(|error| at_target(&error))?;
+        let target = store.repository(&job.destination.repository);
         let pulled = match job.running.first() {
             Some(running) if self.settings.digest_pull && job.source.digest().is_none() => running,
             _ => &job.source,
@@ -241,6 +241,16 @@ impl Copier {
             };
             match put.await {
                 Ok(()) => break,
+                Err(error) if error.is_immutable_tag() => {
+                    return Err(Failure {
+                        kind: FailureKind::DifferentDigest,
+                        message: format!(
+                            "{} has another digest than the source, {}, and the target lets no tag be moved: {error}",
+                            job.destination, found.wanted
+                        ),
+                        retry: Retry::Later,
+                    });
+                }
                 // A part that was there may be gone when the manifest arrives: all of it is looked at once more.
                 Err(error) if error.is_rejection() && !looked_again => looked_again = true,
                 Err(error) => return Err(at_target(&error)),

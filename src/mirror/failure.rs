@@ -17,9 +17,5 @@ pub fn at_source_blob(error: &Error) -> Failure {
 
 /// The target could not be asked, or refused.
 pub fn at_target(error: &StoreError) -> Failure {
-    let kind = match error {
-        StoreError::Unsupported(_) => FailureKind::Unsupported,
-        StoreError::Remote(_) | StoreError::Layout(_) => FailureKind::Target,
-    };
-    Failure { kind, message: error.to_string(), retry: error.retry() }
+    Failure { kind: FailureKind::Target, message: error.to_string(), retry: error.retry() }
 }

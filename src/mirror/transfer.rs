@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tracing::warn;
 
 use crate::{
@@ -20,6 +20,8 @@ use super::{
 const BLOBS_AT_ONCE: usize = 4;
 /// Tries of a blob whose connection breaks.
 const TRIES: u32 = 5;
+/// How long a blob may be held up by a target that limits requests before that counts as a failed try.
+const LONGEST_THROTTLING: Duration = Duration::from_secs(120);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Indexes within indexes; real images have one level.
@@ -131,24 +133,28 @@ impl<'a> Transfer<'a> {
     async fn upload(&self, blob: &Descriptor) -> Result<(), Failure> {
         let mut pause = FIRST_PAUSE;
         let mut tries = 1;
+        let begun = Instant::now();
         loop {
             let progress = self.progress.clone();
             let body = self.source.blob(blob);
-            let failure = match self.target.upload(blob, body, move |bytes| progress(bytes)).await {
+            let (failure, throttled) = match self.target.upload(blob, body, move |bytes| progress(bytes)).await {
                 Ok(()) => return Ok(()),
-                Err(StoreUploadError::Source(error)) => at_source_blob(&error),
-                Err(StoreUploadError::Target(error)) => at_target(&error),
+                Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
+                Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };
             let wait = match failure.retry {
                 Retry::Soon => pause.mul_f64(0.5 + fastrand::f64()),
                 Retry::After(asked) if asked <= LONGEST_PAUSE => asked,
                 _ => return Err(failure),
             };
-            if tries >= TRIES {
+            // Who is told to come more slowly has not failed yet.
+            if !(throttled && begun.elapsed() < LONGEST_THROTTLING) {
+                tries += 1;
+            }
+            if tries > TRIES {
                 return Err(failure);
             }
             tokio::time::sleep(wait).await;
-            tries += 1;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

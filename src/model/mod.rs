@@ -4,6 +4,7 @@
 mod credential;
 mod decision;
 mod digest;
+mod ecr;
 mod event;
 mod image_use;
 mod outcome;
@@ -14,6 +15,7 @@ mod workload;
 pub use credential::{Credential, Login};
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use ecr::{EcrRegistry, NotEcr};
 pub use event::{Event, Observer};
 pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};

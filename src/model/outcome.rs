@@ -30,8 +30,6 @@ pub enum FailureKind {
     Conflict,
     /// What stands at the target after the push is not what was sent.
     Verification,
-    /// This kind of target is not supported by this program.
-    Unsupported,
 }
 
 impl FailureKind {
@@ -44,7 +42,6 @@ impl FailureKind {
             Self::DifferentDigest => "different_digest",
             Self::Conflict => "conflict",
             Self::Verification => "verification",
-            Self::Unsupported => "unsupported",
         }
     }
 }

@@ -7,24 +7,62 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
     challenge::{Challenge, challenges},
+    ecr::{Aws, EcrLogin, EcrToken, PublicLogin},
     error::Fault,
     host::is_lenient,
     token::{Token, TokenService},
     wire::Wire,
 };
-use crate::model::Login;
+use crate::model::{EcrRegistry, Login};
 
 /// What a registry host wants to see, and what we have to show.
 pub(super) struct Auth {
-    login: Option<Login>,
+    identity: Identity,
     /// Learned from the first 401; until then nothing is sent.
     wanted: RwLock<Wanted>,
+}
+
+/// Who we are there.
+pub(super) enum Identity {
+    /// Nobody in particular.
+    Nobody,
+    /// As configured.
+    Login(Login),
+    /// Somebody that AWS knows, at a private registry.
+    Ecr {
+        /// The way to AWS.
+        aws: Aws,
+        /// Which registry.
+        registry: EcrRegistry,
+        /// Its tokens.
+        login: Arc<EcrLogin>,
+    },
+    /// Somebody that AWS may know, at its public registry.
+    EcrPublic {
+        /// The way to AWS.
+        aws: Aws,
+        /// Its tokens.
+        login: Arc<PublicLogin>,
+    },
+}
+
+/// What a refusing answer says of what was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Nothing.
+    None,
+    /// It asks for something else.
+    Challenged,
+    /// It has ended.
+    Ended,
+    /// It may have ended.
+    Unsure,
 }
 
 #[derive(Clone)]
@@ -38,30 +76,70 @@ enum Wanted {
 pub(super) struct Presented {
     /// The value of `Authorization`, marked as sensitive.
     pub header: HeaderValue,
-    token: Option<Arc<Token>>,
+    shown: Shown,
+}
+
+enum Shown {
+    Login,
+    Token(Arc<Token>),
+    Ecr(Arc<EcrToken>),
 }
 
 impl Auth {
     /// Nothing is known of the host yet.
-    pub(super) fn new(login: Option<Login>) -> Self {
-        Self { login, wanted: RwLock::new(Wanted::Nothing) }
+    pub(super) fn new(identity: Identity) -> Self {
+        Self { identity, wanted: RwLock::new(Wanted::Nothing) }
     }
 
     /// Whether credentials are configured.
     pub(super) fn has_login(&self) -> bool {
-        self.login.is_some()
+        !matches!(self.identity, Identity::Nobody)
     }
 
     /// What the next request should show, with a token for `scopes` where the host wants one.
     pub(super) async fn present(&self, wire: &Arc<Wire>, scopes: &[String]) -> Result<Option<Presented>, Fault> {
+        // What ECR wants is known, so that the first request need not be refused.
+        if let Identity::Ecr { aws, registry, login } = &self.identity {
+            let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
+            return Ok(Some(Presented { header: token.value.clone(), shown: Shown::Ecr(token) }));
+        }
         let wanted = self.wanted.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match (wanted, &self.login) {
-            (Wanted::Nothing, _) | (Wanted::Login, None) => Ok(None),
-            (Wanted::Login, Some(login)) => Ok(Some(Presented { header: login_header(login)?, token: None })),
-            (Wanted::Token(service), login) => {
-                let token = service.token(wire, basic(login.as_ref())?, scopes).await?;
-                Ok(Some(Presented { header: token.header.clone(), token: Some(token) }))
+        match (wanted, &self.identity) {
+            (Wanted::Login, Identity::Login(login)) => {
+                Ok(Some(Presented { header: login_header(login)?, shown: Shown::Login }))
             }
+            (Wanted::Nothing | Wanted::Login, _) => Ok(None),
+            (Wanted::Token(service), identity) => {
+                let token = service.token(wire, basic(identity).await?, scopes).await?;
+                Ok(Some(Presented { header: token.header.clone(), shown: Shown::Token(token) }))
+            }
+        }
+    }
+
+    /// What a refusing answer says of what was shown. Of a token that has ended ECR says 403, as of what is forbidden,
+    /// and its public registry 400 (aws/containers-roadmap, issue 2835).
+    pub(super) fn doubt(&self, status: StatusCode, presented: Option<&Presented>) -> Doubt {
+        match (status, &self.identity, presented.map(|presented| &presented.shown)) {
+            (StatusCode::UNAUTHORIZED, ..) => Doubt::Challenged,
+            (StatusCode::FORBIDDEN, Identity::Ecr { .. }, Some(Shown::Ecr(_))) => Doubt::Unsure,
+            (StatusCode::BAD_REQUEST, Identity::EcrPublic { .. }, Some(Shown::Token(_))) => Doubt::Ended,
+            _ => Doubt::None,
+        }
+    }
+
+    /// Drops a token that has ended. Whether another is worth a try: not when this one was fetched for the very request,
+    /// begun at `begun`, that it was refused for.
+    pub(super) fn forget(&self, presented: Option<&Presented>, begun: Instant) -> bool {
+        match (presented.map(|presented| &presented.shown), &self.identity) {
+            (Some(Shown::Ecr(token)), Identity::Ecr { login, .. }) => {
+                login.forget(token);
+                token.begun < begun
+            }
+            (Some(Shown::Token(_)), _) => match &*self.wanted.read().unwrap_or_else(PoisonError::into_inner) {
+                Wanted::Token(service) => is_outdated(service, presented, begun),
+                Wanted::Nothing | Wanted::Login => false,
+            },
+            _ => false,
         }
     }
 
@@ -74,15 +152,18 @@ impl Auth {
         presented: Option<&Presented>,
         begun: Instant,
     ) -> Result<bool, Fault> {
+        if matches!(self.identity, Identity::Ecr { .. }) {
+            return Ok(self.forget(presented, begun));
+        }
         let offered = challenges(headers);
         let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
-        let showed_login = presented.is_some_and(|presented| presented.token.is_none());
+        let showed_login = presented.is_some_and(|presented| matches!(presented.shown, Shown::Login));
         let bearer = offered.iter().find_map(|challenge| match challenge {
             Challenge::Bearer { realm, service } => Some((realm, service)),
             Challenge::Basic => None,
         });
-        match (&self.login, bearer, &*wanted) {
-            (Some(Login::Token(_)), ..) => {
+        match (&self.identity, bearer, &*wanted) {
+            (Identity::Login(Login::Token(_)), ..) => {
                 *wanted = Wanted::Login;
                 Ok(!showed_login)
             }
@@ -101,11 +182,11 @@ impl Auth {
             // A server behind the registry may have forgotten how to ask.
             (_, None, Wanted::Token(known)) if offered.is_empty() => Ok(is_outdated(known, presented, begun)),
             // Basic was asked for, or nothing was said: the only thing left to show is the login.
-            (Some(Login::Password { .. }), None, _) => {
+            (Identity::Login(Login::Password { .. }), None, _) => {
                 *wanted = Wanted::Login;
                 Ok(!showed_login)
             }
-            (None, None, _) => Ok(false),
+            (_, None, _) => Ok(false),
         }
     }
 }
@@ -113,12 +194,12 @@ impl Auth {
 /// Forgets a token that was refused. Whether another is worth a try: not when the refused one was fetched for this very
 /// request.
 fn is_outdated(service: &TokenService, presented: Option<&Presented>, begun: Instant) -> bool {
-    match presented.and_then(|presented| presented.token.as_ref()) {
-        Some(token) => {
+    match presented.map(|presented| &presented.shown) {
+        Some(Shown::Token(token)) => {
             service.forget(token);
             token.begun < begun
         }
-        None => true,
+        _ => true,
     }
 }
 
@@ -147,10 +228,12 @@ fn login_header(login: &Login) -> Result<HeaderValue, Fault> {
     }
 }
 
-fn basic(login: Option<&Login>) -> Result<Option<HeaderValue>, Fault> {
-    match login {
-        Some(login @ Login::Password { .. }) => login_header(login).map(Some),
-        Some(Login::Token(_)) | None => Ok(None),
+/// What a token service is shown.
+async fn basic(identity: &Identity) -> Result<Option<HeaderValue>, Fault> {
+    match identity {
+        Identity::Login(login @ Login::Password { .. }) => login_header(login).map(Some),
+        Identity::EcrPublic { aws, login } => login.basic(aws).await.map_err(Fault::Aws),
+        Identity::Login(Login::Token(_)) | Identity::Nobody | Identity::Ecr { .. } => Ok(None),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use oci_client::errors::OciEnvelope;
 
-use super::retry::retry_after;
+use super::{ecr::AwsError, retry::retry_after};
 use crate::model::{Digest, Retry};
 
 /// How much of what a registry says of an error is told, in characters.
@@ -33,7 +33,40 @@ impl Error {
     /// Whether the registry says no to what was sent, as it does to a manifest that names what it does not have: 400
     /// with `MANIFEST_BLOB_UNKNOWN` by the distribution specification, 404 by some.
     pub fn is_rejection(&self) -> bool {
-        matches!(&*self.fault, Fault::Status { status: StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, .. })
+        let refused = self.has_status(&[StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND]) && !self.is_immutable_tag();
+        refused || matches!(&*self.fault, Fault::Gone(_))
+    }
+
+    /// Whether a tag that is there must not be moved: Amazon ECR says so with 400, Harbor with 412.
+    pub fn is_immutable_tag(&self) -> bool {
+        let refused = [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
+        matches!(&*self.fault, Fault::Status { status, detail, .. }
+            if refused.contains(status) && detail.to_ascii_lowercase().contains("immutable"))
+    }
+
+    /// Whether the registry says that we ask too often.
+    pub fn is_throttling(&self) -> bool {
+        self.has_status(&[StatusCode::TOO_MANY_REQUESTS])
+    }
+
+    /// Whether there is no such repository.
+    pub(super) fn is_name_unknown(&self) -> bool {
+        matches!(&*self.fault, Fault::Status { status: StatusCode::NOT_FOUND, detail, .. }
+            if detail.contains("NAME_UNKNOWN"))
+    }
+
+    /// Whether this can't be done there at all.
+    pub(super) fn is_not_allowed(&self) -> bool {
+        self.has_status(&[StatusCode::METHOD_NOT_ALLOWED])
+    }
+
+    /// The same operation, and what its failure really means.
+    pub(super) fn because(&self, fault: Fault) -> Self {
+        Self { operation: self.operation.clone(), fault: Arc::new(fault) }
+    }
+
+    fn has_status(&self, any: &[StatusCode]) -> bool {
+        matches!(&*self.fault, Fault::Status { status, .. } if any.contains(status))
     }
 }
 
@@ -106,6 +139,12 @@ pub(super) enum Fault {
     /// Something that is not done, whoever asks for it.
     #[error("{0}")]
     Refused(String),
+    /// What was there has been taken away, and is made again when it is written to.
+    #[error("{0}")]
+    Gone(String),
+    /// Amazon Web Services did not do what has to come before.
+    #[error("{0}")]
+    Aws(#[source] AwsError),
     /// The token service did not give a token.
     #[error("no token from the token service {service}: {fault}")]
     Token {
@@ -122,10 +161,14 @@ impl Fault {
     pub(super) fn retry(&self) -> Retry {
         match self {
             Self::Network(error) if is_certificate_fault(error) => Retry::Later,
-            Self::Network(_) | Self::Silence(_) | Self::Stall(_) | Self::Malformed(_) | Self::Digest { .. } => {
-                Retry::Soon
-            }
+            Self::Network(_)
+            | Self::Silence(_)
+            | Self::Stall(_)
+            | Self::Malformed(_)
+            | Self::Digest { .. }
+            | Self::Gone(_) => Retry::Soon,
             Self::Status { retry, .. } => *retry,
+            Self::Aws(error) => error.retry(),
             Self::Refused(_) => Retry::Later,
             Self::Token { fault, .. } => fault.retry(),
         }

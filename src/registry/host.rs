@@ -2,18 +2,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use url::{Host as UrlHost, Url};
 
 use super::{
-    auth::Auth,
+    auth::{Auth, Identity},
     credentials::{DOCKER_HUB, canonical, login_for},
+    ecr::{Budgets, PUBLIC_HOST},
     error::Fault,
     settings::Settings,
 };
-use crate::model::Digest;
+use crate::model::{Digest, EcrRegistry};
 
 /// Where Docker Hub's registry really is.
 const DOCKER_HUB_SERVER: &str = "registry-1.docker.io";
@@ -35,6 +36,8 @@ pub(super) struct Host {
     /// Held while the first request finds out the scheme.
     pub(super) probing: tokio::sync::Mutex<()>,
     pub(super) auth: Auth,
+    /// Where it is known how often it may be asked.
+    pub(super) budgets: Option<Arc<Budgets>>,
     sessions: Mutex<HashMap<(String, Digest), Url>>,
 }
 
@@ -51,8 +54,10 @@ impl Host {
         if !tolerant {
             scheme.get_or_init(|| Scheme::Https);
         }
-        let auth = Auth::new(login_for(registry, &settings.credentials).cloned());
-        Self { authority, scheme, probing: tokio::sync::Mutex::new(()), auth, sessions: Mutex::default() }
+        let ecr = authority.parse::<EcrRegistry>().ok();
+        let budgets = ecr.as_ref().map(|ecr| settings.aws.budgets(ecr));
+        let auth = Auth::new(identity(registry, ecr, settings));
+        Self { authority, scheme, probing: tokio::sync::Mutex::new(()), auth, budgets, sessions: Mutex::default() }
     }
 
     /// How it is spoken to, once that is known.
@@ -102,6 +107,17 @@ impl Host {
     }
 }
 
+/// What is configured comes first; then those whom AWS knows by themselves.
+fn identity(registry: &str, ecr: Option<EcrRegistry>, settings: &Settings) -> Identity {
+    let aws = settings.aws.clone();
+    match (login_for(registry, &settings.credentials), ecr) {
+        (Some(login), _) => Identity::Login(login.clone()),
+        (None, Some(registry)) => Identity::Ecr { login: aws.login(&registry), aws, registry },
+        (None, None) if canonical(registry) == PUBLIC_HOST => Identity::EcrPublic { login: aws.public_login(), aws },
+        (None, None) => Identity::Nobody,
+    }
+}
+
 /// Whether plain HTTP may be spoken there: on loopback, and where the user lists `host[:port]`.
 pub(super) fn is_lenient(url: &Url, insecure: &[String]) -> bool {
     is_loopback(url) || is_listed(url, insecure)
@@ -132,11 +148,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::registry::Aws;
 
     fn settings(insecure: &[&str]) -> Settings {
         Settings {
             request_timeout: None,
             credentials: Vec::new(),
+            aws: Aws::new(None),
             insecure: insecure.iter().map(|&name| name.to_owned()).collect(),
             attempts: 1,
             backoff_cap: Duration::ZERO,

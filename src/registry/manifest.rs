@@ -137,6 +137,11 @@ impl Manifest {
         }
     }
 
+    /// Whether it refers to another manifest, as signatures do.
+    pub fn has_subject(&self) -> bool {
+        read(&self.bytes).is_ok_and(|written| written.subject.is_some())
+    }
+
     /// What it names.
     ///
     /// # Errors
@@ -166,6 +171,7 @@ struct Written {
     config: Option<WrittenDescriptor>,
     layers: Option<Vec<WrittenDescriptor>>,
     manifests: Option<Vec<WrittenDescriptor>>,
+    subject: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]

@@ -6,6 +6,7 @@ mod blob;
 mod challenge;
 mod clients;
 mod credentials;
+mod ecr;
 mod error;
 mod host;
 mod layout;
@@ -13,6 +14,7 @@ mod location;
 mod manifest;
 mod patience;
 mod registries;
+mod remote;
 mod repository;
 mod retry;
 #[cfg(test)]
@@ -24,10 +26,12 @@ mod upload;
 mod wire;
 
 pub use blob::BlobStream;
+pub use ecr::{Aws, AwsError, Caller, EcrRepositories, NewRepositories, TagMutability};
 pub use error::{Error, SetupError, UploadError};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use manifest::{Contents, Descriptor, Manifest, Selector};
 pub use registries::Registries;
+pub use remote::RemoteRepository;
 pub use repository::Repository;
 pub use settings::Settings;
 pub use store::{Place, Store, StoreError, StoreRepository, StoreUploadError};

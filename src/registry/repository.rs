@@ -182,6 +182,11 @@ impl Repository {
         self.wire.send(&self.host, request).await
     }
 
+    /// The path alone.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) async fn refusal(&self, response: Response) -> Fault {
         let with_login = self.host.auth.has_login() && self.host.has(response.url());
         response.refusal(with_login).await

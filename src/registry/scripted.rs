@@ -152,6 +152,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         request_timeout: Some(Duration::from_secs(20)),
         credentials: Vec::new(),
+        aws: crate::registry::Aws::new(None),
         insecure: Vec::new(),
         attempts: 3,
         backoff_cap: Duration::from_millis(1),

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use super::Aws;
 use crate::model::Credential;
 
 /// How registries are reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// How long to wait for the head of an answer, and for a transfer in which no byte moves; none: no bound but the
     /// 30 s that a TCP connection may take.
     pub request_timeout: Option<Duration>,
     /// Who we are; the exact name beats a glob, and among equals the later entry wins.
     pub credentials: Vec<Credential>,
+    /// Who we are at registries of Amazon's, where `credentials` says nothing of them.
+    pub aws: Aws,
     /// Registries (`host[:port]`) whose certificates are not checked, and that may be spoken to over plain HTTP.
     pub insecure: Vec<String>,
     /// How often a request that can pass on another try is sent, the first time included; 0 counts as 1.

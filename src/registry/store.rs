@@ -1,10 +1,10 @@
 //! What images are copied into: a registry, or a layout on disk.
 
-use crate::model::{Digest, Retry, TargetKind};
+use crate::model::{Digest, Retry};
 
 use super::{
-    BlobStream, Descriptor, Error, Layout, LayoutError, LayoutRepository, LayoutUploadError, Manifest, Registries,
-    Repository, Selector, UploadError,
+    BlobStream, Descriptor, EcrRepositories, Error, Layout, LayoutError, LayoutRepository, LayoutUploadError, Manifest,
+    Registries, RemoteRepository, Selector, UploadError,
 };
 
 /// A place that images are copied into.
@@ -18,18 +18,18 @@ pub enum Store {
         host: String,
         /// What stands between the host and each repository; may be empty.
         path: String,
+        /// Where its repositories have to be made first.
+        ecr: Option<EcrRepositories>,
     },
     /// An OCI image layout.
     Layout(Layout),
-    /// A kind that this version can plan for, but not write to.
-    Unsupported(TargetKind),
 }
 
 /// One repository of a [`Store`].
 #[derive(Clone)]
 pub enum StoreRepository {
     /// In a registry.
-    Remote(Repository),
+    Remote(RemoteRepository),
     /// In a layout.
     Layout(LayoutRepository),
 }
@@ -54,9 +54,6 @@ pub enum StoreError {
     /// A layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// There is no way to write to this kind yet.
-    #[error("mirroring to a target of kind {0} is not supported by this version; use kind docker or oci-layout")]
-    Unsupported(TargetKind),
 }
 
 impl StoreError {
@@ -65,8 +62,17 @@ impl StoreError {
         match self {
             Self::Remote(error) => error.is_rejection(),
             Self::Layout(error) => matches!(error, LayoutError::Incomplete { .. }),
-            Self::Unsupported(_) => false,
         }
+    }
+
+    /// Whether a tag that is there must not be moved.
+    pub fn is_immutable_tag(&self) -> bool {
+        matches!(self, Self::Remote(error) if error.is_immutable_tag())
+    }
+
+    /// Whether the store says that we ask too often.
+    pub fn is_throttling(&self) -> bool {
+        matches!(self, Self::Remote(error) if error.is_throttling())
     }
 
     /// Whether another try can help.
@@ -74,7 +80,6 @@ impl StoreError {
         match self {
             Self::Remote(error) => error.retry(),
             Self::Layout(error) => error.retry(),
-            Self::Unsupported(_) => Retry::Later,
         }
     }
 }
@@ -94,23 +99,22 @@ impl Store {
     /// A store for a registry given as `host[:port][/path]`.
     pub fn registry(registries: Registries, registry: &str) -> Self {
         let (host, path) = registry.split_once('/').unwrap_or((registry, ""));
-        Self::Registry { registries, host: host.to_owned(), path: path.to_owned() }
+        Self::Registry { registries, host: host.to_owned(), path: path.to_owned(), ecr: None }
+    }
+
+    /// A store for a private registry of Amazon's, `host` its name.
+    pub fn ecr(registries: Registries, host: &str, repositories: EcrRepositories) -> Self {
+        Self::Registry { registries, host: host.to_owned(), path: String::new(), ecr: Some(repositories) }
     }
 
     /// One of its repositories.
-    ///
-    /// # Errors
-    /// When this kind of store is not supported.
-    pub fn repository(&self, name: &str) -> Result<StoreRepository, StoreError> {
+    pub fn repository(&self, name: &str) -> StoreRepository {
         match self {
-            Self::Registry { registries, host, path } if path.is_empty() => {
-                Ok(StoreRepository::Remote(registries.repository(host, name)))
+            Self::Registry { registries, host, ecr, .. } => {
+                let repository = registries.repository(host, &self.mount_name(name));
+                StoreRepository::Remote(RemoteRepository::new(repository, ecr.clone()))
             }
-            Self::Registry { registries, host, path } => {
-                Ok(StoreRepository::Remote(registries.repository(host, &format!("{path}/{name}"))))
-            }
-            Self::Layout(layout) => Ok(StoreRepository::Layout(layout.repository(name))),
-            Self::Unsupported(kind) => Err(StoreError::Unsupported(*kind)),
+            Self::Layout(layout) => StoreRepository::Layout(layout.repository(name)),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -16,17 +16,21 @@ use url::Url;
 
 use super::{
     answer::Response,
+    auth::Doubt,
     clients::Clients,
     error::{Fault, SetupError, is_certificate_fault},
     host::{Host, Scheme, is_lenient},
     location::location,
     patience::Patience,
-    retry::Backoff,
+    retry::{Backoff, retry_after},
     settings::Settings,
 };
 
 /// A registry that sends us farther has lost its way.
 const MOST_REDIRECTS: usize = 5;
+
+/// So long a request is sent again and again to a registry that says it comes too often, each time more slowly.
+const LONGEST_THROTTLING: Duration = Duration::from_secs(120);
 
 /// All that requests to any host share.
 pub(super) struct Wire {
@@ -117,17 +121,63 @@ impl Wire {
         loop {
             let presented = host.auth.present(self, request.scopes).await?;
             let authorization = presented.as_ref().map(|presented| &presented.header);
-            let response = self.reach(host, &mut request, authorization).await?;
-            if response.status() != StatusCode::UNAUTHORIZED || !host.has(response.url()) {
+            let response = self.in_turn(host, &mut request, authorization).await?;
+            if !host.has(response.url()) {
                 return Ok(response);
             }
-            if !host.auth.learn(self, response.headers(), presented.as_ref(), begun)? {
+            let presented = presented.as_ref();
+            let again = match host.auth.doubt(response.status(), presented) {
+                Doubt::None => {
+                    let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS && host.budgets.is_some();
+                    throttled && begun.elapsed() < LONGEST_THROTTLING
+                }
+                Doubt::Challenged => host.auth.learn(self, response.headers(), presented, begun)?,
+                Doubt::Ended => host.auth.forget(presented, begun),
+                Doubt::Unsure => self.says_no_to(host, authorization).await? && host.auth.forget(presented, begun),
+            };
+            if !again {
                 return Ok(response);
             }
             if matches!(request.payload, Payload::Spent) {
                 return Ok(response.with_hope());
             }
         }
+    }
+
+    /// As [`Self::reach`], as often as the registry is known to allow.
+    async fn in_turn(
+        &self,
+        host: &Host,
+        request: &mut Request<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Fault> {
+        let path = match &request.to {
+            To::Path(path, _) => path,
+            To::Url(url) => url.path(),
+        };
+        let budget = host.budgets.as_ref().and_then(|budgets| budgets.of(&request.method, path).cloned());
+        if let Some(budget) = &budget {
+            budget.turn().await;
+        }
+        let response = self.reach(host, request, authorization).await?;
+        if let Some(budget) = budget.filter(|_| host.has(response.url())) {
+            match response.status() {
+                StatusCode::TOO_MANY_REQUESTS => {
+                    budget.too_fast(Instant::now(), retry_after(response.headers(), SystemTime::now()));
+                }
+                _ => budget.went_well(),
+            }
+        }
+        Ok(response)
+    }
+
+    /// Whether a registry refuses what we show even where it is asked for nothing in particular.
+    async fn says_no_to(&self, host: &Host, authorization: Option<&HeaderValue>) -> Result<bool, Fault> {
+        let to = To::Path("/v2/", None);
+        let (headers, payload) = (HeaderMap::new(), Payload::Empty);
+        let mut request = Request { method: Method::GET, to, headers, scopes: &[], payload };
+        let response = self.reach(host, &mut request, authorization).await?;
+        Ok(matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
     }
 
     /// Chooses the scheme. Where both may be spoken, TLS comes first, since a plain server says no to it at once, and

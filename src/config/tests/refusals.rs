@@ -70,7 +70,9 @@ ecr:
   accountID: "123456789012"
   region: eu-central-1
   lifecyclePolicy: |
-    {"rules": [{"rulePriority": 1, "action": {"type": "expire"}}]}
+    {"rules": [{"rulePriority": 1, "description": "Retain only the five most recent images",
+      "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 5},
+      "action": {"type": "expire"}}]}
 "#;
 
 /// What the newer original's chart renders: most keys, empty.
@@ -119,7 +121,6 @@ fn what_comes_later_is_refused_by_name() {
         "registryRetryAttempts: 3",
         "registryRetryBackoff: 10",
         "registryRetryBackoffSeconds: 10",
-        "ecr: {assumeRoleArn: 'arn:aws:iam::1:role/x'}",
     ] {
         let mistakes = Setup::with_target(key).mistakes();
         assert!(mistakes.len() == 1 && mistakes[0].contains("not supported yet"), "{key}: {mistakes:?}");

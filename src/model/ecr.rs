@@ -1,0 +1,134 @@
+//! The names of Amazon's private registries.
+
+use std::{fmt, str::FromStr};
+
+/// A private registry of Amazon ECR: one for each account and region. Shown as its host name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EcrRegistry {
+    /// Twelve digits.
+    pub account: String,
+    /// As `eu-central-1`.
+    pub region: String,
+    /// Reached at the endpoint with FIPS 140 cryptography.
+    pub fips: bool,
+    /// Reached at the endpoint that answers over IPv6 too.
+    pub dual_stack: bool,
+}
+
+/// The end of host names in a partition: the usual one, and that of dual-stack endpoints, where there are any.
+struct Partition {
+    regions: &'static str,
+    suffix: &'static str,
+    dual_stack: Option<&'static str>,
+}
+
+/// By the beginning of the region; the last one has all the others. From Amazon's endpoint rules.
+const PARTITIONS: [Partition; 7] = [
+    Partition { regions: "cn-", suffix: "amazonaws.com.cn", dual_stack: Some("on.amazonwebservices.com.cn") },
+    Partition { regions: "eusc-", suffix: "amazonaws.eu", dual_stack: Some("on.amazonwebservices.eu") },
+    Partition { regions: "us-iso-", suffix: "c2s.ic.gov", dual_stack: None },
+    Partition { regions: "us-isob-", suffix: "sc2s.sgov.gov", dual_stack: None },
+    Partition { regions: "us-isof-", suffix: "csp.hci.ic.gov", dual_stack: None },
+    Partition { regions: "eu-isoe-", suffix: "cloud.adc-e.uk", dual_stack: None },
+    Partition { regions: "", suffix: "amazonaws.com", dual_stack: Some("on.aws") },
+];
+
+impl EcrRegistry {
+    /// Whether its partition has the kind of endpoint that it asks for.
+    pub fn exists(&self) -> bool {
+        !self.dual_stack || self.partition().is_some_and(|partition| partition.dual_stack.is_some())
+    }
+
+    fn partition(&self) -> Option<&'static Partition> {
+        PARTITIONS.iter().find(|partition| self.region.starts_with(partition.regions))
+    }
+}
+
+impl fmt::Display for EcrRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partition = self.partition();
+        let suffix = partition.map_or("amazonaws.com", |partition| partition.suffix);
+        let fips = if self.fips { "-fips" } else { "" };
+        match partition.and_then(|partition| partition.dual_stack).filter(|_| self.dual_stack) {
+            Some(suffix) => write!(f, "{}.dkr-ecr{fips}.{}.{suffix}", self.account, self.region),
+            None => write!(f, "{}.dkr.ecr{fips}.{}.{suffix}", self.account, self.region),
+        }
+    }
+}
+
+/// The host is none of Amazon's private registries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotEcr;
+
+impl FromStr for EcrRegistry {
+    type Err = NotEcr;
+
+    fn from_str(host: &str) -> Result<Self, NotEcr> {
+        let host = host.to_ascii_lowercase();
+        let (account, rest) = host.split_once(".dkr").ok_or(NotEcr)?;
+        let endpoints =
+            [(".ecr.", false, false), (".ecr-fips.", true, false), ("-ecr.", false, true), ("-ecr-fips.", true, true)];
+        let found = endpoints.into_iter().find_map(|(begin, fips, dual_stack)| {
+            let (region, _) = rest.strip_prefix(begin)?.split_once('.')?;
+            Some(Self { account: account.to_owned(), region: region.to_owned(), fips, dual_stack })
+        });
+        let has_region = found.as_ref().is_some_and(|found| !found.region.is_empty());
+        let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+        // What is put together again as it was has the suffix of its partition.
+        found.filter(|found| is_account && has_region && found.to_string() == host).ok_or(NotEcr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written_in_every_partition() {
+        for (host, region, fips, dual_stack) in [
+            ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "eu-central-1", false, false),
+            ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", "us-east-1", true, false),
+            ("123456789012.dkr-ecr.eu-central-1.on.aws", "eu-central-1", false, true),
+            ("123456789012.dkr-ecr-fips.us-west-2.on.aws", "us-west-2", true, true),
+            ("123456789012.dkr.ecr.us-gov-west-1.amazonaws.com", "us-gov-west-1", false, false),
+            ("123456789012.dkr-ecr-fips.us-gov-east-1.on.aws", "us-gov-east-1", true, true),
+            ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1", false, false),
+            ("123456789012.dkr-ecr.cn-northwest-1.on.amazonwebservices.com.cn", "cn-northwest-1", false, true),
+            ("123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1", false, false),
+            ("123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov", "us-iso-east-1", false, false),
+            ("123456789012.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", "us-isob-east-1", false, false),
+        ] {
+            let registry: EcrRegistry = host.parse().unwrap();
+            let account = "123456789012".to_owned();
+            assert_eq!(registry, EcrRegistry { account, region: region.to_owned(), fips, dual_stack });
+            assert!(registry.exists());
+            assert_eq!(registry.to_string(), host);
+        }
+        assert!("123456789012.DKR.ecr.eu-central-1.amazonaws.com".parse::<EcrRegistry>().is_ok());
+    }
+
+    #[test]
+    fn other_hosts_are_none() {
+        for host in [
+            "docker.io",
+            "public.ecr.aws",
+            "12345678901.dkr.ecr.eu-central-1.amazonaws.com",
+            "12345678901x.dkr.ecr.eu-central-1.amazonaws.com",
+            "123456789012.dkr.ecr.eu-central-1.amazonaws.com.evil.example",
+            "123456789012.dkr.ecr.eu-central-1.evil.example",
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com",
+            "123456789012.dkr.ecr.eu-central-1.amazonaws.com:443",
+            "123456789012.dkr-ecr.us-iso-east-1.on.aws",
+            "123456789012.dkr.ecr..amazonaws.com",
+            "evil.example/123456789012.dkr.ecr.eu-central-1.amazonaws.com",
+        ] {
+            assert_eq!(host.parse::<EcrRegistry>(), Err(NotEcr), "{host}");
+        }
+    }
+
+    #[test]
+    fn isolated_partitions_have_no_dual_stack() {
+        let (account, region) = ("123456789012".to_owned(), "us-iso-east-1".to_owned());
+        assert!(!EcrRegistry { account, region, fips: false, dual_stack: true }.exists());
+    }
+}

@@ -1,0 +1,239 @@
+//! What is fetched once for all who need it, renewed before it ends, and not asked for in a storm where that fails.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+
+use super::AwsError;
+
+/// After a failure nobody asks again for so long; whoever needs it meanwhile is told of that failure.
+const COOLDOWN: Duration = Duration::from_secs(5);
+
+/// Where clocks differ, something that has ended on arrival is still believed for so long.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+
+/// The last part of a life, in which it is renewed: a tenth, at most an hour.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(60 * 60);
+
+/// Something with an end.
+pub(in crate::registry) struct Lived<T> {
+    /// The thing itself.
+    pub value: T,
+    /// When it was asked for.
+    pub begun: Instant,
+    renewed: Instant,
+    ends: Instant,
+}
+
+impl<T> Lived<T> {
+    /// `life` counts from `begun`.
+    pub fn new(value: T, begun: Instant, life: Duration) -> Self {
+        let life = life.max(SHORTEST_LIFE);
+        let ends = begun + life;
+        Self { value, begun, renewed: ends - (life / 10).min(LONGEST_RENEWAL), ends }
+    }
+}
+
+type Fetched<T> = Result<Arc<Lived<T>>, Failed>;
+type Fetch<T> = Shared<BoxFuture<'static, Fetched<T>>>;
+
+#[derive(Clone)]
+struct Failed {
+    error: AwsError,
+    until: Instant,
+}
+
+/// One such thing.
+pub(super) struct Remembered<T> {
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    current: Option<Arc<Lived<T>>>,
+    fetch: Option<Fetch<T>>,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { current: None, fetch: None }) }
+    }
+}
+
+impl<T: Send + Sync + 'static> Remembered<T> {
+    /// What is there, or what comes of `fetch`, for which everybody waits together. A renewal that fails harms nobody
+    /// while the old one lives.
+    pub async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<Arc<Lived<T>>, AwsError>
+    where
+        F: Future<Output = Result<Lived<T>, AwsError>> + Send + 'static,
+    {
+        self.get_at(Instant::now(), fetch).await
+    }
+
+    async fn get_at<F>(&self, now: Instant, fetch: impl FnOnce() -> F) -> Result<Arc<Lived<T>>, AwsError>
+    where
+        F: Future<Output = Result<Lived<T>, AwsError>> + Send + 'static,
+    {
+        let (fetch, old) = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(current) = &state.current
+                && now < current.renewed
+            {
+                return Ok(Arc::clone(current));
+            }
+            let under_way = state.fetch.as_ref().filter(|fetch| match fetch.peek() {
+                None => true,
+                Some(Ok(_)) => false,
+                Some(Err(failed)) => now < failed.until,
+            });
+            let fetch = under_way.cloned().unwrap_or_else(|| shared(now, fetch()));
+            state.fetch = Some(fetch.clone());
+            (fetch, state.current.clone().filter(|current| now < current.ends))
+        };
+        match fetch.await {
+            Ok(fetched) => {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                // Of those who waited the last may come when it was forgotten already.
+                if state.fetch.as_ref().and_then(Shared::peek).is_some_and(|fetch| is_of(fetch, &fetched)) {
+                    state.current = Some(Arc::clone(&fetched));
+                    state.fetch = None;
+                }
+                Ok(fetched)
+            }
+            Err(failed) => match old {
+                Some(old) => {
+                    tracing::warn!(error = %failed.error, "not renewed; what is there is used until it ends");
+                    Ok(old)
+                }
+                None => Err(failed.error),
+            },
+        }
+    }
+
+    /// Drops what was not accepted, if it is what is there.
+    pub fn forget(&self, refused: &Arc<Lived<T>>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, refused)) {
+            state.current = None;
+        }
+        if state.fetch.as_ref().and_then(Shared::peek).is_some_and(|fetch| is_of(fetch, refused)) {
+            state.fetch = None;
+        }
+    }
+}
+
+fn is_of<T>(fetched: &Fetched<T>, value: &Arc<Lived<T>>) -> bool {
+    matches!(fetched, Ok(fetched) if Arc::ptr_eq(fetched, value))
+}
+
+fn shared<T: Send + Sync + 'static>(
+    now: Instant,
+    fetch: impl Future<Output = Result<Lived<T>, AwsError>> + Send + 'static,
+) -> Fetch<T> {
+    let fetched = fetch.map(move |fetched| match fetched {
+        Ok(lived) => Ok(Arc::new(lived)),
+        Err(error) => Err(Failed { error, until: now + COOLDOWN }),
+    });
+    fetched.boxed().shared()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+    use crate::model::Retry;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Counts how often it was asked, and answers with that number, or fails where it is told to.
+    #[derive(Clone, Default)]
+    struct Source {
+        asked: Arc<AtomicU32>,
+        fails: Arc<AtomicBool>,
+    }
+
+    impl Source {
+        async fn fetch(self, begun: Instant) -> Result<Lived<u32>, AwsError> {
+            let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+            tokio::task::yield_now().await;
+            match self.fails.load(Ordering::SeqCst) {
+                true => Err(AwsError::new("asking".into(), "no".into(), Retry::Soon)),
+                false => Ok(Lived::new(number, begun, 12 * HOUR)),
+            }
+        }
+
+        fn asked(&self) -> u32 {
+            self.asked.load(Ordering::SeqCst)
+        }
+    }
+
+    async fn get(remembered: &Remembered<u32>, source: &Source, now: Instant) -> Result<u32, AwsError> {
+        remembered.get_at(now, || source.clone().fetch(now)).await.map(|lived| lived.value)
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_wait_for_one() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        let all = futures::future::join_all((0..20).map(|_| get(&remembered, &source, now))).await;
+        assert!(all.into_iter().all(|value| value.unwrap() == 1));
+        assert_eq!((get(&remembered, &source, now).await.unwrap(), source.asked()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn it_is_renewed_before_it_ends() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        for (hours, number) in [(0, 1), (10, 1), (11, 2), (21, 2), (22, 3)] {
+            assert_eq!(get(&remembered, &source, now + hours * HOUR).await.unwrap(), number, "after {hours} hours");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_to_all_and_not_repeated_at_once() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        source.fails.store(true, Ordering::SeqCst);
+        for _ in 0..5 {
+            assert_eq!(get(&remembered, &source, now).await.unwrap_err().to_string(), "asking: no");
+        }
+        assert_eq!(source.asked(), 1);
+        source.fails.store(false, Ordering::SeqCst);
+        assert_eq!(get(&remembered, &source, now + COOLDOWN).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_renewal_leaves_the_old_one_until_it_ends() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        get(&remembered, &source, now).await.unwrap();
+        source.fails.store(true, Ordering::SeqCst);
+        let late = now + 11 * HOUR;
+        assert_eq!(get(&remembered, &source, late).await.unwrap(), 1);
+        assert_eq!((get(&remembered, &source, late).await.unwrap(), source.asked()), (1, 2));
+        assert!(get(&remembered, &source, now + 12 * HOUR).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_renewed_once() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        let refused = remembered.get(|| source.clone().fetch(now)).await.unwrap();
+        for _ in 0..3 {
+            remembered.forget(&refused);
+            assert_eq!(get(&remembered, &source, now).await.unwrap(), 2);
+        }
+        assert_eq!(source.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_ended_on_arrival_is_believed_for_a_minute() {
+        let (remembered, now) = (Remembered::default(), Instant::now());
+        for (seconds, expected) in [(0, 0), (50, 0), (60, 60)] {
+            let now = now + Duration::from_secs(seconds);
+            let fetch = || async move { Ok(Lived::new(seconds, now, Duration::ZERO)) };
+            assert_eq!(remembered.get_at(now, fetch).await.unwrap().value, expected);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Repositories, which ECR wants to exist before anything is written to them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use aws_sdk_ecr::{
+    operation::create_repository::builders::CreateRepositoryFluentBuilder,
+    types::{
+        EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability,
+        ImageTagMutabilityExclusionFilter, ImageTagMutabilityExclusionFilterType, Tag,
+    },
+};
+use tokio::sync::OnceCell;
+
+use super::{Aws, AwsError, call::Call};
+use crate::{
+    model::{EcrRegistry, Retry},
+    registry::error::{Error, Fault},
+};
+
+/// What a repository gets that is made here; those that exist are left as they are.
+#[derive(Clone, Debug, Default)]
+pub struct NewRepositories {
+    /// JSON.
+    pub lifecycle_policy: Option<String>,
+    /// JSON: who else may pull.
+    pub repository_policy: Option<String>,
+    /// Keys and values.
+    pub tags: BTreeMap<String, String>,
+    /// Whether each image is scanned as it arrives.
+    pub scan_on_push: bool,
+    /// The ARN, id or alias of the key that layers are encrypted with; none: Amazon's own.
+    pub kms_key: Option<String>,
+    /// Whether tags may be moved; none: as the account has it.
+    pub tag_mutability: Option<TagMutability>,
+}
+
+/// Whether tags may be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagMutability {
+    /// They may, but for those that fit one of these patterns.
+    Mutable {
+        /// With `*` for any text.
+        except: Vec<String>,
+    },
+    /// They may not, but for those that fit one of these patterns.
+    Immutable {
+        /// With `*` for any text.
+        except: Vec<String>,
+    },
+}
+
+/// The repositories of one registry. A clone is cheap and shares what is known of them.
+#[derive(Clone)]
+pub struct EcrRepositories {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    aws: Aws,
+    registry: EcrRegistry,
+    new: Option<NewRepositories>,
+    client: OnceCell<aws_sdk_ecr::Client>,
+    known: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Known>>>>,
+}
+
+#[derive(Default)]
+struct Known {
+    stage: Stage,
+    failed: Option<(Instant, AwsError)>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Unknown,
+    /// Made by us, and its policies may still be missing.
+    Unfinished,
+    Ready,
+}
+
+impl EcrRepositories {
+    /// `new` is for those that are missing; none: none is made.
+    pub fn new(aws: Aws, registry: EcrRegistry, new: Option<NewRepositories>) -> Self {
+        let inner = Inner { aws, registry, new, client: OnceCell::new(), known: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Sees to it that a repository can be written to, once for all who need it at the same time.
+    ///
+    /// # Errors
+    /// When AWS can't be asked, or refuses. What is half made then is completed at the next call.
+    pub(in crate::registry) async fn ensure(&self, name: &str) -> Result<(), AwsError> {
+        let Some(new) = &self.inner.new else { return Ok(()) };
+        let asked = Instant::now();
+        let known = {
+            let mut all = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(name.to_owned()).or_default())
+        };
+        let mut known = known.lock().await;
+        // Whoever waited for a failed attempt has seen it fail.
+        if let Some((at, error)) = &known.failed
+            && asked <= *at
+        {
+            return Err(error.clone());
+        }
+        let made = self.make(name, new, &mut known.stage).await;
+        known.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        made
+    }
+
+    /// What an error means where a repository may be missing. One that was there is looked for anew from then on.
+    pub(in crate::registry) async fn explain(&self, name: &str, error: Error) -> Error {
+        if !error.is_name_unknown() {
+            return error;
+        }
+        if self.inner.new.is_none() {
+            let text = format!(
+                "the repository {name} does not exist {}, and ECR_CREATE_REPO (in the file ecr.createRepo) is false: \
+                 create it, or let it be created",
+                self.place()
+            );
+            return error.because(Fault::Refused(text));
+        }
+        let known = {
+            let all = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(name).cloned()
+        };
+        if let Some(known) = known {
+            let mut known = known.lock().await;
+            if known.stage == Stage::Ready {
+                known.stage = Stage::Unknown;
+            }
+        }
+        let text = format!("the repository {name} is not there any more {}; it is created again", self.place());
+        error.because(Fault::Gone(text))
+    }
+
+    async fn make(&self, name: &str, new: &NewRepositories, stage: &mut Stage) -> Result<(), AwsError> {
+        if *stage == Stage::Unknown {
+            *stage = if self.exists(name).await? { Stage::Ready } else { self.create(name, new).await? };
+        }
+        if *stage == Stage::Unfinished {
+            self.complete(name, new).await?;
+            *stage = Stage::Ready;
+        }
+        Ok(())
+    }
+
+    async fn exists(&self, name: &str) -> Result<bool, AwsError> {
+        let request = self.client().await.describe_repositories();
+        let request = request.registry_id(&self.inner.registry.account).repository_names(name);
+        match request.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_repository_not_found_exception()) => {
+                Ok(false)
+            }
+            Err(error) => Err(self.call("looking for", name, "ecr:DescribeRepositories").failed(error)),
+        }
+    }
+
+    async fn create(&self, name: &str, new: &NewRepositories) -> Result<Stage, AwsError> {
+        let request = self.client().await.create_repository();
+        let request = request.registry_id(&self.inner.registry.account).repository_name(name);
+        let call = self.call("creating", name, "ecr:CreateRepository");
+        let request = with_settings(request, new).map_err(|problem| {
+            AwsError::new(call.operation.clone(), format!("AWS takes no such settings: {problem}"), Retry::Later)
+        })?;
+        match request.send().await {
+            Ok(_) => {
+                tracing::info!(repository = name, registry = %self.inner.registry, "repository created");
+                Ok(Stage::Unfinished)
+            }
+            // Somebody else was quicker, and what they made is theirs.
+            Err(error)
+                if error.as_service_error().is_some_and(|error| error.is_repository_already_exists_exception()) =>
+            {
+                Ok(Stage::Ready)
+            }
+            Err(error) => Err(call.failed(error)),
+        }
+    }
+
+    async fn complete(&self, name: &str, new: &NewRepositories) -> Result<(), AwsError> {
+        let account = &self.inner.registry.account;
+        if let Some(policy) = &new.lifecycle_policy {
+            let request = self.client().await.put_lifecycle_policy().registry_id(account).repository_name(name);
+            request.lifecycle_policy_text(policy).send().await.map_err(|error| {
+                self.call("setting the lifecycle policy of", name, "ecr:PutLifecyclePolicy").failed(error)
+            })?;
+        }
+        if let Some(policy) = &new.repository_policy {
+            let request = self.client().await.set_repository_policy().registry_id(account).repository_name(name);
+            request.policy_text(policy).send().await.map_err(|error| {
+                self.call("setting the repository policy of", name, "ecr:SetRepositoryPolicy").failed(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn client(&self) -> &aws_sdk_ecr::Client {
+        self.inner.client.get_or_init(|| self.inner.aws.ecr(&self.inner.registry)).await
+    }
+
+    fn call(&self, doing: &str, name: &str, action: &'static str) -> Call<'_> {
+        Call {
+            operation: format!("{doing} the repository {name} {}", self.place()),
+            action,
+            region: &self.inner.registry.region,
+            role: self.inner.aws.role(),
+        }
+    }
+
+    fn place(&self) -> String {
+        format!("in account {} ({})", self.inner.registry.account, self.inner.registry.region)
+    }
+}
+
+fn with_settings(
+    mut request: CreateRepositoryFluentBuilder,
+    new: &NewRepositories,
+) -> Result<CreateRepositoryFluentBuilder, aws_sdk_ecr::error::BuildError> {
+    for (key, value) in &new.tags {
+        request = request.tags(Tag::builder().key(key).value(value).build()?);
+    }
+    if new.scan_on_push {
+        let scanning = ImageScanningConfiguration::builder().scan_on_push(true).build();
+        request = request.image_scanning_configuration(scanning);
+    }
+    if let Some(key) = &new.kms_key {
+        let encryption =
+            EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(key).build()?;
+        request = request.encryption_configuration(encryption);
+    }
+    let Some(mutability) = &new.tag_mutability else { return Ok(request) };
+    let (mutability, except) = match mutability {
+        TagMutability::Mutable { except } if except.is_empty() => (ImageTagMutability::Mutable, except),
+        TagMutability::Mutable { except } => (ImageTagMutability::MutableWithExclusion, except),
+        TagMutability::Immutable { except } if except.is_empty() => (ImageTagMutability::Immutable, except),
+        TagMutability::Immutable { except } => (ImageTagMutability::ImmutableWithExclusion, except),
+    };
+    for pattern in except {
+        let filter = ImageTagMutabilityExclusionFilter::builder()
+            .filter_type(ImageTagMutabilityExclusionFilterType::Wildcard)
+            .filter(pattern)
+            .build()?;
+        request = request.image_tag_mutability_exclusion_filters(filter);
+    }
+    Ok(request.image_tag_mutability(mutability))
+}
