@@ -39,6 +39,7 @@ pub struct Aws {
 struct Shared {
     timeout: Option<Duration>,
     base: OnceCell<SdkConfig>,
+    roles: Mutex<HashMap<String, Arc<Role>>>,
     logins: Mutex<HashMap<LoginKey, Arc<EcrLogin>>>,
     budgets: Mutex<HashMap<(String, String), Arc<Budgets>>>,
     public: Arc<PublicLogin>,
@@ -68,6 +69,7 @@ impl Aws {
         let shared = Shared {
             timeout,
             base: OnceCell::new(),
+            roles: Mutex::default(),
             logins: Mutex::default(),
             budgets: Mutex::default(),
             public: Arc::default(),
@@ -75,11 +77,15 @@ impl Aws {
         Self { shared: Arc::new(shared), role: None }
     }
 
-    /// As a role that this identity assumes.
+    /// As a role that this identity assumes, in one session however often it is named.
     #[must_use]
     pub fn assuming(&self, arn: &str) -> Self {
-        let role = Role { arn: arn.to_owned(), session: OnceCell::new() };
-        Self { shared: Arc::clone(&self.shared), role: Some(Arc::new(role)) }
+        let mut roles = self.shared.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        let role = roles.entry(arn.to_owned()).or_insert_with(|| {
+            let session = OnceCell::new();
+            Arc::new(Role { arn: arn.to_owned(), session })
+        });
+        Self { shared: Arc::clone(&self.shared), role: Some(Arc::clone(role)) }
     }
 
     /// Who this identity is, as seen in that region.
