@@ -149,7 +149,7 @@ async fn other_endpoints_are_used_where_they_are_wanted() {
     for (keys, registry, api) in [
         ("", "dkr.ecr.us-east-1.amazonaws.com", "api.ecr.us-east-1.amazonaws.com"),
         ("dualStack: true", "dkr-ecr.us-east-1.on.aws", "ecr.us-east-1.api.aws"),
-        ("fips: true", "dkr.ecr-fips.us-east-1.amazonaws.com", "ecr-fips.us-east-1.amazonaws.com"),
+        ("fips: true", "dkr.ecr-fips.us-east-1.amazonaws.com", "api.ecr-fips.us-east-1.amazonaws.com"),
     ] {
         let aws = Aws::start().await;
         let config = format!("logLevel: debug\necr: {{ accountID: {}, region: us-east-1, {keys} }}\n", aws.account());

@@ -77,6 +77,21 @@ async fn a_token_that_can_not_be_renewed_is_told_and_not_asked_for_by_each_image
 }
 
 #[tokio::test]
+async fn a_service_that_is_down_is_not_asked_by_each_image() {
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let mut images = Vec::new();
+    for number in 0..20 {
+        images.push(source.push("team/app", &number.to_string(), &single("app")).await);
+    }
+    aws.refuse(1000, TOKEN, Refusal::Unavailable);
+    let finished = run(&aws, &sync(&aws, &images).env("MAX_CONCURRENT_RECONCILES", "20")).await.assert_code(1);
+    assert!(finished.stdout.contains("20 failed") && finished.stdout.contains("503"), "{finished:?}");
+    assert_eq!(times(&aws.take_calls(), TOKEN), 5, "the tries of one call");
+    assert_eq!(aws.take_requests(), []);
+}
+
+#[tokio::test]
 async fn what_is_forbidden_is_not_taken_for_an_expired_token() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
