@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::{
-    mistake::Place,
     reader::{Found, Reader, Section},
     scalar::{boolean, shown, word},
     settings::{NewRepositoryConfig, TagMutability},
@@ -69,15 +68,6 @@ impl EcrSettings {
             reader.refuse(&switch.place, format!("{region} lies in a partition without dual-stack endpoints"));
         }
         registry
-    }
-}
-
-/// The AWS SDK panics over endpoints that are set to nothing.
-pub(super) fn refuse_empty_endpoints(reader: &mut Reader<'_>) {
-    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC", "AWS_ENDPOINT_URL_STS"] {
-        if reader.is_set_to_nothing(name) {
-            reader.refuse(&Place::Variable(name.to_owned()), "is set to nothing; give it a URL, or do not set it");
-        }
     }
 }
 

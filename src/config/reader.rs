@@ -41,11 +41,6 @@ impl<'e> Reader<'e> {
         Some(Found { value, place: Place::Variable(name.to_owned()) })
     }
 
-    /// Whether a variable is set, and empty.
-    pub fn is_set_to_nothing(&self, name: &str) -> bool {
-        (self.env)(name).is_some_and(|value| value.trim().is_empty())
-    }
-
     /// A variable that is trimmed where it is read; a blank one counts as unset.
     pub fn worded_variable(&self, name: &str) -> Option<Found> {
         self.variable(name).filter(|found| !found.value.trim().is_empty())

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 
 use super::{
     EcrConfig, TargetConfig, credential,
-    ecr::{EcrSettings, refuse_empty_endpoints},
+    ecr::EcrSettings,
     mistake::Place,
     reader::{Found, Reader, Section, refuse_twins},
     scalar::{boolean, shown, word},
@@ -32,7 +32,6 @@ const VARIABLES: [&str; 10] = [
 
 /// All targets, names distinct.
 pub(super) fn targets(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<TargetConfig> {
-    refuse_empty_endpoints(reader);
     let listed = root.sections(reader, "targets");
     if listed.is_empty() {
         return only_target(reader, root).into_iter().collect();

@@ -1,7 +1,9 @@
 //! The connection to the API server.
 
-use std::{error::Error as _, path::Path, time::Duration};
+use std::{env, error::Error as _, path::Path, time::Duration};
 
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::{
     Client, Config,
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
@@ -43,10 +45,21 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
         }
         None => Config::infer().await.map_err(|source| ClientError::Unknown(Box::new(source)))?,
     };
+    config.proxy_url = proxy(&config);
     // Without it a list that the server never answers waits for ever.
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|source| ClientError::Credentials(Box::new(source)))
+}
+
+/// The proxy on the way to the cluster: the kubeconfig's, or that of the environment, which kube takes even for a cluster
+/// that `NO_PROXY` names.
+fn proxy(config: &Config) -> Option<Uri> {
+    let proxy = config.proxy_url.as_ref()?;
+    let is = |variable| env::var(variable).is_ok_and(|value| value.parse().is_ok_and(|value: Uri| value == *proxy));
+    let of_environment = is("HTTPS_PROXY") || is("https_proxy");
+    let excluded = of_environment && Matcher::from_env().intercept(&config.cluster_url).is_none();
+    (!excluded).then(|| proxy.clone())
 }
 
 /// What went wrong, in one line: the server's own words, or the chain of causes. The client's own text leaves out why

@@ -64,3 +64,15 @@ async fn a_profile_says_who_this_is() {
     let arn = format!("arn:aws:sts::{}:", aws.account());
     assert_is(&aws, &program, aws.account(), &arn).await;
 }
+
+#[tokio::test]
+async fn an_empty_variable_is_as_one_that_is_not_set() {
+    let (_source, image) = image().await;
+    let aws = Aws::start().await;
+    let mut program = sync(&aws, &[image]);
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_PROFILE", "AWS_ROLE_ARN", "AWS_SESSION_TOKEN"] {
+        program = program.env(name, "");
+    }
+    let arn = format!("arn:aws:sts::{}:", aws.account());
+    assert_is(&aws, &program, aws.account(), &arn).await;
+}

@@ -70,7 +70,7 @@ async fn a_region_that_there_is_not_is_named() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     // Only the names of hosts tell that there is no such region.
-    let program = sync(&aws, &[&image]).env("AWS_REGION", "eu-cental-1").env("AWS_ENDPOINT_URL", "");
+    let program = sync(&aws, &[&image]).env("AWS_REGION", "eu-cental-1").unset("AWS_ENDPOINT_URL");
     let finished = run(&aws, &program).await.assert_code(1);
     assert_told(failure(&finished), &["eu-cental-1", "AWS_REGION", "ecr.region"]);
     assert_eq!(aws.take_calls(), []);

@@ -1,5 +1,7 @@
 //! Authorization tokens are fetched once, and again when they have ended.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{REGION, controller, failure, forced_pass, run, sync, terminate, times};
 use crate::{
     mirroring::single,
@@ -17,11 +19,11 @@ fn large() -> demo::Image {
 async fn a_token_that_ends_in_mid_copy_costs_one_renewal() {
     type Moment = (&'static str, fn(&Request) -> bool);
     let moments: [Moment; 5] = [
-        ("a tag is looked for", |request| request.method == "HEAD" && request.is_manifest()),
         ("a blob is looked for", |request| request.method == "HEAD" && request.is_blob()),
         ("an upload begins", |request| request.method == "POST"),
         ("a blob is sent", |request| matches!(request.method.as_str(), "PATCH" | "PUT") && request.is_blob()),
         ("the manifest is sent", super::is_put),
+        ("it is checked that all is there", |request| request.method == "HEAD" && request.is_manifest()),
     ];
     let source = Registry::distribution(Access::Anonymous).await;
     for (image, unauthorized) in [(single("small"), false), (large(), false), (single("small"), true)] {
@@ -31,7 +33,9 @@ async fn a_token_that_ends_in_mid_copy_costs_one_renewal() {
             if unauthorized {
                 aws.answer_401_when_expired();
             }
-            aws.expire_tokens_at(matches);
+            // The first request of all has brought the token.
+            let begun = AtomicBool::default();
+            aws.expire_tokens_at(move |request| begun.swap(true, Ordering::Relaxed) && matches(request));
             let finished = run(&aws, &sync(&aws, &[&reference])).await;
             assert_eq!(finished.code, Some(0), "{moment}, 401: {unauthorized}: {finished:?}");
             aws.registry(aws.account(), REGION).await.assert_has("team/app", "1", &image).await;
@@ -70,6 +74,21 @@ async fn a_token_that_can_not_be_renewed_is_told_and_not_asked_for_by_each_image
     assert_eq!(failed.len(), 20, "{finished:?}");
     assert_eq!(times(&aws.take_calls(), TOKEN), 1);
     assert_eq!(aws.take_requests(), [], "no registry is asked without a token");
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_not_asked_by_each_image() {
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let mut images = Vec::new();
+    for number in 0..20 {
+        images.push(source.push("team/app", &number.to_string(), &single("app")).await);
+    }
+    aws.refuse(1000, TOKEN, Refusal::Unavailable);
+    let finished = run(&aws, &sync(&aws, &images).env("MAX_CONCURRENT_RECONCILES", "20")).await.assert_code(1);
+    assert!(finished.stdout.contains("20 failed") && finished.stdout.contains("503"), "{finished:?}");
+    assert_eq!(times(&aws.take_calls(), TOKEN), 5, "the tries of one call");
+    assert_eq!(aws.take_requests(), []);
 }
 
 #[tokio::test]

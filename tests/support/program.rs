@@ -87,6 +87,12 @@ impl Program {
         self
     }
 
+    /// One variable less.
+    pub fn unset(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
     /// The configuration file that `CONFIG_PATH` names.
     pub fn config(self, yaml: &str) -> Self {
         self.file("config.yaml", yaml)

@@ -144,9 +144,11 @@ fn shared<T: Send + Sync + 'static>(
     now: Instant,
     fetch: impl Future<Output = Result<Lived<T>, AwsError>> + Send + 'static,
 ) -> Fetch<T> {
+    let begun = Instant::now();
     let fetched = fetch.map(move |fetched| match fetched {
         Ok(lived) => Ok(Arc::new(lived)),
-        Err(error) => Err(Failed { error, until: now + COOLDOWN }),
+        // From its end: the tries of one call may last longer than the cooldown.
+        Err(error) => Err(Failed { error, until: now + begun.elapsed() + COOLDOWN }),
     });
     fetched.boxed().shared()
 }
@@ -211,7 +213,7 @@ mod tests {
         }
         assert_eq!(source.asked(), 1);
         source.fails.store(false, Ordering::SeqCst);
-        assert_eq!(get(&remembered, &source, now + COOLDOWN).await.unwrap(), 2);
+        assert_eq!(get(&remembered, &source, now + 2 * COOLDOWN).await.unwrap(), 2);
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::sync::OnceCell;
 
 use super::{AwsError, Budgets, EcrLogin, PublicLogin, call::Call};
@@ -77,7 +78,7 @@ impl Aws {
         Self { shared: Arc::new(shared), role: None }
     }
 
-    /// As a role that this identity assumes.
+    /// As a role that this identity assumes, in one session however often it is named.
     #[must_use]
     pub fn assuming(&self, arn: &str) -> Self {
         let mut roles = self.shared.roles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,13 +154,24 @@ impl Aws {
 async fn load(region: String, timeout: Option<Duration>) -> SdkConfig {
     let mut timeouts = TimeoutConfig::builder();
     timeouts.set_operation_attempt_timeout(timeout);
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
+    let loaded = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region))
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts.build())
         .load()
-        .await
+        .await;
+    loaded.to_builder().service_config(WithoutBlanks(loaded)).build()
+}
+
+/// Settings of single services, of which an empty one (`AWS_ENDPOINT_URL=`) counts as missing: the SDK panics over it.
+#[derive(Debug)]
+struct WithoutBlanks(SdkConfig);
+
+impl LoadServiceConfig for WithoutBlanks {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        self.0.service_config()?.load_config(key).filter(|value| !value.is_empty())
+    }
 }
 
 /// The SDK's own client knows no proxies, though the registries' does.

@@ -42,7 +42,7 @@ impl Host {
         if service.ends_with("starport-layer-bucket.s3") {
             return Some(Self::Layers);
         }
-        if let "api.ecr" | "ecr" | "ecr-fips" | "sts" | "sts-fips" = service {
+        if let "api.ecr" | "api.ecr-fips" | "ecr" | "ecr-fips" | "sts" | "sts-fips" = service {
             return Some(Self::Api);
         }
         let (account, kind) = service.split_once('.')?;
@@ -82,7 +82,8 @@ fn hosts_are_known_by_their_names() {
         ("123456789012.dkr-ecr.us-east-1.amazonaws.com", None),
         ("api.ecr.eu-central-1.amazonaws.com", Some(Host::Api)),
         ("ecr.us-east-1.api.aws", Some(Host::Api)),
-        ("ecr-fips.us-east-1.amazonaws.com", Some(Host::Api)),
+        ("api.ecr-fips.us-east-1.amazonaws.com", Some(Host::Api)),
+        ("ecr-fips.us-east-1.api.aws", Some(Host::Api)),
         ("sts.eu-central-1.amazonaws.com", Some(Host::Api)),
         ("api.ecr-public.us-east-1.amazonaws.com", Some(Host::Api)),
         ("public.ecr.aws", Some(Host::Public)),
