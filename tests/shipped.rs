@@ -7,12 +7,14 @@ use serde_json::Value;
 use crate::{
     mirroring::{arrives, index, single},
     support::{
-        Access, Cluster, Program, Registry, Running, cron_job, daemon_set, deployment, eventually, job, pod,
+        Access, Aws, Cluster, Program, Registry, Running, cron_job, daemon_set, deployment, eventually, job, pod,
         set_pod_status, stateful_set,
     },
 };
 
 const MANIFEST: &str = include_str!("../manifests/k8s.yaml");
+/// What people on EKS apply over it.
+const EKS: &str = include_str!("../manifests/eks.yaml");
 
 /// What a kubelet would make of the manifest.
 struct Shipped {
@@ -170,6 +172,27 @@ async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
         cluster.audit(&shipped.namespace, &shipped.account).iter().any(|event| status(event) == 403).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_manifest_for_eks_goes_over_the_other_and_mirrors_into_ecr() {
+    let identity = |object: &Value| {
+        let metadata = &object["metadata"];
+        [&object["apiVersion"], &object["kind"], &metadata["namespace"], &metadata["name"]].map(ToString::to_string)
+    };
+    let below: Vec<_> = serde_yaml::from_multiple::<Value>(MANIFEST).unwrap().iter().map(identity).collect();
+    let over = serde_yaml::from_multiple::<Value>(EKS).unwrap();
+    assert!(over.iter().all(|object| below.contains(&identity(object))), "each goes over one that is there");
+    let aws = Aws::start().await;
+    let config = over.iter().find_map(|object| object["data"]["config.yaml"].as_str()).unwrap();
+    assert!(config.contains("region: eu-central-1"), "{config}");
+    let config = config.replace("123456789012", aws.account());
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("eks");
+    let reference = source.push("shop/app", "1", &image).await;
+    let manifest = deployment("web").image(&reference).manifest().to_string();
+    Program::new(&["sync", "-f", "-"]).aws(&aws).config(&config).stdin(&manifest).run().await.assert_code(0);
+    aws.registry(aws.account(), "eu-central-1").await.assert_has("mirror/shop/app", "1", &image).await;
 }
 
 /// What a namespace's own administrator can grant.
