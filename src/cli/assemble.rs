@@ -1,20 +1,19 @@
 //! Makes the rooms out of the settings.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use tracing::info;
 
 use crate::{
-    config::{self, Config, TargetConfig},
+    config::{self, Config},
     mirror::{Copier, CopySettings, Mirror},
-    model::{Credential, Login, Observer, Target, TargetKind},
+    model::{Observer, Target},
     policy::{self, Policy},
-    registry::{self, Aws, Backoff, EcrRepositories, NewRepositories, Registries, SetupError, Store},
+    registry::{self, Aws, Backoff, Registries, SetupError},
     workload::{Namespaces, WatchSettings},
 };
+
+use super::stores;
 
 /// The configured targets, as policies see them.
 pub fn targets(config: &Config) -> Vec<Arc<Target>> {
@@ -106,23 +105,6 @@ pub fn aws(config: &Config) -> Aws {
     Aws::new(config.copy.request_timeout)
 }
 
-/// Who writes to the targets of kind ecr: each identity once, and the region that is asked about it. Nobody, where
-/// nobody is to be asked.
-pub fn identities(config: &Config, aws: &Aws) -> Vec<(Aws, String)> {
-    let mut identities = BTreeMap::new();
-    if config.copy.dry_pull {
-        return Vec::new();
-    }
-    for ecr in config.targets.iter().filter_map(|target| target.ecr.as_ref()) {
-        identities.entry(&ecr.assume_role).or_insert_with(|| (identity(ecr, aws), ecr.registry.region.clone()));
-    }
-    identities.into_values().collect()
-}
-
-fn identity(ecr: &config::EcrConfig, aws: &Aws) -> Aws {
-    ecr.assume_role.as_deref().map_or_else(|| aws.clone(), |role| aws.assuming(role))
-}
-
 /// The mirror, waiting to begin.
 ///
 /// # Errors
@@ -133,71 +115,28 @@ pub fn mirror(
     policy: Arc<Policy>,
     observer: Arc<dyn Observer>,
 ) -> Result<Mirror, SetupError> {
-    let insecure = config.copy.insecure_registries.clone();
-    let sources = Registries::new(access(config, aws.clone(), config.credentials.clone(), insecure))?;
+    let backoff = Backoff { attempts: config.copy.retry_attempts, cap: config.copy.retry_backoff };
+    let access = registry::Settings {
+        request_timeout: config.copy.request_timeout,
+        credentials: config.credentials.clone(),
+        aws: aws.clone(),
+        observer: observer.clone(),
+        insecure: config.copy.insecure_registries.clone(),
+        backoff,
+    };
+    let sources = Registries::new(access.clone())?;
     let mut stores = HashMap::new();
     for target in &config.targets {
-        stores.insert(target.name.clone(), store(config, target, aws, &sources));
+        stores.insert(target.name.clone(), stores::store(target, &sources, &access));
     }
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,
-        backoff: backoff(config),
+        backoff,
     };
     let copier = Copier::new(sources, stores, settings, observer.clone());
     let places = config.copy.max_concurrent_reconciles.saturating_mul(config.watch.resources.len());
     Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, places))
-}
-
-fn store(config: &Config, target: &TargetConfig, aws: &Aws, sources: &Registries) -> Store {
-    match (target.kind, &target.ecr) {
-        (TargetKind::OciLayout, _) => Store::Layout(registry::Layout::new(target.registry.clone().into())),
-        (TargetKind::Ecr, Some(ecr)) => {
-            let aws = identity(ecr, aws);
-            let registries = sources.beside(access(config, aws.clone(), Vec::new(), Vec::new()));
-            let new = ecr.create_repo.then(|| new_repositories(&ecr.new));
-            Store::ecr(registries, &target.registry, EcrRepositories::new(aws, ecr.registry.clone(), new))
-        }
-        (TargetKind::Docker | TargetKind::Ecr, _) => {
-            let host = target.registry.split('/').next().unwrap_or_default().to_owned();
-            let login = target.login.clone().map(|(username, password)| Credential {
-                registry: host.clone(),
-                aliases: Vec::new(),
-                login: Login::Password { username, password },
-            });
-            let insecure = if target.insecure { vec![host] } else { Vec::new() };
-            let registries = sources.beside(access(config, aws.clone(), login.into_iter().collect(), insecure));
-            Store::registry(registries, &target.registry)
-        }
-    }
-}
-
-fn new_repositories(new: &config::NewRepositoryConfig) -> NewRepositories {
-    NewRepositories {
-        lifecycle_policy: new.lifecycle_policy.clone(),
-        repository_policy: new.repository_policy.clone(),
-        tags: new.tags.clone(),
-        scan_on_push: new.scan_on_push,
-        kms_key: new.kms_key.clone(),
-        tag_mutability: new.tag_mutability.clone().map(|mutability| match mutability {
-            config::TagMutability::Mutable { except } => registry::TagMutability::Mutable { except },
-            config::TagMutability::Immutable { except } => registry::TagMutability::Immutable { except },
-        }),
-    }
-}
-
-fn backoff(config: &Config) -> Backoff {
-    Backoff { attempts: config.copy.retry_attempts, cap: config.copy.retry_backoff }
-}
-
-fn access(config: &Config, aws: Aws, credentials: Vec<Credential>, insecure: Vec<String>) -> registry::Settings {
-    registry::Settings {
-        request_timeout: config.copy.request_timeout,
-        credentials,
-        aws,
-        insecure,
-        backoff: backoff(config),
-    }
 }

@@ -10,6 +10,7 @@ mod progress;
 mod run;
 mod signals;
 mod start;
+mod stores;
 mod sync;
 
 use error::CommandError;

@@ -27,7 +27,7 @@ use crate::{
     workload::{self, Change, Election},
 };
 
-use super::{CommandError, assemble, identity, signals};
+use super::{CommandError, assemble, identity, signals, stores};
 
 /// How long copies under way may take to end after SIGTERM; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(15);
@@ -49,7 +49,7 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     plugins_loaded.fulfil();
     let aws = assemble::aws(config);
     let mirror = assemble::mirror(config, &aws, policy, observer.clone())?;
-    let identified = tokio::spawn(identity::log(assemble::identities(config, &aws)));
+    let identified = tokio::spawn(identity::log(stores::identities(config, &aws)));
 
     let shutdown = CancellationToken::new();
     let (leads, knows_all) = (CancellationToken::new(), CancellationToken::new());

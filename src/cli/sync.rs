@@ -8,7 +8,7 @@ use crate::{
     model::{ImageUse, WorkloadId},
 };
 
-use super::{CommandError, assemble, gather, identity, progress::Progress};
+use super::{CommandError, assemble, gather, identity, progress::Progress, stores};
 
 /// One pass over the images of the cluster, or of manifest files.
 pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitCode, CommandError> {
@@ -17,7 +17,7 @@ pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitC
     let uses = gather::uses(config, files).await?;
     let aws = assemble::aws(config);
     let mirror = assemble::mirror(config, &aws, policy, progress.clone())?;
-    identity::show(assemble::identities(config, &aws)).await;
+    identity::show(stores::identities(config, &aws)).await;
     let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
     for image_use in uses {
         workloads.entry(image_use.workload.id.clone()).or_default().push(image_use);

@@ -53,6 +53,18 @@ pub enum Event<'a> {
         /// The kind of failure: `invalid-config`, `invalid-request`, `internal`, `trap`, `deadline`, `memory`.
         error: Option<&'static str>,
     },
+    /// A registry said that we come too often, and everybody who asks it slows down.
+    Throttled {
+        /// Its host.
+        registry: &'a str,
+    },
+    /// So many manifests may still be read at a registry that counts them.
+    PullsLeft {
+        /// Its host.
+        registry: &'a str,
+        /// How many.
+        left: u64,
+    },
     /// A watch broke and was started anew; the plural of its kind.
     WatchRestarted(&'static str),
 }

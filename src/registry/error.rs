@@ -111,6 +111,14 @@ pub(super) enum Fault {
     /// Nothing was taken for too long.
     #[error("nothing could be sent for {}s", .0.as_secs_f32())]
     Stall(Duration),
+    /// We have asked too often, and were told to come again later.
+    #[error("{host} limits requests, and is left alone for {}s", .wait.as_secs())]
+    Throttled {
+        /// Which host.
+        host: String,
+        /// For how long.
+        wait: Duration,
+    },
     /// An answer that says no.
     #[error("{host} answered {status}{detail}{advice}")]
     Status {
@@ -168,6 +176,7 @@ impl Fault {
             | Self::Digest { .. }
             | Self::Gone(_) => Retry::Soon,
             Self::Status { retry, .. } => *retry,
+            Self::Throttled { wait, .. } => Retry::After(*wait),
             Self::Aws(error) => error.retry(),
             Self::Refused(_) => Retry::Later,
             Self::Token { fault, .. } => fault.retry(),

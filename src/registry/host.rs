@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use http::Method;
 use url::{Host as UrlHost, Url};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     credentials::{DOCKER_HUB, canonical, login_for},
     ecr::{Budgets, PUBLIC_HOST},
     error::Fault,
+    pace::Pace,
     settings::Settings,
 };
 use crate::model::{Digest, EcrRegistry};
@@ -28,6 +30,14 @@ pub(super) enum Scheme {
     Http,
 }
 
+/// How fast a host may be asked.
+enum Paces {
+    /// As its documentation says.
+    Known(Arc<Budgets>),
+    /// As it says itself when we come too often.
+    Learned(Arc<Pace>),
+}
+
 /// A registry host, shared by all its repositories.
 pub(super) struct Host {
     authority: String,
@@ -36,8 +46,9 @@ pub(super) struct Host {
     /// Held while the first request finds out the scheme.
     pub(super) probing: tokio::sync::Mutex<()>,
     pub(super) auth: Auth,
-    /// Where it is known how often it may be asked.
-    pub(super) budgets: Option<Arc<Budgets>>,
+    /// How fast manifests may be read, which some registries count.
+    pub(super) manifest_reads: Pace,
+    paces: Paces,
     sessions: Mutex<HashMap<(String, Digest), Url>>,
 }
 
@@ -55,9 +66,38 @@ impl Host {
             scheme.get_or_init(|| Scheme::Https);
         }
         let ecr = authority.parse::<EcrRegistry>().ok();
-        let budgets = ecr.as_ref().map(|ecr| settings.aws.budgets(ecr));
+        let paces = match &ecr {
+            Some(ecr) => Paces::Known(settings.aws.budgets(ecr)),
+            None => Paces::Learned(Arc::new(Pace::free())),
+        };
         let auth = Auth::new(identity(registry, ecr, settings));
-        Self { authority, scheme, probing: tokio::sync::Mutex::new(()), auth, budgets, sessions: Mutex::default() }
+        Self {
+            authority,
+            scheme,
+            probing: tokio::sync::Mutex::new(()),
+            auth,
+            manifest_reads: Pace::free(),
+            paces,
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// Its name, with the port where one is written.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// How fast a request may be sent.
+    pub(super) fn pace(&self, method: &Method, path: &str) -> Option<&Arc<Pace>> {
+        match &self.paces {
+            Paces::Known(budgets) => budgets.of(method, path),
+            Paces::Learned(pace) => Some(pace),
+        }
+    }
+
+    /// Whether it is known how fast it may be asked, so that a refusal will pass.
+    pub(super) fn has_known_pace(&self) -> bool {
+        matches!(self.paces, Paces::Known(_))
     }
 
     /// How it is spoken to, once that is known.
@@ -155,6 +195,7 @@ mod tests {
             request_timeout: None,
             credentials: Vec::new(),
             aws: Aws::new(None),
+            observer: Arc::new(()),
             insecure: insecure.iter().map(|&name| name.to_owned()).collect(),
             backoff: Backoff { attempts: 1, cap: Duration::ZERO },
         }

@@ -153,6 +153,7 @@ pub(super) fn settings() -> Settings {
         request_timeout: Some(Duration::from_secs(20)),
         credentials: Vec::new(),
         aws: crate::registry::Aws::new(None),
+        observer: Arc::new(()),
         insecure: Vec::new(),
         backoff: crate::registry::Backoff { attempts: 3, cap: Duration::from_millis(1) },
     }

@@ -1,9 +1,9 @@
 //! What the transport has to be told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Aws, Backoff};
-use crate::model::Credential;
+use crate::model::{Credential, Observer};
 
 /// How registries are reached.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct Settings {
     pub credentials: Vec<Credential>,
     /// Who we are at registries of Amazon's, where `credentials` says nothing of them.
     pub aws: Aws,
+    /// Who is told of registries that limit us.
+    pub observer: Arc<dyn Observer>,
     /// Registries (`host[:port]`) whose certificates are not checked, and that may be spoken to over plain HTTP.
     pub insecure: Vec<String>,
     /// How often a request that can pass on another try is sent, and after which pauses.

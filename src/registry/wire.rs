@@ -22,9 +22,11 @@ use super::{
     host::{Host, Scheme, is_lenient},
     location::location,
     patience::Patience,
+    quota::Quota,
     retry::{Backoff, retry_after},
     settings::Settings,
 };
+use crate::model::Event;
 
 /// A registry that sends us farther has lost its way.
 const MOST_REDIRECTS: usize = 5;
@@ -129,7 +131,7 @@ impl Wire {
             let presented = presented.as_ref();
             let again = match host.auth.doubt(response.status(), presented) {
                 Doubt::None => {
-                    let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS && host.budgets.is_some();
+                    let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS && host.has_known_pace();
                     throttled && begun.elapsed() < LONGEST_THROTTLING
                 }
                 Doubt::Challenged => host.auth.learn(self, response.headers(), presented, begun)?,
@@ -157,17 +159,32 @@ impl Wire {
             To::Path(path, _) => path,
             To::Url(url) => url.path(),
         };
-        let budget = host.budgets.as_ref().and_then(|budgets| budgets.of(&request.method, path).cloned());
-        if let Some(budget) = &budget {
-            budget.turn().await;
+        let reads_manifest = request.method == Method::GET && path.contains("/manifests/");
+        let pace = host.pace(&request.method, path).cloned();
+        let told = |wait| Fault::Throttled { host: host.authority().to_owned(), wait };
+        if reads_manifest {
+            host.manifest_reads.turn().await.map_err(told)?;
+        }
+        if let Some(pace) = &pace {
+            pace.turn().await.map_err(told)?;
         }
         let response = self.reach(host, request, authorization).await?;
-        if let Some(budget) = budget.filter(|_| host.has(response.url())) {
-            match response.status() {
-                StatusCode::TOO_MANY_REQUESTS => {
-                    budget.too_fast(Instant::now(), retry_after(response.headers(), SystemTime::now()));
-                }
-                _ => budget.went_well(),
+        if !host.has(response.url()) {
+            return Ok(response);
+        }
+        let (now, registry) = (Instant::now(), host.authority());
+        if let Some(pace) = pace {
+            if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                pace.went_well();
+            } else if let Some(pause) = pace.too_fast(now, retry_after(response.headers(), SystemTime::now())) {
+                tracing::debug!(registry, ?pause, "everybody slows down");
+                self.settings.observer.observe(&Event::Throttled { registry });
+            }
+        }
+        if let Some(quota) = Quota::of(response.headers()).filter(|_| reads_manifest) {
+            self.settings.observer.observe(&Event::PullsLeft { registry, left: quota.remaining });
+            if let Some(refill) = quota.refill.filter(|_| quota.remaining == 0) {
+                host.manifest_reads.pause(now, refill);
             }
         }
         Ok(response)
@@ -388,6 +405,40 @@ mod tests {
         let (_, error) = read(registry.repository().blob(&descriptor(b"abc"))).await.unwrap_err();
         assert!(error.to_string().contains(&cdn.address.to_string()), "{error}");
         assert!(!format!("{error} {error:?}").contains("geheim"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_wants_to_be_left_alone_is() {
+        let server = Server::start(|_| Reply::new(429).header("Retry-After", 600)).await;
+        let repository = server.repository();
+        let told = |error: crate::registry::Error| match error.retry() {
+            Retry::After(wait) => assert!(wait > Duration::from_secs(590), "{error}"),
+            other => panic!("{other:?}: {error}"),
+        };
+        told(repository.head(Selector::Tag("1")).await.unwrap_err());
+        let error = repository.has_blob(&Digest::sha256(b"abc")).await.unwrap_err();
+        assert!(error.to_string().contains("limits requests, and is left alone for 5"), "{error}");
+        told(error);
+        assert_eq!(server.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn pulls_that_are_used_up_are_not_asked_for() {
+        let manifest = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let server = Server::start(move |_| {
+            let reply = Reply::new(200).header("Docker-Content-Digest", Digest::sha256(manifest.as_bytes()));
+            let reply = reply.header("ratelimit-limit", "100;w=21600");
+            reply.header("ratelimit-remaining", "0;w=21600").body(manifest)
+        })
+        .await;
+        let repository = server.repository();
+        repository.head(Selector::Tag("1")).await.unwrap();
+        repository.manifest(Selector::Tag("1")).await.unwrap();
+        let error = repository.manifest(Selector::Tag("2")).await.unwrap_err();
+        assert!(matches!(error.retry(), Retry::After(wait) if wait.as_secs().abs_diff(216) < 10), "{error}");
+        repository.head(Selector::Tag("2")).await.unwrap();
+        let methods: Vec<_> = server.asked().into_iter().map(|asked| asked.method).collect();
+        assert_eq!(methods, ["HEAD", "GET", "HEAD"]);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use prometheus::{
 use super::{
     image_counter::{ImageCounter, MAX_IMAGES},
     image_states::ImageStates,
+    registry_limits::RegistryLimits,
 };
 use crate::model::{Event, Observer, Outcome, Status, WorkloadKind};
 
@@ -40,6 +41,7 @@ pub struct Metrics {
     plugin_calls: IntCounterVec,
     plugin_failures: IntCounterVec,
     plugin_duration: HistogramVec,
+    limits: RegistryLimits,
     watch_restarts: IntCounterVec,
     leader: IntGauge,
     lost_events: IntCounterVec,
@@ -64,6 +66,18 @@ impl Metrics {
             Ok(ImageCounter::new(families.counters(name, help, &["image"])?, MAX_IMAGES))
         };
         let queue = families.gauges("k8s_copycat_queue_length", "Destinations in the queue, by state.", &["state"])?;
+        let limits = RegistryLimits::new(
+            families.counters(
+                "k8s_copycat_registry_throttled_total",
+                "How often a registry slowed us down (429, 503); answers that came together count once.",
+                &["registry"],
+            )?,
+            families.gauges(
+                "k8s_copycat_registry_pulls_left",
+                "Manifests that may still be read, by registries that say so.",
+                &["registry"],
+            )?,
+        );
         let watch_restarts = families.counters(
             "k8s_copycat_watch_restarts_total",
             "Watches that broke and were started anew, by resource.",
@@ -121,6 +135,7 @@ impl Metrics {
                 &["plugin", "hook"],
                 &PLUGIN_BUCKETS,
             )?,
+            limits,
             watch_restarts,
             leader: families.gauge("k8s_copycat_leader", "1 while this replica mirrors, 0 while it stands by.")?,
             lost_events: families.counters(
@@ -188,6 +203,8 @@ impl Observer for Metrics {
                     self.plugin_failures.with_label_values(&[plugin, hook.name(), kind]).inc();
                 }
             }
+            Event::Throttled { registry } => self.limits.throttled(registry),
+            Event::PullsLeft { registry, left } => self.limits.pulls_left(registry, left),
             Event::WatchRestarted(resource) => self.watch_restarts.with_label_values(&[resource]).inc(),
         }
     }
@@ -291,6 +308,8 @@ mod tests {
             Event::Queue { waiting: 7, active: 2, cooling: 1 },
             plugin_called(None),
             plugin_called(Some("trap")),
+            Event::Throttled { registry: "slow.example" },
+            Event::PullsLeft { registry: "hub.example", left: 76 },
             Event::WatchRestarted("pods"),
         ] {
             metrics.observe(&event);
@@ -314,6 +333,8 @@ mod tests {
             k8s_copycat_queue_length{state="active"} 2
             k8s_copycat_queue_length{state="cooling"} 1
             k8s_copycat_queue_length{state="waiting"} 7
+            k8s_copycat_registry_pulls_left{registry="hub.example"} 76
+            k8s_copycat_registry_throttled_total{registry="slow.example"} 1
             k8s_copycat_undecided_total 1
             k8s_copycat_watch_restarts_total{resource="jobs"} 0
             k8s_copycat_watch_restarts_total{resource="pods"} 1

@@ -10,6 +10,7 @@ mod logging;
 mod metrics;
 mod observers;
 mod operations;
+mod registry_limits;
 mod server;
 
 pub use cluster_events::{ClusterEvents, Publisher};

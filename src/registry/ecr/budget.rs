@@ -1,21 +1,10 @@
-//! How often a registry's calls are made: below what AWS allows an account in a region, and slower where it still says
-//! no.
+//! How often what is asked of a private registry: below what AWS allows an account in a region.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use http::Method;
 
-/// The first pause after a refusal without `Retry-After`; it doubles with each that follows.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-
-/// So many times slower than allowed it gets at most.
-const SLOWEST: f64 = 16.0;
-
-/// What is left of the slowness after each call that went well.
-const RECOVERY: f64 = 0.95;
+use crate::registry::pace::Pace;
 
 /// Calls a second, from "Amazon ECR service quotas". A blob in one request is an UploadLayerPart (500) and a
 /// CompleteLayerUpload.
@@ -28,17 +17,17 @@ const COMPLETE_LAYER_UPLOAD: f64 = 100.0;
 
 /// The budgets of the registry of one account and region.
 pub(in crate::registry) struct Budgets {
-    read_manifest: Arc<Budget>,
-    write_manifest: Arc<Budget>,
-    check_blob: Arc<Budget>,
-    read_blob: Arc<Budget>,
-    start_upload: Arc<Budget>,
-    upload: Arc<Budget>,
+    read_manifest: Arc<Pace>,
+    write_manifest: Arc<Pace>,
+    check_blob: Arc<Pace>,
+    read_blob: Arc<Pace>,
+    start_upload: Arc<Pace>,
+    upload: Arc<Pace>,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        let allowed = |each_second| Arc::new(Budget::new(each_second));
+        let allowed = |each_second| Arc::new(Pace::below(each_second));
         Self {
             read_manifest: allowed(BATCH_GET_IMAGE),
             write_manifest: allowed(PUT_IMAGE),
@@ -52,7 +41,7 @@ impl Default for Budgets {
 
 impl Budgets {
     /// What a request counts against.
-    pub fn of(&self, method: &Method, path: &str) -> Option<&Arc<Budget>> {
+    pub fn of(&self, method: &Method, path: &str) -> Option<&Arc<Pace>> {
         let reads = *method == Method::GET || *method == Method::HEAD;
         if path.contains("/manifests/") {
             Some(if reads { &self.read_manifest } else { &self.write_manifest })
@@ -68,107 +57,9 @@ impl Budgets {
     }
 }
 
-/// How often one call may be made.
-pub(in crate::registry) struct Budget {
-    interval: Duration,
-    burst: Duration,
-    pace: Mutex<Pace>,
-}
-
-struct Pace {
-    next: Instant,
-    /// 1 at full speed.
-    slowness: f64,
-    slowed: Option<Instant>,
-}
-
-impl Budget {
-    /// Four fifths of what is allowed, and a burst of the fifth that is left, so that no second has more than that.
-    fn new(allowed_each_second: f64) -> Self {
-        let interval = Duration::from_secs_f64(1.25 / allowed_each_second);
-        let burst = interval.mul_f64((allowed_each_second / 5.0 - 1.0).max(0.0));
-        Self { interval, burst, pace: Mutex::new(Pace { next: Instant::now(), slowness: 1.0, slowed: None }) }
-    }
-
-    /// Waits for its turn.
-    pub async fn turn(&self) {
-        tokio::time::sleep_until(self.next_turn(Instant::now()).into()).await;
-    }
-
-    fn next_turn(&self, now: Instant) -> Instant {
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let earliest = now.checked_sub(self.burst).unwrap_or(now);
-        let turn = pace.next.max(earliest);
-        pace.next = turn + self.interval.mul_f64(pace.slowness);
-        turn
-    }
-
-    /// A call went well.
-    pub fn went_well(&self) {
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        pace.slowness = (pace.slowness * RECOVERY).max(1.0);
-    }
-
-    /// A call was refused for coming too soon: everybody waits, and is slower from then on. `asked` is what the
-    /// registry wants us to wait.
-    pub fn too_fast(&self, now: Instant, asked: Option<Duration>) {
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that were under way together are one refusal.
-        let told = pace.slowed.is_some_and(|slowed| now < slowed + FIRST_PAUSE);
-        if !told {
-            pace.slowness = (pace.slowness * 2.0).min(SLOWEST);
-            pace.slowed = Some(now);
-        }
-        let pause = asked.unwrap_or_else(|| FIRST_PAUSE.mul_f64(pace.slowness / 2.0));
-        pace.next = pace.next.max(now + pause);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// When each of so many turns comes, all asked for at `now`, after `now`.
-    fn turns(budget: &Budget, now: Instant, count: usize) -> Vec<Duration> {
-        (0..count).map(|_| budget.next_turn(now).saturating_duration_since(now)).collect()
-    }
-
-    #[test]
-    fn no_second_has_more_calls_than_are_allowed() {
-        let budget = Budget::new(PUT_IMAGE);
-        let times = turns(&budget, Instant::now() + Duration::from_secs(10), 40);
-        for window in times.windows(11) {
-            assert!(window[10] - window[0] >= Duration::from_secs(1), "{window:?}");
-        }
-        assert!(times[39] < Duration::from_secs(6), "and not far fewer: {:?}", times[39]);
-    }
-
-    #[test]
-    fn refusals_slow_everybody_down_and_are_got_over() {
-        let budget = Budget::new(INITIATE_LAYER_UPLOAD);
-        let mut now = Instant::now();
-        let fast = turns(&budget, now, 100)[99];
-        for _ in 0..5 {
-            now += Duration::from_secs(60);
-            budget.too_fast(now, None);
-            // Of the same burst.
-            budget.too_fast(now, None);
-        }
-        let slow = turns(&budget, now, 100)[99];
-        assert!(slow > fast * 10 && slow < fast * 40, "{slow:?} after {fast:?}");
-        for _ in 0..100 {
-            budget.went_well();
-        }
-        assert!(turns(&budget, now + Duration::from_secs(3600), 100)[99] < fast * 2);
-    }
-
-    #[test]
-    fn the_registry_says_how_long_to_wait() {
-        let budget = Budget::new(PUT_IMAGE);
-        let now = Instant::now();
-        budget.too_fast(now, Some(Duration::from_secs(7)));
-        assert!(turns(&budget, now, 1)[0] >= Duration::from_secs(7));
-    }
 
     #[test]
     fn requests_are_known_by_what_they_do() {

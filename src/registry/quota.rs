@@ -1,0 +1,56 @@
+//! What is left of the pulls that a registry allows, as Docker Hub tells it: "Docker Hub pull usage and limits".
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+/// Pulls that are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quota {
+    /// Manifests that may still be read.
+    pub remaining: u64,
+    /// After how long there is one more, spread over the window; none where the registry does not say.
+    pub refill: Option<Duration>,
+}
+
+impl Quota {
+    /// `ratelimit-remaining: 76;w=21600`, with `ratelimit-limit: 100;w=21600`.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let (remaining, window) = header(headers, "ratelimit-remaining")?;
+        let (limit, limit_window) = header(headers, "ratelimit-limit").unwrap_or((0, None));
+        let refill = window.or(limit_window).filter(|_| limit > 0);
+        let refill = refill.and_then(|window| Some(Duration::from_secs(window.checked_div(limit)?)));
+        Some(Self { remaining, refill })
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<(u64, Option<u64>)> {
+    let mut parts = headers.get(name)?.to_str().ok()?.split(';').map(str::trim);
+    let number = parts.next()?.parse().ok()?;
+    Some((number, parts.find_map(|part| part.strip_prefix("w=")?.parse().ok())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_docker_hub_says_is_read() {
+        let quota = |pairs: &[(&'static str, &'static str)]| {
+            Quota::of(&pairs.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect())
+        };
+        let refill = |seconds| Some(Duration::from_secs(seconds));
+        for (headers, expected) in [
+            (&[("ratelimit-remaining", "76;w=21600"), ("ratelimit-limit", "100;w=21600")][..], Some((76, refill(216)))),
+            (&[("ratelimit-remaining", "0 ; w=21600"), ("ratelimit-limit", "200")], Some((0, refill(108)))),
+            (&[("ratelimit-remaining", "5")], Some((5, None))),
+            (&[("ratelimit-remaining", "0;w=1"), ("ratelimit-limit", "0;w=1")], Some((0, None))),
+            (&[("ratelimit-limit", "100;w=21600")], None),
+            (&[("ratelimit-remaining", "-1")], None),
+            (&[("ratelimit-remaining", "many;w=x")], None),
+        ] {
+            let expected = expected.map(|(remaining, refill)| Quota { remaining, refill });
+            assert_eq!(quota(headers), expected, "{headers:?}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Registries that limit us, by their hosts.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+/// How many registries are named: whoever deploys can choose any.
+const MAX_REGISTRIES: usize = 100;
+
+/// What the label says for the registries beyond [`MAX_REGISTRIES`].
+const OTHER: &str = "other";
+
+/// Families with the one label `registry`, whose number of series is bounded.
+pub(super) struct RegistryLimits {
+    throttled: IntCounterVec,
+    pulls_left: IntGaugeVec,
+    known: Mutex<HashSet<Box<str>>>,
+}
+
+impl RegistryLimits {
+    /// Over families whose only label is the registry.
+    pub(super) fn new(throttled: IntCounterVec, pulls_left: IntGaugeVec) -> Self {
+        Self { throttled, pulls_left, known: Mutex::default() }
+    }
+
+    /// A registry said that we come too often.
+    pub(super) fn throttled(&self, registry: &str) {
+        self.throttled.with_label_values(&[self.label(registry)]).inc();
+    }
+
+    /// A registry said how much may still be pulled.
+    pub(super) fn pulls_left(&self, registry: &str, left: u64) {
+        let label = self.label(registry);
+        self.pulls_left.with_label_values(&[label]).set(i64::try_from(left).unwrap_or(i64::MAX));
+    }
+
+    fn label<'r>(&self, registry: &'r str) -> &'r str {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(registry) {
+            return registry;
+        }
+        if known.len() >= MAX_REGISTRIES {
+            return OTHER;
+        }
+        known.insert(registry.into());
+        registry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Opts;
+
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_registries_share_a_series() {
+        let throttled = IntCounterVec::new(Opts::new("throttled", "Throttled."), &["registry"]).unwrap();
+        let left = IntGaugeVec::new(Opts::new("left", "Left."), &["registry"]).unwrap();
+        let limits = RegistryLimits::new(throttled.clone(), left.clone());
+        for number in 0..MAX_REGISTRIES + 5 {
+            limits.throttled(&format!("r{number}.example"));
+        }
+        limits.pulls_left("r0.example", 7);
+        limits.pulls_left("late.example", 3);
+        assert_eq!(throttled.with_label_values(&["r0.example"]).get(), 1);
+        assert_eq!(throttled.with_label_values(&[OTHER]).get(), 5);
+        assert_eq!(left.with_label_values(&["r0.example"]).get(), 7);
+        assert_eq!(left.with_label_values(&[OTHER]).get(), 3);
+    }
+}
