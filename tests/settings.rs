@@ -223,6 +223,13 @@ async fn digest_pull_takes_what_a_pod_runs() {
         sync(&target, &manifest).env(variable, "true").config(file).run().await.assert_code(0);
         target.assert_has("team/app", "1", expected).await;
     }
+    for file in
+        ["digestPull: true\ndigestPullIgnoredTags: ['2', '1']", "digestPull: true\ndigestPullIgnoredTags: ['2']"]
+    {
+        let target = Registry::crane().await;
+        sync(&target, &manifest).config(file).run().await.assert_code(0);
+        target.assert_has("team/app", "1", if file.contains("'1'") { &moved } else { &running }).await;
+    }
 }
 
 #[tokio::test]

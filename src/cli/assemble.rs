@@ -131,6 +131,7 @@ pub fn mirror(
     }
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
+        digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,

@@ -29,6 +29,7 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
         force_reconcile: force.and_then(|found| found.value),
         max_concurrent_reconciles: most.map_or(2, |found| found.value),
         digest_pull,
+        digest_pull_ignored_tags: ignored_tags(reader, root),
         allow_different_digest_repush: repush,
         dry_run: flags.dry_run.unwrap_or(dry_run),
         dry_pull: flags.dry_pull.unwrap_or(dry_pull),
@@ -72,6 +73,13 @@ fn twice_spelt<T>(
         (documented, None) => documented,
     };
     found.map(|found| found.value)
+}
+
+/// `latest` alone where nothing is set.
+fn ignored_tags(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<String> {
+    let lower = |text: &str| Ok(text.to_lowercase());
+    let tags = reader.list_of(root, "digestPullIgnoredTags", Some("DIGEST_PULL_IGNORED_TAGS"), lower);
+    if tags.is_empty() { vec!["latest".to_owned()] } else { tags }
 }
 
 fn attempts(text: &str) -> Result<u32, String> {

@@ -7,8 +7,7 @@ use super::{
 };
 
 /// Key, variable.
-const LATER: [(&str, &str); 4] = [
-    ("digestPullIgnoredTags", "DIGEST_PULL_IGNORED_TAGS"),
+const LATER: [(&str, &str); 3] = [
     ("checkNodePlatform", "CHECK_NODE_PLATFORM"),
     ("mirrorPlatforms", "MIRROR_PLATFORMS"),
     ("ignoreMissingPlatforms", "IGNORE_MISSING_PLATFORMS"),

@@ -172,6 +172,8 @@ pub struct CopyConfig {
     pub max_concurrent_reconciles: usize,
     /// Resolve a tag first, and pull what it was resolved to.
     pub digest_pull: bool,
+    /// Tags that this does not hold for, in lower case.
+    pub digest_pull_ignored_tags: Vec<String>,
     /// Whether a tag at the target may be moved to another digest.
     pub allow_different_digest_repush: bool,
     /// Everything but the write.

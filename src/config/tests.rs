@@ -123,6 +123,9 @@ fn lists() {
     both_ways(("SKIP_NAMESPACES", "a,b-*"), "skipNamespaces: [a, b-*]", skip, &wanted);
     let exclude = |c: &Config| c.policy.exclude_registries.clone();
     both_ways(("EXCLUDE_REGISTRIES", "a,b-*"), "excludeRegistries: [a, b-*]", exclude, &wanted);
+    let ignored = |c: &Config| c.copy.digest_pull_ignored_tags.clone();
+    both_ways(("DIGEST_PULL_IGNORED_TAGS", "A,b-*"), "digestPullIgnoredTags: [A, 'b-*']", ignored, &wanted);
+    assert_eq!(ignored(&Setup::with_target("digestPullIgnoredTags: []").config()), ["latest"]);
     let insecure = |c: &Config| c.copy.insecure_registries.clone();
     let hosts = vec!["a.io:80".to_owned(), "b.io".to_owned()];
     both_ways(("INSECURE_REGISTRIES", "A.io:80,b.io"), "insecureRegistries: [a.io:80, b.io]", insecure, &hosts);

@@ -24,10 +24,12 @@ use super::{
 };
 
 /// How images are copied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CopySettings {
     /// A tag is pulled by the digest that its newest Pod runs, or that the source resolves it to.
     pub digest_pull: bool,
+    /// Tags that this does not hold for, in lower case.
+    pub digest_pull_ignored_tags: Vec<String>,
     /// Whether a tag at the target may be moved to another digest; `latest` always may.
     pub allow_different_digest_repush: bool,
     /// Everything but the write.
@@ -131,7 +133,7 @@ impl Copier {
         })?;
         let target = store.repository(&job.destination.repository);
         let pulled = match job.running.first() {
-            Some(running) if self.settings.digest_pull && job.source.digest().is_none() => running,
+            Some(running) if self.pulls_what_runs(job) => running,
             _ => &job.source,
         };
         let source = self.sources.repository(pulled.registry(), pulled.repository());
@@ -203,6 +205,14 @@ impl Copier {
             Some(kept) => is_same(target, &kept, digest).await,
             None => Ok(false),
         }
+    }
+
+    /// Whether what the Pods run is pulled, rather than what the tag means now.
+    fn pulls_what_runs(&self, job: &CopyJob) -> bool {
+        let tag = job.source.tag().unwrap_or("latest").to_lowercase();
+        self.settings.digest_pull
+            && job.source.digest().is_none()
+            && !self.settings.digest_pull_ignored_tags.contains(&tag)
     }
 
     fn may_move(&self, job: &CopyJob) -> bool {

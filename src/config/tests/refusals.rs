@@ -110,16 +110,11 @@ fn the_originals_files_are_accepted_unchanged() {
 
 #[test]
 fn what_comes_later_is_refused_by_name() {
-    for key in [
-        "digestPullIgnoredTags: [latest]",
-        "checkNodePlatform: true",
-        "mirrorPlatforms: [amd64]",
-        "ignoreMissingPlatforms: [x]",
-    ] {
+    for key in ["checkNodePlatform: true", "mirrorPlatforms: [amd64]", "ignoreMissingPlatforms: [x]"] {
         let mistakes = Setup::with_target(key).mistakes();
         assert!(mistakes.len() == 1 && mistakes[0].contains("not supported yet"), "{key}: {mistakes:?}");
     }
-    for name in ["DIGEST_PULL_IGNORED_TAGS", "CHECK_NODE_PLATFORM", "MIRROR_PLATFORMS", "IGNORE_MISSING_PLATFORMS"] {
+    for name in ["CHECK_NODE_PLATFORM", "MIRROR_PLATFORMS", "IGNORE_MISSING_PLATFORMS"] {
         let mistakes = Setup::with_target("").var(name, "1").mistakes();
         assert_eq!(mistakes, [format!("{name}: is not supported yet; remove it")]);
         assert!(Setup::with_target("").var(name, " ").load().is_ok(), "{name}");
