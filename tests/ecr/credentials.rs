@@ -53,6 +53,17 @@ async fn a_service_account_has_a_role_by_pod_identity() {
 }
 
 #[tokio::test]
+async fn a_node_has_a_role_by_its_metadata() {
+    let (_source, image) = image().await;
+    let aws = Aws::start().await;
+    let program = without_keys(sync(&aws, &[image]))
+        .unset("AWS_EC2_METADATA_DISABLED")
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", aws.endpoint());
+    let arn = format!("arn:aws:sts::{}:", aws.account());
+    assert_is(&aws, &program, aws.account(), &arn).await;
+}
+
+#[tokio::test]
 async fn a_profile_says_who_this_is() {
     let (_source, image) = image().await;
     let aws = Aws::start().await;

@@ -9,8 +9,8 @@ use super::{REGION, actions, controller, is_put, run, sync, terminate};
 use crate::{
     mirroring::{index, single},
     support::{
-        Access, Aws, Cluster, Program, Refusal, Registry, cron_job, daemon_set, deployment, eventually, list, pod,
-        set_pod_status, stateful_set,
+        Access, Aws, Cluster, Program, Refusal, Registry, cron_job, daemon_set, deployment, eventually, list,
+        new_account, pod, set_pod_status, stateful_set,
     },
 };
 
@@ -155,6 +155,39 @@ async fn a_pass_over_what_is_there_asks_aws_twice() {
     assert_eq!(requests.len(), REPOSITORIES * TAGS);
     assert!(requests.iter().all(|request| request.method == "HEAD" && request.is_manifest()));
     assert_eq!(counter.counts().manifest_heads, REPOSITORIES * TAGS);
+}
+
+#[tokio::test]
+async fn several_registries_get_what_they_are_to_get() {
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("app");
+    let reference = source.push("team/app", "1", &image).await;
+    let (ours, theirs) = (aws.account().to_owned(), new_account());
+    let targets = [(&ours, REGION), (&ours, "us-east-1"), (&theirs, REGION)];
+    let mut config = "logLevel: debug\ntargets:\n".to_owned();
+    for (number, (account, region)) in targets.iter().enumerate() {
+        config += &format!(
+            "- {{ name: t{number}, kind: ecr, accountID: {account}, region: {region}, tags: {{ t: '{number}' }} }}\n"
+        );
+    }
+    let program = sync(&aws, &[reference]).env("ECR_ACCOUNT_ID", "").config(&config);
+    run(&aws, &program).await.assert_code(0);
+    for (number, (account, region)) in targets.iter().enumerate() {
+        let ecr = aws.registry(account, region).await;
+        ecr.assert_has("team/app", "1", &image).await;
+        let arn = ecr.repository("team/app").await.unwrap()["repositoryArn"].clone();
+        let tags = ecr.ask("ListTagsForResource", json!({ "resourceArn": arn })).await.unwrap();
+        assert_eq!(tags["tags"], json!([{ "Key": "t", "Value": number.to_string() }]));
+    }
+    let calls = aws.take_calls();
+    let expected = [
+        ("ecr:CreateRepository", 3),
+        ("ecr:DescribeRepositories", 3),
+        ("ecr:GetAuthorizationToken", 3),
+        ("sts:GetCallerIdentity", 1),
+    ];
+    assert_eq!(actions(&calls), expected.into());
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use demo::{Format, Image, Layer};
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{REGION, controller, failure, is_put, run, sync, terminate};
+use super::{REGION, failure, is_put, run, sync};
 use crate::{
     mirroring::{index, single},
-    support::{Access, Aws, Cluster, Fault, Registry, Request, deployment, eventually},
+    support::{Access, Aws, Fault, Registry, Request},
 };
 
 #[tokio::test]
@@ -96,34 +96,31 @@ async fn a_throttled_source_fails_no_image() {
 
 #[tokio::test]
 async fn shared_layers_are_sent_again_unless_they_may_be_mounted() {
-    let cluster = Cluster::shared().await;
     let base = Layer::files(&[("base", "shared")]).unwrap();
-    let images = ["one", "two"].map(|name| {
+    let images = ["one", "two", "three"].map(|name| {
         let own = Layer::files(&[("own", name)]).unwrap();
         (name, Image::single(Format::Oci, "amd64", &[base.clone(), own]))
     });
     let shared = &images[0].1.blobs()[1].digest;
-    assert_eq!(*shared, images[1].1.blobs()[1].digest);
-    for (allowed, expected) in [(false, 2), (true, 1)] {
-        let (client, namespace) = (cluster.admin(), cluster.namespace().await);
-        let source = Registry::distribution(Access::Anonymous).await;
+    assert!(images.iter().all(|(_, image)| image.blobs()[1].digest == *shared));
+    let source = Registry::distribution(Access::Anonymous).await;
+    let mut references = Vec::new();
+    for (name, image) in &images {
+        references.push(source.push(&format!("team/{name}"), "1", image).await);
+    }
+    for (allowed, expected) in [(false, 3), (true, 1)] {
         let aws = Aws::start().await;
         let ecr = aws.registry(aws.account(), REGION).await;
         if allowed {
             ecr.allow_mounts();
         }
-        let program = controller(&aws, cluster, &namespace, "", "").await;
+        run(&aws, &sync(&aws, &references)).await.assert_code(0);
         for (name, image) in &images {
-            let repository = format!("team/{name}");
-            let reference = source.push(&repository, "1", image).await;
-            deployment(name).image(&reference).apply(&client, &namespace).await;
-            eventually(&format!("{name} is mirrored"), || ecr.manifest(&repository, "1")).await;
-            ecr.assert_has(&repository, "1", image).await;
+            ecr.assert_has(&format!("team/{name}"), "1", image).await;
         }
         let read = source.take_requests();
         let read = read.iter().filter(|request| request.method == "GET" && request.path.ends_with(&**shared)).count();
         assert_eq!(read, expected, "mounts allowed: {allowed}");
-        terminate(&aws, program).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{REGION, failure, run, times};
 use crate::{
     mirroring::{index, single},
-    support::{Aws, Program, Registry, Request, deployment, new_account},
+    support::{Aws, Program, Refusal, Registry, Request, deployment, new_account},
 };
 
 /// `sync` into a registry that is not Amazon's.
@@ -119,6 +119,19 @@ async fn the_gallery_is_read_with_credentials_and_without() {
         assert!(logins.clone().count() > 0);
         assert!(logins.clone().all(|request| request.authorization.is_none() == anonymous), "{requests:#?}");
     }
+}
+
+#[tokio::test]
+async fn the_gallery_is_read_as_anybody_may_where_more_is_denied() {
+    let aws = Aws::start().await;
+    let target = Registry::crane().await;
+    let image = index("app");
+    let reference = aws.gallery().await.push("team/app", "1", &image).await;
+    aws.refuse(1000, "ecr-public:GetAuthorizationToken", Refusal::AccessDenied);
+    let finished = run(&aws, &sync(&target, &[reference]).aws(&aws)).await.assert_code(0);
+    target.assert_has("team/app", "1", &image).await;
+    assert!(finished.stderr.contains("ecr-public:GetAuthorizationToken"), "{finished:?}");
+    assert_eq!(aws.take_calls().len(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Authorization tokens are fetched once, and again when they have ended.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{REGION, controller, failure, forced_pass, run, sync, terminate, times};
 use crate::{
@@ -10,6 +10,9 @@ use crate::{
 
 const TOKEN: &str = "ecr:GetAuthorizationToken";
 
+/// The last moment of a copy.
+const LAST: &str = "it is looked whether all is there";
+
 /// An image with a layer that takes more than one packet.
 fn large() -> demo::Image {
     demo::Image::single(demo::Format::Oci, "amd64", &[demo::Layer::random(7, 3 << 20).unwrap()])
@@ -18,12 +21,13 @@ fn large() -> demo::Image {
 #[tokio::test]
 async fn a_token_that_ends_in_mid_copy_costs_one_renewal() {
     type Moment = (&'static str, fn(&Request) -> bool);
-    let moments: [Moment; 5] = [
+    let moments: [Moment; 6] = [
+        ("its tag is looked for", |request| request.method == "HEAD" && request.is_manifest()),
         ("a blob is looked for", |request| request.method == "HEAD" && request.is_blob()),
         ("an upload begins", |request| request.method == "POST"),
         ("a blob is sent", |request| matches!(request.method.as_str(), "PATCH" | "PUT") && request.is_blob()),
         ("the manifest is sent", super::is_put),
-        ("it is checked that all is there", |request| request.method == "HEAD" && request.is_manifest()),
+        (LAST, |request| request.method == "HEAD" && request.is_manifest()),
     ];
     let source = Registry::distribution(Access::Anonymous).await;
     for (image, unauthorized) in [(single("small"), false), (large(), false), (single("small"), true)] {
@@ -33,9 +37,9 @@ async fn a_token_that_ends_in_mid_copy_costs_one_renewal() {
             if unauthorized {
                 aws.answer_401_when_expired();
             }
-            // The first request of all has brought the token.
-            let begun = AtomicBool::default();
-            aws.expire_tokens_at(move |request| begun.swap(true, Ordering::Relaxed) && matches(request));
+            // The last moment is that of the second request of its kind.
+            let seen = AtomicUsize::new(usize::from(moment != LAST));
+            aws.expire_tokens_at(move |request| matches(request) && seen.fetch_add(1, Ordering::Relaxed) > 0);
             let finished = run(&aws, &sync(&aws, &[&reference])).await;
             assert_eq!(finished.code, Some(0), "{moment}, 401: {unauthorized}: {finished:?}");
             aws.registry(aws.account(), REGION).await.assert_has("team/app", "1", &image).await;

@@ -10,27 +10,10 @@ use serde_json::{Value, json};
 
 use super::{
     call::{Call, Refusal, error, respond},
-    cloud::{Cloud, Place, SECRET_KEY},
+    cloud::{Cloud, Place},
     hosts::PUBLIC_ACCOUNT,
     moto::ACCOUNT,
 };
-
-/// Where EKS's agent gives Pods their credentials.
-pub const POD_IDENTITY: &str = "/v1/credentials";
-
-/// Gives the caller's credentials to whoever shows a token.
-pub fn pod_identity(cloud: &Cloud, parts: &Parts) -> Response<Body> {
-    if !parts.headers.contains_key("authorization") {
-        return respond(401, "text/plain", "no token".to_owned());
-    }
-    let body = json!({
-        "AccessKeyId": cloud.key,
-        "SecretAccessKey": SECRET_KEY,
-        "Token": "a-session",
-        "Expiration": "2099-01-01T00:00:00Z",
-    });
-    respond(200, "application/json", body.to_string())
-}
 
 /// Answers a call.
 pub async fn answer(cloud: &Cloud, mut parts: Parts, body: Body) -> Response<Body> {

@@ -1,5 +1,6 @@
 //! A stand-in for AWS: moto for the API, and registries that behave like ECR's, by their real names.
 
+mod agents;
 mod api;
 mod call;
 mod cloud;
@@ -184,8 +185,8 @@ impl Program {
 
 async fn api(State(cloud): State<Arc<Cloud>>, request: axum::extract::Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    if parts.uri.path() == api::POD_IDENTITY {
-        return api::pod_identity(&cloud, &parts);
+    if let Some(answer) = agents::answer(&cloud, &parts) {
+        return answer;
     }
     api::answer(&cloud, parts, body).await
 }
