@@ -137,12 +137,14 @@ impl<'a> Transfer<'a> {
                     self.upload(blob).await?;
                     break;
                 };
+                // Asked before: it may end while the registry still says no.
+                let is_on_its_way = !known.flight.has_ended();
                 if self.mount(blob, &known).await? {
                     break;
                 }
                 // Whoever waits for another image holds nothing that this one may need.
                 drop(home);
-                let mounted = self.mount_after(blob, &known).await?;
+                let mounted = is_on_its_way && self.mount_after(blob, &known).await?;
                 home = self.turn(blob).await;
                 if mounted {
                     break;
