@@ -96,6 +96,9 @@ pub(super) async fn upload(
     }
     let response = answer.map_err(target)?;
     match response.status() {
+        StatusCode::OK if response.is_page() => {
+            Err(target(Fault::Malformed("a web page came where a blob was to be stored".to_owned())))
+        }
         StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => {
             check_announced(&response, digest).map_err(target)
         }
