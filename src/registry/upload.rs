@@ -21,7 +21,7 @@ use super::{
     repository::{check_announced, query},
     wire::{Payload, Request, To},
 };
-use crate::model::Digest;
+use crate::model::{Digest, Retry};
 
 /// See [`Repository::mount`]. The session of a refused mount is kept for the upload that follows.
 pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Result<bool, Fault> {
@@ -106,6 +106,8 @@ pub(super) async fn upload(
             let fault = Fault::Malformed(format!("it answered {status} to a whole blob, so it has not stored it"));
             Err(target(fault))
         }
+        // The session, opened a moment ago, is forgotten; whoever sends the blob again opens another.
+        StatusCode::NOT_FOUND => Err(target(to.refusal(response).await.with_retry(Retry::Soon))),
         _ => Err(target(to.refusal(response).await)),
     }
 }
