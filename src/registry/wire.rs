@@ -316,6 +316,8 @@ impl Wire {
             Payload::Stream { body, length, patience: its } => {
                 request.headers_mut().insert(CONTENT_LENGTH, length.into());
                 *request.body_mut() = Some(body);
+                // Its turn may have been long in coming.
+                its.receiver_is_handed();
                 patience = Some(its);
             }
         }
