@@ -55,6 +55,8 @@ struct Found {
     store: Store,
     target: StoreRepository,
     wanted: Digest,
+    /// What is wanted is what the source says that the tag means.
+    is_resolved: bool,
 }
 
 /// Where an attempt stands before anything is moved.
@@ -109,12 +111,19 @@ impl Copier {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }
-        let found = match self.check(job).await? {
-            Check::Settled(status) => return Ok(status),
-            Check::Missing(found) => found,
+        let mut asked_again = false;
+        let (found, manifest) = loop {
+            let found = match self.check(job).await? {
+                Check::Settled(status) => return Ok(status),
+                Check::Missing(found) => found,
+            };
+            match found.source.manifest(Selector::Digest(&found.wanted)).await {
+                Ok(manifest) => break (found, manifest),
+                // What the tag meant a moment ago may be gone, and the tag be moved; or the source was wrong.
+                Err(error) if error.is_not_found() && found.is_resolved && !asked_again => asked_again = true,
+                Err(error) => return Err(at_source(&error)),
+            }
         };
-        let manifest =
-            found.source.manifest(Selector::Digest(&found.wanted)).await.map_err(|error| at_source(&error))?;
         self.observer.observe(&Event::PullSucceeded(&job.image));
         if self.settings.dry_run {
             return Ok(Status::WouldCopy(found.wanted));
@@ -138,8 +147,11 @@ impl Copier {
         };
         let source = self.sources.repository(pulled.registry(), pulled.repository());
         let known = pulled.digest().cloned();
-        let missing =
-            |target, wanted| Ok(Check::Missing(Found { source: source.clone(), store: store.clone(), target, wanted }));
+        let is_resolved = known.is_none();
+        let missing = |target, wanted| {
+            let (source, store) = (source.clone(), store.clone());
+            Ok(Check::Missing(Found { source, store, target, wanted, is_resolved }))
+        };
         let Some(tag) = job.tag() else {
             let wanted = match known {
                 Some(known) => known,

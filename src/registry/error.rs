@@ -37,6 +37,11 @@ impl Error {
         refused || matches!(&*self.fault, Fault::Gone(_))
     }
 
+    /// Whether the registry does not have what it was asked for.
+    pub fn is_not_found(&self) -> bool {
+        self.has_status(&[StatusCode::NOT_FOUND])
+    }
+
     /// Whether a tag that is there must not be moved: Amazon ECR says so with 400, Harbor with 412.
     pub fn is_immutable_tag(&self) -> bool {
         let refused = [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
