@@ -8,11 +8,12 @@ use std::{
     },
 };
 
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::{
     model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Retry, Status},
-    registry::{Backoff, Manifest, Place, Registries, Repository, Selector, Store, StoreRepository},
+    registry::{Backoff, Manifest, Place, Registries, Repository, Selector, Store, StoreError, StoreRepository},
 };
 
 use super::{
@@ -255,21 +256,28 @@ impl Copier {
                 observer.observe(&Event::BytesCopied(bytes));
             }),
         );
-        let place = job.tag().map_or(Place::Kept(&found.wanted), Place::Tag);
-        let keep = job.tag().is_some() && job.source.digest().is_some();
+        let kept = (job.tag().is_none() || job.source.digest().is_some()).then_some(Place::Kept(&found.wanted));
+        // What others pull by moves last.
+        let places = || kept.into_iter().chain(job.tag().map(Place::Tag));
         let mut looked_again = false;
         loop {
             transfer.parts(manifest).await?;
             let put = async {
-                if keep {
-                    found.target.put(Place::Kept(&found.wanted), manifest).await?;
+                for place in places() {
+                    found.target.put(place, manifest).await?;
                 }
-                found.target.put(place, manifest).await
+                Ok::<(), StoreError>(())
             };
             match put.await {
                 Ok(()) => {
                     departure.land();
-                    break;
+                    match try_join_all(places().map(|place| verify(job, found, place))).await {
+                        // Taken, and lost.
+                        Err(failure) if failure.kind == FailureKind::Verification && !looked_again => {
+                            looked_again = true;
+                        }
+                        verified => return verified.map(drop),
+                    }
                 }
                 Err(error) if error.is_immutable_tag() => {
                     return Err(Failure {
@@ -286,15 +294,6 @@ impl Copier {
                 Err(error) => return Err(at_target(&error)),
             }
         }
-        let arrived = found.target.find(place).await.map_err(|error| at_target(&error))?;
-        let message = match arrived {
-            Some(arrived) if is_same(&found.target, &arrived, &found.wanted).await? => return Ok(()),
-            Some(arrived) => {
-                format!("after the push {} has digest {arrived} instead of {}", job.destination, found.wanted)
-            }
-            None => format!("after the push {} is not there", job.destination),
-        };
-        Err(Failure { kind: FailureKind::Verification, message, retry: Retry::Soon })
     }
 }
 
@@ -320,6 +319,19 @@ async fn is_same(target: &StoreRepository, present: &Digest, wanted: &Digest) ->
 /// Whether all Pods say that they run this. Where they differ, only the source knows what the tag means now.
 fn all_run(job: &CopyJob, digest: &Digest) -> bool {
     !job.running.is_empty() && job.running.iter().all(|running| running.digest() == Some(digest))
+}
+
+/// Whether what was pushed is there.
+async fn verify(job: &CopyJob, found: &Found, place: Place<'_>) -> Result<(), Failure> {
+    let arrived = found.target.find(place).await.map_err(|error| at_target(&error))?;
+    let message = match arrived {
+        Some(arrived) if is_same(&found.target, &arrived, &found.wanted).await? => return Ok(()),
+        Some(arrived) => {
+            format!("after the push {} has digest {arrived} instead of {}", job.destination, found.wanted)
+        }
+        None => format!("after the push {} is not there", job.destination),
+    };
+    Err(Failure { kind: FailureKind::Verification, message, retry: Retry::Soon })
 }
 
 async fn resolve(source: &Repository, job: &CopyJob) -> Result<Digest, Failure> {
