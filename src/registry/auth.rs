@@ -110,9 +110,22 @@ impl Auth {
             }
             (Wanted::Nothing | Wanted::Login, _) => Ok(None),
             (Wanted::Token(service), identity) => {
-                let token = service.token(wire, basic(identity).await?, scopes).await?;
+                let token = service.token(wire, basic(identity).await?, scopes).await;
+                let token = token.inspect_err(|fault| self.doubt_service(&service, fault))?;
                 Ok(Some(Presented { header: token.header.clone(), shown: Shown::Token(token) }))
             }
+        }
+    }
+
+    /// Where no token service answers, the registry is asked anew which one it wants: it may have moved, or never have
+    /// been there.
+    fn doubt_service(&self, service: &Arc<TokenService>, fault: &Fault) {
+        if fault.is_refusal() {
+            return;
+        }
+        let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*wanted, Wanted::Token(known) if Arc::ptr_eq(known, service)) {
+            *wanted = Wanted::Nothing;
         }
     }
 

@@ -188,6 +188,15 @@ impl Fault {
         }
     }
 
+    /// Whether somebody answered, and said no.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Status { .. } => true,
+            Self::Token { fault, .. } => fault.is_refusal(),
+            _ => false,
+        }
+    }
+
     /// A refusing answer of which its asker knows better whether another try can help.
     pub(super) fn with_retry(self, retry: Retry) -> Self {
         match self {
