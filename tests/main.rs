@@ -11,6 +11,7 @@
 mod compatibility;
 mod ecr;
 mod failures;
+mod faults;
 #[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
 mod layering;

@@ -8,11 +8,12 @@ use std::{
     },
 };
 
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::{
     model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Retry, Status},
-    registry::{Backoff, Manifest, Place, Registries, Repository, Selector, Store, StoreRepository},
+    registry::{Backoff, Manifest, Place, Registries, Repository, Selector, Store, StoreError, StoreRepository},
 };
 
 use super::{
@@ -55,6 +56,8 @@ struct Found {
     store: Store,
     target: StoreRepository,
     wanted: Digest,
+    /// What is wanted is what the source says that the tag means.
+    is_resolved: bool,
 }
 
 /// Where an attempt stands before anything is moved.
@@ -109,12 +112,19 @@ impl Copier {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }
-        let found = match self.check(job).await? {
-            Check::Settled(status) => return Ok(status),
-            Check::Missing(found) => found,
+        let mut asked_again = false;
+        let (found, manifest) = loop {
+            let found = match self.check(job).await? {
+                Check::Settled(status) => return Ok(status),
+                Check::Missing(found) => found,
+            };
+            match found.source.manifest(Selector::Digest(&found.wanted)).await {
+                Ok(manifest) => break (found, manifest),
+                // What the tag meant a moment ago may be gone, and the tag be moved; or the source was wrong.
+                Err(error) if error.is_not_found() && found.is_resolved && !asked_again => asked_again = true,
+                Err(error) => return Err(at_source(&error)),
+            }
         };
-        let manifest =
-            found.source.manifest(Selector::Digest(&found.wanted)).await.map_err(|error| at_source(&error))?;
         self.observer.observe(&Event::PullSucceeded(&job.image));
         if self.settings.dry_run {
             return Ok(Status::WouldCopy(found.wanted));
@@ -138,8 +148,11 @@ impl Copier {
         };
         let source = self.sources.repository(pulled.registry(), pulled.repository());
         let known = pulled.digest().cloned();
-        let missing =
-            |target, wanted| Ok(Check::Missing(Found { source: source.clone(), store: store.clone(), target, wanted }));
+        let is_resolved = known.is_none();
+        let missing = |target, wanted| {
+            let (source, store) = (source.clone(), store.clone());
+            Ok(Check::Missing(Found { source, store, target, wanted, is_resolved }))
+        };
         let Some(tag) = job.tag() else {
             let wanted = match known {
                 Some(known) => known,
@@ -244,21 +257,28 @@ impl Copier {
                 observer.observe(&Event::BytesCopied(bytes));
             }),
         );
-        let place = job.tag().map_or(Place::Kept(&found.wanted), Place::Tag);
-        let keep = job.tag().is_some() && job.source.digest().is_some();
+        let kept = (job.tag().is_none() || job.source.digest().is_some()).then_some(Place::Kept(&found.wanted));
+        // What others pull by moves last.
+        let places = || kept.into_iter().chain(job.tag().map(Place::Tag));
         let mut looked_again = false;
         loop {
             transfer.parts(manifest).await?;
             let put = async {
-                if keep {
-                    found.target.put(Place::Kept(&found.wanted), manifest).await?;
+                for place in places() {
+                    found.target.put(place, manifest).await?;
                 }
-                found.target.put(place, manifest).await
+                Ok::<(), StoreError>(())
             };
             match put.await {
                 Ok(()) => {
                     departure.land();
-                    break;
+                    match try_join_all(places().map(|place| verify(job, found, place))).await {
+                        // Taken, and lost.
+                        Err(failure) if failure.kind == FailureKind::Verification && !looked_again => {
+                            looked_again = true;
+                        }
+                        verified => return verified.map(drop),
+                    }
                 }
                 Err(error) if error.is_immutable_tag() => {
                     return Err(Failure {
@@ -275,15 +295,6 @@ impl Copier {
                 Err(error) => return Err(at_target(&error)),
             }
         }
-        let arrived = found.target.find(place).await.map_err(|error| at_target(&error))?;
-        let message = match arrived {
-            Some(arrived) if is_same(&found.target, &arrived, &found.wanted).await? => return Ok(()),
-            Some(arrived) => {
-                format!("after the push {} has digest {arrived} instead of {}", job.destination, found.wanted)
-            }
-            None => format!("after the push {} is not there", job.destination),
-        };
-        Err(Failure { kind: FailureKind::Verification, message, retry: Retry::Soon })
     }
 }
 
@@ -311,6 +322,19 @@ fn told_by_pods(job: &CopyJob) -> Option<&Digest> {
     let (first, others) = job.running.split_first()?;
     let told = first.digest()?;
     others.iter().all(|running| running.digest() == Some(told)).then_some(told)
+}
+
+/// Whether what was pushed is there.
+async fn verify(job: &CopyJob, found: &Found, place: Place<'_>) -> Result<(), Failure> {
+    let arrived = found.target.find(place).await.map_err(|error| at_target(&error))?;
+    let message = match arrived {
+        Some(arrived) if is_same(&found.target, &arrived, &found.wanted).await? => return Ok(()),
+        Some(arrived) => {
+            format!("after the push {} has digest {arrived} instead of {}", job.destination, found.wanted)
+        }
+        None => format!("after the push {} is not there", job.destination),
+    };
+    Err(Failure { kind: FailureKind::Verification, message, retry: Retry::Soon })
 }
 
 async fn resolve(source: &Repository, job: &CopyJob) -> Result<Digest, Failure> {

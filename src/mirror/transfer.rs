@@ -107,8 +107,16 @@ impl<'a> Transfer<'a> {
         }
         let manifest =
             self.route.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?;
-        self.parts_below(&manifest, depth + 1).await?;
-        self.route.target.put(place, &manifest).await.map_err(|error| at_target(&error))
+        let mut looked_again = false;
+        loop {
+            self.parts_below(&manifest, depth + 1).await?;
+            match self.route.target.put(place, &manifest).await {
+                Ok(()) => return Ok(()),
+                // As at the top: a part that was there may be gone.
+                Err(error) if error.is_rejection() && !looked_again => looked_again = true,
+                Err(error) => return Err(at_target(&error)),
+            }
+        }
     }
 
     async fn all_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {

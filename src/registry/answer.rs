@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
 use url::Url;
 
 use super::error::{Answer, Fault};
@@ -56,6 +59,14 @@ impl Response {
     /// A header that is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// A success that is none: a page of something that stands before the registry, to log in or to say sorry. Some
+    /// registries call their own answers HTML as well, but those have another status or name a digest.
+    pub(super) fn is_page(&self) -> bool {
+        self.status() == StatusCode::OK
+            && self.digest().is_none()
+            && self.header(CONTENT_TYPE.as_str()).is_some_and(|text| text.starts_with("text/html"))
     }
 
     /// The next piece of the body; none at its end.

@@ -2,7 +2,10 @@
 //! it end, renew it on 401, tell what the token service said, ask for two repositories at once.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -29,6 +32,8 @@ pub(super) struct Auth {
     identity: Identity,
     /// Learned from the first 401; until then nothing is sent.
     wanted: RwLock<Wanted>,
+    /// The login was taken by the last answer that says anything of it.
+    is_welcome: AtomicBool,
 }
 
 /// Who we are there.
@@ -83,7 +88,10 @@ pub(super) struct Presented {
 }
 
 enum Shown {
-    Login,
+    Login {
+        /// Whether the host had taken it before.
+        was_welcome: bool,
+    },
     Token(Arc<Token>),
     Ecr(Arc<EcrToken>),
 }
@@ -91,7 +99,7 @@ enum Shown {
 impl Auth {
     /// Nothing is known of the host yet.
     pub(super) fn new(identity: Identity) -> Self {
-        Self { identity, wanted: RwLock::new(Wanted::Nothing) }
+        Self { identity, wanted: RwLock::new(Wanted::Nothing), is_welcome: AtomicBool::new(false) }
     }
 
     /// Whether credentials are configured.
@@ -109,14 +117,41 @@ impl Auth {
         let wanted = self.wanted.read().unwrap_or_else(PoisonError::into_inner).clone();
         match (wanted, &self.identity) {
             (Wanted::Login, Identity::Login(login)) => {
-                Ok(Some(Presented { header: login_header(login)?, shown: Shown::Login }))
+                let was_welcome = self.is_welcome.load(Ordering::Relaxed);
+                Ok(Some(Presented { header: login_header(login)?, shown: Shown::Login { was_welcome } }))
             }
             (Wanted::Nothing | Wanted::Login, _) => Ok(None),
             (Wanted::Token(service), identity) => {
-                let token = service.token(wire, token_login(identity).await?, scopes).await?;
+                let token = service.token(wire, token_login(identity).await?, scopes).await;
+                let token = token.inspect_err(|fault| self.doubt_service(&service, fault))?;
                 Ok(Some(Presented { header: token.header.clone(), shown: Shown::Token(token) }))
             }
         }
+    }
+
+    /// Where no token service answers, the registry is asked anew which one it wants: it may have moved, or never have
+    /// been there.
+    fn doubt_service(&self, service: &Arc<TokenService>, fault: &Fault) {
+        if fault.is_refusal() {
+            return;
+        }
+        let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*wanted, Wanted::Token(known) if Arc::ptr_eq(known, service)) {
+            *wanted = Wanted::Nothing;
+        }
+    }
+
+    /// Takes in how a request ended that showed `presented`. Whether it was refused although the same login was taken
+    /// before: then another try can help. One only, since a login that is shown too often gets locked.
+    pub(super) fn is_surprised(&self, status: StatusCode, presented: Option<&Presented>) -> bool {
+        let Some(&Shown::Login { was_welcome }) = presented.map(|presented| &presented.shown) else { return false };
+        match status {
+            StatusCode::UNAUTHORIZED => self.is_welcome.store(false, Ordering::Relaxed),
+            StatusCode::NOT_FOUND => self.is_welcome.store(true, Ordering::Relaxed),
+            status if status.is_success() => self.is_welcome.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        status == StatusCode::UNAUTHORIZED && was_welcome
     }
 
     /// What a refusing answer says of what was shown. Of a token that has ended ECR says 403, as of what is forbidden,
@@ -157,7 +192,7 @@ impl Auth {
     ) -> Result<bool, Fault> {
         let offered = challenges(headers);
         let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
-        let showed_login = presented.is_some_and(|presented| matches!(presented.shown, Shown::Login));
+        let showed_login = presented.is_some_and(|presented| matches!(presented.shown, Shown::Login { .. }));
         let bearer = offered.iter().find_map(|challenge| match challenge {
             Challenge::Bearer { realm, service } => Some((realm, service)),
             Challenge::Basic => None,

@@ -37,6 +37,11 @@ impl Error {
         refused || matches!(&*self.fault, Fault::Gone(_))
     }
 
+    /// Whether the registry does not have what it was asked for.
+    pub fn is_not_found(&self) -> bool {
+        self.has_status(&[StatusCode::NOT_FOUND])
+    }
+
     /// Whether a tag that is there must not be moved: Amazon ECR says so with 400, Harbor with 412.
     pub fn is_immutable_tag(&self) -> bool {
         let refused = [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
@@ -180,6 +185,15 @@ impl Fault {
             Self::Aws(error) => error.retry(),
             Self::Refused(_) => Retry::Later,
             Self::Token { fault, .. } => fault.retry(),
+        }
+    }
+
+    /// Whether somebody answered, and said no.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Status { .. } => true,
+            Self::Token { fault, .. } => fault.is_refusal(),
+            _ => false,
         }
     }
 

@@ -55,6 +55,9 @@ impl Repository {
         let asked = || async {
             let response = self.send(Method::HEAD, &path, accept(), Payload::Empty).await?;
             match response.status() {
+                StatusCode::OK if response.is_page() => {
+                    Err(Fault::Malformed("a web page came instead of a manifest".to_owned()))
+                }
                 StatusCode::OK => match (response.digest(), selector) {
                     (Some(found), Selector::Tag(_)) => Ok(Some(found)),
                     (Some(found), Selector::Digest(expected)) if found.algorithm() == expected.algorithm() => {
@@ -114,12 +117,10 @@ impl Repository {
         let asked = || async {
             let response = self.send(Method::HEAD, &path, HeaderMap::new(), Payload::Empty).await?;
             match response.status() {
-                StatusCode::OK => match response.header(CONTENT_TYPE.as_str()) {
-                    Some(page) if page.starts_with("text/html") => {
-                        Err(Fault::Malformed("a web page came instead of a blob".to_owned()))
-                    }
-                    _ => check_announced(&response, digest).map(|()| true),
-                },
+                StatusCode::OK if response.is_page() => {
+                    Err(Fault::Malformed("a web page came instead of a blob".to_owned()))
+                }
+                StatusCode::OK => check_announced(&response, digest).map(|()| true),
                 StatusCode::NOT_FOUND => Ok(false),
                 _ => Err(self.refusal(response).await),
             }
@@ -169,6 +170,9 @@ impl Repository {
             let response = self.send(Method::PUT, &path, headers, Payload::Bytes(manifest.bytes().clone())).await?;
             if !response.status().is_success() {
                 return Err(self.refusal(response).await);
+            }
+            if response.is_page() {
+                return Err(Fault::Malformed("a web page came where a manifest was to be stored".to_owned()));
             }
             check_announced(&response, manifest.digest())
         };

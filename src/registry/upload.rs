@@ -21,7 +21,7 @@ use super::{
     repository::{check_announced, query},
     wire::{Payload, Request, To},
 };
-use crate::model::Digest;
+use crate::model::{Digest, Retry};
 
 /// See [`Repository::mount`]. The session of a refused mount is kept for the upload that follows.
 pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Result<bool, Fault> {
@@ -108,6 +108,9 @@ pub(super) async fn upload(
     }
     let response = answer.map_err(target)?;
     match response.status() {
+        StatusCode::OK if response.is_page() => {
+            Err(target(Fault::Malformed("a web page came where a blob was to be stored".to_owned())))
+        }
         StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => {
             check_announced(&response, digest).map_err(target)
         }
@@ -115,6 +118,8 @@ pub(super) async fn upload(
             let fault = Fault::Malformed(format!("it answered {status} to a whole blob, so it has not stored it"));
             Err(target(fault))
         }
+        // The session, opened a moment ago, is forgotten; whoever sends the blob again opens another.
+        StatusCode::NOT_FOUND => Err(target(to.refusal(response).await.with_retry(Retry::Soon))),
         _ => Err(target(to.refusal(response).await)),
     }
 }

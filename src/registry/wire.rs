@@ -129,6 +129,7 @@ impl Wire {
                 return Ok(response);
             }
             let presented = presented.as_ref();
+            let surprised = host.auth.is_surprised(response.status(), presented);
             let again = match host.auth.doubt(response.status(), presented) {
                 Doubt::None => {
                     let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS && host.has_known_pace();
@@ -140,7 +141,7 @@ impl Wire {
                 Doubt::Ended | Doubt::Unsure => !std::mem::replace(&mut renewed, true) && host.auth.forget(presented),
             };
             if !again {
-                return Ok(response);
+                return Ok(if surprised { response.with_hope() } else { response });
             }
             if matches!(request.payload, Payload::Spent) {
                 return Ok(response.with_hope());
@@ -316,6 +317,8 @@ impl Wire {
             Payload::Stream { body, length, patience: its } => {
                 request.headers_mut().insert(CONTENT_LENGTH, length.into());
                 *request.body_mut() = Some(body);
+                // Its turn may have been long in coming.
+                its.receiver_is_handed();
                 patience = Some(its);
             }
         }

@@ -5,6 +5,7 @@ mod aws;
 mod background;
 mod certificates;
 mod cluster;
+pub mod faulty;
 mod guarded;
 mod program;
 mod proxy;

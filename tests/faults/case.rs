@@ -1,0 +1,113 @@
+//! One image on its way, and what goes wrong there.
+
+use std::fmt;
+
+use demo::Image;
+
+use crate::support::faulty::{Fault, Kind, Planned, keeping_tag};
+
+/// How a workload names an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// By a tag.
+    Tag,
+    /// By its digest alone.
+    Digest,
+    /// By both.
+    Both,
+}
+
+/// An image in a repository of its own.
+#[derive(Clone)]
+pub struct Case {
+    /// The path at the source and at the target.
+    pub repository: String,
+    pub image: Image,
+    pub named: Named,
+    /// Which of the sources has it.
+    pub source: usize,
+    /// Whether the target takes manifests whatever they name.
+    pub lax: bool,
+    pub at_source: Vec<Planned>,
+    pub at_target: Vec<Planned>,
+}
+
+/// The tag at the source.
+pub const TAG: &str = "1";
+
+impl Case {
+    /// At the first source, and nothing goes wrong.
+    pub fn new(repository: &str, image: Image) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            image,
+            named: Named::Tag,
+            source: 0,
+            lax: false,
+            at_source: Vec::new(),
+            at_target: Vec::new(),
+        }
+    }
+
+    /// This goes wrong once at the source.
+    pub fn source(mut self, at: Kind, after: usize, fault: Fault) -> Self {
+        self.at_source.push(Planned::once(at, after, fault));
+        self
+    }
+
+    /// This goes wrong once at the target.
+    pub fn target(mut self, at: Kind, after: usize, fault: Fault) -> Self {
+        self.at_target.push(Planned::once(at, after, fault));
+        self
+    }
+
+    /// The target takes manifests whatever they name.
+    pub fn lax(mut self) -> Self {
+        self.lax = true;
+        self
+    }
+
+    /// The image as a workload writes it.
+    pub fn reference(&self, host: &str) -> String {
+        let (repository, digest) = (&self.repository, self.image.digest());
+        match self.named {
+            Named::Tag => format!("{host}/{repository}:{TAG}"),
+            Named::Digest => format!("{host}/{repository}@{digest}"),
+            Named::Both => format!("{host}/{repository}:{TAG}@{digest}"),
+        }
+    }
+
+    /// The tags that it has at the target once it is there.
+    pub fn tags(&self) -> Vec<String> {
+        let kept = keeping_tag(self.image.digest());
+        match self.named {
+            Named::Tag => vec![TAG.to_owned()],
+            Named::Digest => vec![kept],
+            Named::Both => vec![TAG.to_owned(), kept],
+        }
+    }
+
+    /// Whether all that goes wrong passes.
+    pub fn passes(&self) -> bool {
+        self.at_source.iter().chain(&self.at_target).all(|planned| planned.times == 1)
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (blobs, lax) = (self.image.blobs().len(), if self.lax { ", lax" } else { "" });
+        let sizes: Vec<usize> = self.image.blobs().iter().map(|blob| blob.bytes.len()).collect();
+        writeln!(
+            f,
+            "{} by {:?} from source {}{lax}: {blobs} blobs of {sizes:?} bytes",
+            self.repository, self.named, self.source
+        )?;
+        for (side, all) in [("source", &self.at_source), ("target", &self.at_target)] {
+            for planned in all {
+                let times = if planned.times == 1 { "once" } else { "staying" };
+                writeln!(f, "  {side}: {:?} after {}, {times}: {:?}", planned.at, planned.after, planned.fault)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Schedules that once ended in a false "done", or in a failure where another try would have helped.
+
+use demo::Image;
+
+use super::{
+    batch,
+    case::{Case, Named},
+};
+use crate::{
+    mirroring::{index, single},
+    support::{
+        Access,
+        faulty::{Challenge, Fault, Kind},
+    },
+};
+
+/// Insists that the image arrives.
+async fn arrives(access: Access, case: Case) {
+    all_arrive(access, vec![case]).await;
+}
+
+async fn all_arrive(access: Access, cases: Vec<Case>) {
+    let batch = batch::run(access, cases).await;
+    assert!(batch.wrongs.is_empty(), "{}", batch.wrongs.join("\n"));
+    for ended in batch.ended {
+        assert!(ended.is_done(), "{}{}\n{:?}", ended.case, ended.line, ended.played);
+        assert!(!ended.played.is_empty(), "nothing went wrong:\n{}", ended.case);
+    }
+}
+
+fn case(image: Image) -> Case {
+    Case::new("team/app", image)
+}
+
+#[tokio::test]
+async fn a_web_page_is_no_manifest_that_was_stored() {
+    for after in 0..3 {
+        arrives(Access::Anonymous, case(index("page")).lax().target(Kind::ManifestPut, after, Fault::Html)).await;
+    }
+    let kept = Case { named: Named::Both, ..case(single("page")) };
+    arrives(Access::Anonymous, kept.lax().target(Kind::ManifestPut, 0, Fault::Html)).await;
+}
+
+#[tokio::test]
+async fn a_web_page_is_no_blob_that_was_stored() {
+    arrives(Access::Anonymous, case(single("page")).lax().target(Kind::UploadPut, 1, Fault::Html)).await;
+}
+
+#[tokio::test]
+async fn an_upload_whose_session_is_forgotten_is_begun_anew() {
+    arrives(Access::Anonymous, case(single("session")).target(Kind::UploadPut, 1, Fault::SessionGone)).await;
+}
+
+#[tokio::test]
+async fn a_part_that_a_child_of_an_index_names_is_lost_and_brought_again() {
+    for after in 0..3 {
+        let case = case(index("part")).target(Kind::ManifestPut, after, Fault::LostPart(after));
+        arrives(Access::Anonymous, case).await;
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_lost_after_it_was_taken_is_sent_again() {
+    for (image, after) in [(single("lost"), 0), (index("lost"), 0), (index("lost"), 1), (index("lost"), 2)] {
+        arrives(Access::Anonymous, case(image).target(Kind::ManifestPut, after, Fault::Lost)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_digest_of_what_was_stored_is_asked_for_once_more() {
+    arrives(Access::Anonymous, case(single("digest")).target(Kind::ManifestHead, 1, Fault::WrongDigest)).await;
+}
+
+#[tokio::test]
+async fn a_tag_that_was_said_to_mean_what_is_not_there_is_asked_for_once_more() {
+    arrives(Access::Anonymous, case(single("digest")).source(Kind::ManifestHead, 0, Fault::WrongDigest)).await;
+}
+
+#[tokio::test]
+async fn a_login_that_was_taken_before_is_shown_again_after_a_refusal() {
+    let refused = Fault::Unauthorized(Challenge::Renew);
+    for (at, after) in [(Kind::ManifestHead, 1), (Kind::UploadPost, 0), (Kind::UploadPut, 0), (Kind::ManifestPut, 0)] {
+        arrives(Access::Basic, case(single("login")).target(at, after, refused)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_that_is_not_there_is_not_believed_in_for_ever() {
+    let refused = Fault::Unauthorized(Challenge::DeadRealm);
+    for access in [Access::Anonymous, Access::Basic, Access::Token] {
+        arrives(access, case(single("realm")).target(Kind::BlobHead, 0, refused)).await;
+    }
+}

@@ -1,0 +1,218 @@
+//! Images and schedules from a seed.
+
+use demo::{Format, Image, Layer};
+use fastrand::Rng;
+
+use super::{
+    batch::SOURCES,
+    case::{Case, Named},
+};
+use crate::support::{
+    Access,
+    faulty::{Challenge, Fault, Kind, Location, Planned, Redirect, RetryAfter},
+};
+
+/// Images of one run of the program; so many share a layer.
+const SHARING: usize = 4;
+
+/// How the target knows its users, and what is to be copied there.
+pub fn cases(seed: u64, count: usize) -> (Access, Vec<Case>) {
+    let mut random = Rng::with_seed(seed);
+    let access = SOURCES[random.usize(..SOURCES.len())];
+    let mut base = layer(&mut random);
+    let cases = (0..count).map(|number| {
+        if number % SHARING == 0 {
+            base = layer(&mut random);
+        }
+        case(&mut random, &format!("s{seed}/c{number}"), &base)
+    });
+    let cases = cases.collect();
+    (access, cases)
+}
+
+fn case(random: &mut Rng, repository: &str, base: &Layer) -> Case {
+    let mut case = Case::new(repository, image(random, base));
+    case.named = match random.u8(..10) {
+        0 => Named::Digest,
+        1 => Named::Both,
+        _ => Named::Tag,
+    };
+    case.source = random.usize(..SOURCES.len());
+    case.lax = random.u8(..10) < 3;
+    let (count, staying) = match random.u8(..10) {
+        0..7 => (random.usize(1..=3), 0),
+        7 => (random.usize(4..=12), 0),
+        _ => (random.usize(0..=3), random.usize(1..=2)),
+    };
+    for number in 0..count + staying {
+        let at_target = random.bool();
+        let at = kind(random, at_target);
+        let after = random.usize(..most(at));
+        let planned = match number < count {
+            true => Planned::once(at, after, passing(random, at, case.lax)),
+            false => Planned::staying(at, after, staying_fault(random, at, case.lax)),
+        };
+        if at_target { case.at_target.push(planned) } else { case.at_source.push(planned) }
+    }
+    case
+}
+
+fn image(random: &mut Rng, base: &Layer) -> Image {
+    let format = if random.bool() { Format::Oci } else { Format::Docker };
+    let single = |random: &mut Rng, architecture| {
+        let mut layers = vec![base.clone()];
+        layers.extend((0..random.usize(..3)).map(|_| layer(random)));
+        Image::single(format, architecture, &layers)
+    };
+    if random.u8(..3) > 0 {
+        let mut image = single(random, "amd64");
+        // Two equal images in one batch would say little of either.
+        while image.blobs().len() < 2 {
+            image = single(random, "amd64");
+        }
+        return image;
+    }
+    let images = ["amd64", "arm64"].map(|architecture| single(random, architecture));
+    Image::index(format, &images)
+}
+
+fn layer(random: &mut Rng) -> Layer {
+    let seed = random.u64(..);
+    match random.u8(..40) {
+        0 => Layer::random(seed, random.usize(100_000..400_000)),
+        1..10 => Layer::random(seed, random.usize(1..20_000)),
+        _ => Layer::files(&[("content", &seed.to_string())]),
+    }
+    .unwrap()
+}
+
+fn kind(random: &mut Rng, at_target: bool) -> Kind {
+    let kinds: &[Kind] = if at_target {
+        &[
+            Kind::Token,
+            Kind::ManifestHead,
+            Kind::ManifestPut,
+            Kind::ManifestPut,
+            Kind::BlobHead,
+            Kind::UploadPost,
+            Kind::UploadPut,
+            Kind::UploadPut,
+        ]
+    } else {
+        &[Kind::Token, Kind::ManifestHead, Kind::ManifestGet, Kind::ManifestGet, Kind::BlobGet, Kind::BlobGet]
+    };
+    kinds[random.usize(..kinds.len())]
+}
+
+/// More requests of a kind than this are rare.
+fn most(kind: Kind) -> usize {
+    match kind {
+        Kind::Token => 2,
+        Kind::ManifestHead | Kind::ManifestGet | Kind::ManifestPut => 3,
+        Kind::BlobHead | Kind::BlobGet | Kind::UploadPost | Kind::UploadPut => 5,
+    }
+}
+
+/// A fault that another try overcomes. A lax target is told no lies: nobody can find them out.
+fn passing(random: &mut Rng, at: Kind, lax: bool) -> Fault {
+    let place = random.usize(..1_000_000);
+    let mut faults = vec![
+        status(random),
+        status(random),
+        status(random),
+        Fault::CutHead(place),
+        Fault::CutHead(place),
+        Fault::Html,
+        Fault::Slow,
+    ];
+    // Each costs a second.
+    if random.u8(..4) == 0 {
+        faults.push(Fault::Hang);
+    }
+    if at != Kind::Token {
+        faults.extend([Challenge::None, Challenge::Renew, Challenge::DeadRealm].map(Fault::Unauthorized));
+    }
+    let reading = [
+        Fault::NoDigest,
+        Fault::WrongDigest,
+        Fault::TooMuchSaid(place % 1000),
+        Fault::TooLittleSaid(place % 1000),
+        Fault::Unsaid,
+        Fault::SaidGzip,
+        Fault::Redirect(Redirect::Elsewhere),
+        Fault::Redirect(Redirect::Nowhere),
+    ];
+    let body = [
+        Fault::Cut(place),
+        Fault::Cut(place),
+        Fault::Short(place),
+        Fault::Long(place % 1000),
+        Fault::Flip(place),
+        Fault::Chunked,
+        Fault::Gzip,
+    ];
+    let lost = [Fault::Lost, Fault::LostPart(place)];
+    match at {
+        Kind::Token => {
+            faults.extend(body);
+            faults.extend([Fault::EmptyToken, Fault::ShortToken, Fault::TooMuchSaid(place)]);
+        }
+        Kind::ManifestHead | Kind::BlobHead => faults.extend(reading),
+        Kind::ManifestGet => {
+            faults.extend(reading);
+            faults.extend(body);
+        }
+        Kind::BlobGet => {
+            faults.extend(reading);
+            faults.extend(body);
+            faults.extend([Fault::WholeForRange, Fault::OtherRange, Fault::NoRange]);
+            if random.u8(..4) == 0 {
+                faults.push(Fault::Stall(place));
+            }
+        }
+        Kind::ManifestPut => {
+            faults.extend([Fault::CutRequest(place), Fault::Early(503), Fault::WrongDigest, Fault::NoDigest]);
+            faults.extend([Fault::Success(200), Fault::Success(202)]);
+            faults.extend(lost.into_iter().filter(|_| !lax));
+        }
+        Kind::UploadPost => {
+            faults.extend(
+                [Location::Relative, Location::Query, Location::Elsewhere, Location::Absent, Location::Nonsense]
+                    .map(Fault::Location),
+            );
+            faults.extend([Fault::Success(201), Fault::NoMount]);
+            faults.extend([Fault::LostMount].into_iter().filter(|_| !lax));
+        }
+        Kind::UploadPut => {
+            faults.extend([Fault::CutRequest(place), Fault::CutRequest(place), Fault::Early(503), Fault::SessionGone]);
+            faults.extend([Fault::WrongDigest, Fault::NoDigest, Fault::Success(202)]);
+            faults.extend([Fault::Lost].into_iter().filter(|_| !lax));
+        }
+    }
+    faults[random.usize(..faults.len())]
+}
+
+/// A fault that may end a copy.
+fn staying_fault(random: &mut Rng, at: Kind, lax: bool) -> Fault {
+    match random.u8(..6) {
+        0 | 1 => Fault::Gone,
+        2 => Fault::Status([400, 401, 403, 404, 405, 413][random.usize(..6)], RetryAfter::Unsaid),
+        3 => Fault::Redirect(Redirect::Loop),
+        _ => match passing(random, at, lax) {
+            // Each costs a second, five times over.
+            Fault::Hang | Fault::Stall(_) if random.u8(..4) > 0 => Fault::Gone,
+            other => other,
+        },
+    }
+}
+
+fn status(random: &mut Rng) -> Fault {
+    let status = [408, 429, 429, 500, 502, 503, 503, 504][random.usize(..8)];
+    let after = match random.u8(..12) {
+        0 => RetryAfter::Date,
+        1 => RetryAfter::Seconds(1),
+        2 => RetryAfter::Seconds(0),
+        _ => RetryAfter::Unsaid,
+    };
+    Fault::Status(status, after)
+}

@@ -1,0 +1,130 @@
+//! Does to a right answer what a fault says.
+
+use std::io::Write as _;
+
+use super::{
+    fault::Fault,
+    http::{Answer, Delivery, End, within},
+};
+
+/// What is sent instead of `answer`. `bare` leaves the body out, as for a HEAD.
+pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
+    let length = answer.body.len();
+    match fault {
+        Fault::CutHead(place) => {
+            let mut delivery = answer.delivery(bare);
+            let head = delivery.bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+            delivery.bytes.truncate(within(place, head));
+            Delivery { end: End::Close, ..delivery }
+        }
+        Fault::Cut(place) => broken(answer, bare, place, End::Close),
+        Fault::Stall(place) => broken(answer, bare, place, End::Hang),
+        Fault::Short(place) => {
+            answer.body.truncate(within(place, length));
+            answer.delivery(bare)
+        }
+        Fault::Long(more) => {
+            answer.body.extend(std::iter::repeat_n(b' ', more + 1));
+            answer.delivery(bare)
+        }
+        Fault::Flip(place) => {
+            let place = within(place, length.saturating_sub(1));
+            if let Some(byte) = answer.body.get_mut(place) {
+                *byte ^= 1;
+            }
+            answer.delivery(bare)
+        }
+        Fault::TooMuchSaid(more) => said(answer, bare, length + more + 1, End::Close),
+        Fault::TooLittleSaid(less) => said(answer, bare, length.saturating_sub(less + 1), End::Keep),
+        Fault::Unsaid => {
+            let mut bytes = answer.head();
+            if !bare {
+                bytes.extend_from_slice(&answer.body);
+            }
+            Delivery { bytes, pieces: None, end: End::Close }
+        }
+        Fault::Chunked => {
+            let answer = answer.header("Transfer-Encoding", "chunked");
+            let mut bytes = answer.head();
+            if !bare {
+                for chunk in answer.body.chunks(100) {
+                    bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                    bytes.extend_from_slice(chunk);
+                    bytes.extend_from_slice(b"\r\n");
+                }
+                bytes.extend_from_slice(b"0\r\n\r\n");
+            }
+            Delivery { bytes, pieces: None, end: End::Keep }
+        }
+        Fault::Gzip => {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(&answer.body).unwrap();
+            answer.body = gzip.finish().unwrap();
+            answer.header("Content-Encoding", "gzip").delivery(bare)
+        }
+        Fault::SaidGzip => answer.header("Content-Encoding", "gzip").delivery(bare),
+        Fault::WrongDigest => {
+            let wrong = format!("sha256:{}", "0f".repeat(32));
+            answer.without(DIGEST).header(DIGEST, wrong).delivery(bare)
+        }
+        Fault::NoDigest => answer.without(DIGEST).delivery(bare),
+        Fault::Slow => {
+            let delivery = answer.delivery(bare);
+            Delivery { pieces: Some(delivery.bytes.len().div_ceil(8)), ..delivery }
+        }
+        _ => answer.delivery(bare),
+    }
+}
+
+/// The header in which registries tell what they have or took.
+pub const DIGEST: &str = "Docker-Content-Digest";
+
+fn broken(answer: Answer, bare: bool, place: usize, end: End) -> Delivery {
+    let kept = if bare { 0 } else { answer.body.len() - within(place, answer.body.len().saturating_sub(1)) };
+    let mut delivery = answer.delivery(bare);
+    delivery.bytes.truncate(delivery.bytes.len() - kept);
+    Delivery { end, ..delivery }
+}
+
+fn said(answer: Answer, bare: bool, length: usize, end: End) -> Delivery {
+    let answer = answer.header("Content-Length", length);
+    let mut bytes = answer.head();
+    if !bare {
+        bytes.extend_from_slice(&answer.body);
+    }
+    Delivery { bytes, pieces: None, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(fault: Fault) -> (String, End) {
+        let delivery = damaged(Answer::new(200).header("Docker-Content-Digest", "d").body("0123456789"), false, fault);
+        let text = String::from_utf8(delivery.bytes).unwrap();
+        (text.replace("\r\n", "|"), delivery.end)
+    }
+
+    #[test]
+    fn each_fault_is_on_the_wire() {
+        let head = "HTTP/1.1 200 Scripted|Docker-Content-Digest: d|";
+        for (fault, rest, end) in [
+            (Fault::Hang, "Content-Length: 10||0123456789", End::Keep),
+            (Fault::Cut(0), "Content-Length: 10||", End::Close),
+            (Fault::Cut(13), "Content-Length: 10||012", End::Close),
+            (Fault::Stall(9), "Content-Length: 10||012345678", End::Hang),
+            (Fault::Short(3), "Content-Length: 3||012", End::Keep),
+            (Fault::Long(0), "Content-Length: 11||0123456789 ", End::Keep),
+            (Fault::Flip(9), "Content-Length: 10||0123456788", End::Keep),
+            (Fault::TooMuchSaid(1), "Content-Length: 12||0123456789", End::Close),
+            (Fault::TooLittleSaid(1), "Content-Length: 8||0123456789", End::Keep),
+            (Fault::Unsaid, "|0123456789", End::Close),
+            (Fault::Chunked, "Transfer-Encoding: chunked||a|0123456789|0||", End::Keep),
+            (Fault::SaidGzip, "Content-Encoding: gzip|Content-Length: 10||0123456789", End::Keep),
+        ] {
+            assert_eq!(sent(fault), (format!("{head}{rest}"), end), "{fault:?}");
+        }
+        assert_eq!(sent(Fault::CutHead(4)), ("HTTP".to_owned(), End::Close));
+        assert!(!sent(Fault::NoDigest).0.contains("Digest"));
+    }
+}

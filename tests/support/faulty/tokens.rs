@@ -1,0 +1,81 @@
+//! Who may do what.
+
+use std::collections::HashMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::json;
+
+use super::{
+    super::registry::{Access, PASSWORD, USER},
+    fault::Fault,
+    http::{Answer, Head},
+};
+
+/// The tokens of one registry, and how it knows its users.
+pub struct Tokens {
+    pub access: Access,
+    given: HashMap<String, Vec<String>>,
+    count: usize,
+}
+
+impl Tokens {
+    pub fn new(access: Access) -> Self {
+        Self { access, given: HashMap::new(), count: 0 }
+    }
+
+    /// Whether a request may do `action` in a repository.
+    pub fn allow(&self, head: &Head, repository: &str, action: &str) -> bool {
+        match self.access {
+            Access::Anonymous => true,
+            Access::Basic => knows(head),
+            Access::Token => {
+                let token = head.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
+                let scopes = token.and_then(|token| self.given.get(token)).map(Vec::as_slice).unwrap_or_default();
+                let granted = scopes.iter().filter_map(|scope| scope.strip_prefix("repository:")?.rsplit_once(':'));
+                granted
+                    .into_iter()
+                    .any(|(name, actions)| name == repository && actions.split(',').any(|it| it == action))
+            }
+        }
+    }
+
+    /// The token that a request shows is good no more.
+    pub fn revoke(&mut self, head: &Head) {
+        let token = head.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
+        token.and_then(|token| self.given.remove(token));
+    }
+
+    /// A 401 of a registry that is found at `host`.
+    pub fn challenge(&self, host: &str) -> Answer {
+        let answer = Answer::error(401, "UNAUTHORIZED");
+        match self.access {
+            Access::Anonymous => answer,
+            Access::Basic => answer.header("WWW-Authenticate", "Basic realm=\"scripted\""),
+            Access::Token => {
+                answer.header("WWW-Authenticate", format!("Bearer realm=\"http://{host}/token\",service=\"scripted\""))
+            }
+        }
+    }
+
+    /// What the token service says.
+    pub fn token(&mut self, head: &Head, fault: Option<Fault>) -> Answer {
+        if !knows(head) {
+            return Answer::error(401, "UNAUTHORIZED");
+        }
+        self.count += 1;
+        let mut token = format!("token-{}", self.count);
+        if fault == Some(Fault::EmptyToken) {
+            token.clear();
+        } else if fault != Some(Fault::BadToken) {
+            self.given.insert(token.clone(), head.queried("scope").map(str::to_owned).collect());
+        }
+        let life = if fault == Some(Fault::ShortToken) { 1 } else { 300 };
+        let body = json!({ "token": token, "expires_in": life }).to_string();
+        Answer::new(200).header("Content-Type", "application/json").body(body)
+    }
+}
+
+fn knows(head: &Head) -> bool {
+    let expected = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
+    head.header("authorization") == Some(expected.as_str())
+}
