@@ -27,7 +27,7 @@ const BLOBS_AT_ONCE: usize = 4;
 /// Questions about them to the target at once: the next blobs are looked for while these are on their way.
 const QUESTIONS_AT_ONCE: usize = 4;
 /// How long a blob may be held up by a target that limits requests before that counts as a failed try.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(120);
+const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
 /// Indexes within indexes; real images have one level.
 const DEEPEST_INDEX: usize = 4;
 
