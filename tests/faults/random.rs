@@ -4,8 +4,8 @@ use demo::{Format, Image, Layer};
 use fastrand::Rng;
 
 use super::{
-    batch::SOURCES,
     case::{Case, Named},
+    world::SOURCES,
 };
 use crate::support::{
     Access,
