@@ -202,6 +202,10 @@ impl<'a> Transfer<'a> {
             let body = self.route.source.blob(blob);
             let (failure, throttled) = match self.route.target.upload(blob, body, move |bytes| progress(bytes)).await {
                 Ok(()) => return Ok(()),
+                // It was read on wherever it broke, as often as that helps; but what was read may be wrong.
+                Err(StoreUploadError::Source(error)) if !error.is_wrong_content() => {
+                    return Err(at_source_blob(&error));
+                }
                 Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
                 Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -236,6 +236,14 @@ fn is_outdated(service: &TokenService, presented: Option<&Presented>, begun: Ins
         }
         _ => true,
     }
+}
+
+/// Whether another token may be taken where this one, however new, was not: not where it is good for too little, as the
+/// distribution project's "Token Authentication Specification" has it said.
+pub(super) fn may_be_renewed(headers: &HeaderMap, presented: Option<&Presented>) -> bool {
+    let says_too_little = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("insufficient_scope"));
+    presented.is_some_and(|presented| matches!(presented.shown, Shown::Token(_)))
+        && !headers.get_all(WWW_AUTHENTICATE).iter().any(says_too_little)
 }
 
 /// A token service gets credentials and gives such: never over plain HTTP, except where the user has said so.

@@ -42,6 +42,11 @@ impl Error {
         self.has_status(&[StatusCode::NOT_FOUND])
     }
 
+    /// Whether what came has another digest than it should have.
+    pub fn is_wrong_content(&self) -> bool {
+        matches!(&*self.fault, Fault::Digest { .. })
+    }
+
     /// Whether a tag that is there must not be moved: Amazon ECR says so with 400, Harbor with 412.
     pub fn is_immutable_tag(&self) -> bool {
         let refused = [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_the_registry_no_longer_takes_is_renewed_once() {
+    async fn a_token_that_the_registry_no_longer_takes_is_renewed_and_a_new_one_once_more() {
         let service = Server::start(counting("")).await;
         let refused = Arc::new(Mutex::new(Vec::<String>::new()));
         let out = Arc::clone(&refused);
@@ -294,9 +294,9 @@ mod tests {
         refused.lock().unwrap().push("Bearer t1".to_owned());
         repository.head(TAG).await.unwrap();
         assert_eq!(service.asked().len(), 2);
-        refused.lock().unwrap().extend(["Bearer t2".to_owned(), "Bearer t3".to_owned()]);
+        refused.lock().unwrap().extend(["t2", "t3", "t4"].map(|token| format!("Bearer {token}")));
         let error = repository.head(TAG).await.unwrap_err();
-        assert_eq!((error.retry(), service.asked().len()), (Retry::Later, 3));
+        assert_eq!((error.retry(), service.asked().len()), (Retry::Later, 4));
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{
     answer::Response,
-    auth::Doubt,
+    auth::{Doubt, may_be_renewed},
     clients::Clients,
     error::{Fault, SetupError, is_certificate_fault},
     host::{Host, Scheme, is_lenient},
@@ -135,7 +135,10 @@ impl Wire {
                     let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS && host.has_known_pace();
                     throttled && begun.elapsed() < LONGEST_THROTTLING
                 }
-                Doubt::Challenged => host.auth.learn(self, response.headers(), presented, begun)?,
+                Doubt::Challenged => {
+                    host.auth.learn(self, response.headers(), presented, begun)?
+                        || (may_be_renewed(response.headers(), presented) && !std::mem::replace(&mut renewed, true))
+                }
                 Doubt::Unsure if !self.says_no_to(host, authorization).await? => false,
                 // Whether it was old or has just been fetched: another one is tried once.
                 Doubt::Ended | Doubt::Unsure => !std::mem::replace(&mut renewed, true) && host.auth.forget(presented),

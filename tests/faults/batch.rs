@@ -1,24 +1,19 @@
 //! Many images in one run of `sync`, and whether what it said of each is so.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
-use super::case::{Case, TAG};
-use crate::support::{
-    Access, Finished, PASSWORD, Program, USER, deployment,
-    faulty::{Fault, Faulty, Kind},
-    list,
+use super::{
+    case::Case,
+    world::{Played, World},
 };
-
-/// The sources, each with its own way to know its users.
-pub const SOURCES: [Access; 3] = [Access::Anonymous, Access::Basic, Access::Token];
+use crate::support::{Access, Finished, Program, list};
 
 /// How one image's way ended.
 pub struct Ended {
     pub case: Case,
     /// What the program said of it.
     pub line: String,
-    /// Faults that had their turn.
-    pub played: Vec<(Kind, usize, Fault)>,
+    pub played: Vec<Played>,
     /// What is not at the target.
     pub lacking: Vec<String>,
 }
@@ -36,61 +31,30 @@ impl Ended {
         self.line.starts_with("copied") || self.line.starts_with("already there")
     }
 
-    fn wrong(&self, hosts: &[String]) -> Option<String> {
+    fn wrong(&self, world: &World) -> Option<String> {
         if self.is_done() {
             let lacking = self.lacking.join(", ");
-            return (!self.lacking.is_empty()).then(|| format!("FALSE DONE, the target lacks {lacking}"));
+            return (!self.lacking.is_empty()).then(|| format!("a false \"done\": the target lacks {lacking}"));
         }
         let Some((_, cause)) = self.line.strip_prefix("failed").and_then(|line| line.split_once(": ")) else {
-            return Some("not told how it ended".to_owned());
+            return Some("it is not told how it ended".to_owned());
         };
-        // Which registry, and which repository of it.
-        let named = hosts.iter().any(|host| cause.contains(host.as_str())) && cause.contains(&self.case.repository);
-        (!named).then(|| "the cause is not told".to_owned())
+        (!world.is_cause(&self.case, cause)).then(|| "the cause is not told".to_owned())
     }
 }
 
 /// Mirrors all `cases` by one `sync`.
 pub async fn run(access: Access, cases: Vec<Case>) -> Batch {
-    let sources = SOURCES.map(Faulty::start);
-    let target = Faulty::start(access);
-    let mut manifests = Vec::new();
-    for (number, case) in cases.iter().enumerate() {
-        let source = &sources[case.source];
-        source.hold(&case.repository, TAG, &case.image);
-        source.plan(&case.repository, &case.at_source);
-        target.plan(&case.repository, &case.at_target);
-        if case.lax {
-            target.make_lax(&case.repository);
-        }
-        manifests.push(deployment(&format!("app-{number}")).image(&case.reference(&source.host())).manifest());
-    }
-    let begun = Instant::now();
-    let finished = sync(&sources, &target, access, &list(&manifests)).await;
-    if let Ok(path) = std::env::var("FAULTS_LOG") {
-        std::fs::write(path, format!("{:?}\n{}\n{}", begun.elapsed(), finished.stdout, finished.stderr)).unwrap();
-    }
-    judge(&sources, &target, cases, &finished)
+    let world = World::new(access, &cases);
+    let manifests: Vec<_> = world.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
+    let program = Program::new(&["sync", "-f", "-"]).config(&world.config()).stdin(&list(&manifests));
+    let finished = program.run().await;
+    judge(&world, cases, &finished)
 }
 
-async fn sync(sources: &[Faulty], target: &Faulty, access: Access, manifests: &str) -> Finished {
-    let mut config = "requestTimeout: 1\nregistryRetryBackoff: 0\nmaxConcurrentReconciles: 8\n".to_owned();
-    config.push_str("registryCredentials:\n");
-    for (source, _) in sources.iter().zip(SOURCES).filter(|(_, access)| *access != Access::Anonymous) {
-        config.push_str(&format!("- {{ registry: '{}', username: {USER}, password: '{PASSWORD}' }}\n", source.host()));
-    }
-    let program = Program::new(&["sync", "-f", "-"]).config(&config).stdin(manifests);
-    let program = program.env("TARGET_KIND", "docker").env("TARGET_REGISTRY", target.host());
-    let program = match access {
-        Access::Anonymous => program,
-        _ => program.env("TARGET_USERNAME", USER).env("TARGET_PASSWORD", PASSWORD),
-    };
-    program.run().await
-}
-
-fn judge(sources: &[Faulty], target: &Faulty, cases: Vec<Case>, finished: &Finished) -> Batch {
+fn judge(world: &World, cases: Vec<Case>, finished: &Finished) -> Batch {
     let mut lines: HashMap<&str, &str> = HashMap::new();
-    let mut wrongs: Vec<String> = sources.iter().chain([target]).flat_map(Faulty::violations).collect();
+    let mut wrongs = world.violations();
     for line in finished.stdout.lines() {
         if let Some(repository) = repository(line)
             && lines.insert(repository, line).is_some()
@@ -98,19 +62,15 @@ fn judge(sources: &[Faulty], target: &Faulty, cases: Vec<Case>, finished: &Finis
             wrongs.push(format!("told twice: {line}"));
         }
     }
-    let mut hosts: Vec<String> = sources.iter().map(Faulty::host).collect();
-    hosts.push(target.host());
-    let ended: Vec<Ended> = cases
-        .into_iter()
-        .map(|case| Ended {
-            line: lines.get(case.repository.as_str()).copied().unwrap_or_default().to_owned(),
-            played: [&sources[case.source], target].iter().flat_map(|it| it.played(&case.repository)).collect(),
-            lacking: target.lacks(&case.repository, &case.tags(), &case.image),
-            case,
-        })
-        .collect();
+    let ended = cases.into_iter().map(|case| Ended {
+        line: lines.get(case.repository.as_str()).copied().unwrap_or_default().to_owned(),
+        played: world.played(&case),
+        lacking: world.lacking(&case),
+        case,
+    });
+    let ended: Vec<Ended> = ended.collect();
     for ended in &ended {
-        if let Some(wrong) = ended.wrong(&hosts) {
+        if let Some(wrong) = ended.wrong(world) {
             wrongs.push(format!("{wrong}\n{}  said: {}\n  played: {:?}", ended.case, ended.line, ended.played));
         }
     }

@@ -77,6 +77,14 @@ impl Case {
         }
     }
 
+    /// Where it goes, as the program tells it.
+    pub fn destination(&self, host: &str) -> String {
+        match self.named {
+            Named::Tag | Named::Both => format!("{host}/{}:{TAG}", self.repository),
+            Named::Digest => self.reference(host),
+        }
+    }
+
     /// The tags that it has at the target once it is there.
     pub fn tags(&self) -> Vec<String> {
         let kept = keeping_tag(self.image.digest());

@@ -10,17 +10,13 @@ use crate::{
     mirroring::{index, single},
     support::{
         Access,
-        faulty::{Challenge, Fault, Kind},
+        faulty::{Challenge, Fault, Kind, Planned},
     },
 };
 
 /// Insists that the image arrives.
 async fn arrives(access: Access, case: Case) {
-    all_arrive(access, vec![case]).await;
-}
-
-async fn all_arrive(access: Access, cases: Vec<Case>) {
-    let batch = batch::run(access, cases).await;
+    let batch = batch::run(access, vec![case]).await;
     assert!(batch.wrongs.is_empty(), "{}", batch.wrongs.join("\n"));
     for ended in batch.ended {
         assert!(ended.is_done(), "{}{}\n{:?}", ended.case, ended.line, ended.played);
@@ -90,4 +86,38 @@ async fn a_token_service_that_is_not_there_is_not_believed_in_for_ever() {
     for access in [Access::Anonymous, Access::Basic, Access::Token] {
         arrives(access, case(single("realm")).target(Kind::BlobHead, 0, refused)).await;
     }
+}
+
+#[tokio::test]
+async fn a_new_token_that_is_not_taken_is_replaced_by_another() {
+    let refused = Fault::Unauthorized(Challenge::Renew);
+    for (at, after) in [(Kind::ManifestHead, 0), (Kind::UploadPost, 0), (Kind::UploadPut, 0), (Kind::ManifestPut, 0)] {
+        arrives(Access::Token, case(single("token")).target(at, after, refused)).await;
+    }
+    arrives(Access::Token, case(single("token")).target(Kind::Token, 0, Fault::BadToken)).await;
+}
+
+#[tokio::test]
+async fn a_web_page_does_not_say_that_a_manifest_is_there() {
+    for case in [case(single("page")), case(index("page"))] {
+        arrives(Access::Anonymous, case.target(Kind::ManifestHead, 0, Fault::Html)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_tag_that_keeps_a_digest_is_looked_for_as_well() {
+    let case = Case { named: Named::Both, ..case(single("kept")) };
+    arrives(Access::Anonymous, case.target(Kind::ManifestPut, 0, Fault::Lost)).await;
+}
+
+#[tokio::test]
+async fn a_blob_that_stays_out_of_reach_is_asked_for_five_times_and_not_five_times_five() {
+    let mut case = case(single("unreachable"));
+    case.at_source.push(Planned::staying(Kind::BlobGet, 0, Fault::CutHead(0)));
+    let batch = batch::run(Access::Anonymous, vec![case]).await;
+    assert!(batch.wrongs.is_empty(), "{}", batch.wrongs.join("\n"));
+    let [ended] = batch.ended.as_slice() else { panic!("one case") };
+    assert!(!ended.is_done());
+    // Of two blobs, and the first that fails ends the copy.
+    assert!((5..=10).contains(&ended.played.len()), "{:?}", ended.played);
 }

@@ -3,8 +3,12 @@
 
 mod batch;
 mod case;
+mod controller;
+mod cuts;
 mod found;
+mod killed;
 mod random;
+mod world;
 
 use std::time::Instant;
 
@@ -47,10 +51,20 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().expect(name))
 }
 
-/// `FAULT_SCHEDULES` many, from `FAULT_SEED` on.
+/// How many schedules are to be played.
+fn schedules() -> usize {
+    setting("FAULT_SCHEDULES", 300) as usize
+}
+
+/// Whether there is time for all of everything.
+fn is_long() -> bool {
+    schedules() >= 10_000
+}
+
+/// As many as [`schedules`] says, from the seed `FAULT_SEED` on.
 #[tokio::test]
 async fn any_schedule_of_faults_ends_in_a_whole_image_or_in_a_failure_that_is_told() {
-    let (count, first) = (setting("FAULT_SCHEDULES", 300) as usize, setting("FAULT_SEED", 1));
+    let (count, first) = (schedules(), setting("FAULT_SEED", 1));
     let begun = Instant::now();
     let mut sum = Sum::default();
     for seed in first.. {

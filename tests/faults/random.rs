@@ -4,8 +4,8 @@ use demo::{Format, Image, Layer};
 use fastrand::Rng;
 
 use super::{
-    batch::SOURCES,
     case::{Case, Named},
+    world::SOURCES,
 };
 use crate::support::{
     Access,
@@ -155,7 +155,7 @@ fn passing(random: &mut Rng, at: Kind, lax: bool) -> Fault {
     match at {
         Kind::Token => {
             faults.extend(body);
-            faults.extend([Fault::EmptyToken, Fault::ShortToken, Fault::TooMuchSaid(place)]);
+            faults.extend([Fault::EmptyToken, Fault::BadToken, Fault::ShortToken, Fault::TooMuchSaid(place)]);
         }
         Kind::ManifestHead | Kind::BlobHead => faults.extend(reading),
         Kind::ManifestGet => {

@@ -121,6 +121,15 @@ impl Program {
         process.wait().await
     }
 
+    /// Runs it, and kills it (SIGKILL) when `moment` comes; if it ends before, says how. It can be run again.
+    pub async fn run_until(&self, moment: impl Future<Output = ()>) -> Option<Finished> {
+        let mut process = Process::start(self);
+        tokio::select! {
+            () = moment => None,
+            finished = process.wait() => Some(finished),
+        }
+    }
+
     /// Starts the controller, on ports of its own for metrics and health.
     pub fn start(self) -> Running {
         let [metrics, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
