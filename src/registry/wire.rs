@@ -32,7 +32,7 @@ use crate::model::Event;
 const MOST_REDIRECTS: usize = 5;
 
 /// So long a request is sent again and again to a registry that says it comes too often, each time more slowly.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(60);
+const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
 
 /// All that requests to any host share.
 pub(super) struct Wire {
