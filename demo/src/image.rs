@@ -91,7 +91,8 @@ impl Image {
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let config = blob(config.to_string().into());
-        let mut blobs: Vec<Blob> = layers.iter().map(|layer| blob(layer.bytes.clone())).collect();
+        let mut blobs: Vec<Blob> =
+            layers.iter().map(|layer| Blob { digest: layer.digest.clone(), bytes: layer.bytes.clone() }).collect();
         let layers: Vec<_> =
             blobs.iter().map(|blob| descriptor(format.layer(), &blob.digest, blob.bytes.len())).collect();
         let root = Manifest::new(

@@ -11,6 +11,7 @@ use crate::digest;
 #[derive(Clone, Debug)]
 pub struct Layer {
     pub(crate) bytes: Bytes,
+    pub(crate) digest: String,
     pub(crate) diff_id: String,
 }
 
@@ -39,7 +40,8 @@ impl Layer {
     fn pack(tar: &[u8], level: Compression) -> io::Result<Self> {
         let mut gzip = GzBuilder::new().write(Vec::with_capacity(tar.len()), level);
         gzip.write_all(tar)?;
-        Ok(Self { bytes: gzip.finish()?.into(), diff_id: digest(tar) })
+        let bytes = gzip.finish()?;
+        Ok(Self { digest: digest(&bytes), bytes: bytes.into(), diff_id: digest(tar) })
     }
 }
 

@@ -134,7 +134,7 @@ impl Copier {
         Ok(Status::Copied(found.wanted))
     }
 
-    /// Asks the target first, and the source only where the digest is not known otherwise.
+    /// Asks the target, and the source only where the digest is not known otherwise.
     async fn check(&self, job: &CopyJob) -> Result<Check, Failure> {
         let store = self.stores.get(&job.destination.target.name).ok_or_else(|| Failure {
             kind: FailureKind::Target,
@@ -163,17 +163,18 @@ impl Copier {
                 false => missing(target, wanted),
             };
         };
-        let place = Place::Tag(tag);
-        let present = target.find(place).await.map_err(|error| at_target(&error))?;
-        if let Some(present) = &present
-            && known.is_none()
-            && all_run(job, present)
-        {
-            return Ok(Check::Settled(Status::AlreadyThere(present.clone())));
-        }
-        let wanted = match known {
-            Some(known) => known,
-            None => resolve(&source, job).await?,
+        let present = async { target.find(Place::Tag(tag)).await.map_err(|error| at_target(&error)) };
+        let (present, wanted) = match (known, told_by_pods(job)) {
+            (Some(known), _) => (present.await?, known),
+            (None, Some(told)) => match present.await? {
+                Some(present) if present == *told => return Ok(Check::Settled(Status::AlreadyThere(present))),
+                present => (present, resolve(&source, job).await?),
+            },
+            // Whatever the target says, only the source can tell whether that is right.
+            (None, None) => {
+                let (present, wanted) = futures::join!(present, resolve(&source, job));
+                (present?, wanted?)
+            }
         };
         if let Some(present) = present {
             if is_same(&target, &present, &wanted).await? {
@@ -316,9 +317,11 @@ async fn is_same(target: &StoreRepository, present: &Digest, wanted: &Digest) ->
     Ok(manifest.is_some_and(|manifest| wanted.matches(manifest.bytes())))
 }
 
-/// Whether all Pods say that they run this. Where they differ, only the source knows what the tag means now.
-fn all_run(job: &CopyJob, digest: &Digest) -> bool {
-    !job.running.is_empty() && job.running.iter().all(|running| running.digest() == Some(digest))
+/// What all Pods say that they run. Where they differ, only the source knows what the tag means now.
+fn told_by_pods(job: &CopyJob) -> Option<&Digest> {
+    let (first, others) = job.running.split_first()?;
+    let told = first.digest()?;
+    others.iter().all(|running| running.digest() == Some(told)).then_some(told)
 }
 
 /// Whether what was pushed is there.

@@ -24,8 +24,10 @@ use super::{
 
 /// Blobs of one image on their way at once: from four on, more are no faster.
 const BLOBS_AT_ONCE: usize = 4;
+/// Questions about them to the target at once: the next blobs are looked for while these are on their way.
+const QUESTIONS_AT_ONCE: usize = 4;
 /// How long a blob may be held up by a target that limits requests before that counts as a failed try.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(120);
+const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
 /// Indexes within indexes; real images have one level.
 const DEEPEST_INDEX: usize = 4;
 
@@ -48,6 +50,7 @@ pub struct Transfer<'a> {
     blobs: &'a Blobs,
     flight: &'a Arc<Flight>,
     slots: Semaphore,
+    questions: Semaphore,
     backoff: Backoff,
     progress: Arc<dyn Fn(u64) + Send + Sync>,
 }
@@ -61,7 +64,8 @@ impl<'a> Transfer<'a> {
         backoff: Backoff,
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Self {
-        Self { route, blobs, flight, slots: Semaphore::new(BLOBS_AT_ONCE), backoff, progress }
+        let [slots, questions] = [BLOBS_AT_ONCE, QUESTIONS_AT_ONCE].map(Semaphore::new);
+        Self { route, blobs, flight, slots, questions, backoff, progress }
     }
 
     /// Brings every blob and every child manifest that `manifest` names. When this is done all of them are known to be
@@ -118,7 +122,7 @@ impl<'a> Transfer<'a> {
     async fn all_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
         stream::iter(once_each(blobs))
             .map(|blob| async move { self.blob(&blob).await })
-            .buffer_unordered(BLOBS_AT_ONCE)
+            .buffer_unordered(BLOBS_AT_ONCE + QUESTIONS_AT_ONCE)
             .try_collect()
             .await
     }
@@ -141,12 +145,14 @@ impl<'a> Transfer<'a> {
                     self.upload(blob).await?;
                     break;
                 };
+                // Asked before: it may end while the registry still says no.
+                let is_on_its_way = !known.flight.has_ended();
                 if self.mount(blob, &known).await? {
                     break;
                 }
                 // Whoever waits for another image holds nothing that this one may need.
                 drop(home);
-                let mounted = self.mount_after(blob, &known).await?;
+                let mounted = is_on_its_way && self.mount_after(blob, &known).await?;
                 home = self.turn(blob).await;
                 if mounted {
                     break;
@@ -163,7 +169,7 @@ impl<'a> Transfer<'a> {
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
-        let _slot = self.slots.acquire().await;
+        let _question = self.questions.acquire().await;
         self.route.target.has_blob(blob).await.map_err(|error| at_target(&error))
     }
 
@@ -182,7 +188,7 @@ impl<'a> Transfer<'a> {
     }
 
     async fn mount(&self, blob: &Descriptor, home: &Home) -> Result<bool, Failure> {
-        let _slot = self.slots.acquire().await;
+        let _question = self.questions.acquire().await;
         let from = self.route.store.mount_name(&home.repository);
         self.route.target.mount(blob, &from).await.map_err(|error| at_target(&error))
     }

@@ -19,10 +19,13 @@ use super::{
     ecr::{Aws, EcrLogin, EcrToken, PublicLogin},
     error::Fault,
     host::is_lenient,
-    token::{Token, TokenService},
+    token::{Token, TokenLogin, TokenService},
     wire::Wire,
 };
 use crate::model::{EcrRegistry, Login};
+
+/// The user whose password is an identity token, as `docker login` has it.
+const IDENTITY_TOKEN: &str = "<token>";
 
 /// What a registry host wants to see, and what we have to show.
 pub(super) struct Auth {
@@ -119,7 +122,7 @@ impl Auth {
             }
             (Wanted::Nothing | Wanted::Login, _) => Ok(None),
             (Wanted::Token(service), identity) => {
-                let token = service.token(wire, basic(identity).await?, scopes).await;
+                let token = service.token(wire, token_login(identity).await?, scopes).await;
                 let token = token.inspect_err(|fault| self.doubt_service(&service, fault))?;
                 Ok(Some(Presented { header: token.header.clone(), shown: Shown::Token(token) }))
             }
@@ -269,10 +272,16 @@ fn login_header(login: &Login) -> Result<HeaderValue, Fault> {
 }
 
 /// What a token service is shown.
-async fn basic(identity: &Identity) -> Result<Option<HeaderValue>, Fault> {
+async fn token_login(identity: &Identity) -> Result<Option<TokenLogin>, Fault> {
     match identity {
-        Identity::Login(login @ Login::Password { .. }) => login_header(login).map(Some),
-        Identity::EcrPublic { aws, login } => login.basic(aws).await.map_err(Fault::Aws),
+        Identity::Login(Login::Password { username, password }) if username == IDENTITY_TOKEN => {
+            Ok(Some(TokenLogin::Identity(password.clone())))
+        }
+        Identity::Login(login @ Login::Password { .. }) => login_header(login).map(TokenLogin::Basic).map(Some),
+        Identity::EcrPublic { aws, login } => {
+            let basic = login.basic(aws).await.map_err(Fault::Aws)?;
+            Ok(basic.map(TokenLogin::Basic))
+        }
         Identity::Login(Login::Token(_)) | Identity::Nobody | Identity::Ecr { .. } => Ok(None),
     }
 }

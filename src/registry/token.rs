@@ -10,9 +10,13 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use http::{HeaderValue, Method, StatusCode, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::{
     auth::sensitive,
@@ -43,6 +47,16 @@ pub(super) struct Token {
     ends: Instant,
 }
 
+/// What a token service is shown.
+#[derive(Clone)]
+pub(super) enum TokenLogin {
+    /// The value of `Authorization`.
+    Basic(HeaderValue),
+    /// An identity token, exchanged as of the distribution project's "Oauth2 Token Authentication": registries as
+    /// Azure's give such to `docker login`, which keeps them as the password of a user `<token>`.
+    Identity(SecretString),
+}
+
 type Fetch = Shared<BoxFuture<'static, Result<Arc<Token>, Arc<Fault>>>>;
 
 /// A token service as one registry uses it, and the tokens it gave.
@@ -67,7 +81,7 @@ impl TokenService {
     pub(super) async fn token(
         &self,
         wire: &Arc<Wire>,
-        login: Option<HeaderValue>,
+        login: Option<TokenLogin>,
         scopes: &[String],
     ) -> Result<Arc<Token>, Fault> {
         let fetch = {
@@ -79,7 +93,7 @@ impl TokenService {
                     if tokens.len() >= MANY {
                         tokens.retain(|_, fetch| is_good(fetch));
                     }
-                    let fetch = fetch(Arc::clone(wire), self.url(scopes), login).boxed().shared();
+                    let fetch = fetch(Arc::clone(wire), self.request(login, scopes)).boxed().shared();
                     tokens.insert(key, fetch.clone());
                     fetch
                 }
@@ -97,19 +111,35 @@ impl TokenService {
         tokens.retain(|_, fetch| !matches!(fetch.peek(), Some(Ok(token)) if Arc::ptr_eq(token, refused)));
     }
 
-    fn url(&self, scopes: &[String]) -> Url {
+    fn request(&self, login: Option<TokenLogin>, scopes: &[String]) -> TokenRequest {
+        let service = self.service.as_deref().map(|service| ("service", service));
+        let login = match login {
+            Some(TokenLogin::Identity(token)) => {
+                let scopes = scopes.join(" ");
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("client_id", env!("CARGO_PKG_NAME")),
+                    ("refresh_token", token.expose_secret()),
+                    ("scope", &scopes),
+                ];
+                let form =
+                    form_urlencoded::Serializer::new(String::new()).extend_pairs(form).extend_pairs(service).finish();
+                return TokenRequest { url: self.realm.clone(), login: None, form: Some(form.into()) };
+            }
+            Some(TokenLogin::Basic(header)) => Some(header),
+            None => None,
+        };
         let mut url = self.realm.clone();
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = &self.service {
-                query.append_pair("service", service);
-            }
-            for scope in scopes {
-                query.append_pair("scope", scope);
-            }
-        }
-        url
+        url.query_pairs_mut().extend_pairs(service).extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
+        TokenRequest { url, login, form: None }
     }
+}
+
+struct TokenRequest {
+    url: Url,
+    login: Option<HeaderValue>,
+    /// What is posted; none where it is a GET.
+    form: Option<SecretString>,
 }
 
 /// Under way, or come and not ended. A failed one is for those who waited for it; the next comer tries anew.
@@ -128,11 +158,22 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-async fn fetch(wire: Arc<Wire>, url: Url, login: Option<HeaderValue>) -> Result<Arc<Token>, Arc<Fault>> {
+async fn fetch(wire: Arc<Wire>, request: TokenRequest) -> Result<Arc<Token>, Arc<Fault>> {
     let begun = Instant::now();
-    let with_login = login.is_some();
-    let headers = login.into_iter().map(|login| (AUTHORIZATION, login)).collect();
-    let mut answer = wire.follow(Method::GET, url, headers, Payload::Empty).await?;
+    let TokenRequest { url, login, form } = request;
+    let with_login = login.is_some() || form.is_some();
+    let mut answer = match form {
+        None => {
+            let headers = login.into_iter().map(|login| (AUTHORIZATION, login)).collect();
+            wire.follow(Method::GET, url, headers, Payload::Empty).await?
+        }
+        Some(form) => {
+            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, form_type)]);
+            let form = Payload::Bytes(form.expose_secret().to_owned().into());
+            wire.follow(Method::POST, url, headers, form).await?
+        }
+    };
     if !answer.status().is_success() {
         let refused = answer.status() == StatusCode::UNAUTHORIZED;
         let fault = answer.refusal(with_login).await;
@@ -166,7 +207,7 @@ mod tests {
         scripted::{Asked, Reply, Server, password, settings, with_login},
     };
     use super::*;
-    use crate::model::Digest;
+    use crate::model::{Digest, Login};
 
     const TAG: Selector<'static> = Selector::Tag("1");
 
@@ -187,6 +228,28 @@ mod tests {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
             Reply::new(200).body(format!("{{\"token\":\"t{number}\"{rest}}}"))
         }
+    }
+
+    #[tokio::test]
+    async fn an_identity_token_is_posted() {
+        let service = Server::start(|asked| match String::from_utf8_lossy(&asked.body) {
+            form if form.contains("refresh_token=a%26b") => Reply::new(200).body(r#"{"access_token":"t"}"#),
+            _ => Reply::new(401).body(r#"{"errors":[{"code":"UNAUTHORIZED","message":"no"}]}"#),
+        })
+        .await;
+        let registry = registry(&service, |header| header == "Bearer t").await;
+        let login =
+            |password: &str| Login::Password { username: "<token>".to_owned(), password: password.to_owned().into() };
+        registry.repository_with(with_login(login("a&b"))).head(TAG).await.unwrap();
+        let asked = &service.asked()[0];
+        assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/token?tenant=1"));
+        assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
+        assert_eq!(asked.header("authorization"), None);
+        let form = "grant_type=refresh_token&client_id=k8s-copycat&refresh_token=a%26b\
+                    &scope=repository%3Ateam%2Fapp%3Apull&service=r";
+        assert_eq!(asked.body, form.as_bytes());
+        let error = registry.repository_with(with_login(login("geheim"))).head(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("not accepted") && !format!("{error:?}").contains("geheim"), "{error}");
     }
 
     #[tokio::test]

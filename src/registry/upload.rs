@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future, stream::Peekable};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 use url::Url;
 
@@ -52,9 +52,10 @@ pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Resul
 pub(super) async fn upload(
     to: &Repository,
     descriptor: &Descriptor,
-    mut body: BlobStream,
+    body: BlobStream,
     progress: impl Fn(u64) + Send + Sync + 'static,
 ) -> Result<(), UploadError> {
+    let mut body = body.peekable();
     let digest = &descriptor.digest;
     let target = |fault| UploadError::Target(to.blob_error("writing", digest, fault));
     if descriptor.size == 0 {
@@ -66,10 +67,21 @@ pub(super) async fn upload(
             }
         }
     }
-    let mut session = match to.host.take_session(&to.name, digest) {
-        Some(session) => session,
-        None => open_session(to).await.map_err(target)?,
+    let session = async {
+        match to.host.take_session(&to.name, digest) {
+            Some(kept) => Ok(kept),
+            None => open_session(to).await,
+        }
     };
+    // Both sides are reached within one round trip.
+    let source = async {
+        Pin::new(&mut body).peek().await;
+        Ok(())
+    };
+    let (mut session, ()) = future::try_join(session, source).await.map_err(target)?;
+    if let Some(Err(error)) = Pin::new(&mut body).next_if(Result::is_err).await {
+        return Err(UploadError::Source(error));
+    }
     session.query_pairs_mut().append_pair("digest", &digest.to_string());
 
     let patience = Arc::new(Patience::new());
@@ -138,7 +150,7 @@ fn wrong_size(to: &Repository, descriptor: &Descriptor, found: u64) -> Error {
 
 /// A body that counts, and remembers why it ended early.
 struct Outgoing<P> {
-    source: BlobStream,
+    source: Peekable<BlobStream>,
     sent: u64,
     repository: Repository,
     descriptor: Descriptor,
@@ -161,7 +173,7 @@ impl<P: Fn(u64)> Stream for Outgoing<P> {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        let piece = match self.source.as_mut().poll_next(context) {
+        let piece = match self.source.poll_next_unpin(context) {
             Poll::Pending => {
                 self.patience.source_is_asked();
                 return Poll::Pending;
@@ -191,7 +203,7 @@ impl<P: Fn(u64)> Stream for Outgoing<P> {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicU64, Ordering},
+        sync::atomic::{AtomicBool, AtomicU64, Ordering},
         time::Duration,
     };
 
@@ -277,6 +289,24 @@ mod tests {
             tokio::join!(repository.has_blob(&blob.digest), repository.upload(&blob, once(b"abc"), |_| ()));
         throttled.unwrap_err();
         sent.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_source_is_asked_before_the_upload_has_begun() {
+        let asked = Arc::new(AtomicBool::new(false));
+        let source = Arc::clone(&asked);
+        let server = Server::start(move |request| match request.method.as_str() {
+            "POST" if !asked.load(Ordering::SeqCst) => Reply::new(400),
+            "POST" => Reply::new(202).header("Location", "/up"),
+            _ => Reply::new(201),
+        })
+        .await;
+        let body: BlobStream = Box::pin(futures::stream::once(async move {
+            source.store(true, Ordering::SeqCst);
+            Ok("abc".into())
+        }));
+        server.repository().upload(&descriptor(b"abc"), body, |_| ()).await.unwrap();
+        assert_eq!(server.asked()[1].body, b"abc");
     }
 
     #[tokio::test]

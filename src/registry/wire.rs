@@ -32,7 +32,7 @@ use crate::model::Event;
 const MOST_REDIRECTS: usize = 5;
 
 /// So long a request is sent again and again to a registry that says it comes too often, each time more slowly.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(120);
+const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
 
 /// All that requests to any host share.
 pub(super) struct Wire {
@@ -478,7 +478,8 @@ mod tests {
         })
         .await;
         let repository = registry.repository_with(with_login(password()));
-        for expected in [Retry::Soon, Retry::Later] {
+        // The second time with the login, which has just been taken when the upload began.
+        for expected in [Retry::Soon, Retry::Soon] {
             let Err(UploadError::Target(error)) = repository.upload(&descriptor(b"abc"), once(b"abc"), |_| ()).await
             else {
                 panic!("taken")

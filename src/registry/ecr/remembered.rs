@@ -90,7 +90,8 @@ impl<T: Send + Sync + 'static> Remembered<T> {
             }
             let under_way = state.fetch.as_ref().filter(|fetch| match fetch.peek() {
                 None => true,
-                Some(Ok(_)) => false,
+                // It has come, and none of those who waited has put it in its place yet.
+                Some(Ok(fetched)) => now < fetched.renewed,
                 Some(Err(failed)) => now < failed.until,
             });
             let fetch = under_way.cloned().unwrap_or_else(|| shared(now, fetch()));
@@ -194,6 +195,18 @@ mod tests {
         let all = futures::future::join_all((0..20).map(|_| get(&remembered, &source, now))).await;
         assert!(all.into_iter().all(|value| value.unwrap() == 1));
         assert_eq!((get(&remembered, &source, now).await.unwrap(), source.asked()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_has_just_come_is_not_asked_for_again() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        let first = get(&remembered, &source, now);
+        tokio::pin!(first);
+        assert!(futures::poll!(&mut first).is_pending());
+        let fetch = remembered.state.lock().unwrap().fetch.clone().unwrap();
+        assert!(fetch.await.is_ok());
+        assert_eq!((get(&remembered, &source, now).await.unwrap(), source.asked()), (1, 1));
+        assert_eq!(first.await.unwrap(), 1);
     }
 
     #[tokio::test]

@@ -1,0 +1,175 @@
+//! Registries of the distribution implementation that keep what they have in memory, and count in their log.
+
+use std::{
+    cell::Cell,
+    collections::HashSet,
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use demo::Image;
+use http::{StatusCode, header};
+use reqwest::Client;
+use tempfile::TempDir;
+
+use crate::{
+    certificates::Authority,
+    guarded::Guarded,
+    servers::{free_port, program},
+};
+
+/// A running registry; with it goes what it has.
+pub struct Registry {
+    address: String,
+    client: Client,
+    counted: Cell<usize>,
+    // Before its folder.
+    _server: Guarded,
+    folder: TempDir,
+}
+
+/// What a registry was asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Requests {
+    pub all: usize,
+    pub heads: usize,
+}
+
+/// An image at a registry.
+#[derive(Clone)]
+pub struct Reference {
+    pub repository: String,
+    pub tag: &'static str,
+    pub digest: String,
+}
+
+impl Registry {
+    /// An empty one.
+    pub async fn start() -> Self {
+        let folder = folder();
+        let storage = folder.path().join("storage");
+        Self::serve(folder, &storage, None).await
+    }
+
+    /// Serves what another one has, over TLS.
+    pub async fn beside(other: &Self, authority: &Authority) -> Self {
+        Self::serve(folder(), &other.folder.path().join("storage"), Some(authority)).await
+    }
+
+    async fn serve(folder: TempDir, storage: &Path, authority: Option<&Authority>) -> Self {
+        let file = |name: &str| folder.path().join(name);
+        let tls = match authority {
+            Some(authority) => {
+                fs::write(file("ca.pem"), authority.pem()).unwrap();
+                authority.write_server(&file("server.pem"), &file("server.key"));
+                let [certificate, key] = ["server.pem", "server.key"].map(file);
+                format!("tls: {{ certificate: {}, key: {} }}", certificate.display(), key.display())
+            }
+            None => String::new(),
+        };
+        let address = format!("127.0.0.1:{}", free_port());
+        let config = format!(
+            "version: 0.1
+log: {{ level: error }}
+storage: {{ filesystem: {{ rootdirectory: {} }} }}
+http:
+  addr: {address}
+  {tls}
+",
+            storage.display()
+        );
+        fs::write(file("config.yml"), config).unwrap();
+        let arguments = ["serve".into(), file("config.yml").into()];
+        let server = Guarded::start(&program("registry"), &arguments, &file("log"), None);
+        let client = Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().unwrap();
+        let registry = Self { address, client, counted: Cell::new(0), _server: server, folder };
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let ping = format!("{scheme}://{}/v2/", registry.address);
+        let mut tries = 0;
+        while registry.client.get(&ping).send().await.is_err() {
+            tries += 1;
+            assert!(tries < 1000, "the registry does not answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        registry
+    }
+
+    /// `127.0.0.1:port`
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The certificate of the authority that vouches for it, where it speaks TLS.
+    pub fn authority(&self) -> Option<PathBuf> {
+        Some(self.folder.path().join("ca.pem")).filter(|file| file.exists())
+    }
+
+    /// What it was asked since the last call.
+    pub async fn take_requests(&self) -> Requests {
+        // It writes down a request when it has answered it.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
+        let new = &log[self.counted.replace(log.len())..];
+        let lines = || new.lines().filter(|line| line.contains(" HTTP/"));
+        Requests { all: lines().count(), heads: lines().filter(|line| line.contains("\"HEAD /")).count() }
+    }
+
+    /// Puts images there; a blob that several have is sent once.
+    pub async fn push(&self, images: impl IntoIterator<Item = (String, &'static str, Image)>) -> Vec<Reference> {
+        let mut sent = HashSet::<String>::new();
+        let mut references = Vec::new();
+        for (repository, tag, image) in images {
+            for blob in image.blobs() {
+                if !sent.insert(blob.digest.clone()) {
+                    let from = references.iter().map(|reference: &Reference| &reference.repository).next();
+                    self.mount(&repository, &blob.digest, from.unwrap()).await;
+                    continue;
+                }
+                let start = self.client.post(self.url(&repository, "blobs/uploads/")).send().await.unwrap();
+                let location = start.headers()[header::LOCATION].to_str().unwrap();
+                let mut upload = start.url().join(location).unwrap();
+                upload.query_pairs_mut().append_pair("digest", &blob.digest);
+                let put = self.client.put(upload).header(header::CONTENT_TYPE, "application/octet-stream");
+                assert_eq!(put.body(blob.bytes.clone()).send().await.unwrap().status(), StatusCode::CREATED);
+            }
+            let manifests = image.manifests().map(|manifest| (manifest.digest.as_str(), manifest));
+            for (name, manifest) in manifests.chain([(tag, image.root())]) {
+                let put = self.client.put(self.url(&repository, &format!("manifests/{name}")));
+                let put = put.header(header::CONTENT_TYPE, manifest.media_type).body(manifest.bytes.clone());
+                assert_eq!(put.send().await.unwrap().status(), StatusCode::CREATED);
+            }
+            references.push(Reference { repository, tag, digest: image.digest().to_owned() });
+        }
+        references
+    }
+
+    async fn mount(&self, repository: &str, digest: &str, from: &str) {
+        let url = self.url(repository, &format!("blobs/uploads/?mount={digest}&from={from}"));
+        assert_eq!(self.client.post(url).send().await.unwrap().status(), StatusCode::CREATED);
+    }
+
+    /// Insists that these images are there.
+    pub async fn assert_has(&self, references: &[Reference], who: &str) {
+        for Reference { repository, tag, digest } in references {
+            let url = self.url(repository, &format!("manifests/{tag}"));
+            let accept = ["application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"];
+            let head = self.client.head(url).header(header::ACCEPT, accept.join(", ")).send().await.unwrap();
+            let found = head.headers().get("docker-content-digest");
+            assert_eq!(found.map(http::HeaderValue::as_bytes), Some(digest.as_bytes()), "{who}: {repository}:{tag}");
+        }
+    }
+
+    fn url(&self, repository: &str, rest: &str) -> String {
+        format!("http://{}/v2/{repository}/{rest}", self.address)
+    }
+}
+
+/// A folder in memory, unless `TMPDIR` names another place: no disk is to be measured.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    match env::var_os("TMPDIR") {
+        None if memory.is_dir() => tempfile::tempdir_in(memory).unwrap(),
+        _ => tempfile::tempdir().unwrap(),
+    }
+}

@@ -1,0 +1,139 @@
+//! Who copies, and how it is asked to.
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{floor, measure::Client, registry::Reference, servers::program};
+
+/// As many as the program copies at once unless told otherwise: two for each of six kinds of workload. The others, where
+/// there are several images, are started so often side by side.
+pub const IMAGES_AT_ONCE: usize = 12;
+
+/// A client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    Copycat,
+    Floor,
+    Crane,
+    Regctl,
+    Skopeo,
+}
+
+/// All of them, as columns.
+pub const TOOLS: [Tool; 5] = [Tool::Copycat, Tool::Floor, Tool::Crane, Tool::Regctl, Tool::Skopeo];
+
+/// What is to be copied, from where to where.
+pub struct Job<'a> {
+    /// `host:port`
+    pub source: &'a str,
+    /// `host:port`
+    pub target: &'a str,
+    pub images: &'a [Reference],
+    /// The certificate that vouches for the source, if it speaks TLS.
+    pub authority: Option<PathBuf>,
+    /// Whether something may be at the target already.
+    pub again: bool,
+    /// For files that a client needs.
+    pub folder: &'a Path,
+}
+
+impl Tool {
+    /// What heads its column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Copycat => "k8s-copycat",
+            Self::Floor => "floor",
+            Self::Crane => "crane",
+            Self::Regctl => "regctl",
+            Self::Skopeo => "skopeo",
+        }
+    }
+
+    /// Whether it is one that others use.
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Copycat | Self::Floor)
+    }
+
+    /// How it does this job; `copycat` is the program's path.
+    pub fn client(self, copycat: &Path, job: &Job) -> Client {
+        let mut environment = vec![("HOME", job.folder.into()), ("PATH", std::env::var_os("PATH").unwrap_or_default())];
+        environment.extend(job.authority.clone().map(|file| ("SSL_CERT_FILE", file.into_os_string())));
+        let (program, arguments) = match self {
+            Self::Copycat => {
+                environment.push(("TARGET_KIND", "docker".into()));
+                environment.push(("TARGET_REGISTRY", job.target.into()));
+                (copycat.to_owned(), vec!["sync".into(), "-f".into(), workloads(job).into()])
+            }
+            Self::Floor => {
+                let scheme = if job.authority.is_some() { "https" } else { "http" };
+                let list = job.images.iter().map(|image| format!("{}:{}\n", image.repository, image.tag));
+                let file = job.folder.join("images");
+                fs::write(&file, list.collect::<String>()).unwrap();
+                let [source, target] = [format!("{scheme}://{}", job.source), format!("http://{}", job.target)];
+                let mut arguments = vec![floor::FLAG.into(), source.into(), target.into(), file.into()];
+                arguments.extend(job.again.then(|| "again".into()));
+                (std::env::current_exe().unwrap(), arguments)
+            }
+            Self::Crane => each(program("crane"), &["copy"], "", job),
+            Self::Regctl => {
+                let mut hosts = vec![format!("--host=reg={},tls=disabled", job.target)];
+                if job.authority.is_none() {
+                    hosts.push(format!("--host=reg={},tls=disabled", job.source));
+                }
+                let arguments: Vec<&str> = hosts.iter().map(String::as_str).chain(["image", "copy"]).collect();
+                each(program("regctl"), &arguments, "", job)
+            }
+            Self::Skopeo => {
+                let verify = format!("--src-tls-verify={}", job.authority.is_some());
+                let arguments =
+                    ["--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false", verify.as_str()];
+                each(program("skopeo"), &arguments, "docker://", job)
+            }
+        };
+        Client { program, arguments, environment }
+    }
+}
+
+/// The program copies all images in one go: a Deployment for each.
+fn workloads(job: &Job) -> PathBuf {
+    let mut manifests = String::new();
+    for (number, image) in job.images.iter().enumerate() {
+        writeln!(
+            manifests,
+            "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{ name: app-{number}, namespace: bench }}
+spec:
+  selector: {{ matchLabels: {{ app: app-{number} }} }}
+  template:
+    metadata: {{ labels: {{ app: app-{number} }} }}
+    spec: {{ containers: [{{ name: app, image: '{}/{}:{}' }}] }}",
+            job.source, image.repository, image.tag
+        )
+        .unwrap();
+    }
+    let file = job.folder.join("workloads.yaml");
+    fs::write(&file, manifests).unwrap();
+    file
+}
+
+/// A peer copies one image, so several are several processes, as a script would start them.
+fn each(peer: PathBuf, arguments: &[&str], scheme: &str, job: &Job) -> (PathBuf, Vec<OsString>) {
+    let place = |registry: &str, image: &Reference| format!("{scheme}{registry}/{}:{}", image.repository, image.tag);
+    let pairs = job.images.iter().map(|image| [place(job.source, image), place(job.target, image)]);
+    let arguments = arguments.iter().map(OsString::from);
+    if job.images.len() == 1 {
+        return (peer, arguments.chain(pairs.flatten().map(OsString::from)).collect());
+    }
+    let file = job.folder.join("pairs");
+    fs::write(&file, pairs.map(|[from, to]| format!("{from} {to}\n")).collect::<String>()).unwrap();
+    let at_once = format!("--max-procs={IMAGES_AT_ONCE}");
+    let file = format!("--arg-file={}", file.display());
+    let xargs = [at_once.into(), "--max-lines=1".into(), file.into(), peer.into_os_string()];
+    (program("xargs"), xargs.into_iter().chain(arguments).collect())
+}
