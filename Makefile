@@ -1,7 +1,7 @@
 # Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-servers bench bench-copy image lint toolchain
+.PHONY: help build demo test faults test-servers bench bench-copy image lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -22,6 +22,12 @@ demo: toolchain ## see images being mirrored; needs no cluster and no registry
 
 test: toolchain ## unit tests, and tests against a real API server and real registries
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" $(CARGO) test --locked --workspace
+
+# 100 of each seed, from FAULT_SEED on; a failure names its seed and its schedule.
+faults: export FAULT_SCHEDULES ?= 10000
+faults: toolchain ## thousands of schedules of faults, and kills in mid-copy
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
+		$(CARGO) test --locked --workspace --test integration -- faults:: --nocapture --test-threads 1
 
 test-servers: ## build the servers that the tests need, where they are missing
 	@tests/servers/install

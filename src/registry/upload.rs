@@ -273,6 +273,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_turn_that_is_long_in_coming_is_no_stall() {
+        let server = Server::start(|asked| match asked.method.as_str() {
+            "HEAD" => Reply::new(429).header("Retry-After", 1),
+            "POST" => Reply::new(202).header("Location", "/up").after(Duration::from_millis(200)),
+            _ => Reply::new(201),
+        })
+        .await;
+        let mut settings = settings();
+        settings.backoff.attempts = 1;
+        settings.request_timeout = Some(Duration::from_millis(500));
+        let repository = server.repository_with(settings);
+        let blob = descriptor(b"abc");
+        let (throttled, sent) =
+            tokio::join!(repository.has_blob(&blob.digest), repository.upload(&blob, once(b"abc"), |_| ()));
+        throttled.unwrap_err();
+        sent.unwrap();
+    }
+
+    #[tokio::test]
     async fn the_source_is_asked_before_the_upload_has_begun() {
         let asked = Arc::new(AtomicBool::new(false));
         let source = Arc::clone(&asked);

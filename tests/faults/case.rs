@@ -4,7 +4,7 @@ use std::fmt;
 
 use demo::Image;
 
-use crate::support::faulty::{Fault, Kind, Planned, keeping_tag};
+use crate::support::faulty::{Fault, Kind, Planned, STAYS, keeping_tag};
 
 /// How a workload names an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Case {
 
     /// Whether all that goes wrong passes.
     pub fn passes(&self) -> bool {
-        self.at_source.iter().chain(&self.at_target).all(|planned| planned.times == 1)
+        self.at_source.iter().chain(&self.at_target).all(|planned| planned.times != STAYS)
     }
 }
 
@@ -112,8 +112,9 @@ impl fmt::Display for Case {
         )?;
         for (side, all) in [("source", &self.at_source), ("target", &self.at_target)] {
             for planned in all {
-                let times = if planned.times == 1 { "once" } else { "staying" };
-                writeln!(f, "  {side}: {:?} after {}, {times}: {:?}", planned.at, planned.after, planned.fault)?;
+                let Planned { at, after, times, fault } = planned;
+                let times = if *times == STAYS { "staying".to_owned() } else { format!("{times} times") };
+                writeln!(f, "  {side}: {at:?} after {after}, {times}: {fault:?}")?;
             }
         }
         Ok(())

@@ -23,9 +23,10 @@ async fn what_was_finished_before_a_kill_is_not_sent_again() {
     let manifests: Vec<_> = world.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
     let program = Program::new(&["sync", "-f", "-"]).config(&world.config()).stdin(&list(&manifests));
 
+    let base = cases[0].image.blobs().iter().max_by_key(|blob| blob.bytes.len()).unwrap();
     // Before it has received this much the target can't have all of it, so that each kill comes in time.
-    let base = largest(&cases[0].image);
-    let least = base + cases.iter().map(|case| bytes(&case.image) - base).sum::<u64>();
+    let shared = base.bytes.len() as u64;
+    let least = shared + cases.iter().map(|case| bytes(&case.image) - shared).sum::<u64>();
     let mut random = Rng::with_seed(setting("FAULT_SEED", 1));
     let mut moments: Vec<u64> = (0..KILLS).map(|_| random.u64(..least)).collect();
     moments.sort_unstable();
@@ -38,18 +39,18 @@ async fn what_was_finished_before_a_kill_is_not_sent_again() {
     }
     let finished = program.run().await.assert_code(0);
     assert_eq!(world.violations(), Vec::<String>::new());
+    let mut sent = 0;
     for case in &cases {
         assert_eq!(world.lacking(case), Vec::<String>::new(), "{case}{}", finished.stdout);
         for (digest, times) in world.target.sent(&case.repository) {
             assert_eq!(times, 1, "{}: blob {digest} was sent again after it had been finished", case.repository);
+            sent += usize::from(digest == base.digest);
         }
     }
+    println!("{KILLS} kills: what {repositories} repositories share was sent to {sent} of them");
+    assert!((1..=KILLS + 1).contains(&sent), "each run sends what is shared at most once, and not {sent} times");
 }
 
 fn bytes(image: &Image) -> u64 {
     image.blobs().iter().map(|blob| blob.bytes.len() as u64).sum()
-}
-
-fn largest(image: &Image) -> u64 {
-    image.blobs().iter().map(|blob| blob.bytes.len() as u64).max().unwrap()
 }

@@ -12,8 +12,10 @@ use crate::support::{
     faulty::{Challenge, Fault, Kind, Location, Planned, Redirect, RetryAfter},
 };
 
-/// Images of one run of the program; so many share a layer.
+/// So many images share a layer.
 const SHARING: usize = 4;
+/// Nearly all images overcome so many faults that pass.
+pub const FEW: usize = 3;
 
 /// How the target knows its users, and what is to be copied there.
 pub fn cases(seed: u64, count: usize) -> (Access, Vec<Case>) {
@@ -40,17 +42,20 @@ fn case(random: &mut Rng, repository: &str, base: &Layer) -> Case {
     case.source = random.usize(..SOURCES.len());
     case.lax = random.u8(..10) < 3;
     let (count, staying) = match random.u8(..10) {
-        0..7 => (random.usize(1..=3), 0),
-        7 => (random.usize(4..=12), 0),
-        _ => (random.usize(0..=3), random.usize(1..=2)),
+        0..7 => (random.usize(1..=FEW), 0),
+        7 => (random.usize(FEW + 1..=12), 0),
+        _ => (random.usize(0..=FEW), random.usize(1..=2)),
     };
     for number in 0..count + staying {
         let at_target = random.bool();
         let at = kind(random, at_target);
         let after = random.usize(..most(at));
-        let planned = match number < count {
-            true => Planned::once(at, after, passing(random, at, case.lax)),
-            false => Planned::staying(at, after, staying_fault(random, at, case.lax)),
+        let planned = if number >= count {
+            Planned::staying(at, after, staying_fault(random, at, case.lax))
+        } else if count > FEW && number == 0 {
+            Planned::storm(at, after, random.usize(2..=6), status(random))
+        } else {
+            Planned::once(at, after, passing(random, at, case.lax))
         };
         if at_target { case.at_target.push(planned) } else { case.at_source.push(planned) }
     }

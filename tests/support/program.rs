@@ -9,11 +9,15 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tempfile::TempDir;
 
 use super::{eventually, servers::free_port};
+
+/// Far more than anything here takes, so that a busy machine fails no test.
+const LONGEST_RUN: Duration = Duration::from_secs(120);
 
 /// What is to be started.
 pub struct Program {
@@ -289,9 +293,18 @@ impl Process {
     }
 
     async fn wait(&mut self) -> Finished {
-        let child = Mutex::new(&mut self.child);
-        let status = eventually("the program ends", || async { child.lock().unwrap().try_wait().unwrap() }).await;
-        Finished::new(status, self.stdout.end(), self.stderr.end())
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(LONGEST_RUN, ended).await {
+            Ok(status) => Finished::new(status, self.stdout.end(), self.stderr.end()),
+            Err(_) => panic!("the program does not end:\n{}\n{}", self.stdout.text(), self.stderr.text()),
+        }
     }
 }
 

@@ -172,6 +172,11 @@ impl Planned {
         Self { at, after, times: 1, fault }
     }
 
+    /// So many times in a row from that request on.
+    pub fn storm(at: Kind, after: usize, times: usize, fault: Fault) -> Self {
+        Self { at, after, times, fault }
+    }
+
     /// From that request on.
     pub fn staying(at: Kind, after: usize, fault: Fault) -> Self {
         Self { at, after, times: STAYS, fault }

@@ -110,8 +110,9 @@ impl Shared {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, elsewhere: bool) {
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        // A client that has gone already has no use for it.
+        let _ = stream.set_nodelay(true);
         tokio::spawn(serve(stream, Arc::clone(&shared), elsewhere));
     }
 }
