@@ -23,7 +23,7 @@ pub struct Blobs {
     unmountable: std::sync::Mutex<HashSet<String>>,
 }
 
-/// Where a blob was seen last.
+/// Where a blob is known to be.
 #[derive(Clone, Debug)]
 pub struct Home {
     /// The repository.
@@ -33,8 +33,8 @@ pub struct Home {
 }
 
 impl Blobs {
-    /// Waits until nobody else is bringing this blob to this target. What is held then is where it was last seen, to
-    /// be set by whoever finds or brings it.
+    /// Waits until nobody else is bringing this blob to this target. What is held then is where it is known to be,
+    /// to be set by whoever finds or brings it.
     pub async fn turn(&self, target: &str, digest: &Digest) -> OwnedMutexGuard<Option<Home>> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);

@@ -134,31 +134,30 @@ impl<'a> Transfer<'a> {
         }
         // The turn before a slot: who holds a slot waits for nobody.
         let mut home = self.turn(blob).await;
-        if !self.has(blob).await? {
-            let mut refused = None;
-            loop {
-                let others = |home: &Home| home.repository != self.route.destination.repository;
-                let Some(known) =
-                    home.clone().filter(|home| others(home) && refused.as_ref() != Some(&home.repository))
-                else {
-                    let _slot = self.slots.acquire().await;
-                    self.upload(blob).await?;
-                    break;
-                };
+        let (mut is_missing, mut refused) = (false, None);
+        while let Some(known) = home.clone().filter(|home| refused.as_ref() != Some(&home.repository)) {
+            // Once one has brought it the others need no turns to find or to mount it.
+            drop(home);
+            let is_own = known.repository == self.route.destination.repository;
+            if is_own || !is_missing {
+                if self.has(blob).await? {
+                    return Ok(());
+                }
+                is_missing = true;
+            }
+            if !is_own {
                 // Asked before: it may end while the registry still says no.
                 let is_on_its_way = !known.flight.has_ended();
-                if self.mount(blob, &known).await? {
-                    break;
+                if self.mount(blob, &known).await? || is_on_its_way && self.mount_after(blob, &known).await? {
+                    return Ok(());
                 }
-                // Whoever waits for another image holds nothing that this one may need.
-                drop(home);
-                let mounted = is_on_its_way && self.mount_after(blob, &known).await?;
-                home = self.turn(blob).await;
-                if mounted {
-                    break;
-                }
-                refused = Some(known.repository);
             }
+            home = self.turn(blob).await;
+            refused = Some(known.repository);
+        }
+        if is_missing || !self.has(blob).await? {
+            let _slot = self.slots.acquire().await;
+            self.upload(blob).await?;
         }
         *home = Some(Home { repository: self.route.destination.repository.clone(), flight: Arc::clone(self.flight) });
         Ok(())
