@@ -1,6 +1,6 @@
 //! `sync`: one pass over all images, and then the end.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use crate::{
     config::Config,
@@ -10,6 +10,9 @@ use crate::{
 
 use super::{CommandError, assemble, gather, identity, progress::Progress, stores};
 
+/// How long the end waits to tell who wrote.
+const LONGEST_IDENTIFYING: Duration = Duration::from_secs(5);
+
 /// One pass over the images of the cluster, or of manifest files.
 pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitCode, CommandError> {
     let progress = Arc::new(Progress::new());
@@ -17,7 +20,7 @@ pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitC
     let uses = gather::uses(config, files).await?;
     let aws = assemble::aws(config);
     let mirror = assemble::mirror(config, &aws, policy, progress.clone())?;
-    identity::show(stores::identities(config, &aws)).await;
+    let identified = tokio::spawn(identity::show(stores::identities(config, &aws)));
     let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
     for image_use in uses {
         workloads.entry(image_use.workload.id.clone()).or_default().push(image_use);
@@ -30,6 +33,8 @@ pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitC
         signal = super::signals::ended() => return Err(CommandError::Interrupted(signal)),
     };
     progress.finish();
+    // Where AWS does not say who we are, the pass has said already what works.
+    let _ = tokio::time::timeout(LONGEST_IDENTIFYING, identified).await;
     let mut out = std::io::stdout().lock();
     summary(&mut out, &report).map_err(CommandError::Output)?;
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -27,14 +27,19 @@ pub(super) struct EcrSettings {
 }
 
 impl EcrSettings {
-    /// The keys of the section. Variables are the original's where `with_variables`; those of the AWS SDK stand in for
-    /// what is missing in any case.
-    pub fn read(reader: &mut Reader<'_>, section: &mut Section<'_>, with_variables: bool) -> Self {
+    /// The keys of the section. The original's variables win over them where `with_variables`; those of the AWS SDK
+    /// stand in for what is missing where `with_fallbacks`.
+    pub fn read(
+        reader: &mut Reader<'_>,
+        section: &mut Section<'_>,
+        with_variables: bool,
+        with_fallbacks: bool,
+    ) -> Self {
         let variable = |name| with_variables.then_some(name);
         let mistakes = reader.mistakes.len();
         let account = reader.setting(section, "accountID", variable("ECR_ACCOUNT_ID"), account_id);
         let mut region = reader.setting(section, "region", variable("AWS_REGION"), region_name);
-        if region.is_none() && !with_variables {
+        if region.is_none() && with_fallbacks && !with_variables {
             let found = reader.worded_variable("AWS_REGION");
             region = found.and_then(|found| reader.read(&found, region_name));
         }
@@ -42,7 +47,8 @@ impl EcrSettings {
         let create = reader.setting(section, "createRepo", variable("ECR_CREATE_REPO"), boolean);
         let mut switch = |key, name| {
             let in_file = reader.setting(section, key, None, boolean);
-            in_file.or_else(|| reader.worded_variable(name).and_then(|found| reader.read(&found, boolean)))
+            let stands_in = reader.worded_variable(name).filter(|_| with_fallbacks && in_file.is_none());
+            in_file.or_else(|| stands_in.and_then(|found| reader.read(&found, boolean)))
         };
         let dual_stack = switch("dualStack", "AWS_USE_DUALSTACK_ENDPOINT");
         let fips = switch("fips", "AWS_USE_FIPS_ENDPOINT");

@@ -177,7 +177,7 @@ impl Settings {
 
     fn ecr(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
         let variable = |name| (names == Names::KeysAndVariables).then_some(name);
-        let ecr = EcrSettings::read(reader, section, names == Names::KeysAndVariables);
+        let ecr = EcrSettings::read(reader, section, names == Names::KeysAndVariables, names != Names::Keys);
         let prefix = reader.setting(section, "repoPrefix", variable("ECR_REPO_PREFIX"), repo_prefix);
         Self { faulty: ecr.faulty, ecr, prefix, ..Self::default() }
     }

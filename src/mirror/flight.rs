@@ -1,12 +1,18 @@
 //! Images on their way to a target. Some registries mount a blob only once a manifest refers to it (Amazon ECR does), so
 //! it can pay to wait for the image that has brought it.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio_util::sync::CancellationToken;
+
+/// Whoever has waited so long for another image brings the blob itself.
+const LONGEST_OUTWAIT: Duration = Duration::from_secs(60);
 
 /// One image on its way; shared by all who know of it. Its end is told when [`Departure`] is dropped.
 #[derive(Debug, Default)]
@@ -53,12 +59,15 @@ impl Flight {
         self.ended.is_cancelled()
     }
 
-    /// Waits until another one has ended, and says whether it landed. At once false where waiting is not wise: the other
+    /// Waits until another one has ended, a minute at most, and says whether it landed. At once false where waiting is not wise: the other
     /// waits itself, or somebody waits for this one.
     pub async fn outwait(&self, other: &Self) -> bool {
         if !other.has_ended() {
             let Some(_wait) = Wait::begin(self, other) else { return false };
-            other.ended.cancelled().await;
+            let ended = tokio::time::timeout(LONGEST_OUTWAIT, other.ended.cancelled()).await;
+            if ended.is_err() {
+                return false;
+            }
         }
         other.landed.load(Ordering::Acquire)
     }

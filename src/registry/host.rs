@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use http::Method;
@@ -17,6 +18,9 @@ use super::{
     settings::Settings,
 };
 use crate::model::{Digest, EcrRegistry};
+
+/// So long an upload session is believed to be there still.
+const LONGEST_SESSION: Duration = Duration::from_secs(30);
 
 /// Where Docker Hub's registry really is.
 const DOCKER_HUB_SERVER: &str = "registry-1.docker.io";
@@ -49,7 +53,7 @@ pub(super) struct Host {
     /// How fast manifests may be read, which some registries count.
     pub(super) manifest_reads: Pace,
     paces: Paces,
-    sessions: Mutex<HashMap<(String, Digest), Url>>,
+    sessions: Mutex<HashMap<(String, Digest), (Url, Instant)>>,
 }
 
 impl Host {
@@ -137,13 +141,16 @@ impl Host {
     /// Keeps an upload session that a refused mount has left behind, for the upload that follows.
     pub(super) fn keep_session(&self, repository: &str, digest: &Digest, location: Url) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert((repository.to_owned(), digest.clone()), location);
+        let now = Instant::now();
+        sessions.retain(|_, (_, since)| now.saturating_duration_since(*since) < LONGEST_SESSION);
+        sessions.insert((repository.to_owned(), digest.clone()), (location, now));
     }
 
     /// Such a session, if there is one; the next caller won't get it.
     pub(super) fn take_session(&self, repository: &str, digest: &Digest) -> Option<Url> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.remove(&(repository.to_owned(), digest.clone()))
+        let (location, since) = sessions.remove(&(repository.to_owned(), digest.clone()))?;
+        (since.elapsed() < LONGEST_SESSION).then_some(location)
     }
 }
 
@@ -185,8 +192,6 @@ pub(super) fn is_listed(url: &Url, insecure: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::registry::{Aws, Backoff};
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::retry::LONGEST_BELIEVED;
+
 /// Pulls that are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quota {
@@ -19,7 +21,8 @@ impl Quota {
         let (remaining, window) = header(headers, "ratelimit-remaining")?;
         let (limit, limit_window) = header(headers, "ratelimit-limit").unwrap_or((0, None));
         let refill = window.or(limit_window).filter(|_| limit > 0);
-        let refill = refill.and_then(|window| Some(Duration::from_secs(window.checked_div(limit)?)));
+        let refill =
+            refill.and_then(|window| Some(Duration::from_secs(window.checked_div(limit)?).min(LONGEST_BELIEVED)));
         Some(Self { remaining, refill })
     }
 }
@@ -44,6 +47,10 @@ mod tests {
             (&[("ratelimit-remaining", "76;w=21600"), ("ratelimit-limit", "100;w=21600")][..], Some((76, refill(216)))),
             (&[("ratelimit-remaining", "0 ; w=21600"), ("ratelimit-limit", "200")], Some((0, refill(108)))),
             (&[("ratelimit-remaining", "5")], Some((5, None))),
+            (
+                &[("ratelimit-remaining", "0;w=18446744073709551615"), ("ratelimit-limit", "1")],
+                Some((0, refill(86_400))),
+            ),
             (&[("ratelimit-remaining", "0;w=1"), ("ratelimit-limit", "0;w=1")], Some((0, None))),
             (&[("ratelimit-limit", "100;w=21600")], None),
             (&[("ratelimit-remaining", "-1")], None),

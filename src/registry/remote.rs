@@ -38,7 +38,13 @@ impl RemoteRepository {
 
     /// As [`Repository::mount`].
     pub(super) async fn mount(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
-        self.write(self.repository.mount(digest, from)).await
+        if let Some(ecr) = &self.ecr
+            && self.ready(ecr).await.is_err()
+        {
+            // A mount saves work, no more: the upload that follows tells what is wrong, and tries again.
+            return Ok(false);
+        }
+        self.repository.mount(digest, from).await
     }
 
     /// As [`Repository::upload`].

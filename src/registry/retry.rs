@@ -13,6 +13,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// A longer `Retry-After` is handed to the caller, who has other things to do meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// What is believed of a longer `Retry-After`: clocks can't hold any number.
+pub(super) const LONGEST_BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How often, and after which pauses.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
@@ -63,10 +66,10 @@ impl Backoff {
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(LONGEST_BELIEVED));
     }
     let date = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
+    Some(SystemTime::from(date).duration_since(now).unwrap_or_default().min(LONGEST_BELIEVED))
 }
 
 #[cfg(test)]
@@ -81,6 +84,8 @@ mod tests {
             (" 120 ", Some(120)),
             ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
             ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0)),
+            ("18446744073709551615", Some(86_400)),
+            ("Sun, 06 Nov 9994 08:49:47 GMT", Some(86_400)),
             ("soon", None),
             ("-1", None),
         ] {

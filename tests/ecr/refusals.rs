@@ -135,6 +135,18 @@ async fn a_role_that_can_not_be_assumed_is_named() {
 }
 
 #[tokio::test]
+async fn a_role_that_can_not_be_assumed_just_now_is_assumed_later() {
+    let (_source, image) = app().await;
+    let aws = Aws::start().await;
+    // More than the tries of one call.
+    aws.refuse(8, "sts:AssumeRole", Refusal::Unavailable);
+    let role = format!("arn:aws:iam::{}:role/mirror", aws.account());
+    let config = format!("ecr: {{ accountID: {}, region: {REGION}, assumeRoleArn: '{role}' }}\n", aws.account());
+    let program = sync(&aws, &[&image]).config(&config).env("REGISTRY_RETRY_ATTEMPTS", "10");
+    run(&aws, &program).await.assert_code(0);
+}
+
+#[tokio::test]
 async fn who_this_is_need_not_be_known() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{REGION, controller, failure, forced_pass, run, sync, terminate, times};
 use crate::{
     mirroring::{index, single},
-    support::{Access, Aws, Cluster, Refusal, Registry, deployment, eventually, new_account},
+    support::{Access, Aws, Cluster, Fault, Refusal, Registry, deployment, eventually, new_account},
 };
 
 const LIFECYCLE: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":9},"action":{"type":"expire"}}]}"#;
@@ -115,6 +115,35 @@ async fn a_policy_that_was_refused_is_set_at_the_next_try() {
         assert_eq!((times(&calls, "ecr:CreateRepository"), times(&calls, action)), (1, 2), "{calls:#?}");
         terminate(&aws, program).await;
     }
+}
+
+#[tokio::test]
+async fn a_repository_is_completed_though_the_image_fails_that_it_is_made_for() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let aws = Aws::start().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("broken");
+    let reference = source.push("team/app", "1", &image).await;
+    let gone = image.manifests().find(|manifest| manifest.digest != image.digest()).unwrap();
+    source.delete("team/app", &gone.digest).await;
+    deployment("app").image(&reference).apply(&client, &namespace).await;
+    // The part is missed after the repository was asked for, and before it is there.
+    let digest = gone.digest.clone();
+    source.inject(1, move |request| request.path.ends_with(&digest), Fault::Delay(Duration::from_secs(1)));
+    aws.refuse(1, "ecr:CreateRepository", Refusal::Late(Duration::from_secs(4)));
+    let keys = format!("  lifecyclePolicy: '{LIFECYCLE}'\n");
+    let program = controller(&aws, cluster, &namespace, &keys, "").await;
+    program.logged("the image fails", |log| log.contains("is left alone for a while")).await;
+    let mut calls = Vec::new();
+    eventually("the policy is set", || {
+        calls.extend(aws.take_calls());
+        let set = times(&calls, "ecr:PutLifecyclePolicy") == 1;
+        async move { set.then_some(()) }
+    })
+    .await;
+    assert_eq!(times(&calls, "ecr:CreateRepository"), 1, "{calls:#?}");
+    terminate(&aws, program).await;
 }
 
 #[tokio::test]

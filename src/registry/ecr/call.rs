@@ -1,6 +1,9 @@
 //! What comes of a call to AWS, in words that say what to do.
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::operation::{
+    assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
+};
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErrorMetadata};
 
@@ -98,22 +101,42 @@ impl Call<'_> {
 
     fn without_credentials(&self, fault: &CredentialsError) -> (String, Retry) {
         let cause = one_line(&root_cause(fault));
-        let retry = match fault {
-            CredentialsError::ProviderTimedOut(_) => Retry::Soon,
-            _ => Retry::Later,
-        };
-        let problem = match (self.role, fault) {
-            (Some(role), CredentialsError::ProviderError(_)) => format!(
-                "the role {role} can't be assumed ({cause}): let its trust policy name this identity, and allow this \
-                 identity sts:AssumeRole on it"
-            ),
-            (_, CredentialsError::CredentialsNotLoaded(_)) => "there are no AWS credentials: give the ServiceAccount \
-                 a role by IRSA or EKS Pod Identity, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-                .to_owned(),
-            _ => format!("the AWS credentials can't be had ({cause}): check how this Pod gets its role"),
-        };
-        (problem, retry)
+        match (denial(fault), fault) {
+            (true, _) => {
+                let advice = match self.role {
+                    Some(role) => format!(
+                        "the role {role} can't be assumed ({cause}): let its trust policy name this identity, and \
+                         allow this identity sts:AssumeRole on it"
+                    ),
+                    None => format!("AWS gives no credentials ({cause}): check the role that this Pod is to have"),
+                };
+                (advice, Retry::Later)
+            }
+            (false, CredentialsError::CredentialsNotLoaded(_)) => {
+                let advice = "there are no AWS credentials: give the ServiceAccount a role by IRSA or EKS Pod \
+                              Identity, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+                // Where they come from may not answer just now.
+                (advice.to_owned(), Retry::Soon)
+            }
+            (false, CredentialsError::InvalidConfiguration(_)) => {
+                (format!("the AWS credentials are not set up rightly ({cause})"), Retry::Later)
+            }
+            _ => (format!("the AWS credentials can't be had ({cause}): check how this Pod gets its role"), Retry::Soon),
+        }
     }
+}
+
+/// Whether STS itself says no, rather than that it can't be asked or has a bad moment.
+fn denial(fault: &CredentialsError) -> bool {
+    let code = chain(fault).find_map(|cause| {
+        let assumed = cause.downcast_ref::<AssumeRoleError>().and_then(ProvideErrorMetadata::code);
+        assumed.or_else(|| cause.downcast_ref::<AssumeRoleWithWebIdentityError>().and_then(ProvideErrorMetadata::code))
+    });
+    code.is_some_and(|code| {
+        ["AccessDenied", "InvalidIdentityToken", "IDPRejectedClaim", "ExpiredToken", "ValidationError"]
+            .iter()
+            .any(|denial| code.starts_with(denial))
+    })
 }
 
 /// Whether there are simply no credentials, as outside of AWS.

@@ -2,9 +2,10 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
+use aws_smithy_types::DateTime;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::HeaderValue;
 
@@ -39,6 +40,12 @@ impl EcrLogin {
     }
 }
 
+/// How long there is until then; nothing where that is past, or unknown.
+pub(super) fn life(ends: Option<DateTime>) -> Duration {
+    let ends = ends.and_then(|ends| SystemTime::try_from(ends).ok());
+    ends.and_then(|ends| ends.duration_since(SystemTime::now()).ok()).unwrap_or_default()
+}
+
 async fn fetch(aws: Aws, registry: EcrRegistry) -> Result<EcrToken, AwsError> {
     let begun = Instant::now();
     let operation = format!("asking for a token for the registry {registry}");
@@ -64,7 +71,5 @@ async fn fetch(aws: Aws, registry: EcrRegistry) -> Result<EcrToken, AwsError> {
     }
     let header = sensitive(&format!("Basic {token}"))
         .map_err(|fault| AwsError::new(operation, fault.to_string(), Retry::Later))?;
-    let life = ends.and_then(|ends| SystemTime::try_from(ends).ok());
-    let life = life.and_then(|ends| ends.duration_since(SystemTime::now()).ok()).unwrap_or_default();
-    Ok(Lived::new(header, begun, life))
+    Ok(Lived::new(header, begun, life(ends)))
 }

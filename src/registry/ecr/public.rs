@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use http::HeaderValue;
@@ -10,6 +10,7 @@ use http::HeaderValue;
 use super::{
     Aws, AwsError,
     call::{Call, has_no_credentials},
+    login::life,
     remembered::{Lived, Remembered},
 };
 use crate::registry::auth::sensitive;
@@ -55,9 +56,8 @@ async fn fetch(aws: Aws) -> Result<Lived<Option<HeaderValue>>, AwsError> {
         }
     };
     let given = answer.authorization_data;
-    let life = given.as_ref().and_then(|given| given.expires_at).and_then(|ends| SystemTime::try_from(ends).ok());
-    let life = life.and_then(|ends| ends.duration_since(SystemTime::now()).ok()).unwrap_or_default();
+    let ends = given.as_ref().and_then(|given| given.expires_at);
     let token = given.and_then(|given| given.authorization_token).filter(|token| !token.is_empty());
     let header = token.and_then(|token| sensitive(&format!("Basic {token}")).ok());
-    Ok(Lived::new(header, begun, life))
+    Ok(Lived::new(header, begun, life(ends)))
 }

@@ -18,6 +18,9 @@ const COOLDOWN: Duration = Duration::from_secs(5);
 /// So long after one was refused the next that is refused is kept all the same.
 const FORGETTING: Duration = Duration::from_secs(2);
 
+/// What is believed of a longer life: clocks can't hold any number.
+const LONGEST_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// Where clocks differ, something that has ended on arrival is still believed for so long.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
@@ -35,7 +38,7 @@ pub(in crate::registry) struct Lived<T> {
 impl<T> Lived<T> {
     /// `life` counts from `begun`, when it was asked for.
     pub fn new(value: T, begun: Instant, life: Duration) -> Self {
-        let life = life.max(SHORTEST_LIFE);
+        let life = life.clamp(SHORTEST_LIFE, LONGEST_LIFE);
         let ends = begun + life;
         Self { value, renewed: ends - (life / 10).min(LONGEST_RENEWAL), ends }
     }
@@ -81,41 +84,37 @@ impl<T: Send + Sync + 'static> Remembered<T> {
     where
         F: Future<Output = Result<Lived<T>, AwsError>> + Send + 'static,
     {
-        let (fetch, old) = {
+        let fetch = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(current) = &state.current
+            if let Some(Ok(fetched)) = state.fetch.as_ref().and_then(Shared::peek) {
+                state.current = Some(Arc::clone(fetched));
+                state.fetch = None;
+            }
+            let current = state.current.clone().filter(|current| now < current.ends);
+            if let Some(current) = &current
                 && now < current.renewed
             {
                 return Ok(Arc::clone(current));
             }
-            let under_way = state.fetch.as_ref().filter(|fetch| match fetch.peek() {
-                None => true,
-                // It has come, and none of those who waited has put it in its place yet.
-                Some(Ok(fetched)) => now < fetched.renewed,
+            let under_way = state.fetch.clone().filter(|fetch| match fetch.peek() {
                 Some(Err(failed)) => now < failed.until,
+                _ => true,
             });
-            let fetch = under_way.cloned().unwrap_or_else(|| shared(now, fetch()));
+            let begins = under_way.is_none();
+            let fetch = under_way.unwrap_or_else(|| shared(now, fetch()));
             state.fetch = Some(fetch.clone());
-            (fetch, state.current.clone().filter(|current| now < current.ends))
-        };
-        match fetch.await {
-            Ok(fetched) => {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                // Of those who waited the last may come when it was forgotten already.
-                if state.fetch.as_ref().and_then(Shared::peek).is_some_and(|fetch| is_of(fetch, &fetched)) {
-                    state.current = Some(Arc::clone(&fetched));
-                    state.fetch = None;
+            match current {
+                // While the old one lives nobody waits.
+                Some(current) => {
+                    if begins {
+                        tokio::spawn(told(fetch));
+                    }
+                    return Ok(current);
                 }
-                Ok(fetched)
+                None => fetch,
             }
-            Err(failed) => match old {
-                Some(old) => {
-                    tracing::warn!(error = %failed.error, "not renewed; what is there is used until it ends");
-                    Ok(old)
-                }
-                None => Err(failed.error),
-            },
-        }
+        };
+        fetch.await.map_err(|failed| failed.error)
     }
 
     /// Drops what was not accepted. Whether another one can be had now: where one after the other is refused, something
@@ -134,6 +133,13 @@ impl<T: Send + Sync + 'static> Remembered<T> {
         state.current = None;
         state.fetch = None;
         true
+    }
+}
+
+/// Sees a renewal to its end.
+async fn told<T>(fetch: Fetch<T>) {
+    if let Err(failed) = fetch.await {
+        tracing::warn!(error = %failed.error, "not renewed; what is there is used until it ends");
     }
 }
 
@@ -209,11 +215,32 @@ mod tests {
         assert_eq!(first.await.unwrap(), 1);
     }
 
+    /// Lets what was spawned come to its end.
+    async fn settle() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     #[tokio::test]
-    async fn it_is_renewed_before_it_ends() {
+    async fn it_is_renewed_before_it_ends_and_nobody_waits_for_that() {
         let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
-        for (hours, number) in [(0, 1), (10, 1), (11, 2), (21, 2), (22, 3)] {
-            assert_eq!(get(&remembered, &source, now + hours * HOUR).await.unwrap(), number, "after {hours} hours");
+        for (hours, number, then) in [(0, 1, 1), (10, 1, 1), (11, 1, 2), (21, 2, 2), (22, 2, 3)] {
+            let now = now + hours * HOUR;
+            assert_eq!(get(&remembered, &source, now).await.unwrap(), number, "after {hours} hours");
+            settle().await;
+            assert_eq!(get(&remembered, &source, now).await.unwrap(), then, "after {hours} hours");
+        }
+        assert_eq!(source.asked(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_hangs_stops_nobody() {
+        let (remembered, source, now) = (Remembered::default(), Source::default(), Instant::now());
+        get(&remembered, &source, now).await.unwrap();
+        for _ in 0..3 {
+            let renewed = remembered.get_at(now + 11 * HOUR, std::future::pending).await.unwrap();
+            assert_eq!(renewed.value, 1);
         }
     }
 
@@ -235,8 +262,11 @@ mod tests {
         get(&remembered, &source, now).await.unwrap();
         source.fails.store(true, Ordering::SeqCst);
         let late = now + 11 * HOUR;
-        assert_eq!(get(&remembered, &source, late).await.unwrap(), 1);
-        assert_eq!((get(&remembered, &source, late).await.unwrap(), source.asked()), (1, 2));
+        for _ in 0..3 {
+            assert_eq!(get(&remembered, &source, late).await.unwrap(), 1);
+            settle().await;
+        }
+        assert_eq!(source.asked(), 2);
         assert!(get(&remembered, &source, now + 12 * HOUR).await.is_err());
     }
 

@@ -6,7 +6,9 @@ use std::{
     time::Instant,
 };
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::{
+    error::SdkError,
     operation::create_repository::builders::CreateRepositoryFluentBuilder,
     types::{
         EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability,
@@ -77,6 +79,8 @@ struct Known {
 enum Stage {
     #[default]
     Unknown,
+    /// We asked for it, and don't know what came of that.
+    Creating,
     /// Made by us, and its policies may still be missing.
     Unfinished,
     Ready,
@@ -94,8 +98,21 @@ impl EcrRepositories {
     /// # Errors
     /// When AWS can't be asked, or refuses. What is half made then is completed at the next call.
     pub(in crate::registry) async fn ensure(&self, name: &str) -> Result<(), AwsError> {
-        let Some(new) = &self.inner.new else { return Ok(()) };
+        if self.inner.new.is_none() {
+            return Ok(());
+        }
+        // What has begun is ended, even if the image that wants it fails meanwhile: a repository that is made and not
+        // completed would be taken for somebody else's.
+        let (this, name) = (self.clone(), name.to_owned());
         let asked = Instant::now();
+        match tokio::spawn(async move { this.ensure_alone(&name, asked).await }).await {
+            Ok(ensured) => ensured,
+            Err(broken) => Err(AwsError::new("looking for a repository".to_owned(), broken.to_string(), Retry::Soon)),
+        }
+    }
+
+    async fn ensure_alone(&self, name: &str, asked: Instant) -> Result<(), AwsError> {
+        let Some(new) = &self.inner.new else { return Ok(()) };
         let known = {
             let mut all = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(name.to_owned()).or_default())
@@ -140,8 +157,13 @@ impl EcrRepositories {
     }
 
     async fn make(&self, name: &str, new: &NewRepositories, stage: &mut Stage) -> Result<(), AwsError> {
-        if *stage == Stage::Unknown {
-            *stage = if self.exists(name).await? { Stage::Ready } else { self.create(name, new).await? };
+        match *stage {
+            Stage::Unknown | Stage::Creating => match self.exists(name).await? {
+                true if *stage == Stage::Creating => *stage = Stage::Unfinished,
+                true => *stage = Stage::Ready,
+                false => self.create(name, new, stage).await?,
+            },
+            Stage::Unfinished | Stage::Ready => {}
         }
         if *stage == Stage::Unfinished {
             self.complete(name, new).await?;
@@ -162,25 +184,35 @@ impl EcrRepositories {
         }
     }
 
-    async fn create(&self, name: &str, new: &NewRepositories) -> Result<Stage, AwsError> {
+    async fn create(&self, name: &str, new: &NewRepositories, stage: &mut Stage) -> Result<(), AwsError> {
         let request = self.client().await.create_repository();
         let request = request.registry_id(&self.inner.registry.account).repository_name(name);
         let call = self.call("creating", name, "ecr:CreateRepository");
         let request = with_settings(request, new).map_err(|problem| {
             AwsError::new(call.operation.clone(), format!("AWS takes no such settings: {problem}"), Retry::Later)
         })?;
-        match request.send().await {
+        // Sent once: of two tries the second may find what the first has made.
+        let once = aws_sdk_ecr::config::Builder::new().retry_config(RetryConfig::disabled());
+        match request.customize().config_override(once).send().await {
             Ok(_) => {
                 tracing::info!(repository = name, registry = %self.inner.registry, "repository created");
-                Ok(Stage::Unfinished)
+                *stage = Stage::Unfinished;
+                Ok(())
             }
             // Somebody else was quicker, and what they made is theirs.
             Err(error)
                 if error.as_service_error().is_some_and(|error| error.is_repository_already_exists_exception()) =>
             {
-                Ok(Stage::Ready)
+                *stage = Stage::Ready;
+                Ok(())
             }
-            Err(error) => Err(call.failed(error)),
+            Err(error) => {
+                *stage = match &error {
+                    SdkError::ServiceError(answer) if answer.raw().status().is_client_error() => Stage::Unknown,
+                    _ => Stage::Creating,
+                };
+                Err(call.failed(error))
+            }
         }
     }
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, sts::AssumeRoleProvider,
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableRegionProvider, identity::IdentityCache,
+    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider, retry::RetryConfig, sts::AssumeRoleProvider,
     timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -152,10 +153,14 @@ impl Aws {
 }
 
 async fn load(region: String, timeout: Option<Duration>) -> SdkConfig {
+    // Credentials are asked for where this runs; each client is told its own region.
+    let regions = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(Region::new(region));
     let mut timeouts = TimeoutConfig::builder();
     timeouts.set_operation_attempt_timeout(timeout);
     let loaded = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .region(Region::new(region))
+        .region(regions)
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts.build())
