@@ -37,6 +37,9 @@ pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Resul
                 }
                 Ok(false)
             }
+            status if status.is_success() => {
+                Err(Fault::Malformed(format!("it answered {status} where a blob was to be mounted")))
+            }
             // A mount saves work, no more: an upload tells whether something is wrong.
             status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
                 tracing::debug!(repository = %to, %digest, from, status = status.as_u16(), "mount refused");

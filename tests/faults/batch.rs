@@ -47,7 +47,7 @@ impl Ended {
 pub async fn run(access: Access, cases: Vec<Case>) -> Batch {
     let world = World::new(access, &cases);
     let manifests: Vec<_> = world.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
-    let program = Program::new(&["sync", "-f", "-"]).config(&world.config()).stdin(&list(&manifests));
+    let program = Program::new(&["sync", "-f", "-"]).config(&world.config(1)).stdin(&list(&manifests));
     let finished = program.run().await;
     judge(&world, cases, &finished)
 }

@@ -19,7 +19,7 @@ async fn the_controller_tells_of_each_image_what_is_so() {
     }
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
-    let config = format!("{}includeNamespaces: [{namespace}]\n", world.config());
+    let config = format!("{}includeNamespaces: [{namespace}]\n", world.config(1));
     let mut program = Program::controller(&kubeconfig).config(&config).start();
     program.ready().await;
 

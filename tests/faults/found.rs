@@ -16,7 +16,11 @@ use crate::{
 
 /// Insists that the image arrives.
 async fn arrives(access: Access, case: Case) {
-    let batch = batch::run(access, vec![case]).await;
+    all_arrive(access, vec![case]).await;
+}
+
+async fn all_arrive(access: Access, cases: Vec<Case>) {
+    let batch = batch::run(access, cases).await;
     assert!(batch.wrongs.is_empty(), "{}", batch.wrongs.join("\n"));
     for ended in batch.ended {
         assert!(ended.is_done(), "{}{}\n{:?}", ended.case, ended.line, ended.played);
@@ -40,6 +44,19 @@ async fn a_web_page_is_no_manifest_that_was_stored() {
 #[tokio::test]
 async fn a_web_page_is_no_blob_that_was_stored() {
     arrives(Access::Anonymous, case(single("page")).lax().target(Kind::UploadPut, 1, Fault::Html)).await;
+}
+
+#[tokio::test]
+async fn a_web_page_is_no_answer_to_a_mount() {
+    // The one that comes second is to mount what the first has brought.
+    let cases = ["team/one", "team/two"].map(|repository| {
+        Case::new(repository, single("shared")).target(Kind::UploadPost, 0, Fault::Html).target(
+            Kind::UploadPost,
+            2,
+            Fault::Html,
+        )
+    });
+    all_arrive(Access::Anonymous, cases.to_vec()).await;
 }
 
 #[tokio::test]

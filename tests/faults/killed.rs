@@ -21,7 +21,7 @@ async fn what_was_finished_before_a_kill_is_not_sent_again() {
         .collect();
     let world = World::new(Access::Anonymous, &cases);
     let manifests: Vec<_> = world.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
-    let program = Program::new(&["sync", "-f", "-"]).config(&world.config()).stdin(&list(&manifests));
+    let program = Program::new(&["sync", "-f", "-"]).config(&world.config(60)).stdin(&list(&manifests));
 
     let base = cases[0].image.blobs().iter().max_by_key(|blob| blob.bytes.len()).unwrap();
     // Before it has received this much the target can't have all of it, so that each kill comes in time.

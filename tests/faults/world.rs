@@ -50,15 +50,15 @@ impl World {
         cases.iter().enumerate().map(workload).collect()
     }
 
-    /// The configuration of a program that does not wait long.
-    pub fn config(&self) -> String {
+    /// The configuration of a program that waits so many seconds, and not between two tries.
+    pub fn config(&self, timeout: u32) -> String {
         let login = |access| match access {
             Access::Anonymous => String::new(),
             Access::Basic | Access::Token => format!(", username: {USER}, password: '{PASSWORD}'"),
         };
         let mut config = format!(
             "targetKind: docker\ndocker: {{ registry: '{}'{} }}\n\
-             requestTimeout: 1\nregistryRetryBackoff: 0\nmaxConcurrentReconciles: 8\nregistryCredentials:\n",
+             requestTimeout: {timeout}\nregistryRetryBackoff: 0\nmaxConcurrentReconciles: 8\nregistryCredentials:\n",
             self.target.host(),
             login(self.access)
         );

@@ -24,15 +24,16 @@ pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
             answer.delivery(bare)
         }
         Fault::Long(more) => {
-            answer.body.extend(std::iter::repeat_n(b' ', more + 1));
-            answer.delivery(bare)
+            let mut longer = answer.body.to_vec();
+            longer.resize(length + more + 1, b' ');
+            answer.body(longer).delivery(bare)
         }
         Fault::Flip(place) => {
-            let place = within(place, length.saturating_sub(1));
-            if let Some(byte) = answer.body.get_mut(place) {
+            let mut flipped = answer.body.to_vec();
+            if let Some(byte) = flipped.get_mut(within(place, length.saturating_sub(1))) {
                 *byte ^= 1;
             }
-            answer.delivery(bare)
+            answer.body(flipped).delivery(bare)
         }
         Fault::TooMuchSaid(more) => said(answer, bare, length + more + 1, End::Close),
         Fault::TooLittleSaid(less) => said(answer, bare, length.saturating_sub(less + 1), End::Keep),
@@ -59,8 +60,7 @@ pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
         Fault::Gzip => {
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             gzip.write_all(&answer.body).unwrap();
-            answer.body = gzip.finish().unwrap();
-            answer.header("Content-Encoding", "gzip").delivery(bare)
+            answer.body(gzip.finish().unwrap()).header("Content-Encoding", "gzip").delivery(bare)
         }
         Fault::SaidGzip => answer.header("Content-Encoding", "gzip").delivery(bare),
         Fault::WrongDigest => {

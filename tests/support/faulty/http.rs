@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
@@ -28,7 +29,7 @@ pub struct Head {
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// An answer as it is sent.
@@ -98,13 +99,13 @@ impl Head {
     }
 
     /// Its body, counted as it comes; none where it breaks off.
-    pub async fn body(&self, connection: &mut Connection, received: &watch::Sender<u64>) -> Option<Vec<u8>> {
+    pub async fn body(&self, connection: &mut Connection, received: &watch::Sender<u64>) -> Option<Bytes> {
         let mut body = vec![0; self.length()];
         for piece in body.chunks_mut(PIECE) {
             connection.read_exact(piece).await.ok()?;
             received.send_modify(|received| *received += piece.len() as u64);
         }
-        Some(body)
+        Some(body.into())
     }
 
     /// Reads so many bytes of its body.
@@ -130,7 +131,7 @@ impl Answer {
         self
     }
 
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use super::{
     super::registry::Access,
     damage::DIGEST,
@@ -113,7 +115,7 @@ impl State {
     }
 
     /// Does what was asked for, or does not, as the fault has it, and says what it has to say.
-    pub fn answer(&mut self, head: &Head, subject: &Subject, body: Vec<u8>, fault: Option<Fault>) -> Answer {
+    pub fn answer(&mut self, head: &Head, subject: &Subject, body: Bytes, fault: Option<Fault>) -> Answer {
         match fault {
             Some(Fault::Status(status, after)) => return refused(status, after),
             Some(Fault::Unauthorized(challenge)) => return self.unauthorized(head, challenge),
@@ -165,7 +167,7 @@ impl State {
         Answer::new(200).header("Content-Type", media_type).header(DIGEST, digest).body(bytes.clone())
     }
 
-    fn put_manifest(&mut self, head: &Head, subject: &Subject, body: Vec<u8>, fault: Option<Fault>) -> Answer {
+    fn put_manifest(&mut self, head: &Head, subject: &Subject, body: Bytes, fault: Option<Fault>) -> Answer {
         let (name, reference) = (&subject.repository, &subject.reference);
         let found = digest(&body);
         let by_digest = reference.starts_with("sha256:");
@@ -216,7 +218,7 @@ impl State {
             (Some(start), _) => {
                 let start = if fault == Some(Fault::OtherRange) { start / 2 } else { start };
                 let (last, length) = (bytes.len().saturating_sub(1), bytes.len());
-                let part = bytes.get(start..).unwrap_or_default();
+                let part = bytes.slice(start.min(length)..);
                 answer(206).header("Content-Range", format!("bytes {start}-{last}/{length}")).body(part)
             }
         }
@@ -254,7 +256,7 @@ impl State {
         }
     }
 
-    fn finish(&mut self, head: &Head, subject: &Subject, body: Vec<u8>, fault: Option<Fault>) -> Answer {
+    fn finish(&mut self, head: &Head, subject: &Subject, body: Bytes, fault: Option<Fault>) -> Answer {
         let name = &subject.repository;
         let expected = head.queried("digest").next().unwrap_or_default().to_owned();
         let found = digest(&body);

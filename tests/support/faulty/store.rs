@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use demo::Image;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -10,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 #[derive(Default)]
 pub struct Repository {
     /// By digest.
-    pub blobs: HashMap<String, Vec<u8>>,
+    pub blobs: HashMap<String, Bytes>,
     /// Media type and bytes, by digest.
-    pub manifests: HashMap<String, (String, Vec<u8>)>,
+    pub manifests: HashMap<String, (String, Bytes)>,
     /// Digests by tag.
     pub tags: HashMap<String, String>,
     /// How often each blob was sent whole.
@@ -43,17 +44,17 @@ impl Repository {
     /// Puts an image there.
     pub fn hold(&mut self, tag: &str, image: &Image) {
         for blob in image.blobs() {
-            self.blobs.insert(blob.digest.clone(), blob.bytes.to_vec());
+            self.blobs.insert(blob.digest.clone(), blob.bytes.clone());
         }
         for manifest in image.manifests() {
-            let held = (manifest.media_type.to_owned(), manifest.bytes.to_vec());
+            let held = (manifest.media_type.to_owned(), manifest.bytes.clone());
             self.manifests.insert(manifest.digest.clone(), held);
         }
         self.tags.insert(tag.to_owned(), image.digest().to_owned());
     }
 
     /// A manifest with its digest, by a tag or digest.
-    pub fn manifest(&self, reference: &str) -> Option<(&String, &(String, Vec<u8>))> {
+    pub fn manifest(&self, reference: &str) -> Option<(&String, &(String, Bytes))> {
         self.manifests.get_key_value(self.tags.get(reference).map_or(reference, String::as_str))
     }
 
@@ -66,7 +67,7 @@ impl Repository {
             }
         }
         for manifest in image.manifests() {
-            let expected = (manifest.media_type.to_owned(), manifest.bytes.to_vec());
+            let expected = (manifest.media_type.to_owned(), manifest.bytes.clone());
             if self.manifests.get(&manifest.digest) != Some(&expected) {
                 lacking.push(format!("manifest {}", manifest.digest));
             }
