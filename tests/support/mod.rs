@@ -33,7 +33,7 @@ use std::{future::Future, time::Duration};
 ///
 /// # Panics
 ///
-/// After two minutes without one: far more than anything here takes, so that a busy machine fails no test.
+/// After five minutes without one: far more than anything here takes, so that a busy machine fails no test.
 pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
@@ -46,5 +46,5 @@ where
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), asking).await.unwrap_or_else(|_| panic!("still not: {what}"))
+    tokio::time::timeout(Duration::from_secs(300), asking).await.unwrap_or_else(|_| panic!("still not: {what}"))
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{eventually, servers::free_port};
 
 /// Far more than anything here takes, so that a busy machine fails no test.
-const LONGEST_RUN: Duration = Duration::from_secs(120);
+const LONGEST_RUN: Duration = Duration::from_secs(300);
 
 /// What is to be started.
 pub struct Program {
