@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{self, Config, EcrConfig, TargetConfig},
+    config::{Config, EcrConfig, TargetConfig},
     model::{Credential, Login, TargetKind},
-    registry::{self, Aws, EcrRepositories, Layout, NewRepositories, Registries, Store},
+    registry::{self, Aws, EcrRepositories, Layout, Registries, Store},
 };
 
 /// Who writes to the targets of kind ecr: each identity once, and the region that is asked about it. Nobody, where
@@ -35,8 +35,9 @@ pub fn store(target: &TargetConfig, sources: &Registries, access: &registry::Set
         (TargetKind::Ecr, Some(ecr)) => {
             let aws = identity(ecr, &access.aws);
             let registries = beside(&aws, Vec::new(), Vec::new());
-            let new = ecr.create_repo.then(|| new_repositories(&ecr.new));
-            Store::ecr(registries, &target.registry, EcrRepositories::new(aws, ecr.registry.clone(), new))
+            let new = ecr.create_repo.then(|| ecr.new.clone());
+            let repositories = EcrRepositories::new(aws, ecr.registry.clone(), new);
+            Store::ecr(registries, &target.registry, repositories)
         }
         (TargetKind::Docker | TargetKind::Ecr, _) => {
             let host = target.registry.split('/').next().unwrap_or_default().to_owned();
@@ -48,19 +49,5 @@ pub fn store(target: &TargetConfig, sources: &Registries, access: &registry::Set
             let insecure = if target.insecure { vec![host] } else { Vec::new() };
             Store::registry(beside(&access.aws, login.into_iter().collect(), insecure), &target.registry)
         }
-    }
-}
-
-fn new_repositories(new: &config::NewRepositoryConfig) -> NewRepositories {
-    NewRepositories {
-        lifecycle_policy: new.lifecycle_policy.clone(),
-        repository_policy: new.repository_policy.clone(),
-        tags: new.tags.clone(),
-        scan_on_push: new.scan_on_push,
-        kms_key: new.kms_key.clone(),
-        tag_mutability: new.tag_mutability.clone().map(|mutability| match mutability {
-            config::TagMutability::Mutable { except } => registry::TagMutability::Mutable { except },
-            config::TagMutability::Immutable { except } => registry::TagMutability::Immutable { except },
-        }),
     }
 }

@@ -7,10 +7,9 @@ use serde::Deserialize;
 use super::{
     reader::{Found, Reader, Section},
     scalar::{boolean, shown, word},
-    settings::{NewRepositoryConfig, TagMutability},
     yaml::Value,
 };
-use crate::model::EcrRegistry;
+use crate::model::{EcrRegistry, NewRepositories, TagMutability};
 
 /// What the section says, account and region aside, which may come from elsewhere.
 #[derive(Default)]
@@ -21,7 +20,7 @@ pub(super) struct EcrSettings {
     pub faulty: bool,
     pub keep_repositories: bool,
     pub assume_role: Option<String>,
-    pub new: NewRepositoryConfig,
+    pub new: NewRepositories,
     dual_stack: Option<Found<bool>>,
     fips: Option<Found<bool>>,
 }
@@ -77,7 +76,7 @@ impl EcrSettings {
     }
 }
 
-fn new_repository(reader: &mut Reader<'_>, section: &mut Section<'_>) -> NewRepositoryConfig {
+fn new_repository(reader: &mut Reader<'_>, section: &mut Section<'_>) -> NewRepositories {
     let lifecycle_policy = reader.setting(section, "lifecyclePolicy", None, lifecycle_policy);
     let repository_policy = reader.setting(section, "repositoryPolicy", None, json_text);
     let scan = reader.setting(section, "scanOnPush", None, boolean);
@@ -89,7 +88,7 @@ fn new_repository(reader: &mut Reader<'_>, section: &mut Section<'_>) -> NewRepo
     if let (Some(place), None, false) = (exclusions, &mutable, except.is_empty()) {
         reader.refuse(&place, "exceptions from nothing: set tagMutability to mutable or immutable as well");
     }
-    NewRepositoryConfig {
+    NewRepositories {
         lifecycle_policy: lifecycle_policy.map(|policy| policy.value),
         repository_policy: repository_policy.map(|policy| policy.value),
         tags: tags(reader, section),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use secrecy::SecretString;
 
-use crate::model::{Credential, EcrRegistry, Hook, TargetKind, WorkloadKind};
+use crate::model::{Credential, EcrRegistry, Hook, NewRepositories, TargetKind, WorkloadKind};
 
 /// Everything that was set, checked.
 #[derive(Debug)]
@@ -53,39 +53,7 @@ pub struct EcrConfig {
     /// Whether missing repositories are made.
     pub create_repo: bool,
     /// What those get that are made.
-    pub new: NewRepositoryConfig,
-}
-
-/// What a repository gets that is made.
-#[derive(Debug, Default)]
-pub struct NewRepositoryConfig {
-    /// JSON text, known to look like a lifecycle policy.
-    pub lifecycle_policy: Option<String>,
-    /// JSON text, known to be JSON.
-    pub repository_policy: Option<String>,
-    /// Keys and values.
-    pub tags: BTreeMap<String, String>,
-    /// Whether each image is scanned as it arrives.
-    pub scan_on_push: bool,
-    /// The ARN, id or alias of a key.
-    pub kms_key: Option<String>,
-    /// Whether tags may be moved; none: as the account has it.
-    pub tag_mutability: Option<TagMutability>,
-}
-
-/// Whether tags may be moved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TagMutability {
-    /// They may.
-    Mutable {
-        /// But for those that fit one of these patterns.
-        except: Vec<String>,
-    },
-    /// They may not.
-    Immutable {
-        /// But for those that fit one of these patterns.
-        except: Vec<String>,
-    },
+    pub new: NewRepositories,
 }
 
 /// Which objects of the cluster are looked at.

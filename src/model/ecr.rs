@@ -1,6 +1,6 @@
-//! The names of Amazon's private registries.
+//! Amazon's private registries: their names, and what repositories get that are made there.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// A private registry of Amazon ECR: one for each account and region. Shown as its host name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,38 @@ impl FromStr for EcrRegistry {
         // What is put together again as it was has the suffix of its partition.
         found.filter(|found| is_account && has_region && found.to_string() == host).ok_or(NotEcr)
     }
+}
+
+/// What a repository gets that is made by us; those that exist are left as they are.
+#[derive(Clone, Debug, Default)]
+pub struct NewRepositories {
+    /// JSON, known to look like a lifecycle policy.
+    pub lifecycle_policy: Option<String>,
+    /// JSON, known to be that: who else may pull.
+    pub repository_policy: Option<String>,
+    /// Keys and values.
+    pub tags: BTreeMap<String, String>,
+    /// Whether each image is scanned as it arrives.
+    pub scan_on_push: bool,
+    /// The ARN, id or alias of the key that layers are encrypted with; none: Amazon's own.
+    pub kms_key: Option<String>,
+    /// Whether tags may be moved; none: as the account has it.
+    pub tag_mutability: Option<TagMutability>,
+}
+
+/// Whether tags may be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagMutability {
+    /// They may, but for those that fit one of these patterns.
+    Mutable {
+        /// With `*` for any text.
+        except: Vec<String>,
+    },
+    /// They may not, but for those that fit one of these patterns.
+    Immutable {
+        /// With `*` for any text.
+        except: Vec<String>,
+    },
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod workload;
 pub use credential::{Credential, Login};
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
-pub use ecr::{EcrRegistry, NotEcr};
+pub use ecr::{EcrRegistry, NewRepositories, NotEcr, TagMutability};
 pub use event::{Event, Observer};
 pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};

@@ -142,8 +142,8 @@ impl Auth {
     }
 
     /// Takes in how a request ended that showed `presented`. Whether it was refused although the same login was taken
-    /// before: then another try can help. One only, since a login that is shown too often gets locked.
-    pub(super) fn is_surprised(&self, status: StatusCode, presented: Option<&Presented>) -> bool {
+    /// before: then another try can help. Never twice in a row, since a login that is shown too often gets locked.
+    pub(super) fn note(&self, status: StatusCode, presented: Option<&Presented>) -> bool {
         let Some(&Shown::Login { was_welcome }) = presented.map(|presented| &presented.shown) else { return false };
         match status {
             StatusCode::UNAUTHORIZED => self.is_welcome.store(false, Ordering::Relaxed),

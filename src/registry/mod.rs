@@ -28,7 +28,7 @@ mod upload;
 mod wire;
 
 pub use blob::BlobStream;
-pub use ecr::{Aws, AwsError, Caller, EcrRepositories, NewRepositories, TagMutability};
+pub use ecr::{Aws, AwsError, Caller, EcrRepositories};
 pub use error::{Error, SetupError, UploadError};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use manifest::{Contents, Descriptor, Manifest, Selector};

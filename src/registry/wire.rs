@@ -129,7 +129,7 @@ impl Wire {
                 return Ok(response);
             }
             let presented = presented.as_ref();
-            let surprised = host.auth.is_surprised(response.status(), presented);
+            let taken_before = host.auth.note(response.status(), presented);
             let again = match host.auth.doubt(response.status(), presented) {
                 Doubt::None => {
                     let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS && host.has_known_pace();
@@ -144,7 +144,7 @@ impl Wire {
                 Doubt::Ended | Doubt::Unsure => !std::mem::replace(&mut renewed, true) && host.auth.forget(presented),
             };
             if !again {
-                return Ok(if surprised { response.with_hope() } else { response });
+                return Ok(if taken_before { response.with_hope() } else { response });
             }
             if matches!(request.payload, Payload::Spent) {
                 return Ok(response.with_hope());

@@ -1,6 +1,7 @@
 //! Targets of kind ecr.
 
 use super::*;
+use crate::model::TagMutability;
 
 #[test]
 fn all_of_an_ecr_target() {

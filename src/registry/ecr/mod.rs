@@ -12,5 +12,5 @@ pub(super) use budget::Budgets;
 pub use call::AwsError;
 pub(super) use login::{EcrLogin, EcrToken};
 pub(super) use public::{PUBLIC_HOST, PublicLogin};
-pub use repositories::{EcrRepositories, NewRepositories, TagMutability};
+pub use repositories::EcrRepositories;
 pub use session::{Aws, Caller};

@@ -1,7 +1,7 @@
 //! Repositories, which ECR wants to exist before anything is written to them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -19,41 +19,9 @@ use tokio::sync::OnceCell;
 
 use super::{Aws, AwsError, call::Call};
 use crate::{
-    model::{EcrRegistry, Retry},
+    model::{EcrRegistry, NewRepositories, Retry, TagMutability},
     registry::error::{Error, Fault},
 };
-
-/// What a repository gets that is made here; those that exist are left as they are.
-#[derive(Clone, Debug, Default)]
-pub struct NewRepositories {
-    /// JSON.
-    pub lifecycle_policy: Option<String>,
-    /// JSON: who else may pull.
-    pub repository_policy: Option<String>,
-    /// Keys and values.
-    pub tags: BTreeMap<String, String>,
-    /// Whether each image is scanned as it arrives.
-    pub scan_on_push: bool,
-    /// The ARN, id or alias of the key that layers are encrypted with; none: Amazon's own.
-    pub kms_key: Option<String>,
-    /// Whether tags may be moved; none: as the account has it.
-    pub tag_mutability: Option<TagMutability>,
-}
-
-/// Whether tags may be moved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TagMutability {
-    /// They may, but for those that fit one of these patterns.
-    Mutable {
-        /// With `*` for any text.
-        except: Vec<String>,
-    },
-    /// They may not, but for those that fit one of these patterns.
-    Immutable {
-        /// With `*` for any text.
-        except: Vec<String>,
-    },
-}
 
 /// The repositories of one registry. A clone is cheap and shares what is known of them.
 #[derive(Clone)]
@@ -101,32 +69,32 @@ impl EcrRepositories {
         if self.inner.new.is_none() {
             return Ok(());
         }
-        // What has begun is ended, even if the image that wants it fails meanwhile: a repository that is made and not
-        // completed would be taken for somebody else's.
-        let (this, name) = (self.clone(), name.to_owned());
         let asked = Instant::now();
-        match tokio::spawn(async move { this.ensure_alone(&name, asked).await }).await {
-            Ok(ensured) => ensured,
-            Err(broken) => Err(AwsError::new("looking for a repository".to_owned(), broken.to_string(), Retry::Soon)),
-        }
-    }
-
-    async fn ensure_alone(&self, name: &str, asked: Instant) -> Result<(), AwsError> {
-        let Some(new) = &self.inner.new else { return Ok(()) };
         let known = {
             let mut all = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(name.to_owned()).or_default())
         };
-        let mut known = known.lock().await;
+        let mut known = known.lock_owned().await;
+        if known.stage == Stage::Ready {
+            return Ok(());
+        }
         // Whoever waited for a failed attempt has seen it fail.
         if let Some((at, error)) = &known.failed
             && asked <= *at
         {
             return Err(error.clone());
         }
-        let made = self.make(name, new, &mut known.stage).await;
-        known.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        made
+        // What has begun is ended, even if the image that wants it fails meanwhile: a repository that is made and not
+        // completed would be taken for somebody else's.
+        let (this, name) = (self.clone(), name.to_owned());
+        let making = tokio::spawn(async move {
+            let made = this.make(&name, &mut known.stage).await;
+            known.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            made
+        });
+        making.await.unwrap_or_else(|broken| {
+            Err(AwsError::new("looking for a repository".to_owned(), broken.to_string(), Retry::Soon))
+        })
     }
 
     /// What an error means where a repository may be missing. One that was there is looked for anew from then on.
@@ -156,7 +124,8 @@ impl EcrRepositories {
         error.because(Fault::Gone(text))
     }
 
-    async fn make(&self, name: &str, new: &NewRepositories, stage: &mut Stage) -> Result<(), AwsError> {
+    async fn make(&self, name: &str, stage: &mut Stage) -> Result<(), AwsError> {
+        let Some(new) = &self.inner.new else { return Ok(()) };
         match *stage {
             Stage::Unknown | Stage::Creating => match self.exists(name).await? {
                 true if *stage == Stage::Creating => *stage = Stage::Unfinished,
