@@ -4,6 +4,7 @@
 mod components;
 
 use std::{
+    env,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
@@ -12,7 +13,9 @@ const PACKAGES: [&str; 3] = ["hostile", "rust-path", "target-selection"];
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("OUT_DIR")).join("guests");
-    let built = components::build(Path::new(env!("CARGO_MANIFEST_DIR")), &PACKAGES, &folder);
+    // Asked when the test runs: a target folder that several checkouts share may hold the test of another one.
+    let workspace = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let built = components::build(&workspace, &PACKAGES, &folder);
     for (package, component) in PACKAGES.iter().zip(built.unwrap_or_else(|error| panic!("{error}"))) {
         // Renamed into place: another test process may be reading it.
         let written = folder.join(format!("{package}.{}", std::process::id()));
