@@ -1,6 +1,7 @@
 //! Speaks to registries, and to image layouts on disk.
 
 mod answer;
+mod artifact;
 mod auth;
 mod blob;
 mod challenge;
@@ -27,6 +28,7 @@ mod token;
 mod upload;
 mod wire;
 
+pub use artifact::{ComponentFacts, fetch_component, push_component};
 pub use blob::BlobStream;
 pub use ecr::{Aws, AwsError, Caller, EcrRepositories};
 pub use error::{Error, SetupError, UploadError};
