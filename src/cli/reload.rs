@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::sleep,
+};
 use tracing::warn;
 
 use crate::{
@@ -66,24 +69,21 @@ impl Reloading {
     /// Follows the files, as they were when `seen` was taken. Ends when the mirror does.
     pub async fn follow(mut self, mut seen: Snapshot) -> Stopped {
         loop {
-            sleep(PERIOD).await;
-            let mut now = seen.again();
+            let now = seen.again();
             if now == seen {
+                sleep(PERIOD).await;
                 continue;
             }
             // Who writes in place may be in the midst of it.
-            loop {
-                sleep(PERIOD).await;
-                let later = now.again();
-                if later == now {
-                    break;
-                }
-                now = later;
+            sleep(PERIOD).await;
+            if now.again() != now {
+                continue;
             }
             let (read, refused) = match self.reload().await {
                 Ok(read) => (read, None),
                 Err(Refused::Stopped(stopped)) => return stopped,
                 Err(Refused::Unusable(read, reason)) => (read, Some(reason)),
+                Err(Refused::Outdated) => continue,
             };
             match &refused {
                 None => self.observer.observe(&Event::Reloaded),
@@ -97,13 +97,18 @@ impl Reloading {
 
     /// Answers with the files that were looked at, before plugins were loaded from them.
     async fn reload(&mut self) -> Result<Snapshot, Refused> {
-        let Loaded { config, files, warnings } = config::load(&self.flags, &variable).map_err(|settings| {
+        let loaded = spawn_blocking({
+            let flags = self.flags.clone();
+            move || config::load(&flags, &variable)
+        });
+        let broken = |error: JoinError| Refused::Unusable(Snapshot::default(), format!("reading broke down: {error}"));
+        let Loaded { config, files, warnings } = loaded.await.map_err(broken)?.map_err(|settings| {
             let read = Snapshot::take(settings.files().to_vec());
             let plugins = assemble::broken(settings.plugins());
-            Refused::Unusable(read, CommandError::Configuration { settings, plugins }.to_string())
+            Refused::unusable(&read, CommandError::Configuration { settings, plugins }.to_string())
         })?;
         let read = Snapshot::take(files);
-        let unusable = |reason: String| Refused::Unusable(read.clone(), reason);
+        let unusable = |reason: String| Refused::unusable(&read, reason);
         let modules = self.modules.fetched(&config).await;
         let modules = modules.map_err(|errors| unusable(CommandError::Modules(errors).to_string()))?;
         let settings = assemble::policy_settings(&config, &modules);
@@ -118,6 +123,10 @@ impl Reloading {
             let copier = assemble::copier(&config, &self.aws, self.observer.clone());
             Some(copier.map_err(|error| unusable(error.to_string()))?)
         };
+        // A plugin's settings of one version and its module of the next would be neither.
+        if read.again() != read {
+            return Err(Refused::Outdated);
+        }
         for warning in warnings {
             warn!("{warning}");
         }
@@ -138,7 +147,15 @@ impl Reloading {
 enum Refused {
     /// What is on disk can't be used, for this reason; the files that were looked at.
     Unusable(Snapshot, String),
+    /// The files changed while they were read.
+    Outdated,
     Stopped(Stopped),
+}
+
+impl Refused {
+    fn unusable(read: &Snapshot, reason: String) -> Self {
+        if read.again() == *read { Self::Unusable(read.clone(), reason) } else { Self::Outdated }
+    }
 }
 
 impl From<Stopped> for Refused {
@@ -156,7 +173,7 @@ fn copies_alike(old: &Config, new: &Config) -> bool {
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("watchResources", old.watch.resources != new.watch.resources),
-        ("includeNamespaces", assemble::watch_settings(old) != assemble::watch_settings(new)),
+        ("includeNamespaces", assemble::watch_settings(old).namespaces != assemble::watch_settings(new).namespaces),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
         ("logLevel", old.process != new.process),
     ];
