@@ -1,6 +1,6 @@
 //! Makes the rooms out of the settings.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, thread};
 
 use crate::{
     config::{self, Config, CopyConfig, WatchConfig},
@@ -55,7 +55,13 @@ pub fn policy_settings(config: &Config, modules: &Modules) -> policy::Settings {
             .map(|rule| policy::PathMapRule { from: rule.from.clone(), to: rule.to.clone(), regex: rule.regex })
             .collect(),
         targets: targets(config),
+        threads: threads(),
     }
+}
+
+/// As many as can decide at once.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
 }
 
 /// The policy, its plugins fetched and loaded.
@@ -76,6 +82,7 @@ pub fn broken(plugins: &[config::PluginConfig]) -> Vec<policy::LoadError> {
         skip: policy::SkipSettings::default(),
         path_map: Vec::new(),
         targets: Vec::new(),
+        threads: 1,
     };
     Policy::load(settings, Arc::new(())).err().unwrap_or_default()
 }

@@ -35,6 +35,7 @@ fn settings(targets: Vec<Arc<Target>>) -> Settings {
         skip: SkipSettings::default(),
         path_map: Vec::new(),
         targets,
+        threads: 2,
     }
 }
 
