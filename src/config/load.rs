@@ -14,6 +14,7 @@ use super::{
     reader::{Reader, Section},
     target::targets,
     watch::watch,
+    yaml::Node,
 };
 
 /// A configuration that can be used.
@@ -36,7 +37,17 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loade
     let mut reader = Reader::new(env);
     let file = file(&mut reader, flags);
     let document = read_tree(&mut reader, &file, flags.config.is_some());
-    let mut root = Section::root(&mut reader, file.into(), document.as_ref());
+    settle(reader, &file, document.as_ref(), flags)
+}
+
+/// The settings, the file's tree being read.
+pub(super) fn settle(
+    mut reader: Reader<'_>,
+    file: &Path,
+    document: Option<&Node>,
+    flags: &Flags,
+) -> Result<Loaded, Mistakes> {
+    let mut root = Section::root(&mut reader, file.into(), document);
     let config = Config {
         targets: targets(&mut reader, &mut root),
         watch: watch(&mut reader, &mut root),

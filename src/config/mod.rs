@@ -6,6 +6,8 @@ mod credential;
 mod ecr;
 mod file;
 mod flags;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod later;
 mod load;
 mod mistake;

@@ -8,6 +8,8 @@ mod clients;
 mod credentials;
 mod ecr;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod layout;
 mod location;
