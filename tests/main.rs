@@ -8,6 +8,7 @@
     reason = "a test stops at the first surprise, and says so"
 )]
 
+mod access;
 mod compatibility;
 mod ecr;
 mod failures;

@@ -108,7 +108,7 @@ pub fn aws(config: &Config) -> Aws {
 /// The mirror, waiting to begin.
 ///
 /// # Errors
-/// When HTTPS can't be set up.
+/// When a certificate that is configured can't be used.
 pub fn mirror(
     config: &Config,
     aws: &Aws,
@@ -124,7 +124,7 @@ pub fn mirror(
         insecure: config.copy.insecure_registries.clone(),
         backoff,
     };
-    let sources = Registries::new(access.clone())?;
+    let sources = Registries::new(access.clone(), &config.registries)?;
     let mut stores = HashMap::new();
     for target in &config.targets {
         stores.insert(target.name.clone(), stores::store(target, &sources, &access));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, Flags,
+    access::registries,
     copy::copy,
     credential::credentials,
     file::read_tree,
@@ -53,6 +54,7 @@ pub(super) fn settle(
         watch: watch(&mut reader, &mut root),
         policy: policy(&mut reader, &mut root),
         copy: copy(&mut reader, &mut root, flags),
+        registries: registries(&mut reader, &mut root),
         credentials: credentials(&mut reader, &mut root),
         process: process(&mut reader, &mut root, flags),
     };

@@ -1,6 +1,7 @@
 //! The settings: flags over variables over the file over defaults, read to the end before anything is refused, so that
 //! every mistake shows at once.
 
+mod access;
 mod copy;
 mod credential;
 mod ecr;

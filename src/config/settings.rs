@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use secrecy::SecretString;
 
-use crate::model::{Credential, EcrRegistry, Hook, NewRepositories, TargetKind, WorkloadKind};
+use crate::model::{Credential, EcrRegistry, Hook, NewRepositories, RegistryAccess, TargetKind, WorkloadKind};
 
 /// Everything that was set, checked.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// How images are copied.
     pub copy: CopyConfig,
+    /// How single registries are reached, sources and targets alike; names distinct.
+    pub registries: Vec<RegistryAccess>,
     /// Credentials for sources, in the file's order.
     pub credentials: Vec<Credential>,
     /// Listeners, leadership, the cluster.

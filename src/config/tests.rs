@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::*;
 use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
+mod access;
 mod ecr;
 mod plugins;
 mod refusals;

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     challenge::{self, Challenge},
+    host::is_lenient,
     location, quota, retry,
 };
 
@@ -24,7 +25,7 @@ pub fn challenges(headers: &HeaderMap) -> Vec<Option<(String, Option<String>)>> 
 
 /// Where an answer from `from` sends us, if one may go there.
 pub fn location(from: &Url, headers: &HeaderMap, insecure: &[String]) -> Option<Url> {
-    location::location(from, headers, insecure).ok()
+    location::location(from, headers, |url| is_lenient(url, insecure)).ok()
 }
 
 /// How long a registry wants us to wait.

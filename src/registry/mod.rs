@@ -14,6 +14,7 @@ mod host;
 mod layout;
 mod location;
 mod manifest;
+mod naming;
 mod pace;
 mod patience;
 mod quota;
@@ -27,6 +28,7 @@ mod settings;
 mod store;
 mod token;
 mod upload;
+mod ways;
 mod wire;
 
 pub use blob::BlobStream;

@@ -400,7 +400,7 @@ mod tests {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap().to_string();
         drop(server);
-        let registries = super::super::Registries::new(settings()).unwrap();
+        let registries = super::super::Registries::new(settings(), &[]).unwrap();
         let error = registries.repository(&address, "a").head(tag()).await.unwrap_err();
         assert!(error.to_string().contains(&address) && error.to_string().contains("refused"), "{error}");
         assert_eq!(error.retry(), Retry::Soon);

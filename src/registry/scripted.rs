@@ -144,7 +144,7 @@ impl Server {
     }
 
     pub(super) fn repository_with(&self, settings: Settings) -> Repository {
-        Registries::new(settings).unwrap().repository(&self.address.to_string(), "team/app")
+        Registries::new(settings, &[]).unwrap().repository(&self.address.to_string(), "team/app")
     }
 }
 

@@ -17,16 +17,16 @@ use url::Url;
 use super::{
     answer::Response,
     auth::{Doubt, may_be_renewed},
-    clients::Clients,
     error::{Fault, SetupError, is_certificate_fault},
-    host::{Host, Scheme, is_lenient},
+    host::{Host, Scheme, is_lenient, is_listed},
     location::location,
     patience::Patience,
     quota::Quota,
     retry::{Backoff, retry_after},
     settings::Settings,
+    ways::Ways,
 };
-use crate::model::Event;
+use crate::model::{Event, RegistryAccess};
 
 /// A registry that sends us farther has lost its way.
 const MOST_REDIRECTS: usize = 5;
@@ -37,7 +37,7 @@ const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
 /// All that requests to any host share.
 pub(super) struct Wire {
     settings: Settings,
-    clients: Clients,
+    ways: Arc<Ways>,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
 }
 
@@ -80,13 +80,13 @@ pub(super) enum Payload {
 
 impl Wire {
     /// Nothing is contacted.
-    pub(super) fn new(settings: Settings) -> Result<Self, SetupError> {
-        Ok(Self { clients: Clients::new().map_err(SetupError)?, settings, hosts: Mutex::default() })
+    pub(super) fn new(settings: Settings, registries: &[RegistryAccess]) -> Result<Self, SetupError> {
+        Ok(Self { ways: Arc::new(Ways::new(registries)?), settings, hosts: Mutex::default() })
     }
 
     /// Another one over the same connections. What was learned about hosts, tokens among it, is not shared.
     pub(super) fn beside(&self, settings: Settings) -> Self {
-        Self { clients: self.clients.clone(), settings, hosts: Mutex::default() }
+        Self { ways: Arc::clone(&self.ways), settings, hosts: Mutex::default() }
     }
 
     /// The host of a registry; always the same one for the same name.
@@ -95,7 +95,7 @@ impl Wire {
         match hosts.get(registry) {
             Some(host) => Arc::clone(host),
             None => {
-                let host = Arc::new(Host::new(registry, &self.settings));
+                let host = Arc::new(Host::new(registry, &self.settings, &self.ways));
                 hosts.insert(registry.to_owned(), Arc::clone(&host));
                 host
             }
@@ -112,9 +112,9 @@ impl Wire {
         self.settings.request_timeout
     }
 
-    /// What the user lists as insecure.
-    pub(super) fn insecure(&self) -> &[String] {
-        &self.settings.insecure
+    /// Whether a host may be spoken to over plain HTTP: on loopback, and where the user says so.
+    pub(super) fn may_be_plain(&self, url: &Url) -> bool {
+        is_lenient(url, &self.settings.insecure) || self.ways.to(url).is_plain
     }
 
     /// One request to a registry, asked again where a 401 taught us what to show. Any status is an answer.
@@ -279,7 +279,7 @@ impl Wire {
         mut headers: HeaderMap,
         mut payload: Payload,
     ) -> Result<Response, Fault> {
-        if headers.contains_key(AUTHORIZATION) && url.scheme() != "https" && !is_lenient(&url, self.insecure()) {
+        if headers.contains_key(AUTHORIZATION) && url.scheme() != "https" && !self.may_be_plain(&url) {
             return Err(Fault::Refused("credentials are not sent over plain HTTP".to_owned()));
         }
         let reading = method == Method::GET || method == Method::HEAD;
@@ -300,7 +300,7 @@ impl Wire {
 
     /// Where an answer sends us, if one may go there.
     pub(super) fn location(&self, response: &Response) -> Result<Url, Fault> {
-        location(response.url(), response.headers(), self.insecure())
+        location(response.url(), response.headers(), |url| self.may_be_plain(url))
     }
 
     /// One request, one answer.
@@ -329,7 +329,8 @@ impl Wire {
                 patience = Some(its);
             }
         }
-        let client = self.clients.of(url, self.insecure());
+        let client = self.ways.to(url).clients.to(url, is_listed(url, &self.settings.insecure));
+        let client = client.map_err(Fault::Network)?;
         let begun = Instant::now();
         let answer = self.within(client.execute(request), patience).await;
         let (host, path) = (url.authority(), url.path());
