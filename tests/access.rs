@@ -1,10 +1,12 @@
 //! How single registries are reached: plain HTTP, private authorities, certificates of our own, proxies.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+use demo::{Format, Image, Layer};
 
 use crate::{
     mirroring::{index, single},
-    support::{Access, Fault, Program, Registry, deployment},
+    support::{Access, Fault, Program, Registry, deployment, list},
 };
 
 /// The copying of one image.
@@ -107,5 +109,63 @@ async fn a_proxy_is_used_for_what_no_proxy_does_not_name() {
         let requests = source.take_requests();
         let hosts: Vec<_> = requests.iter().map(|request| request.host.as_str()).collect();
         assert_eq!(hosts, connections, "{host}");
+    }
+}
+
+/// An index over two platforms, with five layers each.
+fn many_layers(seed: u64) -> Image {
+    let images = ["amd64", "arm64"].map(|architecture| {
+        let own = u64::from(architecture == "arm64");
+        let layers: Vec<_> = (0..5).map(|n| Layer::random(seed * 10 + n * 2 + own, 50_000).unwrap()).collect();
+        Image::single(Format::Oci, architecture, &layers)
+    });
+    Image::index(Format::Oci, &images)
+}
+
+#[tokio::test]
+async fn an_images_blobs_are_as_many_at_once_as_is_set() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = many_layers(1);
+    let reference = source.push("team/app", "1", &image).await;
+    let manifest = deployment("app").image(&reference).manifest().to_string();
+    for (setting, most) in [("maxConcurrentBlobs: 1", 1), ("maxConcurrentBlobs: 3", 3)] {
+        let target = Registry::distribution(Access::Anonymous).await;
+        // Long enough that all who may come do.
+        let is_upload = |request: &crate::support::Request| request.method == "PUT" && request.is_blob();
+        target.inject(usize::MAX, is_upload, Fault::Delay(Duration::from_millis(50)));
+        sync(&reference, &target, &[]).config(setting).stdin(&manifest).run().await.assert_code(0);
+        target.assert_has("team/app", "1", &image).await;
+        assert!(target.most_uploads() <= most, "{} at once, {setting}", target.most_uploads());
+    }
+}
+
+#[tokio::test]
+async fn few_requests_at_once_are_enough_between_any_registries() {
+    let registries = [Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await];
+    let mut manifests = Vec::new();
+    let mut images = Vec::new();
+    for seed in 0..2 {
+        for (at, registry) in registries.iter().enumerate() {
+            let image = many_layers(2 * seed + at as u64);
+            let repository = format!("from{at}/app{seed}");
+            let reference = registry.push(&repository, "1", &image).await;
+            manifests.push(deployment(&format!("app{at}{seed}")).image(&reference).manifest());
+            images.push((repository, image));
+        }
+    }
+    let [near, far] = registries.each_ref().map(Registry::host);
+    let own = format!("registries: [{{ registry: '{near}', connections: 1 }}]");
+    for (run, limit) in ["maxConnectionsPerRegistry: 1", "maxConnectionsPerRegistry: 2", &own].iter().enumerate() {
+        // Each image goes to where it comes from, and to the other registry.
+        let config = format!(
+            "maxConcurrentReconciles: 8\n{limit}\ntargets:\n- {{ name: near, kind: docker, registry: {near}/to{run} }}\n\
+             - {{ name: far, kind: docker, registry: {far}/to{run} }}\n"
+        );
+        Program::new(&["sync", "-f", "-"]).config(&config).stdin(&list(&manifests)).run().await.assert_code(0);
+        for registry in &registries {
+            for (repository, image) in &images {
+                registry.assert_has(&format!("to{run}/{repository}"), "1", image).await;
+            }
+        }
     }
 }

@@ -124,7 +124,7 @@ pub fn mirror(
         insecure: config.copy.insecure_registries.clone(),
         backoff,
     };
-    let sources = Registries::new(access.clone(), &config.registries)?;
+    let sources = Registries::new(access.clone(), &config.registries, config.copy.max_connections_per_registry)?;
     let mut stores = HashMap::new();
     for target in &config.targets {
         stores.insert(target.name.clone(), stores::store(target, &sources, &access));
@@ -135,6 +135,7 @@ pub fn mirror(
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,
+        blobs_at_once: config.copy.max_concurrent_blobs,
         backoff,
     };
     let copier = Copier::new(sources, stores, settings, observer.clone());

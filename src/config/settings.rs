@@ -140,6 +140,10 @@ pub struct CopyConfig {
     pub force_reconcile: Option<Duration>,
     /// Images at once for each watched kind; at least 1.
     pub max_concurrent_reconciles: usize,
+    /// Blobs of one image on their way at once; at least 1.
+    pub max_concurrent_blobs: usize,
+    /// Requests to one registry at once, all images together, where `registries` says nothing of it; at least 1.
+    pub max_connections_per_registry: usize,
     /// Resolve a tag first, and pull what it was resolved to.
     pub digest_pull: bool,
     /// Tags that this does not hold for, in lower case.

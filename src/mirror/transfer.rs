@@ -12,7 +12,8 @@ use tracing::warn;
 use crate::{
     model::{Destination, Failure, FailureKind, Retry},
     registry::{
-        Backoff, Contents, Descriptor, Manifest, Place, Repository, Selector, Store, StoreRepository, StoreUploadError,
+        Backoff, Contents, Descriptor, Manifest, Place, Repository, Room, Selector, Store, StoreRepository,
+        StoreUploadError,
     },
 };
 
@@ -22,8 +23,6 @@ use super::{
     flight::Flight,
 };
 
-/// Blobs of one image on their way at once: from four on, more are no faster.
-const BLOBS_AT_ONCE: usize = 4;
 /// Questions about them to the target at once: the next blobs are looked for while these are on their way.
 const QUESTIONS_AT_ONCE: usize = 4;
 /// How long a blob may be held up by a target that limits requests before that counts as a failed try.
@@ -49,6 +48,7 @@ pub struct Transfer<'a> {
     route: Route<'a>,
     blobs: &'a Blobs,
     flight: &'a Arc<Flight>,
+    blobs_at_once: usize,
     slots: Semaphore,
     questions: Semaphore,
     backoff: Backoff,
@@ -56,16 +56,17 @@ pub struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    /// `progress` is told of every piece of a blob that is sent.
+    /// `blobs_at_once` of the image are on their way, at least 1; `progress` is told of every piece of a blob that is sent.
     pub fn new(
         route: Route<'a>,
         blobs: &'a Blobs,
         flight: &'a Arc<Flight>,
+        blobs_at_once: usize,
         backoff: Backoff,
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Self {
-        let [slots, questions] = [BLOBS_AT_ONCE, QUESTIONS_AT_ONCE].map(Semaphore::new);
-        Self { route, blobs, flight, slots, questions, backoff, progress }
+        let [slots, questions] = [blobs_at_once, QUESTIONS_AT_ONCE].map(Semaphore::new);
+        Self { route, blobs, flight, blobs_at_once, slots, questions, backoff, progress }
     }
 
     /// Brings every blob and every child manifest that `manifest` names. When this is done all of them are known to be
@@ -91,7 +92,7 @@ impl<'a> Transfer<'a> {
                     self.all_blobs(blobs).await?;
                     stream::iter(once_each(children))
                         .map(|child| async move { self.child(&child, depth).await })
-                        .buffer_unordered(BLOBS_AT_ONCE)
+                        .buffer_unordered(self.blobs_at_once)
                         .try_collect()
                         .await
                 }
@@ -122,7 +123,7 @@ impl<'a> Transfer<'a> {
     async fn all_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
         stream::iter(once_each(blobs))
             .map(|blob| async move { self.blob(&blob).await })
-            .buffer_unordered(BLOBS_AT_ONCE + QUESTIONS_AT_ONCE)
+            .buffer_unordered(self.blobs_at_once + QUESTIONS_AT_ONCE)
             .try_collect()
             .await
     }
@@ -198,6 +199,7 @@ impl<'a> Transfer<'a> {
         let begun = Instant::now();
         loop {
             let progress = self.progress.clone();
+            let room = Room::between(self.route.source, self.route.target).await;
             let body = self.route.source.blob(blob);
             let (failure, throttled) = match self.route.target.upload(blob, body, move |bytes| progress(bytes)).await {
                 Ok(()) => return Ok(()),
@@ -208,6 +210,7 @@ impl<'a> Transfer<'a> {
                 Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
                 Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };
+            drop(room);
             // Who is told to come more slowly has not failed yet.
             if !(throttled && begun.elapsed() < LONGEST_THROTTLING) {
                 failures += 1;

@@ -9,7 +9,10 @@ use http::{
 };
 use url::Url;
 
-use super::error::{Answer, Fault};
+use super::{
+    connections::Place,
+    error::{Answer, Fault},
+};
 use crate::model::{Digest, Retry};
 
 /// No more is read of what a registry says of an error.
@@ -20,17 +23,23 @@ pub(super) struct Response {
     response: reqwest::Response,
     timeout: Option<Duration>,
     hope: bool,
+    _place: Option<Place>,
 }
 
 impl Response {
     /// `timeout` bounds each silence in the body.
     pub(super) fn new(response: reqwest::Response, timeout: Option<Duration>) -> Self {
-        Self { response, timeout, hope: false }
+        Self { response, timeout, hope: false, _place: None }
     }
 
     /// Another try can help, although the status does not look like it.
     pub(super) fn with_hope(self) -> Self {
         Self { hope: true, ..self }
+    }
+
+    /// Among the requests that the registry may have at once it counts until it is read.
+    pub(super) fn in_place(self, place: Option<Place>) -> Self {
+        Self { _place: place, ..self }
     }
 
     pub(super) fn status(&self) -> StatusCode {

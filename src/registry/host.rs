@@ -11,6 +11,7 @@ use url::{Host as UrlHost, Url};
 
 use super::{
     auth::{Auth, Identity},
+    connections::Places,
     credentials::login_for,
     ecr::{Budgets, PUBLIC_HOST},
     error::Fault,
@@ -54,6 +55,8 @@ pub(super) struct Host {
     pub(super) auth: Auth,
     /// How fast manifests may be read, which some registries count.
     pub(super) manifest_reads: Pace,
+    /// For how many requests at once.
+    pub(super) places: Arc<Places>,
     paces: Paces,
     sessions: Mutex<HashMap<(String, Digest), (Url, Instant)>>,
 }
@@ -65,11 +68,15 @@ impl Host {
             hub if hub == DOCKER_HUB => DOCKER_HUB_SERVER.to_owned(),
             other => other,
         };
-        let scheme = match Url::parse(&format!("https://{authority}/")) {
-            Ok(url) if ways.to(&url).is_plain => OnceLock::from(Scheme::Http),
-            Ok(url) if is_lenient(&url, &settings.insecure) && !ways.to(&url).is_tls => OnceLock::new(),
+        // What is no host is told at the first request.
+        let url = Url::parse(&format!("https://{authority}/")).ok();
+        let way = ways.to(url.as_ref());
+        let scheme = match (way.is_plain, way.is_tls) {
+            (true, _) => OnceLock::from(Scheme::Http),
+            (false, false) if url.is_some_and(|url| is_lenient(&url, &settings.insecure)) => OnceLock::new(),
             _ => OnceLock::from(Scheme::Https),
         };
+        let places = ways.connections.to(&authority, way.connections);
         let ecr = authority.parse::<EcrRegistry>().ok();
         let paces = match &ecr {
             Some(ecr) => Paces::Known(settings.aws.budgets(ecr)),
@@ -82,6 +89,7 @@ impl Host {
             probing: tokio::sync::Mutex::new(()),
             auth,
             manifest_reads: Pace::free(),
+            places,
             paces,
             sessions: Mutex::default(),
         }
@@ -208,7 +216,7 @@ mod tests {
     }
 
     fn usual() -> Ways {
-        Ways::new(&[]).unwrap()
+        Ways::new(&[], 1).unwrap()
     }
 
     #[test]

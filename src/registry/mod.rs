@@ -5,6 +5,7 @@ mod auth;
 mod blob;
 mod challenge;
 mod clients;
+mod connections;
 mod credentials;
 mod ecr;
 mod error;
@@ -32,6 +33,7 @@ mod ways;
 mod wire;
 
 pub use blob::BlobStream;
+pub use connections::Room;
 pub use ecr::{Aws, AwsError, Caller, EcrRepositories};
 pub use error::{Error, SetupError, UploadError};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};

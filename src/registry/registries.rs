@@ -12,13 +12,13 @@ pub struct Registries {
 }
 
 impl Registries {
-    /// Nothing is contacted. Where several of `registries` fit a name, the exact one beats a glob, and among equals the
+    /// Nothing is contacted. A registry gets `connections` requests at once, whoever sends them. Where several of `registries` fit a name, the exact one beats a glob, and among equals the
     /// later wins.
     ///
     /// # Errors
     /// When one of their certificates can't be used.
-    pub fn new(settings: Settings, registries: &[RegistryAccess]) -> Result<Self, SetupError> {
-        Ok(Self { wire: Arc::new(Wire::new(settings, registries)?) })
+    pub fn new(settings: Settings, registries: &[RegistryAccess], connections: usize) -> Result<Self, SetupError> {
+        Ok(Self { wire: Arc::new(Wire::new(settings, registries, connections)?) })
     }
 
     /// The way to every registry with other settings. Connections and how single registries are reached are shared, tokens are not.

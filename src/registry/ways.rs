@@ -6,6 +6,7 @@ use url::Url;
 
 use super::{
     clients::{Clients, Tls, builder},
+    connections::Connections,
     error::SetupError,
     naming::{Pattern, chosen, names_of},
 };
@@ -16,6 +17,8 @@ use crate::model::{ClientCertificate, PemFile, RegistryAccess};
 pub(super) struct Ways {
     special: Vec<(Vec<Pattern>, Way)>,
     usual: Way,
+    /// How many requests each registry gets at once.
+    pub(super) connections: Connections,
 }
 
 /// The way to some hosts.
@@ -25,22 +28,22 @@ pub(super) struct Way {
     /// TLS is spoken, and nothing else tried.
     pub(super) is_tls: bool,
     pub(super) clients: Clients,
+    /// The most requests at once, where that is said.
+    pub(super) connections: Option<usize>,
 }
 
 impl Ways {
-    /// Nothing is contacted.
-    pub(super) fn new(registries: &[RegistryAccess]) -> Result<Self, SetupError> {
+    /// Nothing is contacted. `connections` is how many requests a registry gets at once.
+    pub(super) fn new(registries: &[RegistryAccess], connections: usize) -> Result<Self, SetupError> {
         let special = registries.iter().map(|access| Ok((vec![Pattern::new(&access.registry)], way(access)?)));
-        let usual = Way { is_plain: false, is_tls: false, clients: Clients::new(Tls::default()) };
-        Ok(Self { special: special.collect::<Result<_, _>>()?, usual })
+        let usual = Way { is_plain: false, is_tls: false, clients: Clients::new(Tls::default()), connections: None };
+        Ok(Self { special: special.collect::<Result<_, _>>()?, usual, connections: Connections::new(connections) })
     }
 
     /// The one to the host of a URL.
-    pub(super) fn to(&self, url: &Url) -> &Way {
-        if self.special.is_empty() {
-            return &self.usual;
-        }
-        chosen(&self.special, &names_of(url)).unwrap_or(&self.usual)
+    pub(super) fn to(&self, url: Option<&Url>) -> &Way {
+        let url = url.filter(|_| !self.special.is_empty());
+        url.and_then(|url| chosen(&self.special, &names_of(url))).unwrap_or(&self.usual)
     }
 }
 
@@ -50,7 +53,8 @@ fn way(access: &RegistryAccess) -> Result<Way, SetupError> {
         identity: access.client.as_ref().map(identity).transpose()?,
         skip_verify: access.skip_verify,
     };
-    Ok(Way { is_plain: access.plain_http, is_tls: access.wants_tls(), clients: Clients::new(tls) })
+    let (is_plain, is_tls) = (access.plain_http, access.wants_tls());
+    Ok(Way { is_plain, is_tls, clients: Clients::new(tls), connections: access.connections })
 }
 
 /// Tried now: a certificate that can't be used is to stop the start, and not the first request.
@@ -98,7 +102,7 @@ mod tests {
     #[test]
     fn what_is_said_of_a_registry_holds_for_no_other_host() {
         let certified = certified();
-        let ways = Ways::new(&[client(&certified, &certified)]).unwrap();
+        let ways = Ways::new(&[client(&certified, &certified)], 1).unwrap();
         for (url, is_special) in [
             ("https://r.example/v2/", true),
             ("https://R.example:443/v2/", true),
@@ -106,7 +110,7 @@ mod tests {
             ("https://auth.r.example/token", false),
             ("https://cdn.example/", false),
         ] {
-            let way = ways.to(&Url::parse(url).unwrap());
+            let way = ways.to(Some(&Url::parse(url).unwrap()));
             assert_eq!((way.is_tls, std::ptr::eq(way, &raw const ways.usual)), (is_special, !is_special), "{url}");
         }
     }
@@ -114,14 +118,14 @@ mod tests {
     #[test]
     fn certificates_that_cannot_be_used_stop_the_start_and_no_key_is_told() {
         let (one, other) = (certified(), certified());
-        let error = Ways::new(&[client(&one, &other)]).err().unwrap();
+        let error = Ways::new(&[client(&one, &other)], 1).err().unwrap();
         let key = other.signing_key.serialize_pem();
         assert!(error.to_string().starts_with("some.pem with some.key: the certificate can't be used"), "{error}");
         assert!(!format!("{error} {error:?}").contains(key.lines().nth(1).unwrap()));
 
         let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned();
         let access = RegistryAccess { authorities: Some(pem(damaged)), ..RegistryAccess::default() };
-        let error = Ways::new(&[access]).err().unwrap();
+        let error = Ways::new(&[access], 1).err().unwrap();
         assert!(error.to_string().starts_with("some.pem: the certificate can't be used"), "{error}");
     }
 }

@@ -17,6 +17,7 @@ use url::Url;
 use super::{
     answer::Response,
     auth::{Doubt, may_be_renewed},
+    connections::Place,
     error::{Fault, SetupError, is_certificate_fault},
     host::{Host, Scheme, is_lenient, is_listed},
     location::location,
@@ -48,6 +49,8 @@ pub(super) struct Request<'a> {
     pub headers: HeaderMap,
     /// What a token must be good for.
     pub scopes: &'a [String],
+    /// Whether the caller sees to it that the registry does not get too many requests at once.
+    pub has_room: bool,
     pub payload: Payload,
 }
 
@@ -80,8 +83,12 @@ pub(super) enum Payload {
 
 impl Wire {
     /// Nothing is contacted.
-    pub(super) fn new(settings: Settings, registries: &[RegistryAccess]) -> Result<Self, SetupError> {
-        Ok(Self { ways: Arc::new(Ways::new(registries)?), settings, hosts: Mutex::default() })
+    pub(super) fn new(
+        settings: Settings,
+        registries: &[RegistryAccess],
+        connections: usize,
+    ) -> Result<Self, SetupError> {
+        Ok(Self { ways: Arc::new(Ways::new(registries, connections)?), settings, hosts: Mutex::default() })
     }
 
     /// Another one over the same connections. What was learned about hosts, tokens among it, is not shared.
@@ -114,7 +121,7 @@ impl Wire {
 
     /// Whether a host may be spoken to over plain HTTP: on loopback, and where the user says so.
     pub(super) fn may_be_plain(&self, url: &Url) -> bool {
-        is_lenient(url, &self.settings.insecure) || self.ways.to(url).is_plain
+        is_lenient(url, &self.settings.insecure) || self.ways.to(Some(url)).is_plain
     }
 
     /// One request to a registry, asked again where a 401 taught us what to show. Any status is an answer.
@@ -139,7 +146,7 @@ impl Wire {
                     host.auth.learn(self, response.headers(), presented, begun)?
                         || (may_be_renewed(response.headers(), presented) && !std::mem::replace(&mut renewed, true))
                 }
-                Doubt::Unsure if !self.says_no_to(host, authorization).await? => false,
+                Doubt::Unsure if !self.says_no_to(host, authorization, request.has_room).await? => false,
                 // Whether it was old or has just been fetched: another one is tried once.
                 Doubt::Ended | Doubt::Unsure => !std::mem::replace(&mut renewed, true) && host.auth.forget(presented),
             };
@@ -172,7 +179,11 @@ impl Wire {
         if let Some(pace) = &pace {
             pace.turn().await.map_err(told)?;
         }
+        let place = self.place(host, request).await;
         let response = self.reach(host, request, authorization).await?;
+        // Nobody else has a body that matters, and a refusal may lead to another request.
+        let is_read = request.method == Method::GET && response.status() == StatusCode::OK;
+        let response = if is_read { response.in_place(place) } else { response };
         if !host.has(response.url()) {
             // It has sent us on, so it did not mind.
             if let Some(pace) = &pace {
@@ -198,11 +209,22 @@ impl Wire {
         Ok(response)
     }
 
+    /// Waits until the registry may have one more request.
+    async fn place(&self, host: &Host, request: &Request<'_>) -> Option<Place> {
+        if request.has_room { None } else { Some(host.places.one().await) }
+    }
+
     /// Whether a registry refuses what we show even where it is asked for nothing in particular.
-    async fn says_no_to(&self, host: &Host, authorization: Option<&HeaderValue>) -> Result<bool, Fault> {
+    async fn says_no_to(
+        &self,
+        host: &Host,
+        authorization: Option<&HeaderValue>,
+        has_room: bool,
+    ) -> Result<bool, Fault> {
         let to = To::Path("/v2/", None);
         let (headers, payload) = (HeaderMap::new(), Payload::Empty);
-        let mut request = Request { method: Method::GET, to, headers, scopes: &[], payload };
+        let mut request = Request { method: Method::GET, to, headers, scopes: &[], has_room, payload };
+        let _place = self.place(host, &request).await;
         let response = self.reach(host, &mut request, authorization).await?;
         Ok(matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
     }
@@ -329,7 +351,7 @@ impl Wire {
                 patience = Some(its);
             }
         }
-        let client = self.ways.to(url).clients.to(url, is_listed(url, &self.settings.insecure));
+        let client = self.ways.to(Some(url)).clients.to(url, is_listed(url, &self.settings.insecure));
         let client = client.map_err(Fault::Network)?;
         let begun = Instant::now();
         let answer = self.within(client.execute(request), patience).await;

@@ -146,6 +146,11 @@ impl Registry {
         ["client.pem", "client.key"].map(|name| self.directory.path().join(name))
     }
 
+    /// How many blobs clients sent at once, at most.
+    pub fn most_uploads(&self) -> usize {
+        self.proxy.as_ref().unwrap().most_uploads()
+    }
+
     /// What clients other than this one asked since the last call.
     pub fn take_requests(&self) -> Vec<Request> {
         self.traffic().take_requests()
