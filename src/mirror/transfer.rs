@@ -1,6 +1,6 @@
 //! Brings all that a manifest names to a target, so that the manifest may follow.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::{
@@ -12,8 +12,8 @@ use tracing::warn;
 use crate::{
     model::{Destination, Failure, FailureKind, Retry},
     registry::{
-        Backoff, Contents, Descriptor, Manifest, Place, Repository, Room, Selector, Store, StoreRepository,
-        StoreUploadError,
+        Backoff, Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Repository, Room, Selector, Store,
+        StoreRepository, StoreUploadError,
     },
 };
 
@@ -25,8 +25,6 @@ use super::{
 
 /// Questions about them to the target at once: the next blobs are looked for while these are on their way.
 const QUESTIONS_AT_ONCE: usize = 4;
-/// How long a blob may be held up by a target that limits requests before that counts as a failed try.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
 /// Indexes within indexes; real images have one level.
 const DEEPEST_INDEX: usize = 4;
 

@@ -38,6 +38,7 @@ pub use ecr::{Aws, AwsError, Caller, EcrRepositories};
 pub use error::{Error, SetupError, UploadError};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use manifest::{Contents, Descriptor, Manifest, Selector};
+pub use pace::LONGEST_THROTTLING;
 pub use registries::Registries;
 pub use remote::RemoteRepository;
 pub use repository::Repository;

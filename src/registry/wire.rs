@@ -21,6 +21,7 @@ use super::{
     error::{Fault, SetupError, is_certificate_fault},
     host::{Host, Scheme, is_lenient, is_listed},
     location::location,
+    pace::LONGEST_THROTTLING,
     patience::Patience,
     quota::Quota,
     retry::{Backoff, retry_after},
@@ -31,9 +32,6 @@ use crate::model::{Event, RegistryAccess};
 
 /// A registry that sends us farther has lost its way.
 const MOST_REDIRECTS: usize = 5;
-
-/// So long a request is sent again and again to a registry that says it comes too often, each time more slowly.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
 
 /// All that requests to any host share.
 pub(super) struct Wire {
