@@ -15,6 +15,7 @@ mod failures;
 mod faults;
 #[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
+mod hostile;
 mod layering;
 mod leadership;
 mod mirroring;

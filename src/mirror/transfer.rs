@@ -10,7 +10,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    model::{Destination, Failure, FailureKind, Retry},
+    model::{Destination, Failure},
     registry::{
         Backoff, Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Repository, Room, Selector, Store,
         StoreRepository, StoreUploadError,
@@ -19,14 +19,13 @@ use crate::{
 
 use super::{
     blobs::{Blobs, Home},
+    bounds::Bounds,
     failure::{at_source, at_source_blob, at_target},
     flight::Flight,
 };
 
-/// Questions about them to the target at once: the next blobs are looked for while these are on their way.
+/// Questions about an image at once: the next blobs are looked for at the target while others are on their way.
 const QUESTIONS_AT_ONCE: usize = 4;
-/// Indexes within indexes; real images have one level.
-const DEEPEST_INDEX: usize = 4;
 
 /// From where to where.
 #[derive(Clone, Copy)]
@@ -70,26 +69,26 @@ impl<'a> Transfer<'a> {
     /// Brings every blob and every child manifest that `manifest` names. When this is done all of them are known to be
     /// at the target.
     pub async fn parts(&self, manifest: &Manifest) -> Result<(), Failure> {
-        self.parts_below(manifest, 0).await
+        self.parts_below(manifest, 0, &Bounds::default()).await
     }
 
-    fn parts_below<'b>(&'b self, manifest: &'b Manifest, depth: usize) -> BoxFuture<'b, Result<(), Failure>> {
+    fn parts_below<'b>(
+        &'b self,
+        manifest: &'b Manifest,
+        depth: usize,
+        bounds: &'b Bounds,
+    ) -> BoxFuture<'b, Result<(), Failure>> {
         async move {
-            if depth > DEEPEST_INDEX {
-                return Err(Failure {
-                    kind: FailureKind::Source,
-                    message: format!("the image has indexes within indexes, more than {DEEPEST_INDEX} deep"),
-                    retry: Retry::Later,
-                });
-            }
             let contents = manifest.contents().map_err(|error| at_source(&error))?;
+            let (Contents::Image { blobs: parts } | Contents::Index { manifests: parts }) = &contents;
+            bounds.take_in(manifest.bytes().len(), parts.len(), depth)?;
             match contents {
                 Contents::Image { blobs } => self.all_blobs(blobs).await,
                 Contents::Index { manifests } => {
                     let (children, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(Descriptor::is_manifest);
                     self.all_blobs(blobs).await?;
                     stream::iter(once_each(children))
-                        .map(|child| async move { self.child(&child, depth).await })
+                        .map(|child| async move { self.child(&child, depth, bounds).await })
                         .buffer_unordered(self.blobs_at_once)
                         .try_collect()
                         .await
@@ -99,16 +98,19 @@ impl<'a> Transfer<'a> {
         .boxed()
     }
 
-    async fn child(&self, child: &Descriptor, depth: usize) -> Result<(), Failure> {
+    async fn child(&self, child: &Descriptor, depth: usize, bounds: &Bounds) -> Result<(), Failure> {
         let place = Place::Child(&child.digest);
         if self.route.target.find(place).await.map_err(|error| at_target(&error))?.is_some() {
             return Ok(());
         }
-        let manifest =
-            self.route.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?;
+        let manifest = {
+            // However many indexes there are, few manifests are in memory before they are counted.
+            let _question = self.questions.acquire().await;
+            self.route.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?
+        };
         let mut looked_again = false;
         loop {
-            self.parts_below(&manifest, depth + 1).await?;
+            self.parts_below(&manifest, depth + 1, bounds).await?;
             match self.route.target.put(place, &manifest).await {
                 Ok(()) => return Ok(()),
                 // As at the top: a part that was there may be gone.

@@ -48,6 +48,7 @@ pub(super) struct Reply {
     stall: bool,
     chunked: bool,
     delay: Duration,
+    drip: Option<Duration>,
 }
 
 impl Reply {
@@ -84,6 +85,12 @@ impl Reply {
     /// Without `Content-Length`.
     pub(super) fn chunked(mut self) -> Self {
         self.chunked = true;
+        self
+    }
+
+    /// Byte by byte, with such pauses.
+    pub(super) fn drip(mut self, pause: Duration) -> Self {
+        self.drip = Some(pause);
         self
     }
 
@@ -316,7 +323,14 @@ async fn answer(stream: &mut BufReader<TcpStream>, asked: &Asked, reply: &Reply)
             bytes.extend_from_slice(b"0\r\n\r\n");
         }
     }
-    if stream.write_all(&bytes).await.is_err() {
+    if let Some(pause) = reply.drip {
+        for byte in bytes {
+            if stream.write_all(&[byte]).await.is_err() {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    } else if stream.write_all(&bytes).await.is_err() {
         return false;
     }
     if reply.stall {

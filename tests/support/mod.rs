@@ -17,6 +17,7 @@ mod traffic;
 mod workloads;
 
 pub use aws::{Aws, Call, Ecr, Refusal, new_account};
+pub use background::Serving;
 pub use cluster::Cluster;
 pub use program::{Finished, Metrics, Program, Running};
 pub use registry::{Access, PASSWORD, Registry, USER};
