@@ -12,7 +12,7 @@ use super::{
 /// From four on, more are no faster.
 const BLOBS_AT_ONCE: usize = 4;
 
-/// More than the images that are copied at once have use for, unless the user sets more of these.
+/// Seldom reached by the images that are copied at once unless the user sets more of these.
 const CONNECTIONS: usize = 64;
 
 pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> CopyConfig {
