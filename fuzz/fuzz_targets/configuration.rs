@@ -20,7 +20,9 @@ fuzz_target!(|text: &str| {
         Ok(loaded) => {
             let config = loaded.config;
             assert!(!config.targets.is_empty() && !config.watch.resources.is_empty());
-            assert!(config.copy.retry_attempts > 0 && config.copy.max_concurrent_reconciles > 0);
+            let copy = &config.copy;
+            assert!(copy.retry_attempts > 0 && copy.max_concurrent_reconciles > 0);
+            assert!(copy.max_concurrent_blobs > 0 && copy.max_connections_per_registry > 0);
             format!("{config:?} {}", loaded.warnings.join("\n"))
         }
         Err(mistakes) => {
