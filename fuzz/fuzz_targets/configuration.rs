@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 /// Stands for a password wherever one may come from. Nothing that is made by chance is like it.
 const SECRET: &str = "q7Xv-secret-9LkZ";
 
-/// Behind a NUL stand variables, each a line: `NAME=value`.
+// Behind a NUL stand variables, each a line: `NAME=value`.
 fuzz_target!(|text: &str| {
     let (file, variables) = text.split_once('\0').unwrap_or((text, ""));
     let mut variables: BTreeMap<_, _> = variables.lines().filter_map(|line| line.split_once('=')).collect();

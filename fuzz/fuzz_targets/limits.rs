@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use k8s_copycat::registry::fuzzing::{LONGEST_BELIEVED, quota, retry_after};
 use libfuzzer_sys::fuzz_target;
 
-/// The first four bytes are the time of day, in seconds since 1970; three lines follow, one for each header.
+// The first four bytes are the time of day, in seconds since 1970; three lines follow, one for each header.
 fuzz_target!(|bytes: &[u8]| {
     let Some((seconds, text)) = bytes.split_first_chunk() else { return };
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(u32::from_be_bytes(*seconds).into());

@@ -12,7 +12,7 @@ const FROM: [&str; 4] =
 /// The only host besides loopback that may be spoken to without TLS.
 const PLAIN: &str = "plain.example:80";
 
-/// The first byte chooses where the answer comes from.
+// The first byte chooses where the answer comes from.
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, text)) = bytes.split_first() else { return };
     let Ok(header) = HeaderValue::from_bytes(text) else { return };

@@ -8,7 +8,7 @@ use k8s_copycat::{
 };
 use libfuzzer_sys::fuzz_target;
 
-/// Before the first line break stands the `Content-Type`.
+// Before the first line break stands the `Content-Type`.
 fuzz_target!(|bytes: &[u8]| {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (content_type, json) = bytes.split_at(end);
