@@ -136,13 +136,21 @@ fn backoff(config: &Config) -> Backoff {
     Backoff { attempts: config.copy.retry_attempts, cap: config.copy.retry_backoff }
 }
 
+/// Who speaks to registries.
+///
+/// # Errors
+/// When HTTPS can't be set up.
+pub fn registries(config: &Config, access: registry::Settings) -> Result<Registries, SetupError> {
+    Registries::new(access, &config.registries, config.copy.max_connections_per_registry)
+}
+
 /// What copies.
 ///
 /// # Errors
 /// When HTTPS can't be set up.
 pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result<Copier, SetupError> {
     let access = access(config, aws, observer.clone());
-    let sources = Registries::new(access.clone())?;
+    let sources = registries(config, access.clone())?;
     let mut stores = HashMap::new();
     for target in &config.targets {
         stores.insert(target.name.clone(), stores::store(target, &sources, &access));
@@ -153,6 +161,7 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,
+        blobs_at_once: config.copy.max_concurrent_blobs,
         backoff: backoff(config),
     };
     Ok(Copier::new(sources, stores, settings, observer))
@@ -166,7 +175,7 @@ pub fn places(copy: &CopyConfig, watch: &WatchConfig) -> usize {
 /// The mirror, waiting to begin.
 ///
 /// # Errors
-/// When HTTPS can't be set up.
+/// When a certificate that is configured can't be used.
 pub fn mirror(
     config: &Config,
     aws: &Aws,

@@ -42,7 +42,7 @@ pub enum CommandError {
     /// Manifest files can't be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// HTTPS can't be set up.
+    /// A certificate that is configured can't be used.
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// Metrics can't be set up.
@@ -80,7 +80,7 @@ impl CommandError {
     /// 2 for a configuration that somebody has to change, 1 for all else.
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::Configuration { .. } | Self::Plugins(_) => ExitCode::from(BAD_CONFIGURATION),
+            Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) => ExitCode::from(BAD_CONFIGURATION),
             _ => ExitCode::FAILURE,
         }
     }

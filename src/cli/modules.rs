@@ -6,7 +6,7 @@ use crate::{
     config::{Config, PluginModule},
     model::Reference,
     policy,
-    registry::{self, Registries, SetupError},
+    registry::{self, SetupError},
 };
 
 use super::assemble;
@@ -49,7 +49,7 @@ impl Modules {
                 Some(registries) => registries,
                 None => {
                     let access = assemble::access(config, &assemble::aws(config), Arc::new(()));
-                    registries.insert(Registries::new(access).map_err(|error| vec![error.into()])?)
+                    registries.insert(assemble::registries(config, access).map_err(|error| vec![error.into()])?)
                 }
             };
             let repository = registries.repository(reference.registry(), reference.repository());

@@ -166,7 +166,8 @@ impl From<Stopped> for Refused {
 
 /// Whether nothing has changed of what copies images.
 fn copies_alike(old: &Config, new: &Config) -> bool {
-    (&old.targets, &old.copy, &old.credentials) == (&new.targets, &new.copy, &new.credentials)
+    (&old.targets, &old.copy, &old.credentials, &old.registries)
+        == (&new.targets, &new.copy, &new.credentials, &new.registries)
 }
 
 /// What has changed and is read once, at the start.

@@ -27,13 +27,18 @@ pub(super) fn read_tree(reader: &mut Reader<'_>, file: &Path, must_exist: bool) 
             return None;
         }
     };
+    tree_of(reader, file, &text)
+}
+
+/// The document in a file's text.
+pub(super) fn tree_of(reader: &mut Reader<'_>, file: &Path, text: &str) -> Option<Node> {
     let at = |fault: &Fault| Place::Key {
         file: file.into(),
         line: fault.mark.line,
         column: fault.mark.column,
         path: String::new(),
     };
-    match yaml::parse(&text) {
+    match yaml::parse(text) {
         Ok((document, faults)) => {
             for fault in faults {
                 reader.refuse(&at(&fault), fault.message);

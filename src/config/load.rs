@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, Flags,
+    access::registries,
     copy::copy,
     credential::credentials,
     file::read_tree,
@@ -14,6 +15,7 @@ use super::{
     reader::{Reader, Section},
     target::targets,
     watch::watch,
+    yaml::Node,
 };
 
 /// A configuration that can be used.
@@ -39,12 +41,23 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loade
     let mut reader = Reader::new(env);
     let file = file(&mut reader, flags);
     let document = read_tree(&mut reader, &file, flags.config.is_some());
-    let mut root = Section::root(&mut reader, file.into(), document.as_ref());
+    settle(reader, &file, document.as_ref(), flags)
+}
+
+/// The settings, the file's tree being read.
+pub(super) fn settle(
+    mut reader: Reader<'_>,
+    file: &Path,
+    document: Option<&Node>,
+    flags: &Flags,
+) -> Result<Loaded, Mistakes> {
+    let mut root = Section::root(&mut reader, file.into(), document);
     let config = Config {
         targets: targets(&mut reader, &mut root),
         watch: watch(&mut reader, &mut root),
         policy: policy(&mut reader, &mut root),
         copy: copy(&mut reader, &mut root, flags),
+        registries: registries(&mut reader, &mut root),
         credentials: credentials(&mut reader, &mut root),
         process: process(&mut reader, &mut root, flags),
     };

@@ -1,11 +1,14 @@
 //! The settings: flags over variables over the file over defaults, read to the end before anything is refused, so that
 //! every mistake shows at once.
 
+mod access;
 mod copy;
 mod credential;
 mod ecr;
 mod file;
 mod flags;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod later;
 mod load;
 mod mistake;

@@ -26,10 +26,16 @@ pub(super) fn shown_key(key: &str) -> &str {
 pub(super) fn near<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
     let meant = plain(text);
+    let length = meant.chars().count();
     names
         .iter()
-        .map(|name| (strsim::osa_distance(&meant, &plain(name)), *name))
-        .filter(|(distance, name)| *distance <= 1.max(name.len() / 4))
+        .filter_map(|name| {
+            let (known, most) = (plain(name), 1.max(name.len() / 4));
+            // A slip changes the length by one at most: what is much longer need not be measured.
+            let may_be_near = known.len().abs_diff(length) <= most;
+            let distance = may_be_near.then(|| strsim::osa_distance(&meant, &known))?;
+            (distance <= most).then_some((distance, *name))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }

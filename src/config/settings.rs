@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::{Credential, EcrRegistry, Hook, Login, NewRepositories, Reference, TargetKind, WorkloadKind};
+use crate::model::{
+    Credential, EcrRegistry, Hook, Login, NewRepositories, Reference, RegistryAccess, TargetKind, WorkloadKind,
+};
 
 /// Everything that was set, checked.
 #[derive(Debug, PartialEq)]
@@ -15,6 +17,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// How images are copied.
     pub copy: CopyConfig,
+    /// How single registries are reached, sources and targets alike; names distinct.
+    pub registries: Vec<RegistryAccess>,
     /// Credentials for sources, in the file's order.
     pub credentials: Vec<Credential>,
     /// Listeners, leadership, the cluster.
@@ -160,6 +164,10 @@ pub struct CopyConfig {
     pub force_reconcile: Option<Duration>,
     /// Images at once for each watched kind; at least 1.
     pub max_concurrent_reconciles: usize,
+    /// Blobs of one image on their way at once; at least 1.
+    pub max_concurrent_blobs: usize,
+    /// Requests to one registry at once, all images together, where `registries` says nothing of it; at least 1.
+    pub max_connections_per_registry: usize,
     /// Resolve a tag first, and pull what it was resolved to.
     pub digest_pull: bool,
     /// Tags that this does not hold for, in lower case.

@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 use super::*;
 use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
+mod access;
 mod ecr;
 mod plugins;
 mod refusals;
@@ -105,8 +106,13 @@ fn numbers() {
     assert_eq!(pause(&Setup::with_target("registryRetryBackoffSeconds: 7").config()), Duration::from_secs(7));
     let most = |c: &Config| c.copy.max_concurrent_reconciles;
     both_ways(("MAX_CONCURRENT_RECONCILES", "7"), "maxConcurrentReconciles: 7", most, &7);
+    let blobs = |c: &Config| c.copy.max_concurrent_blobs;
+    both_ways(("MAX_CONCURRENT_BLOBS", "1"), "maxConcurrentBlobs: 1", blobs, &1);
+    let connections = |c: &Config| c.copy.max_connections_per_registry;
+    both_ways(("MAX_CONNECTIONS_PER_REGISTRY", "9"), "maxConnectionsPerRegistry: 9", connections, &9);
 
     let config = Setup::with_target("").config();
+    assert_eq!((blobs(&config), connections(&config)), (4, 64));
     assert_eq!((timeout(&config), cooldown(&config)), (seconds(120), seconds(86_400)));
     assert_eq!((force(&config), most(&config)), (None, 2));
     assert_eq!((attempts(&config), pause(&config)), (5, Duration::from_secs(10)));

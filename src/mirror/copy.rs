@@ -37,6 +37,8 @@ pub struct CopySettings {
     pub dry_run: bool,
     /// Ask nobody.
     pub dry_pull: bool,
+    /// Blobs of one image on their way at once; at least 1.
+    pub blobs_at_once: usize,
     /// How often a blob that breaks on its way is sent, and after which pauses.
     pub backoff: Backoff,
 }
@@ -251,6 +253,7 @@ impl Copier {
             route,
             &self.blobs,
             departure.flight(),
+            self.settings.blobs_at_once,
             self.settings.backoff,
             Arc::new(move |bytes| {
                 sent.fetch_add(bytes, Ordering::Relaxed);

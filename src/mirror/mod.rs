@@ -2,6 +2,7 @@
 
 mod actor;
 mod blobs;
+mod bounds;
 mod claims;
 mod copy;
 mod defect;

@@ -1,6 +1,7 @@
 //! The words that every room speaks: what a cluster runs, what an image is called, what was decided and what
 //! came of it. Plain data; this room imports no other.
 
+mod access;
 mod credential;
 mod decision;
 mod digest;
@@ -13,6 +14,7 @@ mod reference;
 mod target;
 mod workload;
 
+pub use access::{ClientCertificate, PemFile, RegistryAccess};
 pub use credential::{Credential, Login};
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};

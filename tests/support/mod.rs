@@ -18,6 +18,7 @@ mod traffic;
 mod workloads;
 
 pub use aws::{Aws, Call, Ecr, Refusal, new_account};
+pub use background::Serving;
 pub use cluster::Cluster;
 pub use mount::Mount;
 pub use program::{Finished, Metrics, Program, Running};
