@@ -7,7 +7,6 @@ use super::{
     copy::copy,
     credential::credentials,
     file::read_tree,
-    later::refuse_later,
     mistake::{Mistakes, Place},
     policy::policy,
     process::process,
@@ -45,7 +44,6 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loade
         credentials: credentials(&mut reader, &mut root),
         process: process(&mut reader, &mut root, flags),
     };
-    refuse_later(&mut reader, &mut root);
     root.finish(&mut reader);
     if reader.mistakes.is_empty() {
         Ok(Loaded { config, warnings: reader.warnings })

@@ -6,9 +6,9 @@ mod credential;
 mod ecr;
 mod file;
 mod flags;
-mod later;
 mod load;
 mod mistake;
+mod platforms;
 mod plugin;
 mod policy;
 mod process;
@@ -27,6 +27,6 @@ pub use flags::Flags;
 pub use load::{Loaded, load};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use settings::{
-    Config, CopyConfig, EcrConfig, LogFormat, OnFailure, PathMapRule, PluginConfig, PolicyConfig, ProcessConfig,
-    TargetConfig, WatchConfig,
+    Config, CopyConfig, EcrConfig, LogFormat, OnFailure, PathMapRule, PlatformConfig, PluginConfig, PolicyConfig,
+    ProcessConfig, TargetConfig, WatchConfig,
 };

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use regex::Regex;
 use secrecy::SecretString;
 
-use crate::model::{Credential, EcrRegistry, Hook, NewRepositories, TargetKind, WorkloadKind};
+use crate::model::{Credential, EcrRegistry, Hook, NewRepositories, Platform, TargetKind, WorkloadKind};
 
 /// Everything that was set, checked.
 #[derive(Debug)]
@@ -142,6 +143,8 @@ pub struct CopyConfig {
     pub digest_pull: bool,
     /// Tags that this does not hold for, in lower case.
     pub digest_pull_ignored_tags: Vec<String>,
+    /// Which platforms of an index are copied; none: all of them.
+    pub platforms: Option<PlatformConfig>,
     /// Whether a tag at the target may be moved to another digest.
     pub allow_different_digest_repush: bool,
     /// Everything but the write.
@@ -150,6 +153,19 @@ pub struct CopyConfig {
     pub dry_pull: bool,
     /// Sources that may be reached over plain HTTP and without certificate checks: `host[:port]`.
     pub insecure_registries: Vec<String>,
+}
+
+/// Which platforms of an index are copied.
+#[derive(Debug)]
+pub struct PlatformConfig {
+    /// Every one, whatever else is asked for.
+    pub all: bool,
+    /// These, for every image.
+    pub listed: Vec<Platform>,
+    /// And those of the nodes that run the image.
+    pub of_nodes: bool,
+    /// Of which images and platforms (`image|platform`) it is known that they are not to be had.
+    pub expected_missing: Vec<Regex>,
 }
 
 /// The process itself.

@@ -9,6 +9,7 @@ use super::*;
 use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
 mod ecr;
+mod platforms;
 mod plugins;
 mod refusals;
 
