@@ -36,7 +36,8 @@ pub fn watch_settings(config: &Config) -> WatchSettings {
     let include = &config.watch.include_namespaces;
     let plain = include.iter().all(|name| !name.contains(['*', '?', '[', '\\']));
     let namespaces = if plain { Namespaces::Named(include.clone()) } else { Namespaces::All };
-    WatchSettings { namespaces, resources: config.watch.resources.clone() }
+    let nodes = config.copy.platforms.as_ref().is_some_and(|platforms| platforms.of_nodes);
+    WatchSettings { namespaces, resources: config.watch.resources.clone(), nodes }
 }
 
 /// The policy, its plugins loaded.
