@@ -6,7 +6,7 @@ use tracing::info;
 
 use crate::{
     config::{self, Config},
-    mirror::{Copier, CopySettings, Mirror},
+    mirror::{Copier, CopySettings, Mirror, PlatformSettings},
     model::{Observer, Target},
     policy::{self, Policy},
     registry::{self, Aws, Backoff, Registries, SetupError},
@@ -133,6 +133,12 @@ pub fn mirror(
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
         digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
+        platforms: config.copy.platforms.as_ref().map(|platforms| PlatformSettings {
+            all: platforms.all,
+            listed: platforms.listed.iter().cloned().collect(),
+            of_nodes: platforms.of_nodes,
+            expected_missing: platforms.expected_missing.clone(),
+        }),
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,

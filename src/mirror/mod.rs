@@ -2,6 +2,7 @@
 
 mod actor;
 mod blobs;
+mod check;
 mod claims;
 mod copy;
 mod defect;
@@ -9,7 +10,11 @@ mod failure;
 mod flight;
 mod job;
 mod pass;
+mod platforms;
+mod push;
 mod queue;
+mod selection;
+mod subsets;
 mod told;
 mod transfer;
 
@@ -26,6 +31,7 @@ use actor::{Actor, Command, News};
 
 pub use copy::{Copier, CopySettings};
 pub use pass::PassReport;
+pub use platforms::PlatformSettings;
 
 /// How far the tellers may be ahead of the decisions.
 const COMMANDS_AHEAD: usize = 1024;
