@@ -18,6 +18,7 @@ mod layering;
 mod leadership;
 mod mirroring;
 mod planning;
+mod platforms;
 mod plugins;
 mod settings;
 mod shipped;
