@@ -32,7 +32,7 @@ pub(super) struct Found {
 /// Where an attempt stands before anything is moved.
 pub(super) enum Check {
     Settled(Status),
-    Missing(Found),
+    Missing(Box<Found>),
 }
 
 impl Copier {
@@ -54,7 +54,7 @@ impl Copier {
         let found = |present, wanted: Digest| {
             let wish = self.wish(job, &wanted);
             let (source, store, target) = (source.clone(), store.clone(), target.clone());
-            Found { source, store, target, wanted, is_resolved, present, is_incomplete: false, wish }
+            Box::new(Found { source, store, target, wanted, is_resolved, present, is_incomplete: false, wish })
         };
         let Some(tag) = job.tag() else {
             let wanted = match known {

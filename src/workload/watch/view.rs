@@ -306,6 +306,32 @@ mod tests {
     }
 
     #[test]
+    fn without_the_right_to_read_nodes_platforms_are_unknown() {
+        let settings =
+            WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Deployment], nodes: true };
+        let parts = settings.parts();
+        let [deployments, namespaces, nodes] = [0, 1, 2];
+        assert_eq!(parts[nodes].rule(), "grant list and watch on nodes (API group \"\") by a ClusterRole");
+        let mut view = View::new(settings, parts, Arc::new(()));
+        list(&mut view, deployments, vec![deployment("a", "x")]);
+        view.take(namespaces, Err(error(403)));
+        assert!(view.changes().is_empty(), "nodes are yet to come");
+        view.take(nodes, Err(error(403)));
+        let platforms = |changes: Vec<Change>| match changes.into_iter().next() {
+            Some(Change::Set { uses, .. }) => uses[0].platforms.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(platforms(view.changes()), None);
+
+        let labels = json!({ "kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64" });
+        let node = json!({ "metadata": { "name": "n", "labels": labels } });
+        list(&mut view, nodes, vec![serde_json::from_value(node).unwrap()]);
+        assert_eq!(platforms(view.changes()), Some(["linux/arm64".parse().unwrap()].into()), "the right was granted");
+        list(&mut view, nodes, Vec::new());
+        assert_eq!(platforms(view.changes()), None, "there are no nodes any more");
+    }
+
+    #[test]
     fn what_vanished_while_a_watch_was_down_is_removed() {
         let (mut view, restarts) = view();
         list(&mut view, 0, vec![deployment("a", "x"), deployment("a", "y")]);
