@@ -14,11 +14,15 @@ const PLATFORMS: [&str; 3] = ["amd64", "arm64", "s390x"];
 
 /// An index over three platforms that share a layer.
 fn index(content: &str) -> Image {
+    index_of(Format::Oci, content)
+}
+
+fn index_of(format: Format, content: &str) -> Image {
     let images = PLATFORMS.map(|architecture| {
         let own = Layer::files(&[("app", architecture), ("content", content)]).unwrap();
-        Image::single(Format::Oci, architecture, &[Layer::files(&[("base", "shared")]).unwrap(), own])
+        Image::single(format, architecture, &[Layer::files(&[("base", "shared")]).unwrap(), own])
     });
-    Image::index(Format::Oci, &images)
+    Image::index(format, &images)
 }
 
 fn digest_of<'a>(image: &'a Image, platform: &str) -> &'a str {
@@ -215,8 +219,8 @@ async fn a_platform_that_is_missing_is_told_unless_that_is_expected() {
 #[tokio::test]
 async fn a_tag_that_may_not_move_keeps_the_platforms_that_it_has() {
     let source = Registry::distribution(Access::Anonymous).await;
-    let target = Registry::crane().await;
-    let image = index("fixed");
+    let target = Registry::distribution(Access::Anonymous).await;
+    let image = index_of(Format::Docker, "fixed");
     let reference = source.push("team/app", "1", &image).await;
     let fixed = |platforms: &str| format!("allowDifferentDigestRepush: false\nmirrorPlatforms: [{platforms}]");
     sync(&target, &[&reference], &fixed("amd64, arm64")).await.assert_code(0);
@@ -331,6 +335,12 @@ async fn nodes_say_which_platforms_their_pods_need() {
         source.take_requests().iter().all(|request| request.path.contains("/team/other/")).then_some(())
     })
     .await;
+    program.terminate().await.assert_code(0);
+    source.delete("team/app", app.digest()).await;
+    let program = controller(&cluster, &namespace, &target, "checkNodePlatform: true\n").await;
+    pass(&program).await;
+    assert_eq!(count(&source.take_requests(), "", "/team/app/"), 0, "what runs is there, and its source is gone");
+    source.push("team/app", "1", &app).await;
     cluster.apply(&node("node-c", "s390x").to_string()).await;
     arrive_whole(&target, "team/other", &other).await;
     cluster.apply(&pod_on("node-c", "third", &app_1, &namespace).to_string()).await;

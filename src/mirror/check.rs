@@ -63,7 +63,7 @@ impl Copier {
             };
             let mut found = found(None, wanted);
             if self.is_kept(&found.target, &found.wanted).await? {
-                if self.has_wished(&found, &found.wanted).await? {
+                if self.has_wished(&found, &found.wanted, false).await? {
                     return Ok(Check::Settled(Status::AlreadyThere(found.wanted)));
                 }
                 found.is_incomplete = true;
@@ -90,30 +90,42 @@ impl Copier {
         }
     }
 
-    /// What the target has under the tag, if that is all that is wished.
+    /// What the target has under the tag, if that is all that is wished. Pods that pull from the target (`by_pods`) may
+    /// run an index that was made for it, and that the source does not know.
     async fn suffices(&self, found: &mut Found, by_pods: bool) -> Result<Option<Digest>, Failure> {
-        let (present, wish) = (found.present.clone(), &found.wish);
-        if let (Some(present), Some(wish)) = (&present, wish)
+        let present = found.present.clone();
+        if let (Some(present), Some(wish)) = (&present, &found.wish)
             && self.subsets.grants(wish, present)
         {
             return Ok(Some(present.clone()));
         }
-        // Pods that pull from the target run what was made for it, which the source does not know.
+        if let Some(present) = &present
+            && self.is_there(found, present, by_pods).await?
+        {
+            return Ok(Some(found.wanted.clone()));
+        }
         if by_pods
-            && wish.is_some()
+            && found.wish.is_some()
             && let Some(whole) = self.made_from(&found.target, &found.wanted).await?
         {
             found.wanted = whole;
+            found.is_incomplete = false;
+            if let Some(present) = &present
+                && self.is_there(found, present, false).await?
+            {
+                return Ok(Some(found.wanted.clone()));
+            }
         }
-        let Some(present) = present else { return Ok(None) };
-        if !is_same(&found.target, &present, &found.wanted).await? {
-            return Ok(None);
-        }
-        if self.has_wished(found, &present).await? {
-            return Ok(Some(found.wanted.clone()));
-        }
-        found.is_incomplete = true;
         Ok(None)
+    }
+
+    async fn is_there(&self, found: &mut Found, present: &Digest, may_be_made: bool) -> Result<bool, Failure> {
+        if !is_same(&found.target, present, &found.wanted).await? {
+            return Ok(false);
+        }
+        let has_wished = self.has_wished(found, present, may_be_made).await?;
+        found.is_incomplete = !has_wished;
+        Ok(has_wished)
     }
 
     /// Whether the target may be given what was found to be missing.

@@ -51,8 +51,9 @@ impl Copier {
         })
     }
 
-    /// Whether all that is wished of the image that the target calls `present` is there too.
-    pub(super) async fn has_wished(&self, found: &Found, present: &Digest) -> Result<bool, Failure> {
+    /// Whether all that is wished of the image that the target calls `present` is there too. An index that was made
+    /// (`may_be_made`) says nothing of what the image has besides.
+    pub(super) async fn has_wished(&self, found: &Found, present: &Digest, may_be_made: bool) -> Result<bool, Failure> {
         let Some(wish) = &found.wish else { return Ok(true) };
         if self.subsets.grants(wish, present) {
             return Ok(true);
@@ -60,13 +61,16 @@ impl Copier {
         let Some(manifest) = found.target.manifest(present).await.map_err(|error| at_target(&error))? else {
             return Ok(false);
         };
-        let part = match manifest.entries().map_err(|error| at_target(&error.into()))? {
-            Some(entries) => manifest.subset(&wish.wanted.choose(&entries).kept),
-            None => {
-                self.subsets.grant(wish, present);
-                return Ok(true);
-            }
+        let Some(entries) = manifest.entries().map_err(|error| at_target(&error.into()))? else {
+            self.subsets.grant(wish, present);
+            return Ok(true);
         };
+        let choice = wish.wanted.choose(&entries);
+        let is_open = wish.wanted == Wanted::All || !choice.missing.is_empty();
+        if may_be_made && is_open && manifest.subset_of().is_some() {
+            return Ok(false);
+        }
+        let part = manifest.subset(&choice.kept);
         let contents = part.and_then(|part| part.contents()).map_err(|error| at_target(&error.into()))?;
         let Contents::Index { manifests } = contents else { return Ok(true) };
         let has_all = stream::iter(manifests.into_iter().filter(|child| !child.foreign))
