@@ -197,6 +197,7 @@ fn uses(count: usize) -> Vec<ImageUse> {
         container: Container { name: format!("container-{number}"), kind: ContainerKind::Regular },
         image: format!("quay.io/acme/storefront/service-{number}:1.{number}.0"),
         running: Vec::new(),
+        platforms: None,
     };
     (0..count).map(image_use).collect()
 }

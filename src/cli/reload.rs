@@ -175,6 +175,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("watchResources", old.watch.resources != new.watch.resources),
         ("includeNamespaces", assemble::watch_settings(old).namespaces != assemble::watch_settings(new).namespaces),
+        ("checkNodePlatform", assemble::watch_settings(old).nodes != assemble::watch_settings(new).nodes),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
         ("logLevel", old.process != new.process),
     ];

@@ -73,6 +73,7 @@ fn image_use(namespace: &str, image: &str) -> ImageUse {
         container: Container { name: "main".to_owned(), kind: ContainerKind::Regular },
         image: image.to_owned(),
         running: Vec::new(),
+        platforms: None,
     }
 }
 
