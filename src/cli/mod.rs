@@ -6,6 +6,7 @@ mod error;
 mod gather;
 mod identity;
 mod plan;
+mod plugin;
 mod progress;
 mod run;
 mod signals;

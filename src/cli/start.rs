@@ -17,7 +17,7 @@ use crate::{
 use super::{
     CommandError,
     args::{self, Args, Command},
-    assemble, plan, run, sync,
+    assemble, plan, plugin, run, sync,
 };
 
 /// Does what the command line says; the program's name comes first in it.
@@ -45,17 +45,23 @@ pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
+    match &args.command {
+        Command::Run => run::run(&settings(args)?).await,
+        Command::Sync { files } => sync::sync(&settings(args)?, files).await,
+        Command::Plan { files, output } => plan::plan(&settings(args)?, files, *output).await,
+        Command::Plugin { command } => plugin::plugin(command),
+    }
+}
+
+/// The settings; from here on there is a log.
+fn settings(args: &Args) -> Result<Config, CommandError> {
     let Loaded { config, warnings } = config::load(&args.flags, &variable)
         .map_err(|settings| CommandError::Configuration { plugins: assemble::broken(settings.plugins()), settings })?;
     log(&args.command, &config)?;
     for warning in warnings {
         warn!("{warning}");
     }
-    match &args.command {
-        Command::Run => run::run(&config).await,
-        Command::Sync { files } => sync::sync(&config, files).await,
-        Command::Plan { files, output } => plan::plan(&config, files, *output).await,
-    }
+    Ok(config)
 }
 
 /// What is no Unicode is told as well as can be: it is set, so leaving it out in silence would be worse.
