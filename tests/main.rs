@@ -21,6 +21,7 @@ mod leadership;
 mod mirroring;
 mod planning;
 mod plugins;
+mod reloading;
 mod settings;
 mod shipped;
 mod support;

@@ -11,6 +11,8 @@ use crate::{
     workload::{ClientError, ListError, ManifestError},
 };
 
+use super::modules::FetchError;
+
 /// The exit code of a bad configuration.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -28,6 +30,9 @@ pub enum CommandError {
     /// Plugins can't be loaded.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<LoadError>),
+    /// Plugins can't be fetched.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Modules(Vec<FetchError>),
     /// There is no way to the cluster.
     #[error(transparent)]
     Client(#[from] ClientError),

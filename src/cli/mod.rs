@@ -3,10 +3,13 @@
 mod args;
 mod assemble;
 mod error;
+mod files;
 mod gather;
 mod identity;
+mod modules;
 mod plan;
 mod progress;
+mod reload;
 mod run;
 mod signals;
 mod start;

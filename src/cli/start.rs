@@ -17,7 +17,9 @@ use crate::{
 use super::{
     CommandError,
     args::{self, Args, Command},
-    assemble, plan, run, sync,
+    assemble,
+    files::Snapshot,
+    plan, run, sync,
 };
 
 /// Does what the command line says; the program's name comes first in it.
@@ -45,21 +47,23 @@ pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
-    let Loaded { config, warnings } = config::load(&args.flags, &variable)
+    let Loaded { config, files, warnings } = config::load(&args.flags, &variable)
         .map_err(|settings| CommandError::Configuration { plugins: assemble::broken(settings.plugins()), settings })?;
+    // Before anything else is read: what changes from now on is a change.
+    let files = Snapshot::take(files);
     log(&args.command, &config)?;
     for warning in warnings {
         warn!("{warning}");
     }
     match &args.command {
-        Command::Run => run::run(&config).await,
+        Command::Run => run::run(&args.flags, config, files).await,
         Command::Sync { files } => sync::sync(&config, files).await,
         Command::Plan { files, output } => plan::plan(&config, files, *output).await,
     }
 }
 
 /// What is no Unicode is told as well as can be: it is set, so leaving it out in silence would be worse.
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 

@@ -113,6 +113,7 @@ fn client_certificate(
 }
 
 fn read(reader: &mut Reader<'_>, file: &Found<PathBuf>) -> Option<String> {
+    reader.looks_at(&file.value);
     match text_of(&file.value) {
         Ok(text) => Some(text),
         Err(error) => {

@@ -17,6 +17,7 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// The document of a file; none where the file is empty, can't be read, or is missing (`must_exist`: a mistake).
 pub(super) fn read_tree(reader: &mut Reader<'_>, file: &Path, must_exist: bool) -> Option<Node> {
+    reader.looks_at(file);
     let place = Place::File(file.to_owned());
     let text = match text_of(file) {
         Ok(text) => text,

@@ -23,6 +23,9 @@ use super::{
 pub struct Loaded {
     /// Everything that was set.
     pub config: Config,
+    /// The files and folders that were looked at, whether they are there or not: when one of them changes, loading again
+    /// can give something else.
+    pub files: Vec<PathBuf>,
     /// What is right and yet to be told to the user: each a line, with its place.
     pub warnings: Vec<String>,
 }
@@ -61,9 +64,9 @@ pub(super) fn settle(
     refuse_later(&mut reader, &mut root);
     root.finish(&mut reader);
     if reader.mistakes.is_empty() {
-        Ok(Loaded { config, warnings: reader.warnings })
+        Ok(Loaded { config, files: reader.files, warnings: reader.warnings })
     } else {
-        Err(Mistakes::new(reader.mistakes, config.policy.plugins))
+        Err(Mistakes::new(reader.mistakes, config.policy.plugins, reader.files))
     }
 }
 

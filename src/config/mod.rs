@@ -30,6 +30,6 @@ pub use flags::Flags;
 pub use load::{Loaded, load};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use settings::{
-    Config, CopyConfig, EcrConfig, LogFormat, OnFailure, PathMapRule, PluginConfig, PolicyConfig, ProcessConfig,
-    TargetConfig, WatchConfig,
+    Config, CopyConfig, EcrConfig, LogFormat, OnFailure, PathMapRule, PluginConfig, PluginLimitsConfig, PluginModule,
+    PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
 };

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
-
-use crate::model::{Credential, EcrRegistry, Hook, NewRepositories, RegistryAccess, TargetKind, WorkloadKind};
+use crate::model::{
+    Credential, EcrRegistry, Hook, Login, NewRepositories, Reference, RegistryAccess, TargetKind, WorkloadKind,
+};
 
 /// Everything that was set, checked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Config {
     /// Where images go; never empty, names distinct.
     pub targets: Vec<TargetConfig>,
@@ -26,7 +26,7 @@ pub struct Config {
 }
 
 /// One target.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct TargetConfig {
     /// Distinct; `default` for the one that the original's settings make.
     pub name: String,
@@ -40,13 +40,13 @@ pub struct TargetConfig {
     /// Plain HTTP and unchecked certificates.
     pub insecure: bool,
     /// User and password: both or none.
-    pub login: Option<(String, SecretString)>,
+    pub login: Option<Login>,
     /// What only ecr has.
     pub ecr: Option<EcrConfig>,
 }
 
 /// The settings below `ecr:`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct EcrConfig {
     /// Account, region, and how it is reached.
     pub registry: EcrRegistry,
@@ -59,7 +59,7 @@ pub struct EcrConfig {
 }
 
 /// Which objects of the cluster are looked at.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct WatchConfig {
     /// Names and shell globs; `*` alone for all.
     pub include_namespaces: Vec<String>,
@@ -72,7 +72,7 @@ pub struct WatchConfig {
 }
 
 /// What decides.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct PolicyConfig {
     /// In order.
     pub path_map: Vec<PathMapRule>,
@@ -102,18 +102,42 @@ pub struct PathMapRule {
 pub struct PluginConfig {
     /// Distinct among all plugins.
     pub name: String,
-    /// The component's file.
-    pub module: PathBuf,
+    /// Where its code is.
+    pub module: PluginModule,
     /// What `configure` is handed; none where the user gave none.
     pub config: Option<serde_json::Value>,
-    /// How long a hook call may take.
-    pub timeout: Duration,
-    /// How long `configure` may take.
-    pub configure_timeout: Duration,
-    /// The most linear memory an instance may have, in bytes.
-    pub memory: usize,
+    /// What it may take.
+    pub limits: PluginLimitsConfig,
     /// What a failing call means.
     pub on_failure: OnFailure,
+}
+
+/// Where a plugin's code is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginModule {
+    /// In a file, which exists.
+    File(PathBuf),
+    /// In a registry, under a reference with a digest.
+    Oci(Reference),
+}
+
+/// What a plugin may take, as far as the user says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginLimitsConfig {
+    /// How long a hook call may take.
+    pub timeout: Option<Duration>,
+    /// How long `configure` may take.
+    pub configure_timeout: Option<Duration>,
+    /// The most linear memory an instance may have, in bytes.
+    pub memory: Option<usize>,
+    /// The longest module, unpacked, in bytes.
+    pub module_size: Option<usize>,
+    /// The most that a call may answer or log at once, in bytes.
+    pub output: Option<usize>,
+    /// The most instances; at least 1.
+    pub instances: Option<usize>,
+    /// The most lines that it may log in a second.
+    pub log_lines: Option<u32>,
 }
 
 /// What a failing call means.
@@ -126,7 +150,7 @@ pub enum OnFailure {
 }
 
 /// How images are copied.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct CopyConfig {
     /// How long a request may wait, and a transfer stand still; none: for ever.
     pub request_timeout: Option<Duration>,
@@ -159,7 +183,7 @@ pub struct CopyConfig {
 }
 
 /// The process itself.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ProcessConfig {
     /// Where metrics and endpoints are served; none: nowhere.
     pub metrics_addr: Option<SocketAddr>,

@@ -176,8 +176,8 @@ fn a_docker_target() {
     let from_variables = target(setup);
     assert_eq!((from_variables.registry.as_str(), from_variables.repo_prefix.as_str()), ("in.variable", "x/$registry"));
     assert!(!from_variables.insecure);
-    let (user, password) = from_variables.login.unwrap();
-    assert_eq!((user.as_str(), password.expose_secret()), ("me", " secret "));
+    let login = Login::Password { username: "me".to_owned(), password: " secret ".to_owned().into() };
+    assert_eq!(from_variables.login, Some(login));
 }
 
 #[test]
@@ -240,7 +240,8 @@ targets:
     );
     assert_eq!(targets[2].repo_prefix, "p");
     assert!(targets[0].insecure && !targets[1].ecr.as_ref().unwrap().create_repo);
-    assert_eq!(targets[0].login.as_ref().unwrap().1.expose_secret(), "pw");
+    let login = Login::Password { username: "me".to_owned(), password: "pw".to_owned().into() };
+    assert_eq!(targets[0].login, Some(login));
 }
 
 #[test]
@@ -324,7 +325,7 @@ registryCredentials:
   - {registry: nothing.io, tokenEnv: UNSET}
 ";
     let setup = Setup::with_target(file).var("HUB_USER", "hub").var("HUB_PASSWORD", "pw").var("GHCR_TOKEN", "ghp\n");
-    let Loaded { config, warnings } = setup.load().unwrap();
+    let Loaded { config, warnings, .. } = setup.load().unwrap();
     let shown: Vec<_> = config
         .credentials
         .iter()

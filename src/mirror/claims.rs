@@ -160,6 +160,11 @@ impl Claims {
         Some((source, claims.into_iter().map(|claim| claim.destination.clone()).collect()))
     }
 
+    /// Every name that somebody wants.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.names.keys()
+    }
+
     /// What is to be done for a name, in this order; empty for one that nobody wants.
     ///
     /// Different sources: the oldest object's has it. Different digests of one source: the newest object's gets the

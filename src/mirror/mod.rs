@@ -25,6 +25,7 @@ use crate::{
 
 use actor::{Actor, Command, News};
 
+pub use actor::Reconfiguration;
 pub use copy::{Copier, CopySettings};
 pub use pass::PassReport;
 
@@ -109,6 +110,15 @@ impl Mirror {
         let (done, answer) = oneshot::channel();
         self.tell(News::Pass(done)).await?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// Decides and copies otherwise from now on: takes all decisions again, and mirrors what has changed. Copies under
+    /// way end as they began.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn reconfigure(&self, new: Reconfiguration) -> Result<(), Stopped> {
+        self.tell(News::Reconfigured(Box::new(new))).await
     }
 
     /// Ends all cooldowns; answers how many there were, or nothing where none are kept.

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// What holds for one registry, or for all whose names fit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryAccess {
     /// `host[:port]` in any case; `*` and `?` as in a shell.
     pub registry: String,
@@ -29,7 +29,7 @@ impl RegistryAccess {
 }
 
 /// Certificates, as a file had them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemFile {
     /// Which file.
     pub path: PathBuf,
@@ -47,3 +47,13 @@ pub struct ClientCertificate {
     /// That file's text: PEM, with a key that is not encrypted.
     pub key: SecretString,
 }
+
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { certificates, key_path, key } = self;
+        (certificates, key_path, key.expose_secret())
+            == (&other.certificates, &other.key_path, other.key.expose_secret())
+    }
+}
+
+impl Eq for ClientCertificate {}

@@ -1,6 +1,7 @@
 //! Speaks to registries, and to image layouts on disk.
 
 mod answer;
+mod artifact;
 mod auth;
 mod blob;
 mod challenge;
@@ -32,6 +33,7 @@ mod upload;
 mod ways;
 mod wire;
 
+pub use artifact::{ComponentFacts, fetch_component, push_component};
 pub use blob::BlobStream;
 pub use connections::Room;
 pub use ecr::{Aws, AwsError, Caller, EcrRepositories};

@@ -225,6 +225,13 @@ impl Registry {
         fs::remove_dir_all(all.join(repository)).unwrap();
     }
 
+    /// The names of all repositories.
+    pub async fn repositories(&self) -> Vec<String> {
+        let response = self.client.get(format!("{}/v2/_catalog?n=10000", self.url)).send().await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        body["repositories"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    }
+
     /// Media type and bytes of the manifest of a tag or digest, if there is one.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Bytes)> {
         // Without this the registry would translate.

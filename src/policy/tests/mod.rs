@@ -15,7 +15,9 @@ use std::{
 };
 
 use super::*;
-use crate::model::{Container, ContainerKind, Event, Owner, Target, TargetKind, Workload, WorkloadId, WorkloadKind};
+use crate::model::{
+    Container, ContainerKind, Event, Hook, Owner, Target, TargetKind, Workload, WorkloadId, WorkloadKind,
+};
 
 fn target(name: &str, registry: &str, repo_prefix: &str) -> Arc<Target> {
     Arc::new(Target {
@@ -44,7 +46,7 @@ fn settings_with(plugins: Vec<PluginSettings>) -> Settings {
 fn plugin(name: &str, module: PathBuf, config: Option<serde_json::Value>) -> PluginSettings {
     PluginSettings {
         name: name.to_owned(),
-        module,
+        module: Module::File(module),
         config,
         limits: PluginLimits::default(),
         on_failure: OnFailure::Fail,
