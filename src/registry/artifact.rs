@@ -42,6 +42,7 @@ pub async fn fetch_component(repository: &Repository, digest: &Digest, longest: 
         return Err(refused(format!("it has {} bytes, and may have {longest}; raise its moduleSize", layer.size)));
     }
     // The stream ends with an error where size or digest is another one.
+    let _place = repository.host.places.one().await;
     let pieces: Vec<Bytes> = repository.blob(&layer).try_collect().await?;
     Ok(pieces.concat().into())
 }
@@ -106,7 +107,11 @@ async fn upload(repository: &Repository, blob: &Descriptor, bytes: &Bytes, backo
     let mut failures = 0;
     loop {
         let body = stream::iter([Ok(bytes.clone())]).boxed();
-        let error = match repository.upload(blob, body, |_| {}).await {
+        let uploaded = {
+            let _place = repository.host.places.one().await;
+            repository.upload(blob, body, |_| {}).await
+        };
+        let error = match uploaded {
             Ok(()) => return Ok(()),
             Err(UploadError::Source(error) | UploadError::Target(error)) => error,
         };

@@ -128,7 +128,7 @@ impl Repository {
         self.wire.backoff().run(asked).await.map_err(|fault| self.blob_error("asking for", digest, fault))
     }
 
-    /// The bytes of a blob, for which the caller holds a [`Room`](super::Room); nothing is asked before the first is. A broken connection is taken up where it broke; the
+    /// The bytes of a blob, for which the caller holds a place or a [`Room`](super::Room); nothing is asked before the first is. A broken connection is taken up where it broke; the
     /// last bytes come only after size and digest of the whole were found right.
     pub fn blob(&self, descriptor: &Descriptor) -> BlobStream {
         blob::stream(self.clone(), descriptor.clone())
@@ -143,7 +143,7 @@ impl Repository {
         upload::mount(self, digest, from).await.map_err(|fault| self.blob_error("mounting", digest, fault))
     }
 
-    /// Sends a blob in one streamed request, for which the caller holds a [`Room`](super::Room). `progress` is told the length of every piece as it is handed to the
+    /// Sends a blob in one streamed request, for which the caller holds a place or a [`Room`](super::Room). `progress` is told the length of every piece as it is handed to the
     /// connection. Not tried again, not even its beginning, since the stream is spent: the caller does that, with a fresh one.
     ///
     /// # Errors
