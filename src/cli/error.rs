@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use crate::{
-    authoring::{BindingsError, WrapError},
+    authoring::{BindingsError, CasesError, WrapError},
     config::Mistakes,
     mirror::Stopped,
-    policy::LoadError,
+    policy::{LoadError, ProbeError},
     registry::SetupError,
     report::{LoggingError, MetricsError},
     workload::{ClientError, ListError, ManifestError},
@@ -85,6 +85,22 @@ pub enum CommandError {
         /// Why.
         source: WrapError,
     },
+    /// A file is no plugin.
+    #[error("{}: {source}", .file.display())]
+    Probe {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: ProbeError,
+    },
+    /// A case file can't be used.
+    #[error("{}: {source}", .file.display())]
+    Cases {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: CasesError,
+    },
     /// Bindings can't be written.
     #[error(transparent)]
     Bindings(#[from] BindingsError),
@@ -100,10 +116,10 @@ impl From<Vec<LoadError>> for CommandError {
 }
 
 impl CommandError {
-    /// 2 for a configuration that somebody has to change, 1 for all else.
+    /// 2 for a configuration or a case file that somebody has to change, 1 for all else.
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::Configuration { .. } | Self::Plugins(_) => ExitCode::from(BAD_CONFIGURATION),
+            Self::Configuration { .. } | Self::Plugins(_) | Self::Cases { .. } => ExitCode::from(BAD_CONFIGURATION),
             _ => ExitCode::FAILURE,
         }
     }

@@ -13,6 +13,7 @@ mod load;
 mod log;
 mod name;
 mod plugin;
+mod probe;
 mod question;
 mod settings;
 mod text;
@@ -26,11 +27,13 @@ use crate::model::{Decision, Hook, ImageUse, Observer, Verdict};
 use chain::Chains;
 use decide::Decider;
 
+pub use chain::Skip;
 pub use component::LoadFault;
 pub use engine::EngineError;
 pub use failure::CallError;
 pub use limits::OverLimit;
 pub use load::{LoadError, Origin};
+pub use probe::{Probe, ProbeError, ProbedPlugin, Question};
 pub use settings::{OnFailure, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
 
 /// Fewer image uses than this are not worth another thread.

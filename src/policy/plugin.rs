@@ -124,21 +124,16 @@ impl Plugin {
     }
 
     /// A new instance, configured.
-    fn start(&self) -> Result<Instance, LoadFault> {
-        let PluginLimits { configure_timeout: timeout, memory, .. } = self.identity.limits;
-        let broken = |error: wasmtime::Error| LoadFault::Start(CallError::from_engine(&error, timeout));
-
-        let _running = self.clock.run();
-        let state = State { limits: Limits::new(memory), log: Arc::clone(&self.log) };
-        let mut store = Store::new(self.pre.engine(), state);
-        store.limiter(|state| &mut state.limits);
-        store.set_epoch_deadline(epochs(timeout));
-        let instance = self.pre.instantiate(&mut store).map_err(broken)?;
+    pub fn start(&self) -> Result<Instance, LoadFault> {
+        let (mut store, instance) = self.instantiate()?;
         if let Some(lifecycle) = &self.exports.lifecycle {
+            let timeout = self.identity.limits.configure_timeout;
             let lifecycle = lifecycle.load(&mut store, &instance).map_err(component::contract)?;
+            let _running = self.clock.run();
             store.set_epoch_deadline(epochs(timeout));
             let config = self.identity.config.as_deref().unwrap_or("null");
-            let answer = lifecycle.call_configure(&mut store, config).map_err(broken)?;
+            let answer = lifecycle.call_configure(&mut store, config);
+            let answer = answer.map_err(|error| LoadFault::Start(CallError::from_engine(&error, timeout)))?;
             answer.map_err(|error| LoadFault::Start(error.into()))?;
         }
         let exports = &self.exports;
@@ -155,5 +150,18 @@ impl Plugin {
             repository_prefix: repository_prefix.map_err(component::contract)?,
             store,
         })
+    }
+
+    /// A new instance that has been told nothing.
+    pub fn instantiate(&self) -> Result<(Store<State>, wasmtime::component::Instance), LoadFault> {
+        let PluginLimits { configure_timeout: timeout, memory, .. } = self.identity.limits;
+        let _running = self.clock.run();
+        let state = State { limits: Limits::new(memory), log: Arc::clone(&self.log) };
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_epoch_deadline(epochs(timeout));
+        let instance = self.pre.instantiate(&mut store);
+        let instance = instance.map_err(|error| LoadFault::Start(CallError::from_engine(&error, timeout)))?;
+        Ok((store, instance))
     }
 }

@@ -3,6 +3,8 @@
 mod bindings;
 mod files;
 mod hook;
+mod output;
+mod test;
 mod wrap;
 
 use std::process::ExitCode;
@@ -18,6 +20,8 @@ pub enum PluginCommand {
     Wrap(wrap::Args),
     /// Write the contract as source code
     Bindings(bindings::Args),
+    /// Ask a plugin about the image uses of a case file; exit code 1: other answers than expected, 2: a broken case file
+    Test(test::Args),
 }
 
 /// Does what was asked for.
@@ -25,5 +29,6 @@ pub fn plugin(command: &PluginCommand) -> Result<ExitCode, CommandError> {
     match command {
         PluginCommand::Wrap(args) => wrap::wrap(args),
         PluginCommand::Bindings(args) => bindings::bindings(args),
+        PluginCommand::Test(args) => test::test(args),
     }
 }
