@@ -1,7 +1,7 @@
 # Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test faults test-servers bench bench-copy image lint toolchain
+.PHONY: help build demo test faults fuzz test-servers bench bench-policy bench-copy image lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -29,6 +29,17 @@ faults: toolchain ## thousands of schedules of faults, and kills in mid-copy
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) test --locked --workspace --test integration -- faults:: --nocapture --test-threads 1
 
+# Of a nightly toolchain, and so not among what is built otherwise. The code is safe Rust: no sanitizer is needed.
+FUZZ_RUNS ?= 10000000
+fuzz: toolchain ## ten million inputs for each thing that reads what a stranger sends
+	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: $(CARGO) install cargo-fuzz" >&2; exit 1; }
+	rustup target add --toolchain nightly wasm32-unknown-unknown
+	for target in $$(ls fuzz/seeds); do \
+		mkdir -p fuzz/corpus/$$target && \
+		CARGO_TARGET_DIR="$(cache)/fuzz" $(CARGO) +nightly fuzz run --sanitizer none $$target \
+			fuzz/corpus/$$target fuzz/seeds/$$target -- -runs=$(FUZZ_RUNS) || exit 1; \
+	done
+
 test-servers: ## build the servers that the tests need, where they are missing
 	@tests/servers/install
 
@@ -36,6 +47,9 @@ bench: build ## what the release program costs beside a real API server and real
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
 		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --pods 10000
+
+bench-policy: toolchain ## what deciding with plugins costs
+	$(CARGO) bench --locked --workspace --bench policy
 
 bench-copy: build ## what copying with the release program costs, beside crane, regctl and skopeo
 	servers=$$(tests/servers/install --bench) && COPYCAT_SERVERS="$$servers" \

@@ -8,17 +8,21 @@
     reason = "a test stops at the first surprise, and says so"
 )]
 
+mod access;
 mod compatibility;
 mod ecr;
 mod failures;
 mod faults;
 #[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
+mod hostile;
 mod layering;
 mod leadership;
 mod mirroring;
 mod planning;
+mod platforms;
 mod plugins;
+mod reloading;
 mod settings;
 mod shipped;
 mod support;

@@ -1,29 +1,14 @@
 //! The users' own plugins: how they are mounted and set, what they decide, and what they can't break.
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
-
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use std::{fs, path::Path, time::Duration};
 
 use crate::{
     guests,
     mirroring::{index, single},
     planning::plan,
-    support::{Access, Cluster, Fault, Finished, Program, Registry, Request, deployment, eventually, list},
+    support::{Access, Cluster, Fault, Finished, Mount, Program, Registry, Request, deployment, eventually, list},
 };
-
-/// A folder as the kubelet mounts a ConfigMap: links to the files of a hidden folder.
-fn mounted(files: &[(&str, Vec<u8>)]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("..2026_11_23_01_40_00.1");
-    fs::create_dir(&data).unwrap();
-    symlink("..2026_11_23_01_40_00.1", folder.path().join("..data")).unwrap();
-    for (name, content) in files {
-        fs::write(data.join(name), content).unwrap();
-        symlink(Path::new("..data").join(name), folder.path().join(name)).unwrap();
-    }
-    folder
-}
+use serde_json::{Value, json};
 
 fn bytes(guest: &Path) -> Vec<u8> {
     fs::read(guest).unwrap()
@@ -63,7 +48,7 @@ async fn fate(config: &str) -> String {
 #[tokio::test]
 async fn a_mounted_plugin_changes_where_images_go() {
     let config = b"config: { namespace: nobody, target: default }".to_vec();
-    let folder = mounted(&[("tenants.wasm", bytes(&guests::rust_path())), ("tenants.yaml", config)]);
+    let folder = Mount::new(&[("tenants.wasm", bytes(&guests::rust_path())), ("tenants.yaml", config)]);
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let (app, other) = (index("app"), single("other"));
@@ -146,7 +131,7 @@ async fn each_setting_of_a_plugin_has_its_effect() {
 async fn plugins_are_asked_in_their_order() {
     let hostile = bytes(&guests::hostile());
     let config = |path: &str| format!("config: {{ path: {path} }}\n").into_bytes();
-    let folder = mounted(&[
+    let folder = Mount::new(&[
         ("b.wasm", hostile.clone()),
         ("b.yaml", config("from-b")),
         ("a.wasm", hostile.clone()),
@@ -171,9 +156,9 @@ async fn plugins_are_asked_in_their_order() {
 
 #[tokio::test]
 async fn the_plugin_folder_is_the_variables_before_the_files() {
-    let with = |config: &[u8]| mounted(&[("p.wasm", bytes(&guests::hostile())), ("p.yaml", config.to_vec())]);
+    let with = |config: &[u8]| Mount::new(&[("p.wasm", bytes(&guests::hostile())), ("p.yaml", config.to_vec())]);
     let (one, two) = (with(b"config: { path: one }"), with(b"config: { path: two }"));
-    let plan_with = |variable: Option<&TempDir>| {
+    let plan_with = |variable: Option<&Mount>| {
         let program = program(&["plan", "-o", "json"], &[trouble("nginx:1")])
             .config(&format!("pluginDir: {}\n", one.path().display()));
         match variable {
@@ -298,7 +283,7 @@ async fn the_controller_outlives_its_plugins_and_counts_their_failures() {
 
 #[tokio::test]
 async fn what_is_no_plugin_stops_every_command_and_all_of_it_is_told() {
-    let folder = mounted(&[
+    let folder = Mount::new(&[
         ("core.wasm", b"\0asm\x01\0\0\0".to_vec()),
         ("fine.wasm", bytes(&guests::hostile())),
         ("fine.yaml", b"config: keep".to_vec()),

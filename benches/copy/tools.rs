@@ -1,6 +1,7 @@
 //! Who copies, and how it is asked to.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fmt::Write as _,
     fs,
@@ -66,6 +67,7 @@ impl Tool {
             Self::Copycat => {
                 environment.push(("TARGET_KIND", "docker".into()));
                 environment.push(("TARGET_REGISTRY", job.target.into()));
+                environment.push(("CONFIG_PATH", configuration(job).into()));
                 (copycat.to_owned(), vec!["sync".into(), "-f".into(), workloads(job).into()])
             }
             Self::Floor => {
@@ -96,6 +98,15 @@ impl Tool {
         };
         Client { program, arguments, environment }
     }
+}
+
+/// As the others are told by flags: who speaks no TLS.
+fn configuration(job: &Job) -> PathBuf {
+    let plain: BTreeSet<_> = job.authority.is_none().then_some(job.source).into_iter().chain([job.target]).collect();
+    let entries = plain.into_iter().map(|registry| format!("- {{ registry: '{registry}', plainHTTP: true }}\n"));
+    let file = job.folder.join("config.yaml");
+    fs::write(&file, format!("registries:\n{}", entries.collect::<String>())).unwrap();
+    file
 }
 
 /// The program copies all images in one go: a Deployment for each.

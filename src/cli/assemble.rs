@@ -1,19 +1,17 @@
 //! Makes the rooms out of the settings.
 
-use std::{collections::HashMap, sync::Arc};
-
-use tracing::info;
+use std::{collections::HashMap, sync::Arc, thread};
 
 use crate::{
-    config::{self, Config},
-    mirror::{Copier, CopySettings, Mirror},
+    config::{self, Config, CopyConfig, WatchConfig},
+    mirror::{Copier, CopySettings, Mirror, PlatformSettings},
     model::{Observer, Target},
     policy::{self, Policy},
     registry::{self, Aws, Backoff, Registries, SetupError},
     workload::{Namespaces, WatchSettings},
 };
 
-use super::stores;
+use super::{CommandError, modules::Modules, stores};
 
 /// The configured targets, as policies see them.
 pub fn targets(config: &Config) -> Vec<Arc<Target>> {
@@ -36,17 +34,14 @@ pub fn watch_settings(config: &Config) -> WatchSettings {
     let include = &config.watch.include_namespaces;
     let plain = include.iter().all(|name| !name.contains(['*', '?', '[', '\\']));
     let namespaces = if plain { Namespaces::Named(include.clone()) } else { Namespaces::All };
-    WatchSettings { namespaces, resources: config.watch.resources.clone() }
+    let nodes = config.copy.platforms.as_ref().is_some_and(|platforms| platforms.of_nodes);
+    WatchSettings { namespaces, resources: config.watch.resources.clone(), nodes }
 }
 
-/// The policy, its plugins loaded.
-///
-/// # Errors
-/// Every plugin that can't be loaded.
-pub fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<Policy, Vec<policy::LoadError>> {
-    let plugins = config.policy.plugins.iter().map(plugin).collect();
-    let settings = policy::Settings {
-        plugins,
+/// What the policy is to be; `modules` has what registries have of it.
+pub fn policy_settings(config: &Config, modules: &Modules) -> policy::Settings {
+    policy::Settings {
+        plugins: config.policy.plugins.iter().filter_map(|plugin| plugin_settings(plugin, modules)).collect(),
         defaults: config.policy.default_plugins.clone(),
         skip: policy::SkipSettings {
             include_namespaces: config.watch.include_namespaces.clone(),
@@ -61,42 +56,63 @@ pub fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<Policy, Ve
             .map(|rule| policy::PathMapRule { from: rule.from.clone(), to: rule.to.clone(), regex: rule.regex })
             .collect(),
         targets: targets(config),
-    };
-    let policy = Policy::load(settings, observer)?;
-    for plugin in policy.plugins() {
-        let hooks = plugin.hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
-        let module = plugin.module.map_or_else(|| "built in".to_owned(), |module| module.display().to_string());
-        info!(plugin = plugin.name, module, hooks, "plugin loaded");
+        threads: threads(),
     }
-    Ok(policy)
 }
 
-/// Those of `plugins` that can't be loaded: told beside settings that are wrong as well.
+/// As many as can decide at once.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// The policy, its plugins fetched and loaded.
+///
+/// # Errors
+/// Every plugin that can't be had.
+pub async fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<(Policy, Modules), CommandError> {
+    let modules = Modules::default().fetched(config).await.map_err(CommandError::Modules)?;
+    Ok((Policy::load(policy_settings(config, &modules), observer)?, modules))
+}
+
+/// Those of `plugins` that can't be loaded: told beside settings that are wrong as well. No registry is asked.
 pub fn broken(plugins: &[config::PluginConfig]) -> Vec<policy::LoadError> {
+    let modules = Modules::default();
     let settings = policy::Settings {
-        plugins: plugins.iter().map(plugin).collect(),
+        plugins: plugins.iter().filter_map(|plugin| plugin_settings(plugin, &modules)).collect(),
         defaults: Vec::new(),
         skip: policy::SkipSettings::default(),
         path_map: Vec::new(),
         targets: Vec::new(),
+        threads: 1,
     };
     Policy::load(settings, Arc::new(())).err().unwrap_or_default()
 }
 
-fn plugin(plugin: &config::PluginConfig) -> policy::PluginSettings {
-    policy::PluginSettings {
+/// None where its module was not fetched.
+fn plugin_settings(plugin: &config::PluginConfig, modules: &Modules) -> Option<policy::PluginSettings> {
+    Some(policy::PluginSettings {
         name: plugin.name.clone(),
-        module: plugin.module.clone(),
+        module: modules.get(&plugin.module)?,
         config: plugin.config.clone(),
-        limits: policy::PluginLimits {
-            timeout: plugin.timeout,
-            configure_timeout: plugin.configure_timeout,
-            memory: plugin.memory,
-        },
+        limits: plugin_limits(&plugin.limits),
         on_failure: match plugin.on_failure {
             config::OnFailure::Fail => policy::OnFailure::Fail,
             config::OnFailure::Pass => policy::OnFailure::Pass,
         },
+    })
+}
+
+/// What the user says, else the defaults.
+pub fn plugin_limits(limits: &config::PluginLimitsConfig) -> policy::PluginLimits {
+    let default = policy::PluginLimits::default();
+    policy::PluginLimits {
+        timeout: limits.timeout.unwrap_or(default.timeout),
+        configure_timeout: limits.configure_timeout.unwrap_or(default.configure_timeout),
+        memory: limits.memory.unwrap_or(default.memory),
+        module: limits.module_size.unwrap_or(default.module),
+        output: limits.output.unwrap_or(default.output),
+        instances: limits.instances.unwrap_or(default.instances),
+        log_lines: limits.log_lines.unwrap_or(default.log_lines),
     }
 }
 
@@ -105,26 +121,37 @@ pub fn aws(config: &Config) -> Aws {
     Aws::new(config.copy.request_timeout)
 }
 
-/// The mirror, waiting to begin.
-///
-/// # Errors
-/// When HTTPS can't be set up.
-pub fn mirror(
-    config: &Config,
-    aws: &Aws,
-    policy: Arc<Policy>,
-    observer: Arc<dyn Observer>,
-) -> Result<Mirror, SetupError> {
-    let backoff = Backoff { attempts: config.copy.retry_attempts, cap: config.copy.retry_backoff };
-    let access = registry::Settings {
+/// How registries are reached.
+pub fn access(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> registry::Settings {
+    registry::Settings {
         request_timeout: config.copy.request_timeout,
         credentials: config.credentials.clone(),
         aws: aws.clone(),
-        observer: observer.clone(),
+        observer,
         insecure: config.copy.insecure_registries.clone(),
-        backoff,
-    };
-    let sources = Registries::new(access.clone())?;
+        backoff: backoff(config),
+    }
+}
+
+fn backoff(config: &Config) -> Backoff {
+    Backoff { attempts: config.copy.retry_attempts, cap: config.copy.retry_backoff }
+}
+
+/// Who speaks to registries.
+///
+/// # Errors
+/// When HTTPS can't be set up.
+pub fn registries(config: &Config, access: registry::Settings) -> Result<Registries, SetupError> {
+    Registries::new(access, &config.registries, config.copy.max_connections_per_registry)
+}
+
+/// What copies.
+///
+/// # Errors
+/// When HTTPS can't be set up.
+pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result<Copier, SetupError> {
+    let access = access(config, aws, observer.clone());
+    let sources = registries(config, access.clone())?;
     let mut stores = HashMap::new();
     for target in &config.targets {
         stores.insert(target.name.clone(), stores::store(target, &sources, &access));
@@ -132,12 +159,36 @@ pub fn mirror(
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
         digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
+        platforms: config.copy.platforms.as_ref().map(|platforms| PlatformSettings {
+            all: platforms.all,
+            listed: platforms.listed.iter().cloned().collect(),
+            of_nodes: platforms.of_nodes,
+            expected_missing: platforms.expected_missing.clone(),
+        }),
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,
-        backoff,
+        blobs_at_once: config.copy.max_concurrent_blobs,
+        backoff: backoff(config),
     };
-    let copier = Copier::new(sources, stores, settings, observer.clone());
-    let places = config.copy.max_concurrent_reconciles.saturating_mul(config.watch.resources.len());
-    Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, places))
+    Ok(Copier::new(sources, stores, settings, observer))
+}
+
+/// How many names are worked on at once.
+pub fn places(copy: &CopyConfig, watch: &WatchConfig) -> usize {
+    copy.max_concurrent_reconciles.saturating_mul(watch.resources.len())
+}
+
+/// The mirror, waiting to begin.
+///
+/// # Errors
+/// When a certificate that is configured can't be used.
+pub fn mirror(
+    config: &Config,
+    aws: &Aws,
+    policy: Arc<Policy>,
+    observer: Arc<dyn Observer>,
+) -> Result<Mirror, SetupError> {
+    let copier = copier(config, aws, observer.clone())?;
+    Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, places(&config.copy, &config.watch)))
 }

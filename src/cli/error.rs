@@ -12,6 +12,8 @@ use crate::{
     workload::{ClientError, ListError, ManifestError},
 };
 
+use super::modules::FetchError;
+
 /// The exit code of a bad configuration.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -29,6 +31,9 @@ pub enum CommandError {
     /// Plugins can't be loaded.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<LoadError>),
+    /// Plugins can't be fetched.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Modules(Vec<FetchError>),
     /// There is no way to the cluster.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -38,7 +43,7 @@ pub enum CommandError {
     /// Manifest files can't be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// HTTPS can't be set up.
+    /// A certificate that is configured can't be used.
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// Metrics can't be set up.
@@ -119,7 +124,9 @@ impl CommandError {
     /// 2 for a configuration or a case file that somebody has to change, 1 for all else.
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::Configuration { .. } | Self::Plugins(_) | Self::Cases { .. } => ExitCode::from(BAD_CONFIGURATION),
+            Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
+                ExitCode::from(BAD_CONFIGURATION)
+            }
             _ => ExitCode::FAILURE,
         }
     }

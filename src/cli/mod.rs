@@ -3,11 +3,14 @@
 mod args;
 mod assemble;
 mod error;
+mod files;
 mod gather;
 mod identity;
+mod modules;
 mod plan;
 mod plugin;
 mod progress;
+mod reload;
 mod run;
 mod signals;
 mod start;

@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use crate::{
     config::Config,
-    model::{Decision, ImageUse, Verdict},
+    model::{Decision, ImageUse, TraceEntry, Verdict},
 };
 
 use super::{CommandError, args::PlanFormat, assemble, gather};
 
 /// Decides on the images of the cluster, or of manifest files, and writes what was decided.
 pub async fn plan(config: &Config, files: &[PathBuf], output: PlanFormat) -> Result<ExitCode, CommandError> {
-    let policy = Arc::new(assemble::policy(config, Arc::new(()))?);
+    let (policy, _) = assemble::policy(config, Arc::new(())).await?;
     let uses = gather::uses(config, files).await?;
     let decisions = policy.decide(uses.clone()).await;
     let plan: Vec<_> = uses.into_iter().zip(decisions).collect();
@@ -63,6 +63,7 @@ struct LineAnswer<'a> {
     hook: &'static str,
     plugin: &'a str,
     answer: &'a str,
+    microseconds: u64,
 }
 
 impl<'a> Line<'a> {
@@ -88,10 +89,19 @@ impl<'a> Line<'a> {
             trace: decision
                 .trace
                 .iter()
-                .map(|entry| LineAnswer { hook: entry.hook.name(), plugin: &entry.plugin, answer: &entry.answer })
+                .map(|entry| LineAnswer {
+                    hook: entry.hook.name(),
+                    plugin: &entry.plugin,
+                    answer: &entry.answer,
+                    microseconds: microseconds(entry),
+                })
                 .collect(),
         }
     }
+}
+
+fn microseconds(entry: &TraceEntry) -> u64 {
+    u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn write_plan(out: &mut dyn Write, output: PlanFormat, plan: &[(ImageUse, Decision)]) -> io::Result<()> {
@@ -112,7 +122,10 @@ fn write_table(out: &mut dyn Write, plan: &[(ImageUse, Decision)]) -> io::Result
     for (image_use, decision) in plan {
         let id = &image_use.workload.id;
         let workload = format!("{}/{}/{}", id.namespace, id.kind.name().to_lowercase(), id.name);
-        let why = decision.trace.iter().map(|entry| format!("{}: {}", entry.plugin, entry.answer));
+        let why = decision
+            .trace
+            .iter()
+            .map(|entry| format!("{}: {} ({} µs)", entry.plugin, entry.answer, microseconds(entry)));
         let why = why.collect::<Vec<_>>().join("; ");
         let start = [workload, image_use.container.name.clone(), image_use.image.clone()];
         let ends: Vec<[String; 2]> = match &decision.verdict {

@@ -4,7 +4,7 @@ use std::{
     future::pending,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,17 +17,24 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    config::Config,
+    config::{Config, Flags},
     mirror::{Mirror, Stopped},
     model::Observer,
+    policy::Policy,
     report::{
-        ClusterEvents, Condition, CooldownReset, ForcedPass, Journal, Metrics, Observers, Operations, Readiness,
-        serve_health, serve_metrics,
+        ClusterEvents, Condition, CooldownReset, ForcedPass, Journal, Metrics, Observers, Operations, PluginsReport,
+        Readiness, serve_health, serve_metrics,
     },
     workload::{self, Change, Election},
 };
 
-use super::{CommandError, assemble, identity, signals, stores};
+use super::{
+    CommandError, assemble,
+    files::Snapshot,
+    identity,
+    reload::{ReloadState, Reloading},
+    signals, stores,
+};
 
 /// How long copies under way may take to end after SIGTERM; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(15);
@@ -36,25 +43,36 @@ const RELEASE: Duration = Duration::from_secs(5);
 /// Where a Pod learns its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Watches and mirrors until SIGTERM or SIGINT, or until another replica leads.
-pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
+/// Watches and mirrors until SIGTERM or SIGINT, or until another replica leads. `files` are those that `config` came
+/// from, as they were then.
+pub async fn run(flags: &Flags, config: Config, files: Snapshot) -> Result<ExitCode, CommandError> {
+    let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new()?);
     // Before the cluster is looked for: a plugin that can't be loaded is a mistake wherever this runs.
-    let policy = Arc::new(assemble::policy(config, metrics.clone())?);
+    let watching_plugins = Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal)]));
+    let (policy, modules) = assemble::policy(&config, watching_plugins).await?;
+    let policy = Arc::new(policy);
     let client = workload::client(config.process.kubeconfig.as_deref()).await?;
-    let (events, publisher) = ClusterEvents::new(client.clone(), host(), metrics.clone());
+    let (events, publisher) = ClusterEvents::new(client.clone(), host(), namespace(), metrics.clone());
     let observer: Arc<dyn Observer> =
         Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal), Arc::new(events)]));
     let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
     plugins_loaded.fulfil();
-    let aws = assemble::aws(config);
-    let mirror = assemble::mirror(config, &aws, policy, observer.clone())?;
-    let identified = tokio::spawn(identity::log(stores::identities(config, &aws)));
+    let aws = assemble::aws(&config);
+    let mirror = assemble::mirror(&config, &aws, policy.clone(), observer.clone())?;
+    let identified = tokio::spawn(identity::log(stores::identities(&config, &aws)));
+    let parts = (policy.clone(), mirror.clone());
+    let reloading = Reloading::new(flags.clone(), config.clone(), modules, parts, aws, observer.clone());
 
     let shutdown = CancellationToken::new();
     let (leads, knows_all) = (CancellationToken::new(), CancellationToken::new());
-    let operations =
-        Arc::new(MirrorOperations { mirror: mirror.clone(), leads: leads.clone(), knows_all: knows_all.clone() });
+    let operations = Arc::new(MirrorOperations {
+        mirror: mirror.clone(),
+        policy,
+        reload: reloading.state(),
+        leads: leads.clone(),
+        knows_all: knows_all.clone(),
+    });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
         let served = serve_metrics(listener, metrics.clone(), operations, shutdown.clone());
@@ -66,15 +84,18 @@ pub async fn run(config: &Config) -> Result<ExitCode, CommandError> {
     }
     servers.push(tokio::spawn(publisher.run(shutdown.clone())));
 
-    let changes = workload::watch(client.clone(), assemble::watch_settings(config), observer.clone());
+    let changes = workload::watch(client.clone(), assemble::watch_settings(&config), observer.clone());
     let mut watching = tokio::spawn(follow(changes.boxed(), mirror.clone(), caches_filled, knows_all));
+    let mut reloading = tokio::spawn(reloading.follow(files));
 
     let ended = tokio::select! {
-        ended = lead(config, client, &mirror, &metrics, &leads) => ended,
-        // It follows for ever, so this is a defect; better to start anew than to stand still and call it ready.
+        ended = lead(&config, client, &mirror, &metrics, &leads) => ended,
+        // They follow for ever, so this is a defect; better to start anew than to stand still and call it ready.
         _ = &mut watching => Err(CommandError::Stopped(Stopped)),
+        _ = &mut reloading => Err(CommandError::Stopped(Stopped)),
     };
     watching.abort();
+    reloading.abort();
     identified.abort();
     shutdown.cancel();
     for server in servers {
@@ -142,14 +163,17 @@ async fn lead(
 
 /// A candidate, where this runs in a cluster. Elsewhere there is no namespace that would have the Lease.
 fn election(client: workload::Client) -> Option<Election> {
-    let namespace = std::env::var("POD_NAMESPACE").ok().or_else(|| std::fs::read_to_string(NAMESPACE_FILE).ok());
-    match namespace.as_deref().map(str::trim) {
-        Some(namespace) if !namespace.is_empty() => Some(Election::new(client, namespace, &host())),
-        _ => {
-            info!("not in a cluster, so nobody else can lead: mirroring without a Lease");
-            None
-        }
+    let namespace = namespace();
+    if namespace.is_none() {
+        info!("not in a cluster, so nobody else can lead: mirroring without a Lease");
     }
+    namespace.map(|namespace| Election::new(client, &namespace, &host()))
+}
+
+/// That of the Pod that this runs in, if it does.
+fn namespace() -> Option<String> {
+    let namespace = std::env::var("POD_NAMESPACE").ok().or_else(|| std::fs::read_to_string(NAMESPACE_FILE).ok());
+    namespace.map(|namespace| namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
 }
 
 /// What people know this replica by: in a cluster, its Pod's name.
@@ -226,6 +250,8 @@ async fn told(what: &'static str, served: impl Future<Output = std::io::Result<(
 /// What an operator can ask of the mirror, while this replica leads.
 struct MirrorOperations {
     mirror: Mirror,
+    policy: Arc<Policy>,
+    reload: Arc<Mutex<ReloadState>>,
     leads: CancellationToken,
     /// Before everything that exists is known, a pass over what is would call itself complete.
     knows_all: CancellationToken,
@@ -267,6 +293,11 @@ impl Operations for MirrorOperations {
             }
         }
         .boxed()
+    }
+
+    fn plugins(&self) -> PluginsReport {
+        let ReloadState { refused, needs_restart } = self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        PluginsReport { plugins: self.policy.plugins(), refused, needs_restart }
     }
 }
 
@@ -317,7 +348,7 @@ mod tests {
 
         let (sender, mut looks) = mpsc::unbounded_channel();
         let observer = Arc::new(Looks(sender));
-        let policy = Arc::new(assemble::policy(&config, observer.clone()).unwrap());
+        let policy = Arc::new(assemble::policy(&config, observer.clone()).await.unwrap().0);
         let mirror = assemble::mirror(&config, &assemble::aws(&config), policy, observer).unwrap();
         let uses = workload::read_manifests(&[manifest]).unwrap().uses;
         mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();

@@ -17,7 +17,9 @@ use crate::{
 use super::{
     CommandError,
     args::{self, Args, Command},
-    assemble, plan, plugin, run, sync,
+    assemble,
+    files::Snapshot,
+    plan, plugin, run, sync,
 };
 
 /// Does what the command line says; the program's name comes first in it.
@@ -45,27 +47,33 @@ pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
+    let settings = || settings(args);
     match &args.command {
-        Command::Run => run::run(&settings(args)?).await,
-        Command::Sync { files } => sync::sync(&settings(args)?, files).await,
-        Command::Plan { files, output } => plan::plan(&settings(args)?, files, *output).await,
+        Command::Run => {
+            let (config, files) = settings()?;
+            run::run(&args.flags, config, files).await
+        }
+        Command::Sync { files } => sync::sync(&settings()?.0, files).await,
+        Command::Plan { files, output } => plan::plan(&settings()?.0, files, *output).await,
         Command::Plugin { command } => plugin::plugin(command),
     }
 }
 
-/// The settings; from here on there is a log.
-fn settings(args: &Args) -> Result<Config, CommandError> {
-    let Loaded { config, warnings } = config::load(&args.flags, &variable)
+/// The settings, and the files that they were read from. From here on there is a log.
+fn settings(args: &Args) -> Result<(Config, Snapshot), CommandError> {
+    let Loaded { config, files, warnings } = config::load(&args.flags, &variable)
         .map_err(|settings| CommandError::Configuration { plugins: assemble::broken(settings.plugins()), settings })?;
+    // Before anything else is read: what changes from now on is a change.
+    let files = Snapshot::take(files);
     log(&args.command, &config)?;
     for warning in warnings {
         warn!("{warning}");
     }
-    Ok(config)
+    Ok((config, files))
 }
 
 /// What is no Unicode is told as well as can be: it is set, so leaving it out in silence would be worse.
-fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{Config, EcrConfig, TargetConfig},
-    model::{Credential, Login, TargetKind},
+    model::{Credential, TargetKind},
     registry::{self, Aws, EcrRepositories, Layout, Registries, Store},
 };
 
@@ -41,11 +41,8 @@ pub fn store(target: &TargetConfig, sources: &Registries, access: &registry::Set
         }
         (TargetKind::Docker | TargetKind::Ecr, _) => {
             let host = target.registry.split('/').next().unwrap_or_default().to_owned();
-            let login = target.login.clone().map(|(username, password)| Credential {
-                registry: host.clone(),
-                aliases: Vec::new(),
-                login: Login::Password { username, password },
-            });
+            let login = target.login.clone();
+            let login = login.map(|login| Credential { registry: host.clone(), aliases: Vec::new(), login });
             let insecure = if target.insecure { vec![host] } else { Vec::new() };
             Store::registry(beside(&access.aws, login.into_iter().collect(), insecure), &target.registry)
         }

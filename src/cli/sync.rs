@@ -16,10 +16,10 @@ const LONGEST_IDENTIFYING: Duration = Duration::from_secs(5);
 /// One pass over the images of the cluster, or of manifest files.
 pub async fn sync(config: &Config, files: &[std::path::PathBuf]) -> Result<ExitCode, CommandError> {
     let progress = Arc::new(Progress::new());
-    let policy = Arc::new(assemble::policy(config, progress.clone())?);
+    let (policy, _) = assemble::policy(config, progress.clone()).await?;
     let uses = gather::uses(config, files).await?;
     let aws = assemble::aws(config);
-    let mirror = assemble::mirror(config, &aws, policy, progress.clone())?;
+    let mirror = assemble::mirror(config, &aws, Arc::new(policy), progress.clone())?;
     let identified = tokio::spawn(identity::show(stores::identities(config, &aws)));
     let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
     for image_use in uses {

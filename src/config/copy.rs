@@ -4,16 +4,28 @@ use std::time::Duration;
 
 use super::{
     CopyConfig, Flags,
+    platforms::platforms,
     reader::{Found, Reader, Section},
     scalar::{boolean, count, minutes, seconds, shown},
     target_name::source_host,
 };
 
+/// From four on, more are no faster.
+const BLOBS_AT_ONCE: usize = 4;
+
+/// Seldom reached by the images that are copied at once unless the user sets more of these.
+const CONNECTIONS: usize = 64;
+
 pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> CopyConfig {
     let cooldown = reader.setting(root, "failureCooldownMinutes", Some("FAILURE_COOLDOWN_MINUTES"), minutes);
     let force = reader.setting(root, "forceReconcileMinutes", Some("FORCE_RECONCILE_MINUTES"), minutes);
     let attempts = reader.setting(root, "registryRetryAttempts", Some("REGISTRY_RETRY_ATTEMPTS"), attempts);
-    let most = reader.setting(root, "maxConcurrentReconciles", Some("MAX_CONCURRENT_RECONCILES"), count);
+    let mut most = |key, variable, default| {
+        reader.setting(root, key, Some(variable), count).map_or(default, |found: Found<usize>| found.value)
+    };
+    let images = most("maxConcurrentReconciles", "MAX_CONCURRENT_RECONCILES", 2);
+    let blobs = most("maxConcurrentBlobs", "MAX_CONCURRENT_BLOBS", BLOBS_AT_ONCE);
+    let connections = most("maxConnectionsPerRegistry", "MAX_CONNECTIONS_PER_REGISTRY", CONNECTIONS);
     let mut switch = |key, variable, default| {
         reader.setting(root, key, Some(variable), boolean).map_or(default, |found: Found<bool>| found.value)
     };
@@ -27,9 +39,12 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
         retry_backoff: retry_backoff(reader, root),
         failure_cooldown: cooldown.map_or(Some(Duration::from_secs(1440 * 60)), |found| found.value),
         force_reconcile: force.and_then(|found| found.value),
-        max_concurrent_reconciles: most.map_or(2, |found| found.value),
+        max_concurrent_reconciles: images,
+        max_concurrent_blobs: blobs,
+        max_connections_per_registry: connections,
         digest_pull,
         digest_pull_ignored_tags: ignored_tags(reader, root),
+        platforms: platforms(reader, root, digest_pull),
         allow_different_digest_repush: repush,
         dry_run: flags.dry_run.unwrap_or(dry_run),
         dry_pull: flags.dry_pull.unwrap_or(dry_pull),

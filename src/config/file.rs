@@ -17,6 +17,7 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// The document of a file; none where the file is empty, can't be read, or is missing (`must_exist`: a mistake).
 pub(super) fn read_tree(reader: &mut Reader<'_>, file: &Path, must_exist: bool) -> Option<Node> {
+    reader.looks_at(file);
     let place = Place::File(file.to_owned());
     let text = match text_of(file) {
         Ok(text) => text,
@@ -26,13 +27,18 @@ pub(super) fn read_tree(reader: &mut Reader<'_>, file: &Path, must_exist: bool) 
             return None;
         }
     };
+    tree_of(reader, file, &text)
+}
+
+/// The document in a file's text.
+pub(super) fn tree_of(reader: &mut Reader<'_>, file: &Path, text: &str) -> Option<Node> {
     let at = |fault: &Fault| Place::Key {
         file: file.into(),
         line: fault.mark.line,
         column: fault.mark.column,
         path: String::new(),
     };
-    match yaml::parse(&text) {
+    match yaml::parse(text) {
         Ok((document, faults)) => {
             for fault in faults {
                 reader.refuse(&at(&fault), fault.message);

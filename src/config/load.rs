@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, Flags,
+    access::registries,
     copy::copy,
     credential::credentials,
     file::read_tree,
-    later::refuse_later,
     mistake::{Mistakes, Place},
     policy::policy,
     process::process,
     reader::{Reader, Section},
     target::targets,
     watch::watch,
+    yaml::Node,
 };
 
 /// A configuration that can be used.
@@ -21,6 +22,9 @@ use super::{
 pub struct Loaded {
     /// Everything that was set.
     pub config: Config,
+    /// The files and folders that were looked at, whether they are there or not: when one of them changes, loading again
+    /// can give something else.
+    pub files: Vec<PathBuf>,
     /// What is right and yet to be told to the user: each a line, with its place.
     pub warnings: Vec<String>,
 }
@@ -36,21 +40,31 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loade
     let mut reader = Reader::new(env);
     let file = file(&mut reader, flags);
     let document = read_tree(&mut reader, &file, flags.config.is_some());
-    let mut root = Section::root(&mut reader, file.into(), document.as_ref());
+    settle(reader, &file, document.as_ref(), flags)
+}
+
+/// The settings, the file's tree being read.
+pub(super) fn settle(
+    mut reader: Reader<'_>,
+    file: &Path,
+    document: Option<&Node>,
+    flags: &Flags,
+) -> Result<Loaded, Mistakes> {
+    let mut root = Section::root(&mut reader, file.into(), document);
     let config = Config {
         targets: targets(&mut reader, &mut root),
         watch: watch(&mut reader, &mut root),
         policy: policy(&mut reader, &mut root),
         copy: copy(&mut reader, &mut root, flags),
+        registries: registries(&mut reader, &mut root),
         credentials: credentials(&mut reader, &mut root),
         process: process(&mut reader, &mut root, flags),
     };
-    refuse_later(&mut reader, &mut root);
     root.finish(&mut reader);
     if reader.mistakes.is_empty() {
-        Ok(Loaded { config, warnings: reader.warnings })
+        Ok(Loaded { config, files: reader.files, warnings: reader.warnings })
     } else {
-        Err(Mistakes::new(reader.mistakes, config.policy.plugins))
+        Err(Mistakes::new(reader.mistakes, config.policy.plugins, reader.files))
     }
 }
 

@@ -65,16 +65,17 @@ impl fmt::Display for Mistake {
 pub struct Mistakes {
     mistakes: Vec<Mistake>,
     plugins: Vec<PluginConfig>,
+    files: Vec<PathBuf>,
 }
 
 impl Mistakes {
-    /// Of at least one mistake, beside which these plugins were found.
-    pub(super) fn new(mut mistakes: Vec<Mistake>, plugins: Vec<PluginConfig>) -> Self {
+    /// Of at least one mistake, beside which these plugins were found, and these files looked at.
+    pub(super) fn new(mut mistakes: Vec<Mistake>, plugins: Vec<PluginConfig>, files: Vec<PathBuf>) -> Self {
         mistakes.sort_by_key(|mistake| match &mistake.place {
             Place::Key { file, line, column, .. } => Some((Arc::clone(file), *line, *column)),
             Place::Variable(_) | Place::Flag(_) | Place::File(_) => None,
         });
-        Self { mistakes, plugins }
+        Self { mistakes, plugins, files }
     }
 
     /// Each of them.
@@ -85,6 +86,11 @@ impl Mistakes {
     /// The plugins whose files were found: loading them can show more to put right.
     pub fn plugins(&self) -> &[PluginConfig] {
         &self.plugins
+    }
+
+    /// The files and folders that were looked at, whether they are there or not.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 }
 

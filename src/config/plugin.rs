@@ -4,16 +4,21 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
-    OnFailure, PluginConfig,
+    OnFailure, PluginConfig, PluginLimitsConfig, PluginModule,
     file::read_tree,
     mistake::Place,
     reader::{Found, Reader, Section, refuse_twins},
-    scalar::{duration, memory, shown, word},
+    scalar::{count, duration, memory, shown, word},
 };
+use crate::model::Reference;
+
+/// The name of an entry of which nothing gives it one.
+const UNNAMED: &str = "unnamed";
+/// What a plugin's file is called: as it is, or compressed with gzip.
+const EXTENSIONS: [&str; 2] = [".wasm", ".wasm.gz"];
 
 pub(super) fn plugins(
     reader: &mut Reader<'_>,
@@ -27,13 +32,14 @@ pub(super) fn plugins(
         let place = section.place();
         if let Some((plugin, real)) = listed(reader, section, dir) {
             plugins.push((plugin, place));
-            taken.push(real);
+            taken.extend(real);
         }
     }
-    for module in modules(reader, dir, dir_is_explicit) {
+    for (stem, module) in modules(reader, dir, dir_is_explicit) {
+        reader.looks_at(&module);
         match real_file(&module) {
-            Ok(real) if taken.contains(&real) => warn_of_idle_settings(reader, &module),
-            Ok(_) => plugins.extend(discovered(reader, &module)),
+            Ok(real) if taken.contains(&real) => warn_of_idle_settings(reader, &dir.join(stem)),
+            Ok(_) => plugins.extend(discovered(reader, &stem, module)),
             Err(error) => reader.refuse(&Place::File(module), format!("can't be read: {error}")),
         }
     }
@@ -41,24 +47,64 @@ pub(super) fn plugins(
     plugins.into_iter().map(|(plugin, _)| plugin).collect()
 }
 
-/// An entry of the list, and its module's real path.
-fn listed(reader: &mut Reader<'_>, mut section: Section<'_>, dir: &Path) -> Option<(PluginConfig, PathBuf)> {
+/// An entry of the list, and its file's real path if it is one.
+fn listed(reader: &mut Reader<'_>, mut section: Section<'_>, dir: &Path) -> Option<(PluginConfig, Option<PathBuf>)> {
     let place = section.place();
-    let module = section.scalar(reader, "module").filter(|module| !module.value.trim().is_empty());
-    let Some(module) = module else {
-        let _ = entry(reader, section, PathBuf::new());
-        reader.refuse(&place, "this plugin has no module; write `module: FILE.wasm`");
-        return None;
-    };
-    let path = dir.join(module.value.trim());
-    let plugin = entry(reader, section, path.clone());
-    match real_file(&path) {
-        Ok(real) => Some((plugin?, real)),
-        Err(error) => {
-            reader.refuse(&module.place, format!("{} can't be read: {error}", path.display()));
+    let filled = |found: &Found| !found.value.trim().is_empty();
+    let file = section.scalar(reader, "module").filter(filled);
+    let oci = section.scalar(reader, "oci").filter(filled);
+    match (file, oci) {
+        (Some(file), None) => {
+            let path = dir.join(file.value.trim());
+            let stem = path.file_name().map(|name| stem(&name.to_string_lossy()).to_owned()).unwrap_or_default();
+            let plugin = entry(reader, section, &stem, PluginModule::File(path.clone()));
+            reader.looks_at(&path);
+            match real_file(&path) {
+                Ok(real) => Some((plugin?, Some(real))),
+                Err(error) => {
+                    reader.refuse(&file.place, format!("{} can't be read: {error}", path.display()));
+                    None
+                }
+            }
+        }
+        (None, Some(oci)) => {
+            let reference = reader.read(&oci, pinned).map(|found| found.value);
+            let repository = reference.as_ref().map(Reference::repository).unwrap_or_default();
+            let stem = repository.rsplit('/').next().filter(|stem| !stem.is_empty()).unwrap_or(UNNAMED).to_owned();
+            let module = reference.clone().map_or_else(nowhere, PluginModule::Oci);
+            let plugin = entry(reader, section, &stem, module);
+            reference.and(Some((plugin?, None)))
+        }
+        (file, oci) => {
+            let _ = entry(reader, section, UNNAMED, nowhere());
+            let message = match (file, oci) {
+                (Some(_), Some(_)) => "this plugin has a module and an oci; keep one of the two",
+                _ => "this plugin has no module; write `module: FILE.wasm`, or `oci: REFERENCE@sha256:…`",
+            };
+            reader.refuse(&place, message);
             None
         }
     }
+}
+
+/// Of an entry that is refused, and read to its end all the same, so that every mistake in it shows.
+fn nowhere() -> PluginModule {
+    PluginModule::File(PathBuf::new())
+}
+
+/// A tag can be moved by whoever may push; what decides about a cluster's images must not move with it.
+fn pinned(text: &str) -> Result<Reference, String> {
+    let reference: Reference = text.trim().parse().map_err(|error| format!("{error}"))?;
+    if reference.digest().is_none() {
+        let advice = "add the digest that `plugin push` printed: a tag alone can be moved to something else";
+        return Err(format!("{} names no digest; {advice}", shown(text)));
+    }
+    Ok(reference)
+}
+
+/// A file's name without what says that it is a plugin.
+fn stem(name: &str) -> &str {
+    EXTENSIONS.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name)
 }
 
 fn real_file(path: &Path) -> io::Result<PathBuf> {
@@ -67,30 +113,42 @@ fn real_file(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// The keys that an entry of the list and a file beside a module have in common.
-fn entry(reader: &mut Reader<'_>, mut section: Section<'_>, module: PathBuf) -> Option<PluginConfig> {
-    let stem = module.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+fn entry(reader: &mut Reader<'_>, mut section: Section<'_>, stem: &str, module: PluginModule) -> Option<PluginConfig> {
     let name = reader.setting(&mut section, "name", None, name);
     let config = section.node("config").map(|(node, _)| node.to_json());
-    let timeout = reader.setting(&mut section, "timeout", None, duration);
-    let configure_timeout = reader.setting(&mut section, "configureTimeout", None, duration);
-    let memory = reader.setting(&mut section, "memory", None, memory);
+    let limits = limits(reader, &mut section);
     let on_failure = [("fail", OnFailure::Fail), ("pass", OnFailure::Pass)];
     let on_failure = reader.setting(&mut section, "onFailure", None, |text| word(text, &on_failure));
     let place = section.place();
     section.finish(reader);
     let name = match name {
         Some(name) => name.value,
-        None => reader.read(&Found { value: stem, place }, self::name)?.value,
+        None => reader.read(&Found { value: stem.to_owned(), place }, self::name)?.value,
     };
-    Some(PluginConfig {
-        name,
-        module,
-        config,
-        timeout: timeout.map_or(Duration::from_secs(1), |timeout| timeout.value),
-        configure_timeout: configure_timeout.map_or(Duration::from_secs(5), |timeout| timeout.value),
-        memory: memory.map_or(64 << 20, |memory| memory.value),
-        on_failure: on_failure.map_or(OnFailure::Fail, |on_failure| on_failure.value),
-    })
+    let on_failure = on_failure.map_or(OnFailure::Fail, |on_failure| on_failure.value);
+    Some(PluginConfig { name, module, config, limits, on_failure })
+}
+
+fn limits(reader: &mut Reader<'_>, section: &mut Section<'_>) -> PluginLimitsConfig {
+    let timeout = reader.setting(section, "timeout", None, duration);
+    let configure_timeout = reader.setting(section, "configureTimeout", None, duration);
+    let mut bytes = |key| reader.setting(section, key, None, memory).map(|found| found.value);
+    let (memory, module_size, output) = (bytes("memory"), bytes("moduleSize"), bytes("output"));
+    let instances = reader.setting(section, "instances", None, count);
+    let log_lines = reader.setting(section, "logLines", None, lines);
+    PluginLimitsConfig {
+        timeout: timeout.map(|found| found.value),
+        configure_timeout: configure_timeout.map(|found| found.value),
+        memory,
+        module_size,
+        output,
+        instances: instances.map(|found| found.value),
+        log_lines: log_lines.map(|found| found.value),
+    }
+}
+
+fn lines(text: &str) -> Result<u32, String> {
+    text.trim().parse().map_err(|_| format!("{} is no number of lines; write 0 or more", shown(text)))
 }
 
 /// It labels metrics and log lines.
@@ -105,12 +163,14 @@ fn name(text: &str) -> Result<String, String> {
     Err(format!("{} is no name for a plugin; write up to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`", shown(text)))
 }
 
-/// Every `*.wasm` of the folder, by name. A mounted ConfigMap has names that begin with a dot, which are its own.
-fn modules(reader: &mut Reader<'_>, dir: &Path, is_explicit: Option<&Place>) -> Vec<PathBuf> {
+/// Every `*.wasm` and `*.wasm.gz` of the folder, by name, its stem first. A mounted ConfigMap has names that begin with a
+/// dot, which are its own.
+fn modules(reader: &mut Reader<'_>, dir: &Path, is_explicit: Option<&Place>) -> Vec<(String, PathBuf)> {
     let refused = |reader: &mut Reader<'_>, error: &io::Error| {
         let place = is_explicit.cloned().unwrap_or_else(|| Place::File(dir.to_owned()));
         reader.refuse(&place, format!("the plugin folder {} can't be read: {error}", dir.display()));
     };
+    reader.looks_at(dir);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_explicit.is_none() => return Vec::new(),
@@ -123,10 +183,10 @@ fn modules(reader: &mut Reader<'_>, dir: &Path, is_explicit: Option<&Place>) -> 
     for entry in entries {
         match entry {
             Ok(entry) => {
-                let hidden = entry.file_name().to_string_lossy().starts_with('.');
-                let path = entry.path();
-                if !hidden && path.extension().is_some_and(|extension| extension == "wasm") {
-                    modules.push(path);
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let stem = stem(&name);
+                if !name.starts_with('.') && stem != name {
+                    modules.push((stem.to_owned(), entry.path()));
                 }
             }
             Err(error) => refused(reader, &error),
@@ -137,18 +197,20 @@ fn modules(reader: &mut Reader<'_>, dir: &Path, is_explicit: Option<&Place>) -> 
 }
 
 /// A module of the folder, with the settings of the file beside it.
-fn discovered(reader: &mut Reader<'_>, module: &Path) -> Option<(PluginConfig, Place)> {
-    let beside = module.with_extension("yaml");
+fn discovered(reader: &mut Reader<'_>, stem: &str, module: PathBuf) -> Option<(PluginConfig, Place)> {
+    let beside = module.with_file_name(format!("{stem}.yaml"));
     let document = read_tree(reader, &beside, false);
-    let file: Arc<Path> = if document.is_some() { beside.into() } else { module.into() };
+    let file: Arc<Path> = if document.is_some() { beside.into() } else { module.as_path().into() };
     let section = Section::root(reader, Arc::clone(&file), document.as_ref());
-    let plugin = entry(reader, section, module.to_owned())?;
+    let plugin = entry(reader, section, stem, PluginModule::File(module))?;
     Some((plugin, Place::File(file.to_path_buf())))
 }
 
 /// The settings of a plugin in the list stand there; a file beside its module is not read.
-fn warn_of_idle_settings(reader: &mut Reader<'_>, module: &Path) {
-    let beside = module.with_extension("yaml");
+fn warn_of_idle_settings(reader: &mut Reader<'_>, stem: &Path) {
+    let mut beside = stem.as_os_str().to_owned();
+    beside.push(".yaml");
+    let beside = PathBuf::from(beside);
     if beside.is_file() {
         reader.warn(&Place::File(beside), "not read: this plugin is in the list `plugins:`, its settings belong there");
     }

@@ -1,6 +1,9 @@
 //! Reading settings one by one from variables and from the file's tree, and collecting what is wrong with them.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     mistake::{Mistake, Place},
@@ -13,6 +16,8 @@ pub(super) struct Reader<'e> {
     env: &'e dyn Fn(&str) -> Option<String>,
     pub mistakes: Vec<Mistake>,
     pub warnings: Vec<String>,
+    /// Files and folders that were looked at, whether they are there or not.
+    pub files: Vec<PathBuf>,
 }
 
 /// A value and where it stands.
@@ -24,7 +29,7 @@ pub(super) struct Found<T = String> {
 
 impl<'e> Reader<'e> {
     pub fn new(env: &'e dyn Fn(&str) -> Option<String>) -> Self {
-        Self { env, mistakes: Vec::new(), warnings: Vec::new() }
+        Self { env, mistakes: Vec::new(), warnings: Vec::new(), files: Vec::new() }
     }
 
     pub fn refuse(&mut self, place: &Place, message: impl Into<String>) {
@@ -33,6 +38,11 @@ impl<'e> Reader<'e> {
 
     pub fn warn(&mut self, place: &Place, message: impl AsRef<str>) {
         self.warnings.push(format!("{place}: {}", message.as_ref()));
+    }
+
+    /// A file or folder is about to be looked at: when it changes, so may the settings.
+    pub fn looks_at(&mut self, file: &Path) {
+        self.files.push(file.to_owned());
     }
 
     /// A variable, as it is; an empty one counts as unset.

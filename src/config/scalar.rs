@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::SignedDuration;
+use regex::Regex;
 use tracing::level_filters::LevelFilter;
 
 /// A text for an error message: quoted, escaped, and cut.
@@ -26,10 +27,16 @@ pub(super) fn shown_key(key: &str) -> &str {
 pub(super) fn near<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
     let meant = plain(text);
+    let length = meant.chars().count();
     names
         .iter()
-        .map(|name| (strsim::osa_distance(&meant, &plain(name)), *name))
-        .filter(|(distance, name)| *distance <= 1.max(name.len() / 4))
+        .filter_map(|name| {
+            let (known, most) = (plain(name), 1.max(name.len() / 4));
+            // A slip changes the length by one at most: what is much longer need not be measured.
+            let may_be_near = known.len().abs_diff(length) <= most;
+            let distance = may_be_near.then(|| strsim::osa_distance(&meant, &known))?;
+            (distance <= most).then_some((distance, *name))
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -78,6 +85,18 @@ pub(super) fn minutes(text: &str) -> Result<Option<Duration>, String> {
 
 fn positive(seconds: i64) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// What is matched anywhere in a text.
+pub(super) fn regular_expression(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| match error {
+        regex::Error::CompiledTooBig(limit) => format!("{} needs more than {limit} bytes when compiled", shown(text)),
+        error => {
+            let explained = error.to_string();
+            let reason = explained.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("{} is no regular expression: {reason}", shown(text))
+        }
+    })
 }
 
 /// From 1 to 10,000.

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
+use regex::Regex;
 
-use crate::model::{Credential, EcrRegistry, Hook, NewRepositories, TargetKind, WorkloadKind};
+use crate::model::{
+    Credential, EcrRegistry, Hook, Login, NewRepositories, Platform, Reference, RegistryAccess, TargetKind,
+    WorkloadKind,
+};
 
 /// Everything that was set, checked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Config {
     /// Where images go; never empty, names distinct.
     pub targets: Vec<TargetConfig>,
@@ -17,6 +20,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// How images are copied.
     pub copy: CopyConfig,
+    /// How single registries are reached, sources and targets alike; names distinct.
+    pub registries: Vec<RegistryAccess>,
     /// Credentials for sources, in the file's order.
     pub credentials: Vec<Credential>,
     /// Listeners, leadership, the cluster.
@@ -24,7 +29,7 @@ pub struct Config {
 }
 
 /// One target.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct TargetConfig {
     /// Distinct; `default` for the one that the original's settings make.
     pub name: String,
@@ -38,13 +43,13 @@ pub struct TargetConfig {
     /// Plain HTTP and unchecked certificates.
     pub insecure: bool,
     /// User and password: both or none.
-    pub login: Option<(String, SecretString)>,
+    pub login: Option<Login>,
     /// What only ecr has.
     pub ecr: Option<EcrConfig>,
 }
 
 /// The settings below `ecr:`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct EcrConfig {
     /// Account, region, and how it is reached.
     pub registry: EcrRegistry,
@@ -57,7 +62,7 @@ pub struct EcrConfig {
 }
 
 /// Which objects of the cluster are looked at.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct WatchConfig {
     /// Names and shell globs; `*` alone for all.
     pub include_namespaces: Vec<String>,
@@ -70,7 +75,7 @@ pub struct WatchConfig {
 }
 
 /// What decides.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct PolicyConfig {
     /// In order.
     pub path_map: Vec<PathMapRule>,
@@ -100,18 +105,42 @@ pub struct PathMapRule {
 pub struct PluginConfig {
     /// Distinct among all plugins.
     pub name: String,
-    /// The component's file.
-    pub module: PathBuf,
+    /// Where its code is.
+    pub module: PluginModule,
     /// What `configure` is handed; none where the user gave none.
     pub config: Option<serde_json::Value>,
-    /// How long a hook call may take.
-    pub timeout: Duration,
-    /// How long `configure` may take.
-    pub configure_timeout: Duration,
-    /// The most linear memory an instance may have, in bytes.
-    pub memory: usize,
+    /// What it may take.
+    pub limits: PluginLimitsConfig,
     /// What a failing call means.
     pub on_failure: OnFailure,
+}
+
+/// Where a plugin's code is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginModule {
+    /// In a file, which exists.
+    File(PathBuf),
+    /// In a registry, under a reference with a digest.
+    Oci(Reference),
+}
+
+/// What a plugin may take, as far as the user says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginLimitsConfig {
+    /// How long a hook call may take.
+    pub timeout: Option<Duration>,
+    /// How long `configure` may take.
+    pub configure_timeout: Option<Duration>,
+    /// The most linear memory an instance may have, in bytes.
+    pub memory: Option<usize>,
+    /// The longest module, unpacked, in bytes.
+    pub module_size: Option<usize>,
+    /// The most that a call may answer or log at once, in bytes.
+    pub output: Option<usize>,
+    /// The most instances; at least 1.
+    pub instances: Option<usize>,
+    /// The most lines that it may log in a second.
+    pub log_lines: Option<u32>,
 }
 
 /// What a failing call means.
@@ -124,7 +153,7 @@ pub enum OnFailure {
 }
 
 /// How images are copied.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct CopyConfig {
     /// How long a request may wait, and a transfer stand still; none: for ever.
     pub request_timeout: Option<Duration>,
@@ -138,10 +167,16 @@ pub struct CopyConfig {
     pub force_reconcile: Option<Duration>,
     /// Images at once for each watched kind; at least 1.
     pub max_concurrent_reconciles: usize,
+    /// Blobs of one image on their way at once; at least 1.
+    pub max_concurrent_blobs: usize,
+    /// Requests to one registry at once, all images together, where `registries` says nothing of it; at least 1.
+    pub max_connections_per_registry: usize,
     /// Resolve a tag first, and pull what it was resolved to.
     pub digest_pull: bool,
     /// Tags that this does not hold for, in lower case.
     pub digest_pull_ignored_tags: Vec<String>,
+    /// Which platforms of an index are copied; none: all of them.
+    pub platforms: Option<PlatformConfig>,
     /// Whether a tag at the target may be moved to another digest.
     pub allow_different_digest_repush: bool,
     /// Everything but the write.
@@ -152,8 +187,29 @@ pub struct CopyConfig {
     pub insecure_registries: Vec<String>,
 }
 
-/// The process itself.
+/// Which platforms of an index are copied.
 #[derive(Debug)]
+pub struct PlatformConfig {
+    /// Every one, whatever else is asked for.
+    pub all: bool,
+    /// These, for every image.
+    pub listed: Vec<Platform>,
+    /// And those of the nodes that run the image.
+    pub of_nodes: bool,
+    /// Of which images and platforms (`image|platform`) it is known that they are not to be had.
+    pub expected_missing: Vec<Regex>,
+}
+
+impl PartialEq for PlatformConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let expected = |config: &Self| config.expected_missing.iter().map(Regex::to_string).collect::<Vec<_>>();
+        (self.all, &self.listed, self.of_nodes, expected(self))
+            == (other.all, &other.listed, other.of_nodes, expected(other))
+    }
+}
+
+/// The process itself.
+#[derive(Debug, PartialEq)]
 pub struct ProcessConfig {
     /// Where metrics and endpoints are served; none: nowhere.
     pub metrics_addr: Option<SocketAddr>,

@@ -1,7 +1,5 @@
 //! Where images go: the one target that the original's settings make, or the list `targets:`.
 
-use secrecy::SecretString;
-
 use super::{
     EcrConfig, TargetConfig, credential,
     ecr::EcrSettings,
@@ -10,7 +8,7 @@ use super::{
     scalar::{boolean, shown, word},
     target_name::{registry, repo_prefix},
 };
-use crate::model::TargetKind;
+use crate::model::{Login, TargetKind};
 
 const KINDS: [(&str, TargetKind); 3] =
     [("ecr", TargetKind::Ecr), ("docker", TargetKind::Docker), ("oci-layout", TargetKind::OciLayout)];
@@ -259,13 +257,11 @@ fn missing(reader: &mut Reader<'_>, place: &Place, kind: TargetKind, needed: &[(
     reader.refuse(place, format!("the kind {kind}{default} needs {names}"));
 }
 
-fn login_of(
-    reader: &mut Reader<'_>,
-    username: Option<Found>,
-    password: Option<Found>,
-) -> Option<(String, SecretString)> {
+fn login_of(reader: &mut Reader<'_>, username: Option<Found>, password: Option<Found>) -> Option<Login> {
     match (username, password) {
-        (Some(username), Some(password)) => Some((username.value, password.value.into())),
+        (Some(username), Some(password)) => {
+            Some(Login::Password { username: username.value, password: password.value.into() })
+        }
         (None, None) => None,
         (Some(half), None) => {
             reader.refuse(&half.place, "a user name without a password: set both, or none");

@@ -8,7 +8,9 @@ use tracing::level_filters::LevelFilter;
 use super::*;
 use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
+mod access;
 mod ecr;
+mod platforms;
 mod plugins;
 mod refusals;
 
@@ -105,8 +107,13 @@ fn numbers() {
     assert_eq!(pause(&Setup::with_target("registryRetryBackoffSeconds: 7").config()), Duration::from_secs(7));
     let most = |c: &Config| c.copy.max_concurrent_reconciles;
     both_ways(("MAX_CONCURRENT_RECONCILES", "7"), "maxConcurrentReconciles: 7", most, &7);
+    let blobs = |c: &Config| c.copy.max_concurrent_blobs;
+    both_ways(("MAX_CONCURRENT_BLOBS", "1"), "maxConcurrentBlobs: 1", blobs, &1);
+    let connections = |c: &Config| c.copy.max_connections_per_registry;
+    both_ways(("MAX_CONNECTIONS_PER_REGISTRY", "9"), "maxConnectionsPerRegistry: 9", connections, &9);
 
     let config = Setup::with_target("").config();
+    assert_eq!((blobs(&config), connections(&config)), (4, 64));
     assert_eq!((timeout(&config), cooldown(&config)), (seconds(120), seconds(86_400)));
     assert_eq!((force(&config), most(&config)), (None, 2));
     assert_eq!((attempts(&config), pause(&config)), (5, Duration::from_secs(10)));
@@ -170,8 +177,8 @@ fn a_docker_target() {
     let from_variables = target(setup);
     assert_eq!((from_variables.registry.as_str(), from_variables.repo_prefix.as_str()), ("in.variable", "x/$registry"));
     assert!(!from_variables.insecure);
-    let (user, password) = from_variables.login.unwrap();
-    assert_eq!((user.as_str(), password.expose_secret()), ("me", " secret "));
+    let login = Login::Password { username: "me".to_owned(), password: " secret ".to_owned().into() };
+    assert_eq!(from_variables.login, Some(login));
 }
 
 #[test]
@@ -234,7 +241,8 @@ targets:
     );
     assert_eq!(targets[2].repo_prefix, "p");
     assert!(targets[0].insecure && !targets[1].ecr.as_ref().unwrap().create_repo);
-    assert_eq!(targets[0].login.as_ref().unwrap().1.expose_secret(), "pw");
+    let login = Login::Password { username: "me".to_owned(), password: "pw".to_owned().into() };
+    assert_eq!(targets[0].login, Some(login));
 }
 
 #[test]
@@ -318,7 +326,7 @@ registryCredentials:
   - {registry: nothing.io, tokenEnv: UNSET}
 ";
     let setup = Setup::with_target(file).var("HUB_USER", "hub").var("HUB_PASSWORD", "pw").var("GHCR_TOKEN", "ghp\n");
-    let Loaded { config, warnings } = setup.load().unwrap();
+    let Loaded { config, warnings, .. } = setup.load().unwrap();
     let shown: Vec<_> = config
         .credentials
         .iter()

@@ -15,7 +15,7 @@ use crate::{
         Decision, Destination, Event, FailureKind, ImageUse, Observer, Outcome, Reference, Retry, Status, Verdict,
         WorkloadId,
     },
-    policy::Policy,
+    policy::{Policy, Successor},
 };
 
 use super::{
@@ -57,8 +57,22 @@ pub enum News {
     Pass(oneshot::Sender<PassReport>),
     /// Begin, look at everything that was told so far, and at nothing twice.
     OnlyPass(oneshot::Sender<PassReport>),
+    /// Decide and copy otherwise from now on.
+    Reconfigured(Box<Reconfiguration>),
     /// End all cooldowns; answers how many there were, nothing where none are kept.
     ResetCooldown(oneshot::Sender<Option<usize>>),
+}
+
+/// What is other than before.
+pub struct Reconfiguration {
+    /// What decides.
+    pub policy: Successor,
+    /// What copies; none where it goes on as it is.
+    pub copier: Option<Copier>,
+    /// How long a failed destination is left alone at most.
+    pub cooldown: Option<Duration>,
+    /// How many names are worked on at once.
+    pub places: usize,
 }
 
 struct Known {
@@ -199,10 +213,29 @@ impl Actor {
                 (self.begun, self.ready, self.only_pass) = (true, true, true);
                 self.learn(News::Pass(done));
             }
+            News::Reconfigured(new) => self.reconfigure(*new),
             News::ResetCooldown(done) => {
                 let _ = done.send(self.queue.reset_cooldown());
             }
         }
+    }
+
+    /// Nothing is started before all has been decided anew: what is queued may not be wanted there any more. With
+    /// another copier everything is looked at again, and what failed is tried again, for the reason may be gone.
+    fn reconfigure(&mut self, new: Reconfiguration) {
+        self.policy.replace(new.policy);
+        self.queue.set_cooldown(new.cooldown);
+        self.places = new.places;
+        if let Some(copier) = new.copier {
+            self.copier = Arc::new(copier);
+            self.queue.reset_cooldown();
+            let now = Instant::now();
+            for name in self.claims.names() {
+                self.queue.want(name, now);
+            }
+        }
+        (self.settled, self.gathering_until) = (false, None);
+        self.decide_all();
     }
 
     fn decide_all(&mut self) {

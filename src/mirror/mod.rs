@@ -2,6 +2,8 @@
 
 mod actor;
 mod blobs;
+mod bounds;
+mod check;
 mod claims;
 mod copy;
 mod defect;
@@ -9,7 +11,11 @@ mod failure;
 mod flight;
 mod job;
 mod pass;
+mod platforms;
+mod push;
 mod queue;
+mod selection;
+mod subsets;
 mod told;
 mod transfer;
 
@@ -24,8 +30,10 @@ use crate::{
 
 use actor::{Actor, Command, News};
 
+pub use actor::Reconfiguration;
 pub use copy::{Copier, CopySettings};
 pub use pass::PassReport;
+pub use platforms::PlatformSettings;
 
 /// How far the tellers may be ahead of the decisions.
 const COMMANDS_AHEAD: usize = 1024;
@@ -108,6 +116,15 @@ impl Mirror {
         let (done, answer) = oneshot::channel();
         self.tell(News::Pass(done)).await?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// Decides and copies otherwise from now on: takes all decisions again, and mirrors what has changed. Copies under
+    /// way end as they began.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn reconfigure(&self, new: Reconfiguration) -> Result<(), Stopped> {
+        self.tell(News::Reconfigured(Box::new(new))).await
     }
 
     /// Ends all cooldowns; answers how many there were, or nothing where none are kept.

@@ -171,6 +171,11 @@ impl Queue {
             .min()
     }
 
+    /// How long a failed name is left alone at most, from the next failure on.
+    pub fn set_cooldown(&mut self, cooldown: Option<Duration>) {
+        self.cooldown = cooldown;
+    }
+
     /// Ends all cooldowns; answers how many there were, or nothing where none are kept.
     pub fn reset_cooldown(&mut self) -> Option<usize> {
         self.cooldown?;

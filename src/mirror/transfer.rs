@@ -1,6 +1,6 @@
 //! Brings all that a manifest names to a target, so that the manifest may follow.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::{
@@ -10,26 +10,22 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    model::{Destination, Failure, FailureKind, Retry},
+    model::{Destination, Failure},
     registry::{
-        Backoff, Contents, Descriptor, Manifest, Place, Repository, Selector, Store, StoreRepository, StoreUploadError,
+        Backoff, Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Repository, Room, Selector, Store,
+        StoreRepository, StoreUploadError,
     },
 };
 
 use super::{
     blobs::{Blobs, Home},
+    bounds::Bounds,
     failure::{at_source, at_source_blob, at_target},
     flight::Flight,
 };
 
-/// Blobs of one image on their way at once: from four on, more are no faster.
-const BLOBS_AT_ONCE: usize = 4;
-/// Questions about them to the target at once: the next blobs are looked for while these are on their way.
+/// Questions about an image at once: the next blobs are looked for at the target while others are on their way.
 const QUESTIONS_AT_ONCE: usize = 4;
-/// How long a blob may be held up by a target that limits requests before that counts as a failed try.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
-/// Indexes within indexes; real images have one level.
-const DEEPEST_INDEX: usize = 4;
 
 /// From where to where.
 #[derive(Clone, Copy)]
@@ -49,6 +45,7 @@ pub struct Transfer<'a> {
     route: Route<'a>,
     blobs: &'a Blobs,
     flight: &'a Arc<Flight>,
+    blobs_at_once: usize,
     slots: Semaphore,
     questions: Semaphore,
     backoff: Backoff,
@@ -56,42 +53,43 @@ pub struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    /// `progress` is told of every piece of a blob that is sent.
+    /// `blobs_at_once` of the image are on their way, at least 1; `progress` is told of every piece of a blob that is sent.
     pub fn new(
         route: Route<'a>,
         blobs: &'a Blobs,
         flight: &'a Arc<Flight>,
+        blobs_at_once: usize,
         backoff: Backoff,
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Self {
-        let [slots, questions] = [BLOBS_AT_ONCE, QUESTIONS_AT_ONCE].map(Semaphore::new);
-        Self { route, blobs, flight, slots, questions, backoff, progress }
+        let [slots, questions] = [blobs_at_once, QUESTIONS_AT_ONCE].map(Semaphore::new);
+        Self { route, blobs, flight, blobs_at_once, slots, questions, backoff, progress }
     }
 
     /// Brings every blob and every child manifest that `manifest` names. When this is done all of them are known to be
     /// at the target.
     pub async fn parts(&self, manifest: &Manifest) -> Result<(), Failure> {
-        self.parts_below(manifest, 0).await
+        self.parts_below(manifest, 0, &Bounds::default()).await
     }
 
-    fn parts_below<'b>(&'b self, manifest: &'b Manifest, depth: usize) -> BoxFuture<'b, Result<(), Failure>> {
+    fn parts_below<'b>(
+        &'b self,
+        manifest: &'b Manifest,
+        depth: usize,
+        bounds: &'b Bounds,
+    ) -> BoxFuture<'b, Result<(), Failure>> {
         async move {
-            if depth > DEEPEST_INDEX {
-                return Err(Failure {
-                    kind: FailureKind::Source,
-                    message: format!("the image has indexes within indexes, more than {DEEPEST_INDEX} deep"),
-                    retry: Retry::Later,
-                });
-            }
             let contents = manifest.contents().map_err(|error| at_source(&error))?;
+            let (Contents::Image { blobs: parts } | Contents::Index { manifests: parts }) = &contents;
+            bounds.take_in(manifest.bytes().len(), parts.len(), depth)?;
             match contents {
                 Contents::Image { blobs } => self.all_blobs(blobs).await,
                 Contents::Index { manifests } => {
                     let (children, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(Descriptor::is_manifest);
                     self.all_blobs(blobs).await?;
                     stream::iter(once_each(children))
-                        .map(|child| async move { self.child(&child, depth).await })
-                        .buffer_unordered(BLOBS_AT_ONCE)
+                        .map(|child| async move { self.child(&child, depth, bounds).await })
+                        .buffer_unordered(self.blobs_at_once)
                         .try_collect()
                         .await
                 }
@@ -100,16 +98,19 @@ impl<'a> Transfer<'a> {
         .boxed()
     }
 
-    async fn child(&self, child: &Descriptor, depth: usize) -> Result<(), Failure> {
+    async fn child(&self, child: &Descriptor, depth: usize, bounds: &Bounds) -> Result<(), Failure> {
         let place = Place::Child(&child.digest);
         if self.route.target.find(place).await.map_err(|error| at_target(&error))?.is_some() {
             return Ok(());
         }
-        let manifest =
-            self.route.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?;
+        let manifest = {
+            // However many indexes there are, few manifests are in memory before they are counted.
+            let _question = self.questions.acquire().await;
+            self.route.source.manifest(Selector::Digest(&child.digest)).await.map_err(|error| at_source(&error))?
+        };
         let mut looked_again = false;
         loop {
-            self.parts_below(&manifest, depth + 1).await?;
+            self.parts_below(&manifest, depth + 1, bounds).await?;
             match self.route.target.put(place, &manifest).await {
                 Ok(()) => return Ok(()),
                 // As at the top: a part that was there may be gone.
@@ -122,7 +123,7 @@ impl<'a> Transfer<'a> {
     async fn all_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
         stream::iter(once_each(blobs))
             .map(|blob| async move { self.blob(&blob).await })
-            .buffer_unordered(BLOBS_AT_ONCE + QUESTIONS_AT_ONCE)
+            .buffer_unordered(self.blobs_at_once + QUESTIONS_AT_ONCE)
             .try_collect()
             .await
     }
@@ -198,6 +199,7 @@ impl<'a> Transfer<'a> {
         let begun = Instant::now();
         loop {
             let progress = self.progress.clone();
+            let room = Room::between(self.route.source, self.route.target).await;
             let body = self.route.source.blob(blob);
             let (failure, throttled) = match self.route.target.upload(blob, body, move |bytes| progress(bytes)).await {
                 Ok(()) => return Ok(()),
@@ -208,6 +210,7 @@ impl<'a> Transfer<'a> {
                 Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
                 Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };
+            drop(room);
             // Who is told to come more slowly has not failed yet.
             if !(throttled && begun.elapsed() < LONGEST_THROTTLING) {
                 failures += 1;

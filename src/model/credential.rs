@@ -1,9 +1,9 @@
 //! Who we are at a registry.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// Credentials for a registry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// `host[:port]` in any case; `*` and `?` as in a shell.
     pub registry: String,
@@ -25,4 +25,35 @@ pub enum Login {
     },
     /// Sent as it is: `Authorization: Bearer`.
     Token(SecretString),
+}
+
+impl PartialEq for Login {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |login: &Self| match login {
+            Self::Password { username, password } => (Some(username.clone()), password.clone()),
+            Self::Token(token) => (None, token.clone()),
+        };
+        let ((username, secret), (other_username, other_secret)) = (parts(self), parts(other));
+        username == other_username && secret.expose_secret() == other_secret.expose_secret()
+    }
+}
+
+impl Eq for Login {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_equal_when_every_part_is() {
+        let password = |username: &str, password: &str| Login::Password {
+            username: username.to_owned(),
+            password: password.to_owned().into(),
+        };
+        assert_eq!(password("me", "pw"), password("me", "pw"));
+        for other in [password("you", "pw"), password("me", "other"), Login::Token("pw".to_owned().into())] {
+            assert_ne!(password("me", "pw"), other);
+        }
+        assert_ne!(Login::Token("a".to_owned().into()), Login::Token("b".to_owned().into()));
+    }
 }

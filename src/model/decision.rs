@@ -1,6 +1,6 @@
 //! What the policy said of one image use.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use super::{Destination, Reference};
 
@@ -47,6 +47,8 @@ pub struct TraceEntry {
     pub plugin: String,
     /// What was answered, in words: `pass`, `keep`, `skip: …`, a list of targets, a path, an error.
     pub answer: String,
+    /// How long the answer took.
+    pub took: Duration,
 }
 
 /// What is to be done with an image use.

@@ -80,7 +80,7 @@ impl FromStr for EcrRegistry {
 }
 
 /// What a repository gets that is made by us; those that exist are left as they are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewRepositories {
     /// JSON, known to look like a lifecycle policy.
     pub lifecycle_policy: Option<String>,

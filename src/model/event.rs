@@ -1,6 +1,6 @@
 //! What happens on the way, for whoever counts and tells it.
 
-use super::{Destination, Hook, Outcome, Reference, WorkloadId};
+use super::{Destination, Hook, Outcome, PluginStatus, Reference, WorkloadId};
 
 /// Something that happened. The four counters that the original has hang on the first four.
 #[derive(Debug)]
@@ -50,8 +50,30 @@ pub enum Event<'a> {
         hook: Hook,
         /// How long the answer took.
         took: std::time::Duration,
-        /// The kind of failure: `invalid-config`, `invalid-request`, `internal`, `trap`, `deadline`, `memory`.
+        /// The kind of failure: `invalid-config`, `invalid-request`, `internal`, `trap`, `deadline`, `memory`, `output`,
+        /// or `given-up` where it was not asked because it keeps breaking down.
         error: Option<&'static str>,
+    },
+    /// A plugin is asked from now on, perhaps in the place of an earlier one of its name.
+    PluginLoaded(&'a PluginStatus),
+    /// A plugin is not in the configuration any more.
+    PluginGone {
+        /// Its name.
+        plugin: &'a str,
+    },
+    /// The instances of a plugin have another amount of linear memory than before.
+    PluginMemory {
+        /// The plugin's name.
+        plugin: &'a str,
+        /// All of them together, in bytes.
+        bytes: usize,
+    },
+    /// A changed configuration, or a changed plugin, is in force.
+    Reloaded,
+    /// A changed configuration, or a changed plugin, can't be used; what was in force goes on.
+    ReloadRefused {
+        /// All that is wrong.
+        reason: &'a str,
     },
     /// A registry said that we come too often, and everybody who asks it slows down.
     Throttled {

@@ -1,6 +1,7 @@
 //! The words that every room speaks: what a cluster runs, what an image is called, what was decided and what
 //! came of it. Plain data; this room imports no other.
 
+mod access;
 mod credential;
 mod decision;
 mod digest;
@@ -8,10 +9,13 @@ mod ecr;
 mod event;
 mod image_use;
 mod outcome;
+mod platform;
+mod plugin;
 mod reference;
 mod target;
 mod workload;
 
+pub use access::{ClientCertificate, PemFile, RegistryAccess};
 pub use credential::{Credential, Login};
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
@@ -19,6 +23,8 @@ pub use ecr::{EcrRegistry, NewRepositories, NotEcr, TagMutability};
 pub use event::{Event, Observer};
 pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};
+pub use platform::{Platform, PlatformError};
+pub use plugin::PluginStatus;
 pub use reference::{Reference, ReferenceError};
 pub use target::{Destination, Target, TargetKind};
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

@@ -122,18 +122,18 @@ impl Asking<'_> {
             let start = Instant::now();
             let not_exported = || Ok(Err(types::Error::Internal(format!("it does not export {hook}"))));
             let result = plugin.call(|instance| call(instance).unwrap_or_else(not_exported)).and_then(&read);
-            self.observer.observe(&Event::PluginCalled {
-                plugin: plugin.name(),
-                hook,
-                took: start.elapsed(),
-                error: result.as_ref().err().map(CallError::kind),
-            });
+            let took = start.elapsed();
+            let error = result.as_ref().err().map(CallError::kind);
+            self.observer.observe(&Event::PluginCalled { plugin: plugin.name(), hook, took, error });
+            if let Some(bytes) = plugin.changed_memory() {
+                self.observer.observe(&Event::PluginMemory { plugin: plugin.name(), bytes });
+            }
             let answer = match &result {
                 Ok(None) => "pass".to_owned(),
                 Ok(Some(answer)) => describe(answer),
                 Err(error) => format!("error: {error}"),
             };
-            self.trace.push(TraceEntry { hook, plugin: plugin.name().to_owned(), answer });
+            self.trace.push(TraceEntry { hook, plugin: plugin.name().to_owned(), answer, took });
             match (result, plugin.on_failure()) {
                 (Ok(None), _) => {}
                 (Ok(Some(answer)), _) => return Ok(Some(Answered { plugin: plugin.name().to_owned(), answer })),

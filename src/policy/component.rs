@@ -1,6 +1,6 @@
 //! Whether a file is a plugin: a component that exports hooks and imports nothing but the log.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, sync::Arc};
 
 use wasmtime::{
     Engine,
@@ -24,8 +24,14 @@ pub enum LoadFault {
     /// The file can't be read.
     #[error("the file can't be read: {0}")]
     Read(#[source] io::Error),
+    /// It is compressed, and damaged.
+    #[error("the file can't be unpacked: {0}; was it cut off?")]
+    Unpack(#[source] io::Error),
+    /// It is larger than the limit, in bytes.
+    #[error("it has more than {0} bytes when unpacked; raise its moduleSize if it needs more")]
+    TooLarge(usize),
     /// It is WebAssembly, and not a component.
-    #[error("this is a core WebAssembly module, not a component; make one of it with wit-component or wasm-tools")]
+    #[error("this is a core WebAssembly module, not a component; make one of it with `k8s-copycat plugin wrap`")]
     CoreModule,
     /// It is not WebAssembly.
     #[error("this is not a WebAssembly component")]
@@ -62,6 +68,8 @@ pub enum LoadFault {
 
 /// What a component exports of the contract.
 pub struct Exports {
+    /// The version of the contract that it names, as `1.0.0`; the newest, if there are several.
+    pub version: String,
     pub lifecycle: Option<hooks::lifecycle::GuestIndices>,
     pub skip: Option<hooks::skip::GuestIndices>,
     pub target_selection: Option<hooks::target_selection::GuestIndices>,
@@ -86,16 +94,15 @@ impl Exports {
     }
 }
 
-/// Reads and compiles the component in `file`.
-pub fn read(engine: &Engine, file: &Path) -> Result<Component, LoadFault> {
-    let bytes = std::fs::read(file).map_err(LoadFault::Read)?;
+/// Compiles a component.
+pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadFault> {
     // The magic number, and behind it the version and the layer: 0 for core modules, 1 for components.
     match (bytes.get(..4), bytes.get(6..8)) {
         (Some(b"\0asm"), Some([1, 0])) => {}
         (Some(b"\0asm"), Some([0, 0])) => return Err(LoadFault::CoreModule),
         _ => return Err(LoadFault::NotWasm),
     }
-    Component::from_binary(engine, &bytes).map_err(|error| LoadFault::Compile(format!("{error:#}")))
+    Component::from_binary(engine, bytes).map_err(|error| LoadFault::Compile(format!("{error:#}")))
 }
 
 /// Takes in a component that the build compiled ahead of time.
@@ -122,8 +129,11 @@ pub fn link(engine: &Engine, component: &Component) -> Result<(InstancePre<State
     if let Some(other) = exported.iter().find(|name| !is_of_this_major(name)) {
         return Err(LoadFault::OtherMajor(format!("{CONTRACT}{other}")));
     }
+    let versions = exported.iter().filter_map(|name| name.split_once('@')).map(|(_, version)| version);
+    let version = versions.max_by_key(|version| numbers(version)).unwrap_or_default().to_owned();
     let exports = |interface: &str| exported.iter().any(|name| interface_of(name) == interface);
     let exports = Exports {
+        version,
         lifecycle: exports("lifecycle")
             .then(|| hooks::lifecycle::GuestIndices::new(&pre))
             .transpose()
@@ -163,6 +173,11 @@ fn check_import(name: &str) -> Result<(), LoadFault> {
 /// `log` of `log@1.0.0`.
 fn interface_of(name: &str) -> &str {
     name.split_once('@').map_or(name, |(interface, _)| interface)
+}
+
+/// `[1, 2, 0]` of `1.2.0`.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map(|number| number.parse().unwrap_or(0)).collect()
 }
 
 fn is_of_this_major(name: &str) -> bool {

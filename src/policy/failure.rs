@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::Trap;
 
-use super::{bindings::types, limits::OverLimit, text::shortened};
+use super::{bindings::types, limits::OverLimit, settings::PluginLimits, text::shortened};
 
 /// The longest message of a plugin that is passed on, in bytes.
 pub const LONGEST_MESSAGE: usize = 1024;
@@ -34,11 +34,20 @@ pub enum CallError {
     /// It wanted too much memory.
     #[error("{0}; raise its memory if it needs more")]
     Memory(OverLimit),
+    /// It answered, or logged, more than it may at once, in bytes.
+    #[error("it handed over more than {0} bytes at once; raise its output if it needs more")]
+    Output(usize),
+    /// It broke down again and again, and is asked again after this time.
+    #[error("it kept breaking down, and is not asked for another {} s", .0.as_secs() + 1)]
+    GivenUp(Duration),
 }
+
+/// How the engine words that the limit of [`CallError::Output`] was reached; it has no type for it that could be asked for.
+const OUTPUT_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
 impl CallError {
     /// What a call that ended in the engine instead of an answer means.
-    pub fn from_engine(error: &wasmtime::Error, timeout: Duration) -> Self {
+    pub fn from_engine(error: &wasmtime::Error, limits: &PluginLimits, timeout: Duration) -> Self {
         if let Some(over) = error.downcast_ref::<OverLimit>() {
             return Self::Memory(*over);
         }
@@ -48,7 +57,13 @@ impl CallError {
                 Self::Trap("unreachable code was reached, as by a panic or an uncaught exception".to_owned())
             }
             Some(trap) => Self::Trap(trap.to_string()),
-            None => Self::Trap(shortened(&format!("{error:#}"), LONGEST_MESSAGE).into_owned()),
+            None => {
+                let text = format!("{error:#}");
+                if text.contains(OUTPUT_EXHAUSTED) {
+                    return Self::Output(limits.output);
+                }
+                Self::Trap(shortened(&text, LONGEST_MESSAGE).into_owned())
+            }
         }
     }
 
@@ -61,6 +76,8 @@ impl CallError {
             Self::Trap(_) => "trap",
             Self::Deadline(_) => "deadline",
             Self::Memory(_) => "memory",
+            Self::Output(_) => "output",
+            Self::GivenUp(_) => "given-up",
         }
     }
 }

@@ -1,5 +1,10 @@
 //! What an instance may take of the program's memory.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use wasmtime::ResourceLimiter;
 
 /// Room for the tables of large guests: an interpreter has some ten thousand functions.
@@ -23,12 +28,20 @@ pub struct OverLimit {
 pub struct Limits {
     memory: usize,
     used: usize,
+    /// What all instances of the plugin have.
+    all: Arc<AtomicUsize>,
 }
 
 impl Limits {
-    /// At most `memory` bytes in all linear memories together.
-    pub fn new(memory: usize) -> Self {
-        Self { memory, used: 0 }
+    /// At most `memory` bytes in all linear memories together; they are added to `all` while the instance lives.
+    pub fn new(memory: usize, all: Arc<AtomicUsize>) -> Self {
+        Self { memory, used: 0, all }
+    }
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.used, Ordering::Relaxed);
     }
 }
 
@@ -42,6 +55,7 @@ impl ResourceLimiter for Limits {
         if asked > self.memory {
             return Err(OverLimit { asked, limit: self.memory }.into());
         }
+        self.all.fetch_add(asked.saturating_sub(self.used), Ordering::Relaxed);
         self.used = asked;
         Ok(true)
     }
@@ -69,21 +83,25 @@ mod tests {
 
     #[test]
     fn all_memories_count_together() {
-        let mut limits = Limits::new(100);
+        let all = Arc::new(AtomicUsize::new(1));
+        let mut limits = Limits::new(100, Arc::clone(&all));
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(limits.memory_growing(0, 40, None).unwrap());
         let error = limits.memory_growing(60, 61, None).unwrap_err();
         assert_eq!(error.downcast_ref::<OverLimit>(), Some(&OverLimit { asked: 101, limit: 100 }));
+        assert_eq!(all.load(Ordering::Relaxed), 101);
+        drop(limits);
+        assert_eq!(all.load(Ordering::Relaxed), 1);
     }
 
     #[test]
     fn a_guest_may_run_into_its_own_maximum() {
-        assert!(!Limits::new(100).memory_growing(0, 60, Some(50)).unwrap());
+        assert!(!Limits::new(100, Arc::default()).memory_growing(0, 60, Some(50)).unwrap());
     }
 
     #[test]
     fn tables_end_somewhere() {
-        assert!(Limits::new(1).table_growing(0, TABLE_ELEMENTS, None).unwrap());
-        assert!(!Limits::new(1).table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+        assert!(Limits::new(1, Arc::default()).table_growing(0, TABLE_ELEMENTS, None).unwrap());
+        assert!(!Limits::new(1, Arc::default()).table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
     }
 }

@@ -1,10 +1,11 @@
 //! Loads every plugin that the settings name, all at once, and tells of every one that is broken.
 
-use std::{fmt, path::PathBuf, sync::Arc, thread};
+use std::{sync::Arc, thread};
 
 use super::{
     component::{self, LoadFault},
-    engine::{self, EngineError, Runtime},
+    engine::{EngineError, Runtime},
+    module::Origin,
     plugin::{Identity, Plugin},
     settings::{OnFailure, PluginLimits, PluginSettings, Settings},
 };
@@ -21,30 +22,12 @@ pub enum LoadError {
     Plugin {
         /// Its name in the configuration.
         plugin: String,
-        /// Its file.
+        /// Where it was taken from.
         origin: Origin,
         /// What is wrong with it.
         #[source]
         fault: LoadFault,
     },
-}
-
-/// Where a plugin was taken from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The program itself.
-    BuiltIn,
-    /// A file.
-    Module(PathBuf),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BuiltIn => f.write_str("built in"),
-            Self::Module(path) => path.display().fmt(f),
-        }
-    }
 }
 
 /// The default plugin of a hook: its name and its code, compiled ahead of time by the build.
@@ -59,54 +42,84 @@ fn default_plugin(hook: Hook) -> (&'static str, &'static [u8]) {
     }
 }
 
-/// The plugins in the order in which they are asked, the default ones last. They are compiled side by side.
-pub fn load(settings: &Settings) -> Result<Vec<Arc<Plugin>>, Vec<LoadError>> {
-    let runtime = engine::start().map_err(|error| vec![error.into()])?;
-    let results: Vec<Result<Plugin, LoadError>> = thread::scope(|scope| {
-        let threads: Vec<_> =
-            settings.plugins.iter().map(|plugin| (plugin, scope.spawn(|| user_plugin(&runtime, plugin)))).collect();
+/// The plugins in the order in which they are asked, the default ones last. They are compiled side by side; one that is
+/// among `present` already goes on as it is.
+pub fn load(
+    runtime: &Runtime,
+    settings: &Settings,
+    present: &[Arc<Plugin>],
+) -> Result<Vec<Arc<Plugin>>, Vec<LoadError>> {
+    let results: Vec<Result<Arc<Plugin>, LoadError>> = thread::scope(|scope| {
+        let threads: Vec<_> = settings
+            .plugins
+            .iter()
+            .map(|plugin| (plugin, scope.spawn(|| user_plugin(runtime, plugin, present))))
+            .collect();
         let users = threads.into_iter().map(|(plugin, thread)| {
             let loaded = thread.join().unwrap_or_else(|_| Err(LoadFault::Compile("the compiler panicked".to_owned())));
-            let origin = Origin::Module(plugin.module.clone());
+            let origin = plugin.module.origin();
             loaded.map_err(|fault| LoadError::Plugin { plugin: plugin.name.clone(), origin, fault })
         });
         let users: Vec<_> = users.collect();
         let wanted = Hook::ALL.into_iter().filter(|hook| settings.defaults.contains(hook));
-        users.into_iter().chain(wanted.map(|hook| built_in(&runtime, hook, settings))).collect()
+        users.into_iter().chain(wanted.map(|hook| built_in(runtime, hook, settings, present))).collect()
     });
     let mut plugins = Vec::new();
     let mut errors = Vec::new();
     for result in results {
         match result {
-            Ok(plugin) => plugins.push(Arc::new(plugin)),
+            Ok(plugin) => plugins.push(plugin),
             Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() { Ok(plugins) } else { Err(errors) }
 }
 
-fn user_plugin(runtime: &Runtime, settings: &PluginSettings) -> Result<Plugin, LoadFault> {
-    let component = component::read(&runtime.engine, &settings.module)?;
+fn user_plugin(
+    runtime: &Runtime,
+    settings: &PluginSettings,
+    present: &[Arc<Plugin>],
+) -> Result<Arc<Plugin>, LoadFault> {
+    let code = settings.module.code(settings.limits.module)?;
     let identity = Identity {
         name: settings.name.clone(),
-        module: Some(settings.module.clone()),
+        origin: settings.module.origin(),
+        digest: Some(code.digest),
         config: settings.config.as_ref().map(ToString::to_string),
         limits: settings.limits,
         on_failure: settings.on_failure,
     };
-    Plugin::new(runtime, &component, identity)
+    if let Some(plugin) = same(present, &identity) {
+        return Ok(plugin);
+    }
+    let component = component::compile(&runtime.engine, &code.bytes)?;
+    Plugin::new(runtime, &component, identity).map(Arc::new)
 }
 
-fn built_in(runtime: &Runtime, hook: Hook, settings: &Settings) -> Result<Plugin, LoadError> {
+fn built_in(
+    runtime: &Runtime,
+    hook: Hook,
+    settings: &Settings,
+    present: &[Arc<Plugin>],
+) -> Result<Arc<Plugin>, LoadError> {
     let (name, compiled) = default_plugin(hook);
     let identity = Identity {
         name: name.to_owned(),
-        module: None,
+        origin: Origin::BuiltIn,
+        digest: None,
         config: settings.default_config(hook).map(|config| config.to_string()),
         limits: PluginLimits::default(),
         on_failure: OnFailure::Fail,
     };
+    if let Some(plugin) = same(present, &identity) {
+        return Ok(plugin);
+    }
     component::embedded(&runtime.engine, compiled)
         .and_then(|component| Plugin::new(runtime, &component, identity))
+        .map(Arc::new)
         .map_err(|fault| LoadError::Plugin { plugin: name.to_owned(), origin: Origin::BuiltIn, fault })
+}
+
+fn same(present: &[Arc<Plugin>], identity: &Identity) -> Option<Arc<Plugin>> {
+    present.iter().find(|plugin| plugin.identity() == identity).cloned()
 }

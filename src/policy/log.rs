@@ -8,7 +8,6 @@ use std::{
 use super::bindings::log::{Host, Level};
 use super::text::shortened;
 
-const LINES_PER_WINDOW: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
 /// In bytes.
 const LONGEST_LINE: usize = 4096;
@@ -17,6 +16,8 @@ const LONGEST_LINE: usize = 4096;
 #[derive(Debug)]
 pub struct PluginLog {
     plugin: String,
+    /// In each window.
+    most_lines: u32,
     window: Mutex<Window>,
 }
 
@@ -38,13 +39,13 @@ enum Admission {
 }
 
 impl Window {
-    fn admit(&mut self, now: Instant) -> Admission {
+    fn admit(&mut self, now: Instant, most_lines: u32) -> Admission {
         let mut dropped = 0;
         if now.duration_since(self.start) >= WINDOW {
             dropped = self.dropped;
             *self = Self { start: now, lines: 0, dropped: 0 };
         }
-        if self.lines < LINES_PER_WINDOW {
+        if self.lines < most_lines {
             self.lines += 1;
             return Admission::Write { dropped };
         }
@@ -54,14 +55,15 @@ impl Window {
 }
 
 impl PluginLog {
-    /// An empty log.
-    pub fn new(plugin: &str) -> Arc<Self> {
+    /// An empty log, for at most so many lines in a second.
+    pub fn new(plugin: &str, most_lines: u32) -> Arc<Self> {
         let window = Window { start: Instant::now(), lines: 0, dropped: 0 };
-        Arc::new(Self { plugin: plugin.to_owned(), window: Mutex::new(window) })
+        Arc::new(Self { plugin: plugin.to_owned(), most_lines, window: Mutex::new(window) })
     }
 
     fn write(&self, level: Level, message: &str) {
-        let admission = self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
+        let admission =
+            self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now(), self.most_lines);
         let Admission::Write { dropped } = admission else { return };
         let plugin = self.plugin.as_str();
         if dropped > 0 {
@@ -92,12 +94,12 @@ mod tests {
     fn lines_beyond_the_limit_are_dropped_and_told_in_the_next_window() {
         let start = Instant::now();
         let mut window = Window { start, lines: 0, dropped: 0 };
-        for _ in 0..LINES_PER_WINDOW {
-            assert_eq!(window.admit(start), Admission::Write { dropped: 0 });
+        for _ in 0..3 {
+            assert_eq!(window.admit(start, 3), Admission::Write { dropped: 0 });
         }
-        assert_eq!(window.admit(start), Admission::Drop);
-        assert_eq!(window.admit(start), Admission::Drop);
-        assert_eq!(window.admit(start + WINDOW), Admission::Write { dropped: 2 });
-        assert_eq!(window.admit(start + WINDOW), Admission::Write { dropped: 0 });
+        assert_eq!(window.admit(start, 3), Admission::Drop);
+        assert_eq!(window.admit(start, 3), Admission::Drop);
+        assert_eq!(window.admit(start + WINDOW, 3), Admission::Write { dropped: 2 });
+        assert_eq!(window.admit(start + WINDOW, 3), Admission::Write { dropped: 0 });
     }
 }

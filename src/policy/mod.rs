@@ -1,6 +1,7 @@
 //! Asks the plugins: WebAssembly components in a sandbox, a chain for each hook.
 
 mod bindings;
+mod breaker;
 mod chain;
 mod clock;
 mod component;
@@ -11,28 +12,32 @@ mod failure;
 mod limits;
 mod load;
 mod log;
+mod module;
 mod name;
 mod plugin;
+mod pool;
 mod probe;
 mod question;
 mod settings;
 mod text;
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::future;
 use tokio::{sync::Semaphore, task};
 
-use crate::model::{Decision, Hook, ImageUse, Observer, Verdict};
+use crate::model::{Decision, Event, ImageUse, Observer, PluginStatus, Verdict};
 use chain::Chains;
 use decide::Decider;
+use engine::Runtime;
 
 pub use chain::Skip;
 pub use component::LoadFault;
 pub use engine::EngineError;
 pub use failure::CallError;
 pub use limits::OverLimit;
-pub use load::{LoadError, Origin};
+pub use load::LoadError;
+pub use module::{Module, Origin};
 pub use probe::{Probe, ProbeError, ProbedPlugin, Question};
 pub use settings::{OnFailure, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
 
@@ -41,39 +46,61 @@ const SMALLEST_SHARE: usize = 64;
 
 /// The loaded plugins, ready to decide.
 pub struct Policy {
-    decider: Arc<Decider>,
-    /// Who decides holds one: there are at most as many instances of a plugin as processors.
+    runtime: Runtime,
+    /// Replaced as a whole: who decides holds one to the end of its image uses.
+    decider: RwLock<Arc<Decider>>,
+    observer: Arc<dyn Observer>,
+    /// Who decides holds one: there are at most as many instances of a plugin.
     threads: Arc<Semaphore>,
     parallel: usize,
 }
 
-/// A plugin, for the log of the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PluginInfo {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Its file; none for the default plugins.
-    pub module: Option<PathBuf>,
-    /// What it answers, in the order asked.
-    pub hooks: Vec<Hook>,
-}
+/// What a policy can be replaced by: loaded, checked, and not asked yet.
+pub struct Successor(Arc<Decider>);
 
 impl Policy {
     /// Loads, checks and configures every plugin. Blocks while they are compiled. The errors name every plugin that
     /// can't be used.
     pub fn load(settings: Settings, observer: Arc<dyn Observer>) -> Result<Self, Vec<LoadError>> {
-        let chains = Chains::new(load::load(&settings)?);
-        let targets = settings.targets.into_iter().map(|target| {
-            let offered = question::target(&target);
-            (target, offered)
-        });
-        let decider = Arc::new(Decider { chains, targets: targets.collect(), observer });
-        let parallel = thread::available_parallelism().map_or(1, Into::into);
-        Ok(Self { decider, threads: Arc::new(Semaphore::new(parallel)), parallel })
+        let runtime = engine::start().map_err(|error| vec![error.into()])?;
+        let plugins = load::load(&runtime, &settings, &[])?;
+        let none = Decider { chains: Chains::new(Vec::new()), targets: Vec::new(), observer: observer.clone() };
+        let parallel = settings.threads.max(1);
+        let threads = Arc::new(Semaphore::new(parallel));
+        let policy = Self { runtime, decider: RwLock::new(Arc::new(none)), observer, threads, parallel };
+        policy.replace(policy.successor_of(settings, plugins));
+        Ok(policy)
     }
 
-    /// The decisions on `uses`, in their order. Plugins think on blocking threads.
+    /// Loads what other settings ask for, beside what is asked meanwhile. Plugins that are the same go on as they are.
+    /// Blocks as [`Policy::load`] does.
+    ///
+    /// # Errors
+    /// Every plugin that can't be used; nothing has changed then.
+    pub fn prepare(&self, settings: Settings) -> Result<Successor, Vec<LoadError>> {
+        let plugins = load::load(&self.runtime, &settings, self.current().chains.plugins())?;
+        Ok(self.successor_of(settings, plugins))
+    }
+
+    /// From now on decisions are the successor's. Those under way end as they began.
+    pub fn replace(&self, Successor(decider): Successor) {
+        let old = std::mem::replace(&mut *self.decider.write().unwrap_or_else(PoisonError::into_inner), decider);
+        let new = self.current();
+        for gone in old.chains.plugins() {
+            if !new.chains.plugins().iter().any(|plugin| plugin.name() == gone.name()) {
+                self.observer.observe(&Event::PluginGone { plugin: gone.name() });
+            }
+        }
+        for plugin in new.chains.plugins() {
+            if !old.chains.plugins().iter().any(|other| Arc::ptr_eq(other, plugin)) {
+                self.observer.observe(&Event::PluginLoaded(&plugin.status()));
+            }
+        }
+    }
+
+    /// The decisions on `uses`, in their order, all by the same plugins. Plugins think on blocking threads.
     pub async fn decide(&self, uses: Vec<ImageUse>) -> Vec<Decision> {
+        let decider = self.current();
         let share = uses.len().div_ceil(self.parallel).max(SMALLEST_SHARE);
         let mut rest = uses.into_iter();
         let mut shares = Vec::new();
@@ -82,14 +109,13 @@ impl Policy {
             if uses.is_empty() {
                 break;
             }
-            shares.push(self.decide_share(uses));
+            shares.push(self.decide_share(Arc::clone(&decider), uses));
         }
         future::join_all(shares).await.into_iter().flatten().collect()
     }
 
-    async fn decide_share(&self, uses: Vec<ImageUse>) -> Vec<Decision> {
+    async fn decide_share(&self, decider: Arc<Decider>, uses: Vec<ImageUse>) -> Vec<Decision> {
         let count = uses.len();
-        let decider = Arc::clone(&self.decider);
         // The semaphore is never closed, so there always is a permit to wait for.
         let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
         let thread = task::spawn_blocking(move || {
@@ -103,14 +129,22 @@ impl Policy {
         })
     }
 
-    /// Who answers what, in the order asked.
-    pub fn plugins(&self) -> Vec<PluginInfo> {
-        let info = |plugin: &Arc<plugin::Plugin>| PluginInfo {
-            name: plugin.name().to_owned(),
-            module: plugin.module().cloned(),
-            hooks: plugin.hooks(),
-        };
-        self.decider.chains.plugins().iter().map(info).collect()
+    /// The plugins in the order asked, and how they are doing.
+    pub fn plugins(&self) -> Vec<PluginStatus> {
+        self.current().chains.plugins().iter().map(|plugin| plugin.status()).collect()
+    }
+
+    fn current(&self) -> Arc<Decider> {
+        Arc::clone(&self.decider.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn successor_of(&self, settings: Settings, plugins: Vec<Arc<plugin::Plugin>>) -> Successor {
+        let targets = settings.targets.into_iter().map(|target| {
+            let offered = question::target(&target);
+            (target, offered)
+        });
+        let (targets, observer) = (targets.collect(), self.observer.clone());
+        Successor(Arc::new(Decider { chains: Chains::new(plugins), targets, observer }))
     }
 }
 

@@ -1,8 +1,12 @@
 //! One plugin: its instances, and calls to them within their limits.
 
 use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Instant, SystemTime},
 };
 
 use wasmtime::{
@@ -12,15 +16,18 @@ use wasmtime::{
 
 use super::{
     bindings::{hooks, types},
+    breaker::Breaker,
     clock::Clock,
     component::{self, Exports, LoadFault},
     engine::{Runtime, epochs},
     failure::CallError,
     limits::Limits,
     log::PluginLog,
+    module::Origin,
+    pool::{Place, Pool},
     settings::{OnFailure, PluginLimits},
 };
-use crate::model::Hook;
+use crate::model::{Digest, Hook, PluginStatus};
 
 /// What the program keeps for an instance.
 pub struct State {
@@ -28,11 +35,13 @@ pub struct State {
     pub log: Arc<PluginLog>,
 }
 
-/// Where a plugin comes from and what it is told.
+/// Where a plugin comes from and what it is told. Two with the same identity are the same plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub name: String,
-    /// None for the default plugins.
-    pub module: Option<PathBuf>,
+    pub origin: Origin,
+    /// Of its code; none for the default plugins.
+    pub digest: Option<Digest>,
     /// JSON text for `configure`; none where there is nothing to tell.
     pub config: Option<String>,
     pub limits: PluginLimits,
@@ -46,8 +55,14 @@ pub struct Plugin {
     clock: Arc<Clock>,
     exports: Exports,
     log: Arc<PluginLog>,
-    /// Configured, and not being asked at the moment.
-    idle: Mutex<Vec<Instance>>,
+    instances: Pool<Instance>,
+    breaker: Breaker,
+    /// Linear memory of all instances, in bytes.
+    memory: Arc<AtomicUsize>,
+    memory_told: AtomicUsize,
+    loaded: SystemTime,
+    calls: AtomicU64,
+    failures: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// An instance and its hooks.
@@ -66,10 +81,23 @@ impl Plugin {
         if identity.config.is_some() && exports.lifecycle.is_none() {
             return Err(LoadFault::TakesNoConfig);
         }
-        let log = PluginLog::new(&identity.name);
-        let plugin = Self { identity, pre, clock: Arc::clone(&runtime.clock), exports, log, idle: Mutex::default() };
-        let first = plugin.start()?;
-        plugin.put_back(first);
+        let plugin = Self {
+            log: PluginLog::new(&identity.name, identity.limits.log_lines),
+            instances: Pool::new(identity.limits.instances),
+            identity,
+            pre,
+            clock: Arc::clone(&runtime.clock),
+            exports,
+            breaker: Breaker::default(),
+            memory: Arc::default(),
+            memory_told: AtomicUsize::new(0),
+            loaded: SystemTime::now(),
+            calls: AtomicU64::new(0),
+            failures: Mutex::default(),
+        };
+        if let Place::Free = plugin.instances.take() {
+            plugin.instances.put_back(plugin.start()?);
+        }
         Ok(plugin)
     }
 
@@ -78,9 +106,9 @@ impl Plugin {
         &self.identity.name
     }
 
-    /// Its file; none for the default plugins.
-    pub fn module(&self) -> Option<&PathBuf> {
-        self.identity.module.as_ref()
+    /// What makes it this plugin and no other.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// What a failing call means.
@@ -93,9 +121,27 @@ impl Plugin {
         self.exports.has(hook)
     }
 
-    /// The hooks it answers.
-    pub fn hooks(&self) -> Vec<Hook> {
-        self.exports.hooks()
+    /// How it is doing.
+    pub fn status(&self) -> PluginStatus {
+        PluginStatus {
+            name: self.identity.name.clone(),
+            module: self.identity.origin.to_string(),
+            digest: self.identity.digest.clone(),
+            contract: self.exports.version.clone(),
+            hooks: self.exports.hooks(),
+            loaded: self.loaded,
+            calls: self.calls.load(Ordering::Relaxed),
+            failures: self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            instances: self.instances.live(),
+            memory: self.memory.load(Ordering::Relaxed),
+            given_up_for: self.breaker.rest(Instant::now()),
+        }
+    }
+
+    /// The linear memory of all instances in bytes, if it is another than when this was asked last.
+    pub fn changed_memory(&self) -> Option<usize> {
+        let now = self.memory.load(Ordering::Relaxed);
+        (self.memory_told.swap(now, Ordering::Relaxed) != now).then_some(now)
     }
 
     /// Asks an instance. One that broke down is thrown away, as nothing is known of its state.
@@ -103,37 +149,75 @@ impl Plugin {
         &self,
         ask: impl FnOnce(&mut Instance) -> wasmtime::Result<Result<T, types::Error>>,
     ) -> Result<T, CallError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = match self.breaker.admit(Instant::now()) {
+            Ok(()) => self.answer(ask),
+            Err(left) => Err(CallError::GivenUp(left)),
+        };
+        if let Err(error) = &answer {
+            *self.failures.lock().unwrap_or_else(PoisonError::into_inner).entry(error.kind()).or_default() += 1;
+        }
+        answer
+    }
+
+    fn answer<T>(
+        &self,
+        ask: impl FnOnce(&mut Instance) -> wasmtime::Result<Result<T, types::Error>>,
+    ) -> Result<T, CallError> {
+        match self.ask_one(ask) {
+            Ok(answer) => {
+                self.breaker.answered();
+                Ok(answer?)
+            }
+            Err(error) => {
+                if let Some(pause) = self.breaker.broke_down(Instant::now()) {
+                    let (plugin, seconds) = (self.name(), pause.as_secs());
+                    tracing::error!(plugin, seconds, %error, "the plugin keeps breaking down; it is not asked for a while");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn ask_one<T>(
+        &self,
+        ask: impl FnOnce(&mut Instance) -> wasmtime::Result<Result<T, types::Error>>,
+    ) -> Result<Result<T, types::Error>, CallError> {
         let _running = self.clock.run();
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut instance = match idle {
-            Some(instance) => instance,
-            None => self.start().map_err(|fault| match fault {
+        let mut instance = match self.instances.take() {
+            Place::Ready(instance) => instance,
+            Place::Free => self.start().inspect_err(|_| self.instances.lost()).map_err(|fault| match fault {
                 LoadFault::Start(error) => error,
                 other => CallError::Trap(other.to_string()),
             })?,
         };
         let timeout = self.identity.limits.timeout;
         instance.store.set_epoch_deadline(epochs(timeout));
-        let answer = ask(&mut instance).map_err(|error| CallError::from_engine(&error, timeout))?;
-        self.put_back(instance);
-        Ok(answer?)
-    }
-
-    fn put_back(&self, instance: Instance) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
+        match ask(&mut instance) {
+            Ok(answer) => {
+                self.instances.put_back(instance);
+                Ok(answer)
+            }
+            Err(error) => {
+                drop(instance);
+                self.instances.lost();
+                Err(CallError::from_engine(&error, &self.identity.limits, timeout))
+            }
+        }
     }
 
     /// A new instance, configured.
     pub fn start(&self) -> Result<Instance, LoadFault> {
         let (mut store, instance) = self.instantiate()?;
         if let Some(lifecycle) = &self.exports.lifecycle {
-            let timeout = self.identity.limits.configure_timeout;
+            let limits = &self.identity.limits;
+            let timeout = limits.configure_timeout;
             let lifecycle = lifecycle.load(&mut store, &instance).map_err(component::contract)?;
             let _running = self.clock.run();
             store.set_epoch_deadline(epochs(timeout));
             let config = self.identity.config.as_deref().unwrap_or("null");
             let answer = lifecycle.call_configure(&mut store, config);
-            let answer = answer.map_err(|error| LoadFault::Start(CallError::from_engine(&error, timeout)))?;
+            let answer = answer.map_err(|error| LoadFault::Start(CallError::from_engine(&error, limits, timeout)))?;
             answer.map_err(|error| LoadFault::Start(error.into()))?;
         }
         let exports = &self.exports;
@@ -154,14 +238,15 @@ impl Plugin {
 
     /// A new instance that has been told nothing.
     pub fn instantiate(&self) -> Result<(Store<State>, wasmtime::component::Instance), LoadFault> {
-        let PluginLimits { configure_timeout: timeout, memory, .. } = self.identity.limits;
+        let limits = &self.identity.limits;
         let _running = self.clock.run();
-        let state = State { limits: Limits::new(memory), log: Arc::clone(&self.log) };
+        let state = State { limits: Limits::new(limits.memory, Arc::clone(&self.memory)), log: Arc::clone(&self.log) };
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
-        store.set_epoch_deadline(epochs(timeout));
-        let instance = self.pre.instantiate(&mut store);
-        let instance = instance.map_err(|error| LoadFault::Start(CallError::from_engine(&error, timeout)))?;
+        store.set_hostcall_fuel(limits.output);
+        store.set_epoch_deadline(epochs(limits.configure_timeout));
+        let broken = |error| LoadFault::Start(CallError::from_engine(&error, limits, limits.configure_timeout));
+        let instance = self.pre.instantiate(&mut store).map_err(broken)?;
         Ok((store, instance))
     }
 }

@@ -1,12 +1,15 @@
 //! One plugin by itself, asked hook by hook: for who writes it.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::Value;
 use wasmtime::component::Component;
 
 use super::{
-    CallError, EngineError, LoadFault, OnFailure, PluginLimits,
+    CallError, EngineError, LoadFault, Module, OnFailure, Origin, PluginLimits,
     bindings::types,
     chain::{Answered, Asking, Chains, HookFailure, Skip},
     component,
@@ -29,8 +32,10 @@ pub enum ProbeError {
 
 /// A compiled component that keeps to the contract.
 pub struct Probe {
+    file: PathBuf,
     runtime: Runtime,
     component: Component,
+    contract: String,
     hooks: Vec<Hook>,
     takes_config: bool,
 }
@@ -51,9 +56,22 @@ impl Probe {
     /// When it is no plugin, in the words of the program's start.
     pub fn read(file: &Path) -> Result<Self, ProbeError> {
         let runtime = engine::start()?;
-        let component = component::read(&runtime.engine, file)?;
+        let code = Module::File(file.to_owned()).code(PluginLimits::default().module)?;
+        let component = component::compile(&runtime.engine, &code.bytes)?;
         let (_, exports) = component::link(&runtime.engine, &component)?;
-        Ok(Self { hooks: exports.hooks(), takes_config: exports.lifecycle.is_some(), runtime, component })
+        Ok(Self {
+            file: file.to_owned(),
+            contract: exports.version.clone(),
+            hooks: exports.hooks(),
+            takes_config: exports.lifecycle.is_some(),
+            runtime,
+            component,
+        })
+    }
+
+    /// The version of the contract that it was built against.
+    pub fn contract(&self) -> &str {
+        &self.contract
     }
 
     /// What it answers, in the order asked.
@@ -72,12 +90,6 @@ impl Probe {
         self.component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// The names of the interfaces that it exports.
-    pub fn exports(&self) -> Vec<String> {
-        let engine = &self.runtime.engine;
-        self.component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect()
-    }
-
     /// A first instance, configured; limits as where the user sets none.
     ///
     /// # Errors
@@ -85,7 +97,8 @@ impl Probe {
     pub fn configure(&self, config: Option<&Value>) -> Result<ProbedPlugin, LoadFault> {
         let identity = Identity {
             name: "plugin".to_owned(),
-            module: None,
+            origin: Origin::File(self.file.clone()),
+            digest: None,
             config: config.map(ToString::to_string),
             limits: PluginLimits::default(),
             on_failure: OnFailure::Fail,

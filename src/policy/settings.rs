@@ -1,9 +1,10 @@
 //! What the policy is told at its start.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
+use super::module::Module;
 use crate::model::{Hook, Target, WorkloadKind};
 
 /// Who is asked, and what the default plugins are configured with.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub path_map: Vec<PathMapRule>,
     /// Where images may go; names distinct.
     pub targets: Vec<Arc<Target>>,
+    /// Who decides at once, and with it how many instances of a plugin there are at most; at least 1.
+    pub threads: usize,
 }
 
 /// One plugin of the user's.
@@ -26,8 +29,8 @@ pub struct Settings {
 pub struct PluginSettings {
     /// Its name, for people.
     pub name: String,
-    /// The component's file; it may be a symbolic link, as everything in a mounted ConfigMap is.
-    pub module: PathBuf,
+    /// Its code.
+    pub module: Module,
     /// What `configure` is handed as JSON; none where the user gave none.
     pub config: Option<Value>,
     /// What is done to it and for it.
@@ -45,11 +48,27 @@ pub struct PluginLimits {
     pub configure_timeout: Duration,
     /// The most linear memory that an instance may have, in bytes.
     pub memory: usize,
+    /// The longest module, unpacked, in bytes.
+    pub module: usize,
+    /// The most that a call may answer or log at once, in bytes.
+    pub output: usize,
+    /// The most instances, if that is less than who decides at once; at least 1.
+    pub instances: usize,
+    /// The most lines that it may log in a second.
+    pub log_lines: u32,
 }
 
 impl Default for PluginLimits {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(1), configure_timeout: Duration::from_secs(5), memory: 64 << 20 }
+        Self {
+            timeout: Duration::from_secs(1),
+            configure_timeout: Duration::from_secs(5),
+            memory: 64 << 20,
+            module: 64 << 20,
+            output: 1 << 20,
+            instances: usize::MAX,
+            log_lines: 20,
+        }
     }
 }
 

@@ -9,7 +9,10 @@ use http::{
 };
 use url::Url;
 
-use super::error::{Answer, Fault};
+use super::{
+    connections::Place,
+    error::{Answer, Fault},
+};
 use crate::model::{Digest, Retry};
 
 /// No more is read of what a registry says of an error.
@@ -20,17 +23,23 @@ pub(super) struct Response {
     response: reqwest::Response,
     timeout: Option<Duration>,
     hope: bool,
+    _place: Option<Place>,
 }
 
 impl Response {
     /// `timeout` bounds each silence in the body.
     pub(super) fn new(response: reqwest::Response, timeout: Option<Duration>) -> Self {
-        Self { response, timeout, hope: false }
+        Self { response, timeout, hope: false, _place: None }
     }
 
     /// Another try can help, although the status does not look like it.
     pub(super) fn with_hope(self) -> Self {
         Self { hope: true, ..self }
+    }
+
+    /// Among the requests that the registry may have at once it counts until it is read.
+    pub(super) fn in_place(self, place: Option<Place>) -> Self {
+        Self { _place: place, ..self }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -99,15 +108,71 @@ impl Response {
         if self.hope && fault.retry() == Retry::Later { fault.with_retry(Retry::Soon) } else { fault }
     }
 
+    /// At most `most` bytes of the body, and whether that is all of it. A transfer may last; what is short may not, or
+    /// who sends it byte by byte would hold us up for days.
     async fn beginning(&mut self, most: usize) -> Result<(Bytes, bool), Fault> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            let room = most.saturating_sub(body.len());
-            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-            if chunk.len() > room {
-                return Ok((body.freeze(), false));
+        let timeout = self.timeout;
+        let read = async {
+            let mut body = BytesMut::new();
+            while let Some(chunk) = self.chunk().await? {
+                let room = most.saturating_sub(body.len());
+                body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    return Ok((body.freeze(), false));
+                }
             }
+            Ok((body.freeze(), true))
+        };
+        match timeout {
+            None => read.await,
+            Some(timeout) => tokio::time::timeout(timeout, read).await.unwrap_or_else(|_| {
+                Err(Fault::Malformed(format!("its answer was not whole after {}s", timeout.as_secs_f32())))
+            }),
         }
-        Ok((body.freeze(), true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        Selector, Settings,
+        scripted::{Reply, Server, settings},
+    };
+    use super::*;
+
+    const TAG: Selector<'static> = Selector::Tag("1");
+
+    #[tokio::test]
+    async fn of_an_endless_refusal_the_beginning_is_told() {
+        // It would go on for a terabyte; nothing more comes, so that who waits for it has no words.
+        let endless = Reply::new(403).header("Content-Length", 1_u64 << 40).body(vec![b'a'; 1 << 20]).stall(1 << 20);
+        let server = Server::start(move |_| endless.clone()).await;
+        let error = server.repository().manifest(TAG).await.unwrap_err();
+        assert!(error.to_string().contains(&"a".repeat(300)), "{error}");
+        assert!(error.to_string().len() < 1_000, "{error}");
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Later, 1));
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_given_up() {
+        let reply = Reply::new(200).header("X-Padding", "a".repeat(8 << 20)).body("{}");
+        let many = (0..10_000).fold(Reply::new(200), |reply, n| reply.header(&format!("X-{n}"), "a"));
+        for reply in [reply, many] {
+            let server = Server::start(move |_| reply.clone()).await;
+            let error = server.repository().manifest(TAG).await.unwrap_err().to_string();
+            assert!(error.contains("message head is too large"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_byte_by_byte_is_given_up() {
+        let impatient = Settings { request_timeout: Some(Duration::from_millis(300)), ..settings() };
+        let drip = |status| Reply::new(status).body(vec![b' '; 10_000]).drip(Duration::from_millis(1));
+        let server = Server::start(move |_| drip(200)).await;
+        let error = server.repository_with(impatient.clone()).manifest(TAG).await.unwrap_err().to_string();
+        assert!(error.contains("not whole"), "{error}");
+        let server = Server::start(move |_| drip(404)).await;
+        let error = server.repository_with(impatient).manifest(TAG).await.unwrap_err().to_string();
+        assert!(error.contains("404"), "{error}");
     }
 }

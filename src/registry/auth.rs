@@ -18,7 +18,6 @@ use super::{
     challenge::{Challenge, challenges},
     ecr::{Aws, EcrLogin, EcrToken, PublicLogin},
     error::Fault,
-    host::is_lenient,
     token::{Token, TokenLogin, TokenService},
     wire::Wire,
 };
@@ -252,7 +251,7 @@ fn checked_realm(realm: &str, wire: &Wire) -> Result<Url, Fault> {
         .map_err(|error| Fault::Malformed(format!("it names a token service that is no URL, {realm:?}: {error}")))?;
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_lenient(&url, wire.insecure()) => Ok(url),
+        "http" if wire.may_be_plain(&url) => Ok(url),
         _ => Err(Fault::Refused(format!(
             "it names the token service {:?}, which would be spoken to without TLS: list that host as insecure if it \
              may be",

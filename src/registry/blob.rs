@@ -153,7 +153,8 @@ impl Download {
         let path = self.repository.blob_path(&self.descriptor.digest);
         let scopes = [self.repository.pull_scope()];
         let to = To::Path(&path, None);
-        let request = Request { method: Method::GET, to, headers, scopes: &scopes, payload: Payload::Empty };
+        let request =
+            Request { method: Method::GET, to, headers, scopes: &scopes, has_room: true, payload: Payload::Empty };
         let response = self.repository.wire.send(&self.repository.host, request).await?;
         let rest = match response.status() {
             StatusCode::OK => {

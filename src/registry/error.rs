@@ -93,10 +93,20 @@ impl std::error::Error for Error {
     }
 }
 
-/// TLS could not be set up.
+/// A certificate that is configured can't be used. No key is in it.
 #[derive(Debug, thiserror::Error)]
-#[error("connections to registries can't be set up: {}", root_cause(.0))]
-pub struct SetupError(#[source] pub(super) reqwest::Error);
+#[error("{files}: the certificate can't be used: {}", root_cause(.source))]
+pub struct SetupError {
+    files: String,
+    source: reqwest::Error,
+}
+
+impl SetupError {
+    /// `files` had it.
+    pub(super) fn file(files: String, source: reqwest::Error) -> Self {
+        Self { files, source }
+    }
+}
 
 /// Which side of an upload broke.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -178,7 +188,7 @@ impl Fault {
     /// Whether another try can help.
     pub(super) fn retry(&self) -> Retry {
         match self {
-            Self::Network(error) if is_certificate_fault(error) => Retry::Later,
+            Self::Network(error) if is_certificate_fault(error) || wants_client_certificate(error) => Retry::Later,
             Self::Network(_)
             | Self::Silence(_)
             | Self::Stall(_)
@@ -283,11 +293,18 @@ fn describe(error: &reqwest::Error) -> String {
     let cause = root_cause(error);
     if is_certificate_fault(error) {
         return format!(
-            "its certificate was not accepted ({cause}): add its CA by SSL_CERT_FILE, or list it as insecure"
+            "its certificate was not accepted ({cause}): add its CA by caFile in `registries`, or by \
+             SSL_CERT_FILE"
         );
     }
     if cause.contains("InvalidContentType") {
-        return "it does not speak TLS: if it is meant to be reached over plain HTTP, list it as insecure".to_owned();
+        return "it does not speak TLS: if it is meant to be reached over plain HTTP, say so by plainHTTP in `registries`".to_owned();
+    }
+    if wants_client_certificate(error) {
+        return format!(
+            "it wants another client certificate, or one at all ({cause}): set clientCertFile and clientKeyFile in \
+             `registries`"
+        );
     }
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => "no connection came about in time: check its address and the way there".to_owned(),
@@ -299,6 +316,14 @@ fn describe(error: &reqwest::Error) -> String {
 /// rustls is no dependency of this package, so its words have to do.
 pub(super) fn is_certificate_fault(error: &reqwest::Error) -> bool {
     error.is_connect() && root_cause(error).contains("invalid peer certificate")
+}
+
+/// The alerts of RFC 8446, section 6.2, that a server has for the certificate of a client. With TLS 1.3 they come when
+/// the client takes the connection for made.
+fn wants_client_certificate(error: &reqwest::Error) -> bool {
+    let cause = root_cause(error);
+    let alerts = ["CertificateRequired", "BadCertificate", "UnsupportedCertificate", "UnknownCA", "CertificateUnknown"];
+    cause.contains("received fatal alert") && alerts.iter().any(|alert| cause.contains(alert))
 }
 
 #[cfg(test)]

@@ -11,11 +11,14 @@ use url::{Host as UrlHost, Url};
 
 use super::{
     auth::{Auth, Identity},
-    credentials::{DOCKER_HUB, canonical, login_for},
+    connections::Places,
+    credentials::login_for,
     ecr::{Budgets, PUBLIC_HOST},
     error::Fault,
+    naming::{DOCKER_HUB, canonical},
     pace::Pace,
     settings::Settings,
+    ways::Ways,
 };
 use crate::model::{Digest, EcrRegistry};
 
@@ -45,30 +48,35 @@ enum Paces {
 /// A registry host, shared by all its repositories.
 pub(super) struct Host {
     authority: String,
-    /// Set from the start where plain HTTP is out of the question.
+    /// Set from the start where only one is in question.
     scheme: OnceLock<Scheme>,
     /// Held while the first request finds out the scheme.
     pub(super) probing: tokio::sync::Mutex<()>,
     pub(super) auth: Auth,
     /// How fast manifests may be read, which some registries count.
     pub(super) manifest_reads: Pace,
+    /// For how many requests at once.
+    pub(super) places: Arc<Places>,
     paces: Paces,
     sessions: Mutex<HashMap<(String, Digest), (Url, Instant)>>,
 }
 
 impl Host {
     /// `registry` as references write it.
-    pub(super) fn new(registry: &str, settings: &Settings) -> Self {
+    pub(super) fn new(registry: &str, settings: &Settings, ways: &Ways) -> Self {
         let authority = match canonical(registry) {
             hub if hub == DOCKER_HUB => DOCKER_HUB_SERVER.to_owned(),
             other => other,
         };
-        let scheme = OnceLock::new();
-        let tolerant =
-            Url::parse(&format!("https://{authority}/")).is_ok_and(|url| is_lenient(&url, &settings.insecure));
-        if !tolerant {
-            scheme.get_or_init(|| Scheme::Https);
-        }
+        // What is no host is told at the first request.
+        let url = Url::parse(&format!("https://{authority}/")).ok();
+        let way = ways.to(url.as_ref());
+        let scheme = match (way.is_plain, way.is_tls) {
+            (true, _) => OnceLock::from(Scheme::Http),
+            (false, false) if url.is_some_and(|url| is_lenient(&url, &settings.insecure)) => OnceLock::new(),
+            _ => OnceLock::from(Scheme::Https),
+        };
+        let places = ways.connections.to(&authority, way.connections);
         let ecr = authority.parse::<EcrRegistry>().ok();
         let paces = match &ecr {
             Some(ecr) => Paces::Known(settings.aws.budgets(ecr)),
@@ -81,6 +89,7 @@ impl Host {
             probing: tokio::sync::Mutex::new(()),
             auth,
             manifest_reads: Pace::free(),
+            places,
             paces,
             sessions: Mutex::default(),
         }
@@ -206,10 +215,14 @@ mod tests {
         }
     }
 
+    fn usual() -> Ways {
+        Ways::new(&[], 1).unwrap()
+    }
+
     #[test]
     fn docker_hub_is_reached_where_it_is() {
         for name in ["docker.io", "index.docker.io", "Registry-1.docker.io"] {
-            let host = Host::new(name, &settings(&[]));
+            let host = Host::new(name, &settings(&[]), &usual());
             let url = host.url(Scheme::Https, "/v2/library/a/manifests/1", None).unwrap();
             assert_eq!(url.as_str(), "https://registry-1.docker.io/v2/library/a/manifests/1");
         }
@@ -232,13 +245,13 @@ mod tests {
             ("10.0.0.1:5000", false),
             ("[::2]", false),
         ] {
-            assert_eq!(Host::new(name, &settings(&insecure)).scheme().is_none(), lenient, "{name}");
+            assert_eq!(Host::new(name, &settings(&insecure), &usual()).scheme().is_none(), lenient, "{name}");
         }
     }
 
     #[test]
     fn credentials_belong_to_one_origin() {
-        let host = Host::new("r.example:5000", &settings(&[]));
+        let host = Host::new("r.example:5000", &settings(&[]), &usual());
         for (url, has) in [
             ("https://r.example:5000/v2/", true),
             ("http://r.example:5000/v2/", false),
@@ -251,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused_with_its_name() {
-        let host = Host::new("no host", &settings(&[]));
+        let host = Host::new("no host", &settings(&[]), &usual());
         assert!(host.url(Scheme::Https, "/", None).unwrap_err().to_string().contains("no host"));
     }
 }

@@ -3,11 +3,11 @@
 use http::{HeaderMap, header::LOCATION};
 use url::Url;
 
-use super::{error::Fault, host::is_lenient};
+use super::error::Fault;
 
 /// The `Location` of an answer from `from`. Without its user and password: nobody but the user of this program gives it
-/// credentials.
-pub(super) fn location(from: &Url, headers: &HeaderMap, insecure: &[String]) -> Result<Url, Fault> {
+/// credentials. `may_be_plain` says which hosts may be spoken to without TLS, coming from one with it.
+pub(super) fn location(from: &Url, headers: &HeaderMap, may_be_plain: impl Fn(&Url) -> bool) -> Result<Url, Fault> {
     let text = headers
         .get(LOCATION)
         .and_then(|location| location.to_str().ok())
@@ -23,7 +23,7 @@ pub(super) fn location(from: &Url, headers: &HeaderMap, insecure: &[String]) -> 
         let upgraded = to.set_scheme("https").and_then(|()| to.set_port(from.port()));
         upgraded.map_err(|()| Fault::Malformed("its answer names a Location that is no web address".to_owned()))?;
     }
-    let downgrade = from.scheme() == "https" && to.scheme() == "http" && !is_lenient(&to, insecure);
+    let downgrade = from.scheme() == "https" && to.scheme() == "http" && !may_be_plain(&to);
     match to.scheme() {
         "https" => Ok(to),
         "http" if !downgrade => Ok(to),
@@ -37,11 +37,12 @@ pub(super) fn location(from: &Url, headers: &HeaderMap, insecure: &[String]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::host::is_lenient;
 
     fn read(from: &str, to: &str, insecure: &[&str]) -> Result<String, Fault> {
         let headers = HeaderMap::from_iter([(LOCATION, to.parse().unwrap())]);
         let insecure: Vec<_> = insecure.iter().map(|&name| name.to_owned()).collect();
-        location(&Url::parse(from).unwrap(), &headers, &insecure).map(String::from)
+        location(&Url::parse(from).unwrap(), &headers, |url| is_lenient(url, &insecure)).map(String::from)
     }
 
     #[test]
@@ -74,6 +75,6 @@ mod tests {
         ] {
             assert!(read("https://r.io/v2/a", to, &[]).is_err(), "{to}");
         }
-        assert!(location(&Url::parse("https://r.io/").unwrap(), &HeaderMap::new(), &[]).is_err());
+        assert!(location(&Url::parse("https://r.io/").unwrap(), &HeaderMap::new(), |_| true).is_err());
     }
 }

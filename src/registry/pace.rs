@@ -15,6 +15,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A longer one is not waited for: whoever comes meanwhile is told when to come again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// So long a request is sent again and again to a registry that says it comes too often, each time more slowly, before
+/// that counts as a failure.
+pub const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
+
 /// Between two requests after the first refusal.
 const FIRST_INTERVAL: Duration = Duration::from_millis(5);
 

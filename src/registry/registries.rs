@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Repository, SetupError, settings::Settings, wire::Wire};
+use crate::model::RegistryAccess;
 
 /// The way to every registry. A clone is cheap and shares connections, tokens and what was learned about hosts.
 #[derive(Clone)]
@@ -11,15 +12,16 @@ pub struct Registries {
 }
 
 impl Registries {
-    /// Nothing is contacted.
+    /// Nothing is contacted. A registry gets `connections` requests at once, whoever sends them. Where several of `registries` fit a name, the exact one beats a glob, and among equals the
+    /// later wins.
     ///
     /// # Errors
-    /// When TLS can't be set up.
-    pub fn new(settings: Settings) -> Result<Self, SetupError> {
-        Ok(Self { wire: Arc::new(Wire::new(settings)?) })
+    /// When one of their certificates can't be used.
+    pub fn new(settings: Settings, registries: &[RegistryAccess], connections: usize) -> Result<Self, SetupError> {
+        Ok(Self { wire: Arc::new(Wire::new(settings, registries, connections)?) })
     }
 
-    /// The way to every registry with other settings. Connections and CA certificates are shared, tokens are not.
+    /// The way to every registry with other settings. Connections and how single registries are reached are shared, tokens are not.
     pub fn beside(&self, settings: Settings) -> Self {
         Self { wire: Arc::new(self.wire.beside(settings)) }
     }

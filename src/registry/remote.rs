@@ -1,7 +1,8 @@
 //! A repository of a registry that is written to, with what some registries want besides.
 
 use super::{
-    BlobStream, Descriptor, EcrRepositories, Error, Manifest, Repository, Selector, UploadError, error::Fault,
+    BlobStream, Descriptor, EcrRepositories, Error, Manifest, Repository, Selector, UploadError, connections::Places,
+    error::Fault,
 };
 use crate::model::Digest;
 
@@ -19,6 +20,11 @@ impl RemoteRepository {
     /// `ecr` where it has to be made first.
     pub(super) fn new(repository: Repository, ecr: Option<EcrRepositories>) -> Self {
         Self { repository, ecr }
+    }
+
+    /// For how many requests at once its registry has places.
+    pub(super) fn places(&self) -> &Places {
+        &self.repository.host.places
     }
 
     /// As [`Repository::head`].

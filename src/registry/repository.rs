@@ -128,7 +128,7 @@ impl Repository {
         self.wire.backoff().run(asked).await.map_err(|fault| self.blob_error("asking for", digest, fault))
     }
 
-    /// The bytes of a blob; nothing is asked before the first is. A broken connection is taken up where it broke; the
+    /// The bytes of a blob, for which the caller holds a [`Room`](super::Room); nothing is asked before the first is. A broken connection is taken up where it broke; the
     /// last bytes come only after size and digest of the whole were found right.
     pub fn blob(&self, descriptor: &Descriptor) -> BlobStream {
         blob::stream(self.clone(), descriptor.clone())
@@ -143,7 +143,7 @@ impl Repository {
         upload::mount(self, digest, from).await.map_err(|fault| self.blob_error("mounting", digest, fault))
     }
 
-    /// Sends a blob in one streamed request. `progress` is told the length of every piece as it is handed to the
+    /// Sends a blob in one streamed request, for which the caller holds a [`Room`](super::Room). `progress` is told the length of every piece as it is handed to the
     /// connection. Not tried again, not even its beginning, since the stream is spent: the caller does that, with a fresh one.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Repository {
     /// One request with the right to write where it writes.
     async fn send(&self, method: Method, path: &str, headers: HeaderMap, payload: Payload) -> Result<Response, Fault> {
         let scope = if method == Method::PUT { self.push_scope() } else { self.pull_scope() };
-        let request = Request { method, to: To::Path(path, None), headers, scopes: &[scope], payload };
+        let request = Request { method, to: To::Path(path, None), headers, scopes: &[scope], has_room: false, payload };
         self.wire.send(&self.host, request).await
     }
 
@@ -400,7 +400,7 @@ mod tests {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap().to_string();
         drop(server);
-        let registries = super::super::Registries::new(settings()).unwrap();
+        let registries = super::super::Registries::new(settings(), &[], 64).unwrap();
         let error = registries.repository(&address, "a").head(tag()).await.unwrap_err();
         assert!(error.to_string().contains(&address) && error.to_string().contains("refused"), "{error}");
         assert_eq!(error.retry(), Retry::Soon);

@@ -48,6 +48,7 @@ pub(super) struct Reply {
     stall: bool,
     chunked: bool,
     delay: Duration,
+    drip: Option<Duration>,
 }
 
 impl Reply {
@@ -87,6 +88,12 @@ impl Reply {
         self
     }
 
+    /// Byte by byte, with such pauses.
+    pub(super) fn drip(mut self, pause: Duration) -> Self {
+        self.drip = Some(pause);
+        self
+    }
+
     /// So late.
     pub(super) fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -101,6 +108,14 @@ pub(super) struct Server {
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     handshakes: Arc<AtomicUsize>,
+    busy: Arc<Mutex<Busy>>,
+}
+
+/// Requests that came and were not answered: now, and at most.
+#[derive(Default)]
+struct Busy {
+    now: usize,
+    most: usize,
 }
 
 impl Server {
@@ -110,13 +125,20 @@ impl Server {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let handshakes = Arc::new(AtomicUsize::new(0));
         let script: Arc<Script> = Arc::new(script);
-        let (log, tls) = (Arc::clone(&asked), Arc::clone(&handshakes));
+        let busy = Arc::new(Mutex::new(Busy::default()));
+        let (log, tls, at_once) = (Arc::clone(&asked), Arc::clone(&handshakes), Arc::clone(&busy));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&log), Arc::clone(&tls)));
+                tokio::spawn(serve(
+                    stream,
+                    Arc::clone(&script),
+                    Arc::clone(&log),
+                    Arc::clone(&tls),
+                    Arc::clone(&at_once),
+                ));
             }
         });
-        Self { address, asked, handshakes }
+        Self { address, asked, handshakes, busy }
     }
 
     /// All requests so far.
@@ -134,6 +156,17 @@ impl Server {
         self.handshakes.load(Ordering::SeqCst)
     }
 
+    /// How many requests it had at once, at most. One counts no longer when its answer begins, so that its sender never
+    /// knows of that before.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.busy.lock().unwrap().most
+    }
+
+    /// Forgets how many that were.
+    pub(super) fn forget(&self) {
+        self.busy.lock().unwrap().most = 0;
+    }
+
     pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -144,7 +177,7 @@ impl Server {
     }
 
     pub(super) fn repository_with(&self, settings: Settings) -> Repository {
-        Registries::new(settings).unwrap().repository(&self.address.to_string(), "team/app")
+        Registries::new(settings, &[], 64).unwrap().repository(&self.address.to_string(), "team/app")
     }
 }
 
@@ -201,7 +234,13 @@ pub(super) async fn read(stream: BlobStream) -> Result<Vec<u8>, (Vec<u8>, super:
     }
 }
 
-async fn serve(stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Asked>>>, tls: Arc<AtomicUsize>) {
+async fn serve(
+    stream: TcpStream,
+    script: Arc<Script>,
+    log: Arc<Mutex<Vec<Asked>>>,
+    tls: Arc<AtomicUsize>,
+    busy: Arc<Mutex<Busy>>,
+) {
     let mut stream = BufReader::new(stream);
     loop {
         match stream.fill_buf().await {
@@ -216,8 +255,14 @@ async fn serve(stream: TcpStream, script: Arc<Script>, log: Arc<Mutex<Vec<Asked>
         }
         let Some(asked) = receive(&mut stream).await else { return };
         log.lock().unwrap().push(asked.clone());
+        {
+            let mut busy = busy.lock().unwrap();
+            busy.now += 1;
+            busy.most = busy.most.max(busy.now);
+        }
         let reply = script(&asked);
         tokio::time::sleep(reply.delay).await;
+        busy.lock().unwrap().now -= 1;
         if !answer(&mut stream, &asked, &reply).await {
             return;
         }
@@ -278,7 +323,14 @@ async fn answer(stream: &mut BufReader<TcpStream>, asked: &Asked, reply: &Reply)
             bytes.extend_from_slice(b"0\r\n\r\n");
         }
     }
-    if stream.write_all(&bytes).await.is_err() {
+    if let Some(pause) = reply.drip {
+        for byte in bytes {
+            if stream.write_all(&[byte]).await.is_err() {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    } else if stream.write_all(&bytes).await.is_err() {
         return false;
     }
     if reply.stall {

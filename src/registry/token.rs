@@ -355,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn many_tokens_do_not_pile_up() {
         let service = Server::start(|_| Reply::new(200).body(r#"{"token":"t","expires_in":1}"#)).await;
-        let wire = Arc::new(Wire::new(settings()).unwrap());
+        let wire = Arc::new(Wire::new(settings(), &[], 64).unwrap());
         let tokens = TokenService::new(Url::parse(&service.url("/token")).unwrap(), None);
         for number in 0..MANY {
             tokens.token(&wire, None, &[number.to_string()]).await.unwrap();
@@ -369,7 +369,7 @@ mod tests {
     async fn tokens_are_shared_by_the_repositories_of_a_registry_and_not_between_registries() {
         let service = Server::start(counting("")).await;
         let (one, other) = (registry(&service, |_| true).await, registry(&service, |_| true).await);
-        let registries = Registries::new(settings()).unwrap();
+        let registries = Registries::new(settings(), &[], 64).unwrap();
         let at = |server: &Server| -> Repository { registries.repository(&server.address.to_string(), "team/app") };
         for server in [&one, &one, &other] {
             at(server).head(TAG).await.unwrap();

@@ -28,7 +28,7 @@ pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Resul
     let scopes = [to.push_scope(), format!("repository:{from}:pull")];
     let query = query(&[("mount", &digest.to_string()), ("from", from)]);
     let asked = || async {
-        let response = start(to, Some(&query), &scopes).await?;
+        let response = start(to, Some(&query), &scopes, false).await?;
         match response.status() {
             StatusCode::CREATED => check_announced(&response, digest).map(|()| true),
             StatusCode::ACCEPTED => {
@@ -104,7 +104,8 @@ pub(super) async fn upload(
     };
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
     let scopes = [to.push_scope()];
-    let request = Request { method: Method::PUT, to: To::Url(session), headers, scopes: &scopes, payload };
+    let request =
+        Request { method: Method::PUT, to: To::Url(session), headers, scopes: &scopes, has_room: true, payload };
     let answer = to.wire.send(&to.host, request).await;
     if let Some(error) = broke.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(UploadError::Source(error));
@@ -128,7 +129,7 @@ pub(super) async fn upload(
 }
 
 async fn open_session(to: &Repository) -> Result<Url, Fault> {
-    let response = start(to, None, &[to.push_scope()]).await?;
+    let response = start(to, None, &[to.push_scope()], true).await?;
     match response.status() {
         StatusCode::ACCEPTED => to.wire.location(&response),
         status if status.is_success() => {
@@ -138,11 +139,17 @@ async fn open_session(to: &Repository) -> Result<Url, Fault> {
     }
 }
 
-async fn start(to: &Repository, query: Option<&str>, scopes: &[String]) -> Result<Response, Fault> {
+async fn start(to: &Repository, query: Option<&str>, scopes: &[String], has_room: bool) -> Result<Response, Fault> {
     let path = format!("/v2/{}/blobs/uploads/", to.name);
     let to_path = To::Path(&path, query);
-    let request =
-        Request { method: Method::POST, to: to_path, headers: HeaderMap::new(), scopes, payload: Payload::Empty };
+    let request = Request {
+        method: Method::POST,
+        to: to_path,
+        headers: HeaderMap::new(),
+        scopes,
+        has_room,
+        payload: Payload::Empty,
+    };
     to.wire.send(&to.host, request).await
 }
 

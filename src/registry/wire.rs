@@ -17,27 +17,26 @@ use url::Url;
 use super::{
     answer::Response,
     auth::{Doubt, may_be_renewed},
-    clients::Clients,
+    connections::Place,
     error::{Fault, SetupError, is_certificate_fault},
-    host::{Host, Scheme, is_lenient},
+    host::{Host, Scheme, is_lenient, is_listed},
     location::location,
+    pace::LONGEST_THROTTLING,
     patience::Patience,
     quota::Quota,
     retry::{Backoff, retry_after},
     settings::Settings,
+    ways::Ways,
 };
-use crate::model::Event;
+use crate::model::{Event, RegistryAccess};
 
 /// A registry that sends us farther has lost its way.
 const MOST_REDIRECTS: usize = 5;
 
-/// So long a request is sent again and again to a registry that says it comes too often, each time more slowly.
-const LONGEST_THROTTLING: Duration = Duration::from_secs(30);
-
 /// All that requests to any host share.
 pub(super) struct Wire {
     settings: Settings,
-    clients: Clients,
+    ways: Arc<Ways>,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
 }
 
@@ -48,6 +47,8 @@ pub(super) struct Request<'a> {
     pub headers: HeaderMap,
     /// What a token must be good for.
     pub scopes: &'a [String],
+    /// Whether the caller sees to it that the registry does not get too many requests at once.
+    pub has_room: bool,
     pub payload: Payload,
 }
 
@@ -80,13 +81,17 @@ pub(super) enum Payload {
 
 impl Wire {
     /// Nothing is contacted.
-    pub(super) fn new(settings: Settings) -> Result<Self, SetupError> {
-        Ok(Self { clients: Clients::new().map_err(SetupError)?, settings, hosts: Mutex::default() })
+    pub(super) fn new(
+        settings: Settings,
+        registries: &[RegistryAccess],
+        connections: usize,
+    ) -> Result<Self, SetupError> {
+        Ok(Self { ways: Arc::new(Ways::new(registries, connections)?), settings, hosts: Mutex::default() })
     }
 
     /// Another one over the same connections. What was learned about hosts, tokens among it, is not shared.
     pub(super) fn beside(&self, settings: Settings) -> Self {
-        Self { clients: self.clients.clone(), settings, hosts: Mutex::default() }
+        Self { ways: Arc::clone(&self.ways), settings, hosts: Mutex::default() }
     }
 
     /// The host of a registry; always the same one for the same name.
@@ -95,7 +100,7 @@ impl Wire {
         match hosts.get(registry) {
             Some(host) => Arc::clone(host),
             None => {
-                let host = Arc::new(Host::new(registry, &self.settings));
+                let host = Arc::new(Host::new(registry, &self.settings, &self.ways));
                 hosts.insert(registry.to_owned(), Arc::clone(&host));
                 host
             }
@@ -112,9 +117,9 @@ impl Wire {
         self.settings.request_timeout
     }
 
-    /// What the user lists as insecure.
-    pub(super) fn insecure(&self) -> &[String] {
-        &self.settings.insecure
+    /// Whether a host may be spoken to over plain HTTP: on loopback, and where the user says so.
+    pub(super) fn may_be_plain(&self, url: &Url) -> bool {
+        is_lenient(url, &self.settings.insecure) || self.ways.to(Some(url)).is_plain
     }
 
     /// One request to a registry, asked again where a 401 taught us what to show. Any status is an answer.
@@ -139,7 +144,7 @@ impl Wire {
                     host.auth.learn(self, response.headers(), presented, begun)?
                         || (may_be_renewed(response.headers(), presented) && !std::mem::replace(&mut renewed, true))
                 }
-                Doubt::Unsure if !self.says_no_to(host, authorization).await? => false,
+                Doubt::Unsure if !self.says_no_to(host, authorization, request.has_room).await? => false,
                 // Whether it was old or has just been fetched: another one is tried once.
                 Doubt::Ended | Doubt::Unsure => !std::mem::replace(&mut renewed, true) && host.auth.forget(presented),
             };
@@ -172,7 +177,11 @@ impl Wire {
         if let Some(pace) = &pace {
             pace.turn().await.map_err(told)?;
         }
+        let place = self.place(host, request).await;
         let response = self.reach(host, request, authorization).await?;
+        // Nobody else has a body that matters, and a refusal may lead to another request.
+        let is_read = request.method == Method::GET && response.status() == StatusCode::OK;
+        let response = if is_read { response.in_place(place) } else { response };
         if !host.has(response.url()) {
             // It has sent us on, so it did not mind.
             if let Some(pace) = &pace {
@@ -198,11 +207,22 @@ impl Wire {
         Ok(response)
     }
 
+    /// Waits until the registry may have one more request.
+    async fn place(&self, host: &Host, request: &Request<'_>) -> Option<Place> {
+        if request.has_room { None } else { Some(host.places.one().await) }
+    }
+
     /// Whether a registry refuses what we show even where it is asked for nothing in particular.
-    async fn says_no_to(&self, host: &Host, authorization: Option<&HeaderValue>) -> Result<bool, Fault> {
+    async fn says_no_to(
+        &self,
+        host: &Host,
+        authorization: Option<&HeaderValue>,
+        has_room: bool,
+    ) -> Result<bool, Fault> {
         let to = To::Path("/v2/", None);
         let (headers, payload) = (HeaderMap::new(), Payload::Empty);
-        let mut request = Request { method: Method::GET, to, headers, scopes: &[], payload };
+        let mut request = Request { method: Method::GET, to, headers, scopes: &[], has_room, payload };
+        let _place = self.place(host, &request).await;
         let response = self.reach(host, &mut request, authorization).await?;
         Ok(matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN))
     }
@@ -279,7 +299,7 @@ impl Wire {
         mut headers: HeaderMap,
         mut payload: Payload,
     ) -> Result<Response, Fault> {
-        if headers.contains_key(AUTHORIZATION) && url.scheme() != "https" && !is_lenient(&url, self.insecure()) {
+        if headers.contains_key(AUTHORIZATION) && url.scheme() != "https" && !self.may_be_plain(&url) {
             return Err(Fault::Refused("credentials are not sent over plain HTTP".to_owned()));
         }
         let reading = method == Method::GET || method == Method::HEAD;
@@ -300,7 +320,7 @@ impl Wire {
 
     /// Where an answer sends us, if one may go there.
     pub(super) fn location(&self, response: &Response) -> Result<Url, Fault> {
-        location(response.url(), response.headers(), self.insecure())
+        location(response.url(), response.headers(), |url| self.may_be_plain(url))
     }
 
     /// One request, one answer.
@@ -329,7 +349,8 @@ impl Wire {
                 patience = Some(its);
             }
         }
-        let client = self.clients.of(url, self.insecure());
+        let client = self.ways.to(Some(url)).clients.to(url, is_listed(url, &self.settings.insecure));
+        let client = client.map_err(Fault::Network)?;
         let begun = Instant::now();
         let answer = self.within(client.execute(request), patience).await;
         let (host, path) = (url.authority(), url.path());

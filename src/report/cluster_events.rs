@@ -38,9 +38,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const MAX_NOTE: usize = 1024;
 
 /// Queues Kubernetes events: a Warning `MirrorFailed` for each failed copy, a Warning `MirrorUndecided` for each image
-/// use that could not be decided, and a Normal `Mirrored` for the first success after a failure. Nothing else, so that
-/// a healthy cluster sees none.
+/// use that could not be decided, a Normal `Mirrored` for the first success after a failure, and for a changed
+/// configuration that can't be used a Warning `ReloadRefused` about this program's own Pod. Nothing else, so that a
+/// healthy cluster sees none.
 pub struct ClusterEvents {
+    /// None outside a cluster.
+    own_pod: Option<WorkloadId>,
     queue: mpsc::Sender<Notice>,
     failing: Mutex<HashSet<(Destination, Reference)>>,
     metrics: Arc<Metrics>,
@@ -59,21 +62,28 @@ struct Notice {
     workload: WorkloadId,
     kind: EventType,
     reason: &'static str,
-    /// What the event is about besides the workload. It also keeps the recorder from taking two images of one workload
-    /// for repetitions of one event.
-    image: String,
+    /// The image that the event is about besides the workload. It also keeps the recorder from taking two images of one
+    /// workload for repetitions of one event.
+    image: Option<String>,
     note: String,
 }
 
 impl ClusterEvents {
     /// An observer, and what has to run for its events to be written. `instance` is this replica's name, that of its
-    /// Pod.
-    pub fn new(client: Client, instance: String, metrics: Arc<Metrics>) -> (Self, Publisher) {
+    /// Pod, and `namespace` that of the Pod, where there is one.
+    pub fn new(
+        client: Client,
+        instance: String,
+        namespace: Option<String>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Publisher) {
+        let pod = |namespace| WorkloadId { kind: WorkloadKind::Pod, namespace, name: instance.clone() };
+        let own_pod = namespace.map(pod);
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(instance) };
         let recorder = Recorder::new(client.clone(), reporter);
         let publisher = Publisher { queue: receiver, client, recorder, metrics: Arc::clone(&metrics) };
-        (Self { queue: sender, failing: Mutex::default(), metrics }, publisher)
+        (Self { own_pod, queue: sender, failing: Mutex::default(), metrics }, publisher)
     }
 
     fn finished(&self, outcome: &Outcome) {
@@ -103,7 +113,7 @@ impl ClusterEvents {
                 workload: workload.clone(),
                 kind,
                 reason,
-                image: outcome.destination.to_string(),
+                image: Some(outcome.destination.to_string()),
                 note: note.clone(),
             });
         }
@@ -128,9 +138,20 @@ impl Observer for ClusterEvents {
                 workload: (*workload).clone(),
                 kind: EventType::Warning,
                 reason: "MirrorUndecided",
-                image: (*image).to_owned(),
+                image: Some((*image).to_owned()),
                 note: format!("Image {image} is not mirrored: {reason}"),
             }),
+            Event::ReloadRefused { reason } => {
+                if let Some(pod) = &self.own_pod {
+                    self.push(Notice {
+                        workload: pod.clone(),
+                        kind: EventType::Warning,
+                        reason: "ReloadRefused",
+                        image: None,
+                        note: format!("The changed configuration can't be used; what was in force goes on: {reason}"),
+                    });
+                }
+            }
             _ => {}
         }
     }
@@ -184,9 +205,9 @@ impl Publisher {
                 reason: notice.reason.to_owned(),
                 note: Some(bounded(&notice.note)),
                 action: "Mirror".to_owned(),
-                secondary: Some(ObjectReference {
+                secondary: notice.image.as_ref().map(|image| ObjectReference {
                     kind: Some("Image".to_owned()),
-                    name: Some(notice.image.clone()),
+                    name: Some(image.clone()),
                     ..ObjectReference::default()
                 }),
             };
@@ -257,6 +278,12 @@ mod tests {
         answer(status, &body)
     }
 
+    async fn own_pod(Path(name): Path<String>) -> Response {
+        let metadata = json!({"name": name, "namespace": "shop", "uid": "u-2"});
+        let body = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
+        answer(StatusCode::OK, &body)
+    }
+
     async fn event(State(written): State<Written>, body: String) -> Response {
         let event: Value = serde_json::from_str(&body).unwrap();
         written.send(event.clone()).unwrap();
@@ -276,6 +303,7 @@ mod tests {
         let (sender, written) = mpsc::unbounded_channel();
         let router = Router::new()
             .route("/apis/apps/v1/namespaces/shop/deployments/{name}", get(deployment))
+            .route("/api/v1/namespaces/shop/pods/{name}", get(own_pod))
             .route("/apis/events.k8s.io/v1/namespaces/shop/events", post(event))
             .with_state(sender);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -283,7 +311,8 @@ mod tests {
         tokio::spawn(axum::serve(listener, router).into_future());
         let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let (events, publisher) = ClusterEvents::new(client, "copycat-0".to_owned(), metrics.clone());
+        let (events, publisher) =
+            ClusterEvents::new(client, "copycat-0".to_owned(), Some("shop".to_owned()), metrics.clone());
         let shutdown = CancellationToken::new();
         let publisher = tokio::spawn(publisher.run(shutdown.clone()));
         Cluster { events, written, metrics, shutdown, publisher }
@@ -322,6 +351,11 @@ mod tests {
         assert_eq!(last["reason"], "MirrorUndecided");
         assert_eq!(last["note"], "Image Nginx is not mirrored: malformed");
 
+        cluster.events.observe(&Event::ReloadRefused { reason: "config.yaml: broken" });
+        let refused = cluster.written.recv().await.unwrap();
+        assert_eq!((&refused["reason"], &refused["regarding"]["name"]), (&"ReloadRefused".into(), &"copycat-0".into()));
+        assert!(refused["note"].as_str().unwrap().ends_with(": config.yaml: broken"), "{refused}");
+
         cluster.shutdown.cancel();
         cluster.publisher.await.unwrap();
         assert!(cluster.written.try_recv().is_err());
@@ -344,7 +378,8 @@ mod tests {
     async fn a_full_queue_counts_what_it_lets_go() {
         let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let (events, _publisher) = ClusterEvents::new(client, "copycat-0".to_owned(), metrics.clone());
+        let (events, _publisher) =
+            ClusterEvents::new(client, "copycat-0".to_owned(), Some("shop".to_owned()), metrics.clone());
         let workload = web();
         for _ in 0..QUEUE_LENGTH + 3 {
             events.observe(&Event::Undecided { workload: &workload, image: "Nginx", reason: "malformed" });

@@ -21,6 +21,16 @@ impl Observer for Journal {
                     "could not be decided"
                 );
             }
+            Event::PluginLoaded(plugin) => {
+                let hooks = plugin.hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
+                let digest = plugin.digest.as_ref().map(tracing::field::display);
+                info!(plugin = plugin.name, module = plugin.module, digest, hooks, "plugin loaded");
+            }
+            Event::PluginGone { plugin } => info!(plugin, "plugin not asked any more"),
+            Event::Reloaded => info!("the changed configuration is in force"),
+            Event::ReloadRefused { reason } => {
+                error!(error = reason, "the changed configuration can't be used; what was in force goes on");
+            }
             _ => {}
         }
     }

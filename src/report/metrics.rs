@@ -1,22 +1,18 @@
 //! What Prometheus scrapes.
 
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
-};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use super::{
+    families::Families,
     image_counter::{ImageCounter, MAX_IMAGES},
     image_states::ImageStates,
+    plugin_metrics::PluginMetrics,
     registry_limits::RegistryLimits,
 };
 use crate::model::{Event, Observer, Outcome, Status, WorkloadKind};
 
 /// From an image of one small layer on loopback to one of many gigabytes, in seconds.
 const COPY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 1800.0];
-
-/// From a decision on strings to the deadline of a call, in seconds.
-const PLUGIN_BUCKETS: [f64; 10] = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.01, 0.1, 1.0, 5.0];
 
 /// A metric that could not be made or written: a mistake in this program, never of its input.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +34,7 @@ pub struct Metrics {
     queue_waiting: IntGauge,
     queue_active: IntGauge,
     queue_cooling: IntGauge,
-    plugin_calls: IntCounterVec,
-    plugin_failures: IntCounterVec,
-    plugin_duration: HistogramVec,
+    plugins: PluginMetrics,
     limits: RegistryLimits,
     watch_restarts: IntCounterVec,
     leader: IntGauge,
@@ -119,22 +113,7 @@ impl Metrics {
             queue_waiting: queue.with_label_values(&["waiting"]),
             queue_active: queue.with_label_values(&["active"]),
             queue_cooling: queue.with_label_values(&["cooling"]),
-            plugin_calls: families.counters(
-                "k8s_copycat_plugin_calls_total",
-                "Calls of a plugin's hook.",
-                &["plugin", "hook"],
-            )?,
-            plugin_failures: families.counters(
-                "k8s_copycat_plugin_failures_total",
-                "Calls of a plugin's hook that failed, by kind.",
-                &["plugin", "hook", "kind"],
-            )?,
-            plugin_duration: families.histograms(
-                "k8s_copycat_plugin_call_duration_seconds",
-                "How long a call of a plugin's hook took.",
-                &["plugin", "hook"],
-                &PLUGIN_BUCKETS,
-            )?,
+            plugins: PluginMetrics::new(&families)?,
             limits,
             watch_restarts,
             leader: families.gauge("k8s_copycat_leader", "1 while this replica mirrors, 0 while it stands by.")?,
@@ -195,54 +174,16 @@ impl Observer for Metrics {
                     gauge.set(i64::try_from(length).unwrap_or(i64::MAX));
                 }
             }
-            Event::PluginCalled { plugin, hook, took, error } => {
-                let labels = [plugin, hook.name()];
-                self.plugin_calls.with_label_values(&labels).inc();
-                self.plugin_duration.with_label_values(&labels).observe(took.as_secs_f64());
-                if let Some(kind) = error {
-                    self.plugin_failures.with_label_values(&[plugin, hook.name(), kind]).inc();
-                }
-            }
+            Event::PluginCalled { plugin, hook, took, error } => self.plugins.called(plugin, hook, took, error),
+            Event::PluginLoaded(plugin) => self.plugins.loaded(plugin),
+            Event::PluginGone { plugin } => self.plugins.gone(plugin),
+            Event::PluginMemory { plugin, bytes } => self.plugins.memory(plugin, bytes),
+            Event::Reloaded => self.plugins.reloaded(true),
+            Event::ReloadRefused { .. } => self.plugins.reloaded(false),
             Event::Throttled { registry } => self.limits.throttled(registry),
             Event::PullsLeft { registry, left } => self.limits.pulls_left(registry, left),
             Event::WatchRestarted(resource) => self.watch_restarts.with_label_values(&[resource]).inc(),
         }
-    }
-}
-
-/// Makes families and registers them.
-struct Families(Registry);
-
-impl Families {
-    fn add<C: Collector + Clone + 'static>(&self, family: C) -> Result<C, MetricsError> {
-        self.0.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
-        self.add(IntCounter::new(name, help)?)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
-        self.add(IntGauge::new(name, help)?)
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> Result<HistogramVec, MetricsError> {
-        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
     }
 }
 
@@ -308,6 +249,9 @@ mod tests {
             Event::Queue { waiting: 7, active: 2, cooling: 1 },
             plugin_called(None),
             plugin_called(Some("trap")),
+            Event::PluginMemory { plugin: "tenants", bytes: 65536 },
+            Event::ReloadRefused { reason: "broken" },
+            Event::Reloaded,
             Event::Throttled { registry: "slow.example" },
             Event::PullsLeft { registry: "hub.example", left: 76 },
             Event::WatchRestarted("pods"),
@@ -317,6 +261,9 @@ mod tests {
         metrics.set_leader(true);
         metrics.event_lost("queue_full");
         let expected = r#"
+            k8s_copycat_config_last_reload_successful 1
+            k8s_copycat_config_reloads_total{result="applied"} 1
+            k8s_copycat_config_reloads_total{result="refused"} 1
             k8s_copycat_copied_bytes_total 1024
             k8s_copycat_copy_duration_seconds_count{status="copied"} 1
             k8s_copycat_copy_duration_seconds_count{status="failed"} 1
@@ -330,6 +277,7 @@ mod tests {
             k8s_copycat_plugin_call_duration_seconds_sum{hook="path-mapping",plugin="tenants"} 0.5
             k8s_copycat_plugin_calls_total{hook="path-mapping",plugin="tenants"} 2
             k8s_copycat_plugin_failures_total{hook="path-mapping",kind="trap",plugin="tenants"} 1
+            k8s_copycat_plugin_memory_bytes{plugin="tenants"} 65536
             k8s_copycat_queue_length{state="active"} 2
             k8s_copycat_queue_length{state="cooling"} 1
             k8s_copycat_queue_length{state="waiting"} 7

@@ -1,6 +1,7 @@
 //! Tells what happened: metrics, Kubernetes events, log lines, and the HTTP endpoints.
 
 mod cluster_events;
+mod families;
 mod health;
 mod image_counter;
 mod image_states;
@@ -10,6 +11,8 @@ mod logging;
 mod metrics;
 mod observers;
 mod operations;
+mod plugin_metrics;
+mod plugins_page;
 mod registry_limits;
 mod server;
 
@@ -20,6 +23,7 @@ pub use logging::{LogFormat, LoggingError, init_logging};
 pub use metrics::{Metrics, MetricsError};
 pub use observers::Observers;
 pub use operations::{CooldownReset, ForcedPass, Operations, serve_metrics};
+pub use plugins_page::PluginsReport;
 
 #[cfg(test)]
 mod testing;

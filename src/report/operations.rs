@@ -14,7 +14,11 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Metrics, server::serve};
+use super::{
+    Metrics,
+    plugins_page::{Page, PluginsReport},
+    server::serve,
+};
 
 /// What came of clearing the cooldowns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +55,12 @@ pub trait Operations: Send + Sync + 'static {
     /// Looks at every workload now. When the future is dropped nobody waits for the pass any more; what it has queued is
     /// done all the same.
     fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass>;
+
+    /// The plugins in force.
+    fn plugins(&self) -> PluginsReport;
 }
 
-/// Serves `/metrics`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, and then for a few seconds at most.
+/// Serves `/metrics`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, and then for a few seconds at most.
 ///
 /// # Errors
 ///
@@ -66,6 +73,7 @@ pub async fn serve_metrics(
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(scrape))
+        .route("/plugins", get(plugins))
         .route("/reset-cooldown", any(reset_cooldown))
         .route("/force-reconcile", any(force_reconcile))
         .with_state(Endpoints { metrics, operations, shutdown: shutdown.clone() });
@@ -87,6 +95,10 @@ async fn scrape(State(endpoints): State<Endpoints>) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be rendered\n").into_response()
         }
     }
+}
+
+async fn plugins(State(endpoints): State<Endpoints>) -> Response {
+    json(&Page::from(&endpoints.operations.plugins()))
 }
 
 async fn reset_cooldown(State(endpoints): State<Endpoints>, method: Method) -> Response {
@@ -244,6 +256,10 @@ mod tests {
             }
             .boxed()
         }
+
+        fn plugins(&self) -> PluginsReport {
+            PluginsReport { needs_restart: vec!["watchResources"], ..PluginsReport::default() }
+        }
     }
 
     struct Server {
@@ -271,6 +287,14 @@ mod tests {
         assert!(head.starts_with("http/1.1 200 ok"), "{head}");
         assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
         assert!(body.contains("k8s_copycat_registry_pull_success_total{image=\"nginx\"} 1\n"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn plugins_are_listed() {
+        let server = start().await;
+        let (head, body) = exchange(server.address, "GET", "/plugins").await;
+        assert!(head.starts_with("http/1.1 200 ok") && head.contains("content-type: application/json"), "{head}");
+        assert_eq!(body, "{\"plugins\":[],\"reloadRefused\":null,\"needsRestart\":[\"watchResources\"]}\n");
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ mod certificates;
 mod cluster;
 pub mod faulty;
 mod guarded;
+mod mount;
 mod program;
 mod proxy;
 mod registry;
@@ -17,7 +18,9 @@ mod traffic;
 mod workloads;
 
 pub use aws::{Aws, Call, Ecr, Refusal, new_account};
+pub use background::Serving;
 pub use cluster::Cluster;
+pub use mount::Mount;
 pub use program::{Finished, Metrics, Program, Running};
 pub use registry::{Access, PASSWORD, Registry, USER};
 pub use servers::{free_port, program};

@@ -147,7 +147,7 @@ impl Program {
         let process = Process::start(&self);
         // Each request by itself: a kept connection would hold up the program's end.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
-        Running { process, metrics, health, client, _program: self }
+        Running { process, metrics, health, client, program: self }
     }
 }
 
@@ -157,8 +157,8 @@ pub struct Running {
     metrics: String,
     health: String,
     client: reqwest::Client,
-    // Its directory.
-    _program: Program,
+    /// Its directory, too.
+    program: Program,
 }
 
 impl Running {
@@ -208,6 +208,11 @@ impl Running {
     /// The answer to a request to a path on the metrics address, if somebody listens there.
     pub async fn request(&self, method: reqwest::Method, path: &str) -> reqwest::Result<reqwest::Response> {
         self.client.request(method, format!("http://{}{path}", self.metrics)).send().await
+    }
+
+    /// Writes another configuration file in the place of its own.
+    pub fn rewrite_config(&self, yaml: &str) {
+        fs::write(self.program.directory().join("config.yaml"), yaml).unwrap();
     }
 
     /// What it has logged so far.

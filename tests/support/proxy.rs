@@ -1,6 +1,12 @@
 //! What stands between the program and a registry: it writes down each request, and breaks answers as told.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::{
     Router,
@@ -20,14 +26,25 @@ use super::{
 
 /// A proxy before one registry.
 pub struct Proxy {
-    shared: Arc<(Upstream, Traffic)>,
+    shared: Arc<Shared>,
     serving: Serving,
+}
+
+struct Shared {
+    upstream: Upstream,
+    traffic: Traffic,
+    /// Blobs on their way: now, and at most.
+    uploads: [AtomicUsize; 2],
 }
 
 impl Proxy {
     /// Stands before `upstream`, `http://host:port`.
     pub fn start(upstream: &str) -> Self {
-        let shared = Arc::new((Upstream::new(upstream), Traffic::default()));
+        let shared = Arc::new(Shared {
+            upstream: Upstream::new(upstream),
+            traffic: Traffic::default(),
+            uploads: Default::default(),
+        });
         let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
         Self { shared, serving }
     }
@@ -39,15 +56,29 @@ impl Proxy {
 
     /// What came by, and what is to go wrong.
     pub fn traffic(&self) -> &Traffic {
-        &self.shared.1
+        &self.shared.traffic
+    }
+
+    /// How many blobs were on their way at once, at most. One counts no longer before its sender hears that it arrived.
+    pub fn most_uploads(&self) -> usize {
+        self.shared.uploads[1].load(Ordering::SeqCst)
     }
 }
 
-async fn answer(State(shared): State<Arc<(Upstream, Traffic)>>, request: axum::extract::Request) -> Response<Body> {
-    let (upstream, traffic) = &*shared;
+async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let fault = traffic.note(Request::new(&parts));
-    upstream.forward(parts, body, fault).await
+    let request = Request::new(&parts);
+    let is_upload = request.method == "PUT" && request.is_blob();
+    let fault = shared.traffic.note(request);
+    let answer = shared.upstream.forward(parts, body, fault);
+    if !is_upload {
+        return answer.await;
+    }
+    let [now, most] = &shared.uploads;
+    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+    let answer = answer.await;
+    now.fetch_sub(1, Ordering::SeqCst);
+    answer
 }
 
 /// A server that requests are passed on to.

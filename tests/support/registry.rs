@@ -52,6 +52,16 @@ pub struct Registry {
 impl Registry {
     /// One of the distribution implementation, over plain HTTP.
     pub async fn distribution(access: Access) -> Self {
+        Self::distribution_with(access, "").await
+    }
+
+    /// The same, which takes an index without the images that it names.
+    pub async fn distribution_sparse() -> Self {
+        let validation = "validation: { manifests: { indexes: { platforms: none } } }";
+        Self::distribution_with(Access::Anonymous, validation).await
+    }
+
+    async fn distribution_with(access: Access, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tokens = (access == Access::Token).then(TokenServer::start);
         let auth = match access {
@@ -72,7 +82,7 @@ impl Registry {
             }
         };
         let port = free_port();
-        let server = start_distribution(directory.path(), port, "", &auth);
+        let server = start_distribution(directory.path(), port, "", &format!("{auth}\n{more}"));
         let url = format!("http://127.0.0.1:{port}");
         let proxy = Some(Proxy::start(&url));
         Self::ready(Self { url, access, client: client(None), proxy, tokens, server, directory }).await
@@ -81,17 +91,30 @@ impl Registry {
     /// One of the distribution implementation, over TLS with a certificate that only [`Registry::authority`] vouches
     /// for. Nothing stands before it: its requests can't be counted or broken.
     pub async fn distribution_tls() -> Self {
+        Self::over_tls(false).await
+    }
+
+    /// The same, and it speaks with nobody who has no certificate of that authority's ([`Registry::identity`]).
+    pub async fn distribution_mutual_tls() -> Self {
+        Self::over_tls(true).await
+    }
+
+    async fn over_tls(wants_certificates: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let file = |name: &str| directory.path().join(name);
         fs::write(file("ca.pem"), authority.pem()).unwrap();
         authority.write_server(&file("server.pem"), &file("server.key"));
-        let tls =
-            format!("tls: {{ certificate: {}, key: {} }}", file("server.pem").display(), file("server.key").display());
+        authority.write_server(&file("client.pem"), &file("client.key"));
+        let clients =
+            if wants_certificates { format!(", clientcas: [{}]", file("ca.pem").display()) } else { String::new() };
+        let (certificate, key) = (file("server.pem"), file("server.key"));
+        let tls = format!("tls: {{ certificate: {}, key: {}{clients} }}", certificate.display(), key.display());
         let port = free_port();
         let server = start_distribution(directory.path(), port, &tls, "");
         let url = format!("https://127.0.0.1:{port}");
-        let client = client(Some(&authority));
+        let identity = [fs::read(file("client.pem")).unwrap(), fs::read(file("client.key")).unwrap()].concat();
+        let client = client(Some((&authority, &identity)));
         Self::ready(Self { url, access: Access::Anonymous, client, proxy: None, tokens: None, server, directory }).await
     }
 
@@ -126,6 +149,16 @@ impl Registry {
     /// The certificate of the authority that vouches for it.
     pub fn authority(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
+    }
+
+    /// A certificate of that authority's, and its key.
+    pub fn identity(&self) -> [PathBuf; 2] {
+        ["client.pem", "client.key"].map(|name| self.directory.path().join(name))
+    }
+
+    /// How many blobs clients sent at once, at most.
+    pub fn most_uploads(&self) -> usize {
+        self.proxy.as_ref().unwrap().most_uploads()
     }
 
     /// What clients other than this one asked since the last call.
@@ -200,6 +233,13 @@ impl Registry {
     pub fn remove_repository(&self, repository: &str) {
         let all = self.directory.path().join("storage/docker/registry/v2/repositories");
         fs::remove_dir_all(all.join(repository)).unwrap();
+    }
+
+    /// The names of all repositories.
+    pub async fn repositories(&self) -> Vec<String> {
+        let response = self.client.get(format!("{}/v2/_catalog?n=10000", self.url)).send().await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        body["repositories"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
     }
 
     /// Media type and bytes of the manifest of a tag or digest, if there is one.
@@ -281,10 +321,13 @@ http:
     Guarded::start(&program("registry"), &["serve".into(), file.into()], &directory.join("log"), None)
 }
 
-fn client(authority: Option<&Authority>) -> reqwest::Client {
+/// Trusting nobody but the authority, with a certificate and a key of its own.
+fn client(tls: Option<(&Authority, &[u8])>) -> reqwest::Client {
     let client = reqwest::Client::builder().no_proxy();
-    let client = match authority {
-        Some(authority) => client.tls_certs_only([reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()]),
+    let client = match tls {
+        Some((authority, identity)) => client
+            .tls_certs_only([reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()])
+            .identity(reqwest::Identity::from_pem(identity).unwrap()),
         None => client,
     };
     client.build().unwrap()

@@ -37,6 +37,10 @@ plugins:
     timeout: 500ms
     configureTimeout: 2s
     memory: 1Gi
+    moduleSize: 2Mi
+    output: 64Ki
+    instances: 3
+    logLines: 0
     onFailure: pass
   - module: {dir}/a.wasm
 "
@@ -46,20 +50,24 @@ plugins:
     assert_eq!(config.policy.plugin_dir, Path::new(&dir));
     let tenants = PluginConfig {
         name: "tenants".to_owned(),
-        module: Path::new(&dir).join("b.wasm"),
+        module: PluginModule::File(Path::new(&dir).join("b.wasm")),
         config: Some(json!({"owner": "platform", "n": 3})),
-        timeout: Duration::from_millis(500),
-        configure_timeout: Duration::from_secs(2),
-        memory: 1 << 30,
+        limits: PluginLimitsConfig {
+            timeout: Some(Duration::from_millis(500)),
+            configure_timeout: Some(Duration::from_secs(2)),
+            memory: Some(1 << 30),
+            module_size: Some(2 << 20),
+            output: Some(64 << 10),
+            instances: Some(3),
+            log_lines: Some(0),
+        },
         on_failure: OnFailure::Pass,
     };
     let a = PluginConfig {
         name: "a".to_owned(),
-        module: Path::new(&dir).join("a.wasm"),
+        module: PluginModule::File(Path::new(&dir).join("a.wasm")),
         config: None,
-        timeout: Duration::from_secs(1),
-        configure_timeout: Duration::from_secs(5),
-        memory: 64 << 20,
+        limits: PluginLimitsConfig::default(),
         on_failure: OnFailure::Fail,
     };
     assert_eq!(config.policy.plugins, [tenants, a]);
@@ -75,6 +83,8 @@ fn the_folder_follows_the_list_by_name() {
         ("a.yaml", "name: first\nonFailure: pass\n"),
         ("note.txt", ""),
         (".c.wasm", ""),
+        ("d.wasm.gz", ""),
+        ("d.yaml", "onFailure: pass\n"),
     ];
     let dir = mount(setup.dir.path(), &files);
     std::fs::write(
@@ -83,8 +93,33 @@ fn the_folder_follows_the_list_by_name() {
     )
     .unwrap();
     let config = setup.var("PLUGIN_DIR", &dir).config();
-    assert_eq!(names(&config), ["listed", "first", "b"]);
+    assert_eq!(names(&config), ["listed", "first", "b", "d"]);
     assert_eq!(config.policy.plugins[1].on_failure, OnFailure::Pass);
+    assert_eq!(config.policy.plugins[3].on_failure, OnFailure::Pass);
+}
+
+#[test]
+fn a_plugin_may_be_in_a_registry_by_its_digest() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let file =
+        format!("plugins:\n  - oci: ghcr.io/acme/teams:1.2@{digest}\n  - {{name: own, oci: 'r.example/p@{digest}'}}");
+    let config = Setup::with_target(&file).config();
+    assert_eq!(names(&config), ["teams", "own"]);
+    let reference = format!("ghcr.io/acme/teams:1.2@{digest}").parse().unwrap();
+    assert_eq!(config.policy.plugins[0].module, PluginModule::Oci(reference));
+
+    let file = format!(
+        "plugins:\n  - oci: ghcr.io/acme/teams:1.2\n  - {{module: x.wasm, oci: 'r.example/p@{digest}'}}\n  - oci: 'A B'"
+    );
+    let mistakes = Setup::with_target(&file).mistakes();
+    for hint in [
+        "plugins[0].oci: \"ghcr.io/acme/teams:1.2\" names no digest",
+        "plugins[1]: this plugin has a module and an oci",
+        "plugins[2].oci: ",
+    ] {
+        assert_eq!(mistakes.iter().filter(|mistake| mistake.contains(hint)).count(), 1, "{hint}: {mistakes:#?}");
+    }
+    assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn plugins_are_listed_with_what_they_answer() {
     )]))
     .plugins();
     let listed: Vec<(&str, &[Hook], bool)> =
-        listed.iter().map(|info| (info.name.as_str(), info.hooks.as_slice(), info.module.is_some())).collect();
+        listed.iter().map(|info| (info.name.as_str(), info.hooks.as_slice(), info.digest.is_some())).collect();
     assert_eq!(
         listed,
         [

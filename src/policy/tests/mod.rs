@@ -15,7 +15,9 @@ use std::{
 };
 
 use super::*;
-use crate::model::{Container, ContainerKind, Event, Owner, Target, TargetKind, Workload, WorkloadId, WorkloadKind};
+use crate::model::{
+    Container, ContainerKind, Event, Hook, Owner, Target, TargetKind, Workload, WorkloadId, WorkloadKind,
+};
 
 fn target(name: &str, registry: &str, repo_prefix: &str) -> Arc<Target> {
     Arc::new(Target {
@@ -33,6 +35,7 @@ fn settings(targets: Vec<Arc<Target>>) -> Settings {
         skip: SkipSettings::default(),
         path_map: Vec::new(),
         targets,
+        threads: 2,
     }
 }
 
@@ -44,7 +47,7 @@ fn settings_with(plugins: Vec<PluginSettings>) -> Settings {
 fn plugin(name: &str, module: PathBuf, config: Option<serde_json::Value>) -> PluginSettings {
     PluginSettings {
         name: name.to_owned(),
-        module,
+        module: Module::File(module),
         config,
         limits: PluginLimits::default(),
         on_failure: OnFailure::Fail,
@@ -70,6 +73,7 @@ fn image_use(namespace: &str, image: &str) -> ImageUse {
         container: Container { name: "main".to_owned(), kind: ContainerKind::Regular },
         image: image.to_owned(),
         running: Vec::new(),
+        platforms: None,
     }
 }
 

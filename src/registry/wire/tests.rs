@@ -9,7 +9,7 @@ use crate::{
 
 fn wire(insecure: &[&str]) -> Wire {
     let insecure = insecure.iter().map(|&name| name.to_owned()).collect();
-    Wire::new(Settings { insecure, ..settings() }).unwrap()
+    Wire::new(Settings { insecure, ..settings() }, &[], 64).unwrap()
 }
 
 #[tokio::test]
@@ -138,11 +138,35 @@ async fn nothing_secret_goes_in_the_clear() {
 #[tokio::test]
 async fn one_host_is_one_host_for_all_its_repositories() {
     let server = Server::start(|_| Reply::new(404)).await;
-    let registries = crate::registry::Registries::new(settings()).unwrap();
+    let registries = crate::registry::Registries::new(settings(), &[], 64).unwrap();
     let digest = Digest::sha256(b"a");
     let address = server.address.to_string();
     let repositories: Vec<_> = (0..8).map(|n| registries.repository(&address, &format!("a{n}"))).collect();
     let asked = repositories.iter().map(|repository| repository.has_blob(&digest));
     assert_eq!(futures::future::try_join_all(asked).await.unwrap(), [false; 8]);
     assert_eq!((server.handshakes(), server.asked().len()), (1, 8));
+}
+
+#[tokio::test]
+async fn where_plain_http_is_set_no_tls_is_tried() {
+    let server = Server::start(|_| Reply::new(404)).await;
+    let address = server.address.to_string();
+    let access = RegistryAccess { registry: address.clone(), plain_http: true, ..RegistryAccess::default() };
+    let registries = crate::registry::Registries::new(settings(), &[access], 64).unwrap();
+    let beside = registries.beside(settings());
+    for registries in [registries, beside] {
+        registries.repository(&address, "a").head(Selector::Tag("1")).await.unwrap();
+    }
+    assert_eq!((server.handshakes(), server.asked().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn where_tls_is_set_nothing_else_is_tried() {
+    let server = Server::start(|_| Reply::new(404)).await;
+    let address = server.address.to_string();
+    let access = RegistryAccess { registry: address.clone(), skip_verify: true, ..RegistryAccess::default() };
+    let registries = crate::registry::Registries::new(settings(), &[access], 64).unwrap();
+    let error = registries.repository(&address, "a").head(Selector::Tag("1")).await.unwrap_err();
+    assert!(error.to_string().contains("plainHTTP"), "{error}");
+    assert!(server.asked().is_empty() && server.handshakes() > 0);
 }

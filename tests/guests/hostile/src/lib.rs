@@ -47,6 +47,8 @@ enum Deed {
     Path(String),
     /// In `repository-prefix`.
     Prefix(String),
+    /// In both of them, whatever the namespace: the prefix, and what the path begins with.
+    Version(String),
 }
 
 static DEED: OnceLock<Deed> = OnceLock::new();
@@ -115,6 +117,9 @@ impl target_selection::Guest for Component {
 
 impl path_mapping::Guest for Component {
     fn rewrite(image_use: ImageUse, _: Target) -> Result<Option<String>, Error> {
+        if let Some(Deed::Version(version)) = DEED.get() {
+            return Ok(Some(format!("{version}/{}", image_use.image.repository)));
+        }
         Ok(match deed(&image_use) {
             Some(Deed::Path(path)) => Some(path.clone()),
             _ => None,
@@ -124,6 +129,9 @@ impl path_mapping::Guest for Component {
 
 impl repository_prefix::Guest for Component {
     fn render(image_use: ImageUse, _: Target) -> Result<Option<String>, Error> {
+        if let Some(Deed::Version(version)) = DEED.get() {
+            return Ok(Some(version.clone()));
+        }
         Ok(match deed(&image_use) {
             Some(Deed::Prefix(prefix)) => Some(prefix.clone()),
             _ => None,

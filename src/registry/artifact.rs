@@ -1,0 +1,117 @@
+//! WebAssembly components in registries, in the format of the CNCF's TAG Runtime ("Wasm OCI Artifact layout", 2024):
+//! an image manifest with a config of [`CONFIG`] and one layer of [`LAYER`], as `wkg` and `oras` read and write it.
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use oci_client::manifest::OCI_IMAGE_MEDIA_TYPE;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Backoff, Contents, Descriptor, Error, Manifest, Repository, Selector, UploadError, error::Fault};
+use crate::model::Digest;
+
+/// The media type of the config.
+const CONFIG: &str = "application/vnd.wasm.config.v0+json";
+/// The media type of the component.
+const LAYER: &str = "application/wasm";
+
+/// What a component tells of itself in its config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentFacts {
+    /// The interfaces that it exports, as `k8s-copycat:policy/skip@1.0.0`.
+    pub exports: Vec<String>,
+    /// Those that it imports.
+    pub imports: Vec<String>,
+}
+
+/// Reads the component whose manifest has this digest; `longest` bytes at most.
+///
+/// # Errors
+/// When the registry does not hand it out, when it is something else, or too large.
+pub async fn fetch_component(repository: &Repository, digest: &Digest, longest: usize) -> Result<Bytes, Error> {
+    let manifest = repository.manifest(Selector::Digest(digest)).await?;
+    let refused = |why: String| Error::new(format!("reading the plugin {digest}"), Fault::Refused(why));
+    let layer = match manifest.contents()? {
+        Contents::Image { blobs } => sole_layer(blobs.get(1..).unwrap_or_default()).cloned(),
+        Contents::Index { .. } => None,
+    };
+    let layer = layer.ok_or_else(|| {
+        refused(format!("it is no WebAssembly artifact, which would be a manifest with one layer of type {LAYER}"))
+    })?;
+    if layer.size > longest as u64 {
+        return Err(refused(format!("it has {} bytes, and may have {longest}; raise its moduleSize", layer.size)));
+    }
+    // The stream ends with an error where size or digest is another one.
+    let pieces: Vec<Bytes> = repository.blob(&layer).try_collect().await?;
+    Ok(pieces.concat().into())
+}
+
+fn sole_layer(layers: &[Descriptor]) -> Option<&Descriptor> {
+    match layers {
+        [layer] if layer.media_type == LAYER => Some(layer),
+        _ => None,
+    }
+}
+
+/// Stores a component under a tag, and answers with the digest of its manifest. The same component gives the same
+/// digest.
+///
+/// # Errors
+/// When the registry does not take it.
+pub async fn push_component(
+    repository: &Repository,
+    tag: &str,
+    component: Bytes,
+    facts: &ComponentFacts,
+    backoff: Backoff,
+) -> Result<Digest, Error> {
+    let layer = descriptor(LAYER, &component);
+    let config = json!({
+        // Required by the format; a time would make another digest of the same component.
+        "created": "1970-01-01T00:00:00Z",
+        "architecture": "wasm",
+        "os": "wasip2",
+        "layerDigests": [layer.digest.to_string()],
+        "component": { "exports": facts.exports, "imports": facts.imports },
+    });
+    let config: Bytes = config.to_string().into();
+    let config_descriptor = descriptor(CONFIG, &config);
+    let written = |descriptor: &Descriptor| {
+        json!({
+            "mediaType": descriptor.media_type, "digest": descriptor.digest.to_string(), "size": descriptor.size,
+        })
+    };
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_IMAGE_MEDIA_TYPE,
+        "config": written(&config_descriptor),
+        "layers": [written(&layer)],
+    });
+    let manifest = Manifest::new(manifest.to_string().into(), None)?;
+    upload(repository, &layer, &component, backoff).await?;
+    upload(repository, &config_descriptor, &config, backoff).await?;
+    repository.put_manifest(Selector::Tag(tag), &manifest).await?;
+    Ok(manifest.digest().clone())
+}
+
+fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
+    let (media_type, size) = (media_type.to_owned(), bytes.len() as u64);
+    Descriptor { media_type, digest: Digest::sha256(bytes), size, foreign: false }
+}
+
+async fn upload(repository: &Repository, blob: &Descriptor, bytes: &Bytes, backoff: Backoff) -> Result<(), Error> {
+    if repository.has_blob(&blob.digest).await? {
+        return Ok(());
+    }
+    let mut failures = 0;
+    loop {
+        let body = stream::iter([Ok(bytes.clone())]).boxed();
+        let error = match repository.upload(blob, body, |_| {}).await {
+            Ok(()) => return Ok(()),
+            Err(UploadError::Source(error) | UploadError::Target(error)) => error,
+        };
+        failures += 1;
+        let Some(pause) = backoff.pause(failures, error.retry()) else { return Err(error) };
+        sleep(pause).await;
+    }
+}

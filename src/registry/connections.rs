@@ -1,0 +1,162 @@
+//! How many requests a registry gets at once, whoever sends them.
+//!
+//! Whoever holds a place waits for no other, so that all of them become free again: a request gets its place when
+//! nothing but the registry's answer is left to wait for. The way of a blob is two requests, one of which waits for the
+//! other; it gets both places before either is sent ([`Room`]), of two registries always those of the same one first.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Repository, StoreRepository};
+
+/// Far more than any machine has connections.
+const MOST: u32 = 1 << 20;
+
+/// All registries' places.
+pub(super) struct Connections {
+    usual: usize,
+    hosts: Mutex<HashMap<String, Arc<Places>>>,
+}
+
+/// The places of one registry.
+pub(super) struct Places {
+    host: String,
+    most: u32,
+    free: Arc<Semaphore>,
+}
+
+/// One place, or two; free again when this is dropped.
+pub(super) struct Place {
+    _taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Connections {
+    /// So many requests at once for each registry of which nothing else is said; 0 counts as 1.
+    pub(super) fn new(usual: usize) -> Self {
+        Self { usual, hosts: Mutex::default() }
+    }
+
+    /// The places of `host`, always the same ones; `own` where something is said of it.
+    pub(super) fn to(&self, host: &str, own: Option<usize>) -> Arc<Places> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = hosts.entry(host.to_owned()).or_insert_with(|| {
+            let most = u32::try_from(own.unwrap_or(self.usual)).unwrap_or(u32::MAX).clamp(1, MOST);
+            Arc::new(Places { host: host.to_owned(), most, free: Arc::new(Semaphore::new(most as usize)) })
+        });
+        Arc::clone(places)
+    }
+}
+
+impl Places {
+    /// The next place that becomes free.
+    pub(super) async fn one(&self) -> Place {
+        self.take(1).await
+    }
+
+    /// So many, or all where there are fewer.
+    async fn take(&self, places: u32) -> Place {
+        Place { _taken: Arc::clone(&self.free).acquire_many_owned(places.min(self.most)).await.ok() }
+    }
+}
+
+/// Room for the way of one blob: its requests at the source and at the target count as one each, until this is dropped.
+/// Within one registry they are two of its requests, even where there may be but one at once.
+pub struct Room {
+    _places: Vec<Place>,
+}
+
+impl Room {
+    /// Waits until there is room at both.
+    pub async fn between(source: &Repository, target: &StoreRepository) -> Self {
+        let source: &Places = &source.host.places;
+        let target = match target {
+            StoreRepository::Remote(repository) => Some(repository.places()),
+            StoreRepository::Layout(_) => None,
+        };
+        let places = match target {
+            None => vec![source.one().await],
+            Some(target) if source.host == target.host => vec![source.take(2).await],
+            Some(target) => {
+                let (first, second) = if source.host < target.host { (source, target) } else { (target, source) };
+                vec![first.one().await, second.one().await]
+            }
+        };
+        Self { _places: places }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join_all;
+
+    use super::super::{
+        Layout, Registries, Selector, Store,
+        scripted::{Reply, Server, password, settings, with_login},
+    };
+    use super::*;
+    use crate::model::{Digest, RegistryAccess};
+
+    #[tokio::test]
+    async fn a_registry_gets_no_more_requests_at_once_than_it_may() {
+        let server = Server::start(|_| Reply::new(404).after(Duration::from_millis(20))).await;
+        let address = server.address.to_string();
+        let access = RegistryAccess { registry: address.clone(), connections: Some(3), ..RegistryAccess::default() };
+        for (registries, most) in [(&[][..], 2), (&[access][..], 3)] {
+            server.forget();
+            let registries = Registries::new(settings(), registries, 2).unwrap();
+            // Sources and targets together.
+            let sides = [registries.beside(settings()), registries];
+            let digest = Digest::sha256(b"a");
+            let asked = (0..12).map(|n| {
+                let repository = sides[n % 2].repository(&address, &format!("a{n}"));
+                let digest = digest.clone();
+                async move { (repository.head(Selector::Tag("1")).await, repository.has_blob(&digest).await) }
+            });
+            for (head, blob) in join_all(asked).await {
+                assert_eq!((head.unwrap(), blob.unwrap()), (None, false));
+            }
+            assert_eq!(server.most_at_once(), most);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_leads_to_another_needs_no_second_place() {
+        // A digest that is missing is made up for by a GET, and a refusal by asking whether we are welcome at all.
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let server = Server::start(move |asked| match asked.header("authorization") {
+            None => Reply::new(401).header("WWW-Authenticate", "Basic"),
+            Some(_) => Reply::new(200).body(index),
+        })
+        .await;
+        let registries = Registries::new(with_login(password()), &[], 1).unwrap();
+        let repository = registries.repository(&server.address.to_string(), "a");
+        let heads = join_all((0..4).map(|_| repository.head(Selector::Tag("1")))).await;
+        assert!(heads.into_iter().all(|head| head.unwrap() == Some(Digest::sha256(index.as_bytes()))));
+        assert_eq!(server.most_at_once(), 1);
+    }
+
+    #[tokio::test]
+    async fn room_between_registries_is_made_whichever_is_the_source() {
+        let registries = Registries::new(settings(), &[], 1).unwrap();
+        let store = |host: &str| Store::registry(registries.clone(), host).repository("team/app");
+        let repository = |host: &str| registries.repository(host, "team/app");
+        let disk = Store::Layout(Layout::new("/nowhere".into())).repository("team/app");
+        let ways = ["a.example", "b.example"].map(|host| (repository(host), store(host)));
+        let all = (0..64).map(|n| {
+            let (source, target) = (&ways[n % 2].0, &ways[n / 2 % 2].1);
+            let disk = &disk;
+            async move {
+                let room = Room::between(source, if n % 5 == 0 { disk } else { target }).await;
+                tokio::task::yield_now().await;
+                drop(room);
+            }
+        });
+        join_all(all).await;
+    }
+}

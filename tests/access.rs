@@ -1,0 +1,171 @@
+//! How single registries are reached: plain HTTP, private authorities, certificates of our own, proxies.
+
+use std::{path::Path, time::Duration};
+
+use demo::{Format, Image, Layer};
+
+use crate::{
+    mirroring::{index, single},
+    support::{Access, Fault, Program, Registry, deployment, list},
+};
+
+/// The copying of one image.
+fn sync(image: &str, target: &Registry, registries: &[String]) -> Program {
+    let entries: String = registries.iter().map(|entry| format!("- {{ {entry} }}\n")).collect();
+    Program::new(&["sync", "-f", "-"])
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", target.host())
+        .config(&format!("registryRetryAttempts: 1\nregistries:\n{entries}"))
+        .stdin(&deployment("app").image(image).manifest().to_string())
+}
+
+fn with_ca(registry: &Registry, ca: &Path) -> String {
+    format!("registry: '{}', caFile: {}", registry.host(), ca.display())
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_for_its_registry_alone() {
+    let (source, target) = (Registry::distribution_tls().await, Registry::distribution_tls().await);
+    let image = index("private");
+    let reference = source.push("team/app", "1", &image).await;
+    let entries = [with_ca(&source, &source.authority()), with_ca(&target, &target.authority())];
+    for (registries, untrusted) in [
+        (&entries[..1], &target),
+        (&entries[1..], &source),
+        (&[with_ca(&source, &target.authority()), entries[1].clone()][..], &source),
+    ] {
+        let finished = sync(&reference, &target, registries).run().await.assert_code(1);
+        let told = finished.stdout;
+        assert!(told.contains(&untrusted.host()) && told.contains("its certificate was not accepted"), "{told}");
+        assert!(told.contains("caFile"), "what to do: {told}");
+    }
+    assert_eq!(target.manifest("team/app", "1").await, None);
+    sync(&reference, &target, &entries).run().await.assert_code(0);
+    target.assert_has("team/app", "1", &image).await;
+}
+
+#[tokio::test]
+async fn certificates_are_not_checked_where_that_is_set() {
+    let (source, target) = (Registry::distribution_tls().await, Registry::distribution_tls().await);
+    let image = index("unchecked");
+    let reference = source.push("team/app", "1", &image).await;
+    let unchecked = |registry: &Registry| format!("registry: '{}', skipVerify: true", registry.host());
+    sync(&reference, &target, &[unchecked(&source)]).run().await.assert_code(1);
+    sync(&reference, &target, &["registry: '127.*', skipVerify: yes".to_owned()]).run().await.assert_code(0);
+    target.assert_has("team/app", "1", &image).await;
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_for_it_is_shown_our_certificate() {
+    let (source, target) = (Registry::distribution_mutual_tls().await, Registry::distribution_mutual_tls().await);
+    let image = index("mutual");
+    let reference = source.push("team/app", "1", &image).await;
+    let entry = |registry: &Registry, [certificate, key]: [std::path::PathBuf; 2]| {
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("{}, clientCertFile: {certificate}, clientKeyFile: {key}", with_ca(registry, &registry.authority()))
+    };
+    let both = [entry(&source, source.identity()), entry(&target, target.identity())];
+    for wrong in [with_ca(&source, &source.authority()), entry(&source, target.identity())] {
+        let finished = sync(&reference, &target, &[wrong, both[1].clone()]).run().await.assert_code(1);
+        assert!(finished.stdout.contains("clientCertFile"), "{}", finished.stdout);
+    }
+    sync(&reference, &target, &both).run().await.assert_code(0);
+    target.assert_has("team/app", "1", &image).await;
+}
+
+#[tokio::test]
+async fn a_certificate_with_another_key_is_a_configuration_mistake() {
+    let (one, other) = (Registry::distribution_tls().await, Registry::crane().await);
+    let [certificate, _] = one.identity();
+    // The key of a server is one as good as any.
+    let key = one.authority().with_file_name("server.key");
+    let entry =
+        format!("registry: a.example, clientCertFile: {}, clientKeyFile: {}", certificate.display(), key.display());
+    let finished = sync("a.example/a:1", &other, &[entry]).run().await.assert_code(2);
+    assert!(finished.stderr.contains(&*certificate.to_string_lossy()), "{}", finished.stderr);
+    let secret = std::fs::read_to_string(&key).unwrap();
+    assert!(!finished.stderr.contains(secret.lines().nth(1).unwrap()), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_for_what_no_proxy_does_not_name() {
+    let (source, target) = (Registry::distribution(Access::Anonymous).await, Registry::crane().await);
+    let image = single("behind a proxy");
+    source.push("team/app", "1", &image).await;
+    // It takes requests for any host.
+    let proxy = format!("http://{}", source.host());
+    let plain = ["registry: plain.invalid, plainHTTP: true".to_owned()];
+    let behind = |program: Program| {
+        program.env("HTTP_PROXY", &proxy).env("HTTPS_PROXY", &proxy).env("NO_PROXY", "direct.invalid")
+    };
+    behind(sync("plain.invalid/team/app:1", &target, &plain)).run().await.assert_code(0);
+    target.assert_has("team/app", "1", &image).await;
+    let requests = source.take_requests();
+    assert!(!requests.is_empty() && requests.iter().all(|request| request.host == "plain.invalid"), "{requests:?}");
+
+    source.inject(usize::MAX, |request| request.method == "CONNECT", Fault::Answer(502, vec![]));
+    for (host, connections) in [("tls.invalid", &["tls.invalid:443"][..]), ("direct.invalid", &[])] {
+        behind(sync(&format!("{host}/team/app:1"), &target, &[])).run().await.assert_code(1);
+        let requests = source.take_requests();
+        let hosts: Vec<_> = requests.iter().map(|request| request.host.as_str()).collect();
+        assert_eq!(hosts, connections, "{host}");
+    }
+}
+
+/// An index over two platforms, with five layers each.
+fn many_layers(seed: u64) -> Image {
+    let images = ["amd64", "arm64"].map(|architecture| {
+        let own = u64::from(architecture == "arm64");
+        let layers: Vec<_> = (0..5).map(|n| Layer::random(seed * 10 + n * 2 + own, 50_000).unwrap()).collect();
+        Image::single(Format::Oci, architecture, &layers)
+    });
+    Image::index(Format::Oci, &images)
+}
+
+#[tokio::test]
+async fn an_images_blobs_are_as_many_at_once_as_is_set() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = many_layers(1);
+    let reference = source.push("team/app", "1", &image).await;
+    let manifest = deployment("app").image(&reference).manifest().to_string();
+    for (setting, most) in [("maxConcurrentBlobs: 1", 1), ("maxConcurrentBlobs: 3", 3)] {
+        let target = Registry::distribution(Access::Anonymous).await;
+        // Long enough that all who may come do.
+        let is_upload = |request: &crate::support::Request| request.method == "PUT" && request.is_blob();
+        target.inject(usize::MAX, is_upload, Fault::Delay(Duration::from_millis(50)));
+        sync(&reference, &target, &[]).config(setting).stdin(&manifest).run().await.assert_code(0);
+        target.assert_has("team/app", "1", &image).await;
+        assert!(target.most_uploads() <= most, "{} at once, {setting}", target.most_uploads());
+    }
+}
+
+#[tokio::test]
+async fn few_requests_at_once_are_enough_between_any_registries() {
+    let registries = [Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await];
+    let mut manifests = Vec::new();
+    let mut images = Vec::new();
+    for seed in 0..2 {
+        for (at, registry) in registries.iter().enumerate() {
+            let image = many_layers(2 * seed + at as u64);
+            let repository = format!("from{at}/app{seed}");
+            let reference = registry.push(&repository, "1", &image).await;
+            manifests.push(deployment(&format!("app{at}{seed}")).image(&reference).manifest());
+            images.push((repository, image));
+        }
+    }
+    let [near, far] = registries.each_ref().map(Registry::host);
+    let own = format!("registries: [{{ registry: '{near}', connections: 1 }}]");
+    for (run, limit) in ["maxConnectionsPerRegistry: 1", "maxConnectionsPerRegistry: 2", &own].iter().enumerate() {
+        // Each image goes to where it comes from, and to the other registry.
+        let config = format!(
+            "maxConcurrentReconciles: 8\n{limit}\ntargets:\n- {{ name: near, kind: docker, registry: {near}/to{run} }}\n\
+             - {{ name: far, kind: docker, registry: {far}/to{run} }}\n"
+        );
+        Program::new(&["sync", "-f", "-"]).config(&config).stdin(&list(&manifests)).run().await.assert_code(0);
+        for registry in &registries {
+            for (repository, image) in &images {
+                registry.assert_has(&format!("to{run}/{repository}"), "1", image).await;
+            }
+        }
+    }
+}
