@@ -145,7 +145,7 @@ fn image_use(workload: &WorkloadText, container: &ContainerText, image: &str) ->
         container: Container { name: container.name.clone(), kind: container.kind.into() },
         image: image.to_owned(),
         running: Vec::new(),
-        platforms: Default::default(),
+        platforms: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use crate::{
-    authoring::{BindingsError, CasesError, WrapError},
+    authoring::{BindingsError, CasesError, TimingError, WrapError},
     config::Mistakes,
     mirror::Stopped,
     policy::{LoadError, ProbeError},
@@ -98,6 +98,17 @@ pub enum CommandError {
         /// Why.
         source: ProbeError,
     },
+    /// A plugin can't be measured.
+    #[error("{}: {source}", .file.display())]
+    Timing {
+        /// The plugin.
+        file: PathBuf,
+        /// Why.
+        source: TimingError,
+    },
+    /// A project is to be written where something is already.
+    #[error("{} is not empty; name a folder that is, or that is not there yet", .0.display())]
+    NotEmpty(PathBuf),
     /// A case file can't be used.
     #[error("{}: {source}", .file.display())]
     Cases {
