@@ -10,6 +10,7 @@
 
 mod access;
 mod compatibility;
+mod delivery;
 mod ecr;
 mod failures;
 mod faults;

@@ -54,7 +54,7 @@ async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
         }
         Command::Sync { files } => sync::sync(&settings(args)?.0, files).await,
         Command::Plan { files, output } => plan::plan(&settings(args)?.0, files, *output).await,
-        Command::Plugin { command } => plugin::plugin(command),
+        Command::Plugin { command } => plugin::plugin(command).await,
     }
 }
 
