@@ -10,6 +10,7 @@
 
 mod access;
 mod compatibility;
+mod contract;
 mod delivery;
 mod ecr;
 mod failures;
