@@ -69,6 +69,7 @@ async fn the_artifact_is_what_other_tools_read() {
     assert_eq!(manifest["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
     let layer = &manifest["layers"][0];
     assert_eq!((&layer["mediaType"], manifest["layers"].as_array().unwrap().len()), (&json!("application/wasm"), 1));
+    assert_eq!(layer["annotations"]["org.opencontainers.image.title"], "versions.wasm");
     let component = registry.blob("acme/versions", layer["digest"].as_str().unwrap()).await.unwrap();
     assert_eq!(component, std::fs::read(guests::hostile()).unwrap());
     let settings = registry.blob("acme/versions", manifest["config"]["digest"].as_str().unwrap()).await.unwrap();

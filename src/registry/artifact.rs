@@ -55,14 +55,14 @@ fn sole_layer(layers: &[Descriptor]) -> Option<&Descriptor> {
 }
 
 /// Stores a component under a tag, and answers with the digest of its manifest. The same component gives the same
-/// digest.
+/// digest. `title` is the file's name for those who pull it as a file.
 ///
 /// # Errors
 /// When the registry does not take it.
 pub async fn push_component(
     repository: &Repository,
     tag: &str,
-    component: Bytes,
+    (component, title): (Bytes, &str),
     facts: &ComponentFacts,
     backoff: Backoff,
 ) -> Result<Digest, Error> {
@@ -82,11 +82,13 @@ pub async fn push_component(
             "mediaType": descriptor.media_type, "digest": descriptor.digest.to_string(), "size": descriptor.size,
         })
     };
+    let mut titled = written(&layer);
+    titled["annotations"] = json!({ "org.opencontainers.image.title": title });
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": OCI_IMAGE_MEDIA_TYPE,
         "config": written(&config_descriptor),
-        "layers": [written(&layer)],
+        "layers": [titled],
     });
     let manifest = Manifest::new(manifest.to_string().into(), None)?;
     upload(repository, &layer, &component, backoff).await?;

@@ -46,7 +46,9 @@ pub async fn push(args: &Args) -> Result<ExitCode, CommandError> {
     let probe = files::plugin(&args.file)?;
     let facts = ComponentFacts { exports: probe.exports(), imports: probe.imports() };
     let repository = registries(args, reference.registry())?.repository(reference.registry(), reference.repository());
-    let digest = push_component(&repository, tag, probe.bytes().to_vec().into(), &facts, BACKOFF).await?;
+    let name = reference.repository().rsplit('/').next().unwrap_or_default();
+    let (component, title) = (probe.bytes().to_vec().into(), format!("{name}.wasm"));
+    let digest = push_component(&repository, tag, (component, &title), &facts, BACKOFF).await?;
     output::write(|out| writeln!(out, "{}@{digest}", args.reference))?;
     Ok(ExitCode::SUCCESS)
 }
