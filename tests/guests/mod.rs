@@ -39,3 +39,8 @@ pub fn rust_path() -> PathBuf {
 pub fn without_lifecycle() -> PathBuf {
     FOLDER.join("target-selection.wasm")
 }
+
+/// The core module that the component `hostile` was made of.
+pub fn hostile_core() -> PathBuf {
+    LazyLock::force(&FOLDER).join("wasm32-unknown-unknown/plugin/hostile.wasm")
+}
