@@ -1,7 +1,7 @@
 # Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test faults fuzz test-servers bench bench-policy bench-copy image lint toolchain
+.PHONY: help build demo test test-plugins faults fuzz test-servers bench bench-policy bench-copy image lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -22,6 +22,10 @@ demo: toolchain ## see images being mirrored; needs no cluster and no registry
 
 test: toolchain ## unit tests, and tests against a real API server and real registries
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" $(CARGO) test --locked --workspace
+
+test-plugins: toolchain ## build the example plugins in six languages, and put them to their cases
+	$(CARGO) build --locked --workspace
+	tests/toolchains/test-plugins "$(CARGO_TARGET_DIR)/debug/k8s-copycat"
 
 # 100 of each seed, from FAULT_SEED on; a failure names its seed and its schedule.
 faults: export FAULT_SCHEDULES ?= 10000
@@ -54,6 +58,9 @@ bench-policy: toolchain ## what deciding with plugins costs
 bench-copy: build ## what copying with the release program costs, beside crane, regctl and skopeo
 	servers=$$(tests/servers/install --bench) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --bench copy -- "$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
+
+bench-plugins: build ## what plugins in six languages weigh, and how long they take
+	tests/toolchains/test-plugins "$(CARGO_TARGET_DIR)/release/k8s-copycat" --bench
 
 image: ## the container image, with docker or buildah
 	@if command -v docker >/dev/null; then docker build --tag "$(IMAGE)" .; \

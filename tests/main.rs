@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod authoring;
 mod compatibility;
 mod contract;
 mod delivery;

@@ -33,7 +33,9 @@ fn sources(language: ProjectLanguage) -> &'static [ProjectFile] {
     match language {
         ProjectLanguage::Rust => example!("rust": "Cargo.lock", "Cargo.toml", "Makefile", "README.md", "src/lib.rs"),
         ProjectLanguage::C => example!("c": "Makefile", "README.md", "policy.c"),
-        ProjectLanguage::Js => example!("js": "Makefile", "README.md", "package.json", "policy.js"),
+        ProjectLanguage::Js => {
+            example!("js": "Makefile", "README.md", "package.json", "policy.js")
+        }
         ProjectLanguage::Python => example!("python": "Makefile", "README.md", "policy.py", "requirements.txt"),
         ProjectLanguage::Go => example!(
             "go": "Makefile", "README.md", "go.mod", "go.sum", "policy/policy.go",

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use oci_client::manifest::OCI_IMAGE_MEDIA_TYPE;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{Backoff, Contents, Descriptor, Error, Manifest, Repository, Selector, UploadError, error::Fault};
@@ -77,18 +77,19 @@ pub async fn push_component(
     });
     let config: Bytes = config.to_string().into();
     let config_descriptor = descriptor(CONFIG, &config);
-    let written = |descriptor: &Descriptor| {
+    let written = |descriptor: &Descriptor, annotations: Value| {
         json!({
-            "mediaType": descriptor.media_type, "digest": descriptor.digest.to_string(), "size": descriptor.size,
+            "mediaType": descriptor.media_type,
+            "digest": descriptor.digest.to_string(),
+            "size": descriptor.size,
+            "annotations": annotations,
         })
     };
-    let mut titled = written(&layer);
-    titled["annotations"] = json!({ "org.opencontainers.image.title": title });
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": OCI_IMAGE_MEDIA_TYPE,
-        "config": written(&config_descriptor),
-        "layers": [titled],
+        "config": written(&config_descriptor, json!({})),
+        "layers": [written(&layer, json!({ "org.opencontainers.image.title": title }))],
     });
     let manifest = Manifest::new(manifest.to_string().into(), None)?;
     upload(repository, &layer, &component, backoff).await?;

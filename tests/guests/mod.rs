@@ -44,3 +44,8 @@ pub fn without_lifecycle() -> PathBuf {
 pub fn first_contract() -> PathBuf {
     FOLDER.join("first-contract.wasm")
 }
+
+/// The core module that the component `hostile` was made of.
+pub fn hostile_core() -> PathBuf {
+    LazyLock::force(&FOLDER).join("wasm32-unknown-unknown/plugin/hostile.wasm")
+}

@@ -1,6 +1,6 @@
-//! Images go to the target of the region that their workload runs in: the label `topology.kubernetes.io/region` of the
-//! workload, or else of its namespace, names it, and the targets are named `REGION` or `REGION-…`. Without a label, or
-//! without a target there, the next plugin is asked.
+//! Images go to the target that is named after the region that their workload runs in: the label
+//! `topology.kubernetes.io/region` of the workload, or else of its namespace, says which. Without a label, or without a
+//! target there, the next plugin is asked.
 
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../wit", world: "target-selection-hook" });
@@ -26,9 +26,7 @@ impl Guest for Component {
         let Some(region) = region(&workload.labels).or_else(|| region(&workload.namespace_labels)) else {
             return Ok(None);
         };
-        let is_near =
-            |name: &str| name.strip_prefix(region).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-        let near: Vec<String> = targets.into_iter().map(|target| target.name).filter(|name| is_near(name)).collect();
-        Ok(if near.is_empty() { None } else { Some(near) })
+        let near = targets.into_iter().map(|target| target.name).find(|name| name == region);
+        Ok(near.map(|name| vec![name]))
     }
 }
