@@ -1,7 +1,7 @@
 # Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test faults fuzz test-servers bench bench-copy image lint toolchain
+.PHONY: help build demo test faults fuzz test-servers bench bench-policy bench-copy image lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -47,6 +47,9 @@ bench: build ## what the release program costs beside a real API server and real
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
 		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --pods 10000
+
+bench-policy: toolchain ## what deciding with plugins costs
+	$(CARGO) bench --locked --workspace --bench policy
 
 bench-copy: build ## what copying with the release program costs, beside crane, regctl and skopeo
 	servers=$$(tests/servers/install --bench) && COPYCAT_SERVERS="$$servers" \

@@ -1,4 +1,5 @@
-//! Builds the default plugins from source, and compiles them ahead of time, so that a start costs nothing.
+//! Builds the default plugins from source, and compiles them ahead of time, so that a start costs nothing. Assembles what
+//! stands in for WASI in the plugins of others.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -7,15 +8,18 @@ mod components;
 #[path = "src/policy/engine_config.rs"]
 mod engine_config;
 
+const WASI_STUB: &str = "src/authoring/wasi_stub.wat";
 const PLUGINS: [&str; 4] = ["skip", "target-selection", "path-map", "repo-prefix"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in ["build", "plugins", "wit", "Cargo.lock", "Cargo.toml", "src/policy/engine_config.rs"] {
+    for input in ["build", "plugins", "wit", "Cargo.lock", "Cargo.toml", "src/policy/engine_config.rs", WASI_STUB] {
         println!("cargo::rerun-if-changed={input}");
     }
     let variable = |name: &str| env::var_os(name).ok_or_else(|| format!("cargo did not set {name}"));
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
+
+    fs::write(out.join("wasi_stub.wasm"), wat::parse_file(workspace.join(WASI_STUB))?)?;
 
     let mut config = engine_config::engine_config();
     // Set even when it is the host's own: otherwise the code would need the very CPU it was compiled on.

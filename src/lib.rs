@@ -1,5 +1,6 @@
 //! Mirrors the images that a Kubernetes cluster runs into a registry of one's own.
 
+pub mod authoring;
 pub mod cli;
 pub mod config;
 pub mod mirror;

@@ -20,6 +20,7 @@ mod layering;
 mod leadership;
 mod mirroring;
 mod planning;
+mod platforms;
 mod plugins;
 mod reloading;
 mod settings;

@@ -136,6 +136,7 @@ async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
         .map(|line| format!("{}\n", line.replace("registry.test.svc.cluster.local:5000", &target.host())))
         .collect();
     assert_ne!(for_real, shipped.config);
+    let for_real = for_real + "digestPull: true\ncheckNodePlatform: true\n";
     let missing = format!("{}/shop/missing:1", source.host());
     deployment("broken").image(&missing).apply(&client, "test").await;
     let program = shipped.start(&cluster, &for_real).await;
@@ -164,6 +165,8 @@ async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
     assert!(log.contains(r#""level":"debug""#), "{log}");
     assert!(!log.contains("orbidden") && !log.contains("\"status\":403"), "{log}");
     shipped.assert_all_allowed(&cluster);
+    let audit = cluster.audit(&shipped.namespace, &shipped.account);
+    assert!(audit.iter().any(|event| event["verb"] == "list" && event["objectRef"]["resource"] == "nodes"));
 
     let token = cluster.service_account_token(&shipped.namespace, &shipped.account).await;
     let secrets: Api<Secret> = Api::all(cluster.client(&token));

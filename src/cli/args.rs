@@ -8,6 +8,7 @@ use clap::{
 };
 use tracing::level_filters::LevelFilter;
 
+use super::plugin::PluginCommand;
 use crate::config::{Flags, LogFormat};
 
 /// What to do, and the settings that came with it.
@@ -38,6 +39,12 @@ pub enum Command {
         /// How to write the plan
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
         output: PlanFormat,
+    },
+    /// Make, inspect, test and measure plugins
+    Plugin {
+        /// What to do
+        #[command(subcommand)]
+        command: PluginCommand,
     },
 }
 

@@ -1,10 +1,10 @@
 //! Makes the rooms out of the settings.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, thread};
 
 use crate::{
     config::{self, Config, CopyConfig, WatchConfig},
-    mirror::{Copier, CopySettings, Mirror},
+    mirror::{Copier, CopySettings, Mirror, PlatformSettings},
     model::{Observer, Target},
     policy::{self, Policy},
     registry::{self, Aws, Backoff, Registries, SetupError},
@@ -34,7 +34,8 @@ pub fn watch_settings(config: &Config) -> WatchSettings {
     let include = &config.watch.include_namespaces;
     let plain = include.iter().all(|name| !name.contains(['*', '?', '[', '\\']));
     let namespaces = if plain { Namespaces::Named(include.clone()) } else { Namespaces::All };
-    WatchSettings { namespaces, resources: config.watch.resources.clone() }
+    let nodes = config.copy.platforms.as_ref().is_some_and(|platforms| platforms.of_nodes);
+    WatchSettings { namespaces, resources: config.watch.resources.clone(), nodes }
 }
 
 /// What the policy is to be; `modules` has what registries have of it.
@@ -55,7 +56,13 @@ pub fn policy_settings(config: &Config, modules: &Modules) -> policy::Settings {
             .map(|rule| policy::PathMapRule { from: rule.from.clone(), to: rule.to.clone(), regex: rule.regex })
             .collect(),
         targets: targets(config),
+        threads: threads(),
     }
+}
+
+/// As many as can decide at once.
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
 }
 
 /// The policy, its plugins fetched and loaded.
@@ -76,6 +83,7 @@ pub fn broken(plugins: &[config::PluginConfig]) -> Vec<policy::LoadError> {
         skip: policy::SkipSettings::default(),
         path_map: Vec::new(),
         targets: Vec::new(),
+        threads: 1,
     };
     Policy::load(settings, Arc::new(())).err().unwrap_or_default()
 }
@@ -151,6 +159,12 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
         digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
+        platforms: config.copy.platforms.as_ref().map(|platforms| PlatformSettings {
+            all: platforms.all,
+            listed: platforms.listed.iter().cloned().collect(),
+            of_nodes: platforms.of_nodes,
+            expected_missing: platforms.expected_missing.clone(),
+        }),
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,

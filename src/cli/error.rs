@@ -1,8 +1,9 @@
 //! What can end a subcommand, and with which exit code.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use crate::{
+    authoring::{BindingsError, WrapError},
     config::Mistakes,
     mirror::Stopped,
     policy::LoadError,
@@ -65,6 +66,33 @@ pub enum CommandError {
     /// The output can't be written.
     #[error("can't write to standard output: {0}")]
     Output(std::io::Error),
+    /// A file can't be read.
+    #[error("can't read {}: {source}", .file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file can't be written.
+    #[error("can't write {}: {source}", .file.display())]
+    Write {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No plugin can be made of a module.
+    #[error("{}: {source}", .file.display())]
+    Wrap {
+        /// The module.
+        file: PathBuf,
+        /// Why.
+        source: WrapError,
+    },
+    /// Bindings can't be written.
+    #[error(transparent)]
+    Bindings(#[from] BindingsError),
     /// Somebody asked for the end.
     #[error("interrupted by {0} before the pass was over")]
     Interrupted(&'static str),

@@ -8,6 +8,7 @@ mod gather;
 mod identity;
 mod modules;
 mod plan;
+mod plugin;
 mod progress;
 mod reload;
 mod run;

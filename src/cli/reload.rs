@@ -166,8 +166,8 @@ impl From<Stopped> for Refused {
 
 /// Whether nothing has changed of what copies images.
 fn copies_alike(old: &Config, new: &Config) -> bool {
-    (&old.targets, &old.copy, &old.registries, &old.credentials)
-        == (&new.targets, &new.copy, &new.registries, &new.credentials)
+    (&old.targets, &old.copy, &old.credentials, &old.registries)
+        == (&new.targets, &new.copy, &new.credentials, &new.registries)
 }
 
 /// What has changed and is read once, at the start.
@@ -175,6 +175,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("watchResources", old.watch.resources != new.watch.resources),
         ("includeNamespaces", assemble::watch_settings(old).namespaces != assemble::watch_settings(new).namespaces),
+        ("checkNodePlatform", assemble::watch_settings(old).nodes != assemble::watch_settings(new).nodes),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
         ("logLevel", old.process != new.process),
     ];

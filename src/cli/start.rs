@@ -19,7 +19,7 @@ use super::{
     args::{self, Args, Command},
     assemble,
     files::Snapshot,
-    plan, run, sync,
+    plan, plugin, run, sync,
 };
 
 /// Does what the command line says; the program's name comes first in it.
@@ -47,6 +47,19 @@ pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
+    match &args.command {
+        Command::Run => {
+            let (config, files) = settings(args)?;
+            run::run(&args.flags, config, files).await
+        }
+        Command::Sync { files } => sync::sync(&settings(args)?.0, files).await,
+        Command::Plan { files, output } => plan::plan(&settings(args)?.0, files, *output).await,
+        Command::Plugin { command } => plugin::plugin(command),
+    }
+}
+
+/// The settings, and the files that they came from, as these were then. From here on there is a log.
+fn settings(args: &Args) -> Result<(Config, Snapshot), CommandError> {
     let Loaded { config, files, warnings } = config::load(&args.flags, &variable)
         .map_err(|settings| CommandError::Configuration { plugins: assemble::broken(settings.plugins()), settings })?;
     // Before anything else is read: what changes from now on is a change.
@@ -55,11 +68,7 @@ async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
     for warning in warnings {
         warn!("{warning}");
     }
-    match &args.command {
-        Command::Run => run::run(&args.flags, config, files).await,
-        Command::Sync { files } => sync::sync(&config, files).await,
-        Command::Plan { files, output } => plan::plan(&config, files, *output).await,
-    }
+    Ok((config, files))
 }
 
 /// What is no Unicode is told as well as can be: it is set, so leaving it out in silence would be worse.

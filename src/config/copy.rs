@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     CopyConfig, Flags,
+    platforms::platforms,
     reader::{Found, Reader, Section},
     scalar::{boolean, count, minutes, seconds, shown},
     target_name::source_host,
@@ -43,6 +44,7 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
         max_connections_per_registry: connections,
         digest_pull,
         digest_pull_ignored_tags: ignored_tags(reader, root),
+        platforms: platforms(reader, root, digest_pull),
         allow_different_digest_repush: repush,
         dry_run: flags.dry_run.unwrap_or(dry_run),
         dry_pull: flags.dry_pull.unwrap_or(dry_pull),

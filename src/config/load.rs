@@ -8,7 +8,6 @@ use super::{
     copy::copy,
     credential::credentials,
     file::read_tree,
-    later::refuse_later,
     mistake::{Mistakes, Place},
     policy::policy,
     process::process,
@@ -61,7 +60,6 @@ pub(super) fn settle(
         credentials: credentials(&mut reader, &mut root),
         process: process(&mut reader, &mut root, flags),
     };
-    refuse_later(&mut reader, &mut root);
     root.finish(&mut reader);
     if reader.mistakes.is_empty() {
         Ok(Loaded { config, files: reader.files, warnings: reader.warnings })

@@ -9,9 +9,9 @@ mod file;
 mod flags;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod later;
 mod load;
 mod mistake;
+mod platforms;
 mod plugin;
 mod policy;
 mod process;
@@ -30,6 +30,6 @@ pub use flags::Flags;
 pub use load::{Loaded, load};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use settings::{
-    Config, CopyConfig, EcrConfig, LogFormat, OnFailure, PathMapRule, PluginConfig, PluginLimitsConfig, PluginModule,
-    PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
+    Config, CopyConfig, EcrConfig, LogFormat, OnFailure, PathMapRule, PlatformConfig, PluginConfig, PluginLimitsConfig,
+    PluginModule, PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
 };

@@ -6,7 +6,7 @@ use super::{
     PathMapRule, PolicyConfig,
     plugin::plugins,
     reader::{Reader, Section},
-    scalar::{boolean, shown, word},
+    scalar::{boolean, regular_expression, word},
 };
 use crate::model::Hook;
 
@@ -42,24 +42,10 @@ fn path_map(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<PathMapRule>
         let regex = reader.setting(&mut section, "regex", None, boolean).is_some_and(|regex| regex.value);
         section.finish(reader);
         if let Some(from) = from.as_ref().filter(|_| regex) {
-            let _ = reader.read(from, compiles);
+            // The rule is matched by the policy; here it is only known to be one.
+            let _ = reader.read(from, regular_expression);
         }
         rules.push(PathMapRule { from: from.map(|from| from.value).unwrap_or_default(), to, regex });
     }
     rules
-}
-
-/// The rule is matched by the policy; here it is only known to be one.
-fn compiles(pattern: &str) -> Result<(), String> {
-    match regex::Regex::new(pattern) {
-        Ok(_) => Ok(()),
-        Err(regex::Error::CompiledTooBig(limit)) => {
-            Err(format!("{} needs more than {limit} bytes when compiled", shown(pattern)))
-        }
-        Err(error) => {
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            Err(format!("{} is no regular expression: {reason}", shown(pattern)))
-        }
-    }
 }

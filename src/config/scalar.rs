@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::SignedDuration;
+use regex::Regex;
 use tracing::level_filters::LevelFilter;
 
 /// A text for an error message: quoted, escaped, and cut.
@@ -84,6 +85,18 @@ pub(super) fn minutes(text: &str) -> Result<Option<Duration>, String> {
 
 fn positive(seconds: i64) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// What is matched anywhere in a text.
+pub(super) fn regular_expression(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|error| match error {
+        regex::Error::CompiledTooBig(limit) => format!("{} needs more than {limit} bytes when compiled", shown(text)),
+        error => {
+            let explained = error.to_string();
+            let reason = explained.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("{} is no regular expression: {reason}", shown(text))
+        }
+    })
 }
 
 /// From 1 to 10,000.

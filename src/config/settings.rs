@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use regex::Regex;
+
 use crate::model::{
-    Credential, EcrRegistry, Hook, Login, NewRepositories, Reference, RegistryAccess, TargetKind, WorkloadKind,
+    Credential, EcrRegistry, Hook, Login, NewRepositories, Platform, Reference, RegistryAccess, TargetKind,
+    WorkloadKind,
 };
 
 /// Everything that was set, checked.
@@ -172,6 +175,8 @@ pub struct CopyConfig {
     pub digest_pull: bool,
     /// Tags that this does not hold for, in lower case.
     pub digest_pull_ignored_tags: Vec<String>,
+    /// Which platforms of an index are copied; none: all of them.
+    pub platforms: Option<PlatformConfig>,
     /// Whether a tag at the target may be moved to another digest.
     pub allow_different_digest_repush: bool,
     /// Everything but the write.
@@ -180,6 +185,27 @@ pub struct CopyConfig {
     pub dry_pull: bool,
     /// Sources that may be reached over plain HTTP and without certificate checks: `host[:port]`.
     pub insecure_registries: Vec<String>,
+}
+
+/// Which platforms of an index are copied.
+#[derive(Debug)]
+pub struct PlatformConfig {
+    /// Every one, whatever else is asked for.
+    pub all: bool,
+    /// These, for every image.
+    pub listed: Vec<Platform>,
+    /// And those of the nodes that run the image.
+    pub of_nodes: bool,
+    /// Of which images and platforms (`image|platform`) it is known that they are not to be had.
+    pub expected_missing: Vec<Regex>,
+}
+
+impl PartialEq for PlatformConfig {
+    fn eq(&self, other: &Self) -> bool {
+        let expected = |config: &Self| config.expected_missing.iter().map(Regex::to_string).collect::<Vec<_>>();
+        (self.all, &self.listed, self.of_nodes, expected(self))
+            == (other.all, &other.listed, other.of_nodes, expected(other))
+    }
 }
 
 /// The process itself.

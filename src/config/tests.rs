@@ -10,6 +10,7 @@ use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
 mod access;
 mod ecr;
+mod platforms;
 mod plugins;
 mod refusals;
 

@@ -2,11 +2,11 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
-use crate::model::{Container, Destination, ImageUse, Reference, Running, Workload, WorkloadId};
+use crate::model::{Container, Destination, ImageUse, Platform, Reference, Running, Workload, WorkloadId};
 
 use super::job::{CopyJob, Role};
 
@@ -38,6 +38,7 @@ struct Claim {
     source: Reference,
     destination: Destination,
     running: Vec<Running>,
+    platforms: Option<BTreeSet<Platform>>,
     /// Its place among the uses of its workload: what the template says comes before what Pods have beyond it.
     rank: usize,
 }
@@ -62,6 +63,7 @@ impl Claim {
 
     fn same_wish(&self, other: &Self) -> bool {
         (&self.image, &self.source, &self.destination) == (&other.image, &other.source, &other.destination)
+            && self.platforms == other.platforms
             && self.running.iter().map(|one| &one.image).eq(other.running.iter().map(|one| &one.image))
     }
 }
@@ -113,6 +115,7 @@ impl Claims {
                     source: source.clone(),
                     destination,
                     running: image_use.running.clone(),
+                    platforms: image_use.platforms.clone(),
                     rank,
                 };
                 let before = old.remove(&(name.clone(), claimant.clone()));
@@ -227,7 +230,16 @@ fn job(group: &[&Claim], destination: Destination, role: Role) -> Option<CopyJob
             running.push(pod.image.clone());
         }
     }
-    Some(CopyJob { image: first.image.clone(), source: first.source.clone(), destination, workloads, running, role })
+    let platforms: Option<Vec<&BTreeSet<Platform>>> = group.iter().map(|claim| claim.platforms.as_ref()).collect();
+    Some(CopyJob {
+        image: first.image.clone(),
+        source: first.source.clone(),
+        destination,
+        workloads,
+        running,
+        platforms: platforms.map(|all| all.into_iter().flatten().cloned().collect()),
+        role,
+    })
 }
 
 #[cfg(test)]
@@ -263,7 +275,8 @@ mod tests {
             created,
         });
         let container = Container { name: "main".into(), kind: ContainerKind::Regular };
-        (ImageUse { workload, container, image: image.into(), running: Vec::new() }, source, vec![destination])
+        let image_use = ImageUse { workload, container, image: image.into(), running: Vec::new(), platforms: None };
+        (image_use, source, vec![destination])
     }
 
     fn claims(wishes: &[(&str, i64, &str)]) -> (Claims, Name) {

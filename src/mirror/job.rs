@@ -1,6 +1,8 @@
 //! One image on its way to one destination.
 
-use crate::model::{Destination, Reference, WorkloadId};
+use std::collections::BTreeSet;
+
+use crate::model::{Destination, Platform, Reference, WorkloadId};
 
 /// What is to be copied where, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct CopyJob {
     pub workloads: Vec<WorkloadId>,
     /// What Pods say that they run of it; the newest Pod's first, none twice.
     pub running: Vec<Reference>,
+    /// The platforms of the nodes that run it, or may; none where that is not known.
+    pub platforms: Option<BTreeSet<Platform>>,
     /// How it stands to the others that want the same name.
     pub role: Role,
 }
@@ -44,6 +48,7 @@ impl CopyJob {
         self.source == other.source
             && self.destination == other.destination
             && self.running == other.running
+            && self.platforms == other.platforms
             && self.role == other.role
     }
 }

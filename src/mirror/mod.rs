@@ -3,6 +3,7 @@
 mod actor;
 mod blobs;
 mod bounds;
+mod check;
 mod claims;
 mod copy;
 mod defect;
@@ -10,7 +11,11 @@ mod failure;
 mod flight;
 mod job;
 mod pass;
+mod platforms;
+mod push;
 mod queue;
+mod selection;
+mod subsets;
 mod told;
 mod transfer;
 
@@ -28,6 +33,7 @@ use actor::{Actor, Command, News};
 pub use actor::Reconfiguration;
 pub use copy::{Copier, CopySettings};
 pub use pass::PassReport;
+pub use platforms::PlatformSettings;
 
 /// How far the tellers may be ahead of the decisions.
 const COMMANDS_AHEAD: usize = 1024;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// What holds for one registry, or for all whose names fit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegistryAccess {
     /// `host[:port]` in any case; `*` and `?` as in a shell.
     pub registry: String,
@@ -50,10 +50,7 @@ pub struct ClientCertificate {
 
 impl PartialEq for ClientCertificate {
     fn eq(&self, other: &Self) -> bool {
-        let Self { certificates, key_path, key } = self;
-        (certificates, key_path, key.expose_secret())
+        (&self.certificates, &self.key_path, self.key.expose_secret())
             == (&other.certificates, &other.key_path, other.key.expose_secret())
     }
 }
-
-impl Eq for ClientCertificate {}

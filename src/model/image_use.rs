@@ -1,8 +1,8 @@
 //! One container and the image it runs.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{Reference, Workload};
+use super::{Platform, Reference, Workload};
 
 /// Which list of a pod's specification a container stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +52,8 @@ pub struct ImageUse {
     pub image: String,
     /// What its Pods say that they run (`imageID`); the newest Pod's first, no image twice.
     pub running: Vec<Running>,
+    /// The platforms of the nodes that its Pods run on, or may come to; none where that is not known, or not asked.
+    pub platforms: Option<BTreeSet<Platform>>,
 }
 
 /// What a Pod says that it runs.

@@ -20,10 +20,7 @@ mod question;
 mod settings;
 mod text;
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    thread,
-};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::future;
 use tokio::{sync::Semaphore, task};
@@ -50,7 +47,7 @@ pub struct Policy {
     /// Replaced as a whole: who decides holds one to the end of its image uses.
     decider: RwLock<Arc<Decider>>,
     observer: Arc<dyn Observer>,
-    /// Who decides holds one: there are at most as many instances of a plugin as processors.
+    /// Who decides holds one: there are at most as many instances of a plugin.
     threads: Arc<Semaphore>,
     parallel: usize,
 }
@@ -65,7 +62,7 @@ impl Policy {
         let runtime = engine::start().map_err(|error| vec![error.into()])?;
         let plugins = load::load(&runtime, &settings, &[])?;
         let none = Decider { chains: Chains::new(Vec::new()), targets: Vec::new(), observer: observer.clone() };
-        let parallel = thread::available_parallelism().map_or(1, Into::into);
+        let parallel = settings.threads.max(1);
         let threads = Arc::new(Semaphore::new(parallel));
         let policy = Self { runtime, decider: RwLock::new(Arc::new(none)), observer, threads, parallel };
         policy.replace(policy.successor_of(settings, plugins));

@@ -1,6 +1,6 @@
 //! What the policy is told at its start.
 
-use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,8 @@ pub struct Settings {
     pub path_map: Vec<PathMapRule>,
     /// Where images may go; names distinct.
     pub targets: Vec<Arc<Target>>,
+    /// Who decides at once, and with it how many instances of a plugin there are at most; at least 1.
+    pub threads: usize,
 }
 
 /// One plugin of the user's.
@@ -50,7 +52,7 @@ pub struct PluginLimits {
     pub module: usize,
     /// The most that a call may answer or log at once, in bytes.
     pub output: usize,
-    /// The most instances; at least 1.
+    /// The most instances, if that is less than who decides at once; at least 1.
     pub instances: usize,
     /// The most lines that it may log in a second.
     pub log_lines: u32,
@@ -64,7 +66,7 @@ impl Default for PluginLimits {
             memory: 64 << 20,
             module: 64 << 20,
             output: 1 << 20,
-            instances: thread::available_parallelism().map_or(1, Into::into),
+            instances: usize::MAX,
             log_lines: 20,
         }
     }

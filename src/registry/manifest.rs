@@ -147,7 +147,12 @@ impl Manifest {
     /// # Errors
     /// When a descriptor in it is malformed.
     pub fn contents(&self) -> Result<Contents, Error> {
-        self.named().map_err(|fault| Error::new(format!("reading the manifest {}", self.digest), fault))
+        self.named().map_err(|fault| self.unreadable(fault))
+    }
+
+    /// Something in it is not as it should be.
+    pub(super) fn unreadable(&self, fault: Fault) -> Error {
+        Error::new(format!("reading the manifest {}", self.digest), fault)
     }
 
     fn named(&self) -> Result<Contents, Fault> {
@@ -204,7 +209,8 @@ fn is_foreign(media_type: &str) -> bool {
     media_type.contains(".foreign.") || media_type.contains(".nondistributable.")
 }
 
-fn no_manifest(why: &str) -> Fault {
+/// What should be a manifest, and is none.
+pub(super) fn no_manifest(why: &str) -> Fault {
     Fault::Malformed(format!("what came is no manifest: {why}"))
 }
 

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::{CronJob, Job},
-    core::v1::{Namespace, Pod},
+    core::v1::{Namespace, Node, Pod},
 };
 use kube::{
     Api, Client, Resource,
@@ -72,6 +72,7 @@ pub(super) fn with_api<T: Task>(part: &Part, client: &Client, task: T) -> T::Out
     }
     match part.read {
         Read::Namespaces => task.run(Api::<Object<PartialObjectMeta<Namespace>>>::all(client.clone())),
+        Read::Nodes => task.run(Api::<Object<PartialObjectMeta<Node>>>::all(client.clone())),
         Read::Objects { kind: Kind::ReplicaSet, .. } => task.run(api::<PartialObjectMeta<ReplicaSet>>(part, client)),
         Read::Objects { kind: Kind::Workload(kind), metadata_only } => match (kind, metadata_only) {
             (WorkloadKind::Job, true) => task.run(api::<PartialObjectMeta<Job>>(part, client)),

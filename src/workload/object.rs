@@ -108,9 +108,15 @@ pub(super) struct Spec {
     init_containers: Option<Vec<ContainerSpec>>,
     containers: Option<Vec<ContainerSpec>>,
     ephemeral_containers: Option<Vec<ContainerSpec>>,
+    node_name: Option<Text>,
 }
 
 impl Spec {
+    /// The node that a Pod was given.
+    pub fn node(&self) -> Option<&str> {
+        self.node_name.as_ref().map(|Text(name)| name.as_str()).filter(|name| !name.is_empty())
+    }
+
     /// Every container in the order init, regular, ephemeral.
     pub fn containers(&self) -> impl Iterator<Item = (ContainerKind, &ContainerSpec)> {
         let init = self.init_containers.iter().flatten().map(|c| (ContainerKind::Init, c));

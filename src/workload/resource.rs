@@ -40,6 +40,8 @@ pub struct WatchSettings {
     /// The kinds of workloads that count. ReplicaSets, Jobs and Namespaces are read besides as far as owners and
     /// labels need it.
     pub resources: Vec<WorkloadKind>,
+    /// Whether nodes are read too, so that uses tell the platforms that they need.
+    pub nodes: bool,
 }
 
 /// A kind of objects that is read.
@@ -49,6 +51,8 @@ pub(super) enum Read {
     Objects { kind: Kind, metadata_only: bool },
     /// The labels of namespaces.
     Namespaces,
+    /// The labels of nodes.
+    Nodes,
 }
 
 /// A kind of objects in one namespace or everywhere.
@@ -75,7 +79,8 @@ impl WatchSettings {
         namespaces.dedup();
         let objects =
             reads.flat_map(|read| namespaces.iter().map(move |namespace| Part { read, namespace: namespace.clone() }));
-        objects.chain([Part { read: Read::Namespaces, namespace: None }]).collect()
+        let nodes = self.nodes.then_some(Part { read: Read::Nodes, namespace: None });
+        objects.chain([Part { read: Read::Namespaces, namespace: None }]).chain(nodes).collect()
     }
 }
 
@@ -86,13 +91,14 @@ impl Part {
             Read::Objects { kind: Kind::Workload(kind), .. } => kind.plural(),
             Read::Objects { kind: Kind::ReplicaSet, .. } => "replicasets",
             Read::Namespaces => "namespaces",
+            Read::Nodes => "nodes",
         }
     }
 
     /// What an administrator has to grant.
     pub fn rule(&self) -> String {
         let group = match self.read {
-            Read::Objects { kind: Kind::Workload(WorkloadKind::Pod), .. } | Read::Namespaces => "",
+            Read::Objects { kind: Kind::Workload(WorkloadKind::Pod), .. } | Read::Namespaces | Read::Nodes => "",
             Read::Objects { kind: Kind::Workload(WorkloadKind::Job | WorkloadKind::CronJob), .. } => "batch",
             Read::Objects { .. } => "apps",
         };
@@ -123,7 +129,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.namespace {
             Some(namespace) => write!(f, "{} in namespace {namespace}", self.plural()),
-            None if self.read == Read::Namespaces => f.write_str("namespaces"),
+            None if matches!(self.read, Read::Namespaces | Read::Nodes) => f.write_str(self.plural()),
             None => write!(f, "{} in all namespaces", self.plural()),
         }
     }
@@ -163,7 +169,7 @@ mod tests {
     use super::*;
 
     fn parts(namespaces: Namespaces, resources: &[WorkloadKind]) -> Vec<String> {
-        let settings = WatchSettings { namespaces, resources: resources.to_vec() };
+        let settings = WatchSettings { namespaces, resources: resources.to_vec(), nodes: false };
         settings.parts().iter().map(Part::to_string).collect()
     }
 
@@ -193,13 +199,13 @@ mod tests {
 
     #[test]
     fn only_the_metadata_of_links_is_read() {
-        let settings = WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Pod] };
+        let settings = WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Pod], nodes: true };
         let metadata: Vec<_> = settings
             .parts()
             .iter()
             .filter_map(|part| match part.read {
                 Read::Objects { metadata_only, .. } => Some((part.plural(), metadata_only)),
-                Read::Namespaces => None,
+                Read::Namespaces | Read::Nodes => None,
             })
             .collect();
         assert_eq!(metadata, [("pods", false), ("replicasets", true), ("jobs", true)]);

@@ -57,6 +57,34 @@ async fn a_tag_that_can_not_be_moved_keeps_its_digest_and_is_told() {
 }
 
 #[tokio::test]
+async fn an_index_is_taken_only_with_all_of_its_images() {
+    let aws = Aws::start().await;
+    let ecr = aws.registry(aws.account(), REGION).await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("app");
+    let reference = source.push("team/app", "1", &image).await;
+    let program = || sync(&aws, &[&reference]).env("DIGEST_PULL", "true");
+    for (platforms, outcome, images) in [
+        ("amd64", "1 copied", 1),
+        ("amd64", "1 already there", 1),
+        ("arm64", "1 copied", 2),
+        ("amd64", "1 already there", 2),
+    ] {
+        aws.take_requests();
+        let finished = run(&aws, &program().env("MIRROR_PLATFORMS", platforms)).await.assert_code(0);
+        assert!(finished.stdout.contains(outcome), "{platforms}: {finished:?}");
+        let (_, bytes) = ecr.manifest("team/app", "1").await.unwrap();
+        let made: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let is_whole = bytes == image.root().bytes;
+        assert!(is_whole || made["annotations"]["k8s-copycat.source.digest"] == image.digest(), "{made}");
+        assert_eq!(made["manifests"].as_array().unwrap().len(), images, "{platforms}");
+        let puts = aws.take_requests().into_iter().filter(is_put).count();
+        assert_eq!(puts == 0, outcome.contains("already"), "{platforms}");
+    }
+    ecr.assert_has("team/app", "1", &image).await;
+}
+
+#[tokio::test]
 async fn bursts_of_throttling_fail_no_image() {
     type Kind = (&'static str, fn(&Request) -> bool);
     let kinds: [Kind; 6] = [

@@ -52,6 +52,16 @@ pub struct Registry {
 impl Registry {
     /// One of the distribution implementation, over plain HTTP.
     pub async fn distribution(access: Access) -> Self {
+        Self::distribution_with(access, "").await
+    }
+
+    /// The same, which takes an index without the images that it names.
+    pub async fn distribution_sparse() -> Self {
+        let validation = "validation: { manifests: { indexes: { platforms: none } } }";
+        Self::distribution_with(Access::Anonymous, validation).await
+    }
+
+    async fn distribution_with(access: Access, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tokens = (access == Access::Token).then(TokenServer::start);
         let auth = match access {
@@ -72,7 +82,7 @@ impl Registry {
             }
         };
         let port = free_port();
-        let server = start_distribution(directory.path(), port, "", &auth);
+        let server = start_distribution(directory.path(), port, "", &format!("{auth}\n{more}"));
         let url = format!("http://127.0.0.1:{port}");
         let proxy = Some(Proxy::start(&url));
         Self::ready(Self { url, access, client: client(None), proxy, tokens, server, directory }).await

@@ -109,20 +109,6 @@ fn the_originals_files_are_accepted_unchanged() {
 }
 
 #[test]
-fn what_comes_later_is_refused_by_name() {
-    for key in ["checkNodePlatform: true", "mirrorPlatforms: [amd64]", "ignoreMissingPlatforms: [x]"] {
-        let mistakes = Setup::with_target(key).mistakes();
-        assert!(mistakes.len() == 1 && mistakes[0].contains("not supported yet"), "{key}: {mistakes:?}");
-    }
-    for name in ["CHECK_NODE_PLATFORM", "MIRROR_PLATFORMS", "IGNORE_MISSING_PLATFORMS"] {
-        let mistakes = Setup::with_target("").var(name, "1").mistakes();
-        assert_eq!(mistakes, [format!("{name}: is not supported yet; remove it")]);
-        assert!(Setup::with_target("").var(name, " ").load().is_ok(), "{name}");
-    }
-    assert!(Setup::with_target("").var("CHECK_NODE_PLATFORM", "false").load().is_ok());
-}
-
-#[test]
 fn aliases_are_accepted_with_a_warning_and_never_beside_their_keys() {
     let loaded = Setup::with_target("requestTimeoutSeconds: 7").load().unwrap();
     assert_eq!(loaded.config.copy.request_timeout, Some(Duration::from_secs(7)));

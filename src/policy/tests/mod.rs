@@ -35,6 +35,7 @@ fn settings(targets: Vec<Arc<Target>>) -> Settings {
         skip: SkipSettings::default(),
         path_map: Vec::new(),
         targets,
+        threads: 2,
     }
 }
 
@@ -72,6 +73,7 @@ fn image_use(namespace: &str, image: &str) -> ImageUse {
         container: Container { name: "main".to_owned(), kind: ContainerKind::Regular },
         image: image.to_owned(),
         running: Vec::new(),
+        platforms: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! lacks, and the digests that run. One that nothing counted made counts itself.
 
 mod intern;
+mod nodes;
 mod record;
 mod uses;
 
@@ -14,6 +15,7 @@ use std::{
 };
 
 use intern::{Interner, Pairs};
+use nodes::{Nodes, Touched};
 use record::Record;
 pub(super) use record::{Key, Kind};
 
@@ -49,6 +51,8 @@ pub(super) struct Inventory {
     /// The labels of namespaces; none where they can't be read.
     namespaces: Option<HashMap<Arc<str>, Pairs>>,
     absent_namespaces: BTreeMap<Arc<str>, u8>,
+    /// None where nobody asks what Pods run on.
+    nodes: Option<Nodes>,
     changed: BTreeSet<Key>,
     told: HashMap<Key, u64>,
     hasher: RandomState,
@@ -70,6 +74,7 @@ impl Inventory {
             absent: BTreeMap::new(),
             namespaces: None,
             absent_namespaces: BTreeMap::new(),
+            nodes: None,
             changed: BTreeSet::new(),
             told: HashMap::new(),
             hasher: RandomState::new(),
@@ -96,6 +101,9 @@ impl Inventory {
             return;
         }
         let mut record = Record::new(key.kind, object, &mut self.interner);
+        if self.nodes.is_none() {
+            record.node = None;
+        }
         let before = self.objects.get(&key);
         if let Some(before) = before {
             record.remember(before);
@@ -183,6 +191,40 @@ impl Inventory {
     /// Whether such a namespace is known; nothing where namespaces can't be read.
     pub fn knows_namespace(&self, name: &str) -> Option<bool> {
         self.namespaces.as_ref().map(|namespaces| namespaces.contains_key(name))
+    }
+
+    /// From now on uses tell the platforms that they need. To be called before anything is taken in.
+    pub fn expect_nodes(&mut self) {
+        self.nodes.get_or_insert_default();
+    }
+
+    /// The node has these labels; none when it is gone.
+    pub fn node(&mut self, name: &str, labels: Option<&BTreeMap<String, String>>) {
+        let Some(nodes) = &mut self.nodes else { return };
+        let objects = &self.objects;
+        let touched = match labels {
+            Some(labels) => nodes.set(self.interner.text(name), labels),
+            None => nodes.remove(name, |name| objects.values().any(|record| record.node.as_deref() == Some(name))),
+        };
+        let is_touched = |record: &Record| match touched {
+            Touched::Nobody => false,
+            Touched::Node => record.node.as_deref() == Some(name),
+            Touched::Everybody => true,
+        };
+        let keys: Vec<Key> =
+            objects.iter().filter(|(_, record)| is_touched(record)).map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            self.touch(key);
+        }
+    }
+
+    /// Removes every node that `seen` lacks.
+    pub fn retain_nodes(&mut self, seen: &HashSet<String>) {
+        let known = self.nodes.iter().flat_map(Nodes::names);
+        let gone: Vec<Arc<str>> = known.filter(|name| !seen.contains(name.as_ref())).cloned().collect();
+        for name in gone {
+            self.node(&name, None);
+        }
     }
 
     /// One round of waiting is over.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use super::intern::{Interner, Pairs};
 use crate::{
     model::{ContainerKind, Owner, Reference, WorkloadKind},
-    workload::object::Object,
+    workload::object::{Object, Spec},
 };
 
 /// The kinds of objects that are kept: what runs containers, and what stands between a Pod and its Deployment.
@@ -71,6 +71,8 @@ pub(super) struct Record {
     pub annotations: Pairs,
     pub controller: Option<Controller>,
     pub containers: Box<[ContainerRecord]>,
+    /// Where a Pod runs.
+    pub node: Option<Arc<str>>,
 }
 
 /// The controller that an object names as its owner.
@@ -123,6 +125,7 @@ impl Record {
                 annotations: Pairs::default(),
                 controller,
                 containers: Box::default(),
+                node: None,
             };
         };
         Self {
@@ -132,6 +135,7 @@ impl Record {
             annotations: interner.pairs(&object.bounded_annotations()),
             controller,
             containers: containers(workload, object, interner),
+            node: object.spec.as_ref().and_then(Spec::node).map(|node| interner.text(node)),
         }
     }
 

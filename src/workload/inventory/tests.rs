@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::ContainerKind;
 
+mod nodes;
+
 const ALL: [WorkloadKind; 6] = WorkloadKind::ALL;
 
 fn digest(letter: char) -> String {

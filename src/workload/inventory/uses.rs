@@ -52,6 +52,11 @@ impl Inventory {
             .into_iter()
             .zip(running)
             .map(|(container, running)| ImageUse {
+                platforms: self.nodes.as_ref().and_then(|nodes| {
+                    let theirs =
+                        pods.iter().filter(|(_, pod)| pod.containers.iter().any(|one| one.same_use(container)));
+                    nodes.needed(theirs.map(|(_, pod)| pod.node.as_deref()))
+                }),
                 workload: Arc::clone(&workload),
                 container: Container { name: container.name.to_string(), kind: container.kind },
                 image: container.image.to_string(),
@@ -105,8 +110,8 @@ pub(super) fn fingerprint(hasher: &RandomState, uses: &[ImageUse]) -> u64 {
         let Workload { id, uid, owners, labels, annotations, namespace_labels, created } = first.workload.as_ref();
         (id, uid, owners, labels, annotations, namespace_labels, created).hash(&mut state);
     }
-    for ImageUse { workload: _, container, image, running } in uses {
-        (container, image).hash(&mut state);
+    for ImageUse { workload: _, container, image, running, platforms } in uses {
+        (container, image, platforms).hash(&mut state);
         // A newer Pod with an image that runs already is no change.
         for Running { image, since: _ } in running {
             image.hash(&mut state);

@@ -26,8 +26,8 @@ type Input = (usize, watcher::Result<watcher::Event<Object<()>>>);
 /// Watches what `settings` ask for. Never ends by itself: what breaks is begun again, and told to `observer`.
 ///
 /// Nothing comes before everything has been listed once; then each workload, then [`Change::Ready`]. What can't be
-/// listed for lack of rights is logged and tried again, and keeps that from coming; namespaces alone may stay
-/// unread, and have no labels then.
+/// listed for lack of rights is logged and tried again, and keeps that from coming; namespaces and nodes alone
+/// may stay unread, and have no labels then.
 ///
 /// A Pod or Job whose owner is to be known but is missing is told after 15 to 30 s: watches of different kinds do not
 /// keep step, and Pods outlive their deleted owner for a while.

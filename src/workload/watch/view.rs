@@ -38,7 +38,8 @@ struct PartState {
     listed: bool,
     /// What the list that is under way has brought, so that what it lacks can be removed.
     seen: HashSet<Key>,
-    seen_namespaces: HashSet<String>,
+    /// The same, of namespaces or nodes.
+    seen_names: HashSet<String>,
     /// The last error and its time, while it lasts: each is told once.
     broken: Option<(String, Instant)>,
 }
@@ -49,16 +50,14 @@ impl View {
             part,
             listed: false,
             seen: HashSet::new(),
-            seen_namespaces: HashSet::new(),
+            seen_names: HashSet::new(),
             broken: None,
         });
-        Self {
-            inventory: Inventory::new(&settings.resources, ROUNDS),
-            namespaces: settings.namespaces,
-            parts: parts.collect(),
-            observer,
-            is_ready: false,
+        let mut inventory = Inventory::new(&settings.resources, ROUNDS);
+        if settings.nodes {
+            inventory.expect_nodes();
         }
+        Self { inventory, namespaces: settings.namespaces, parts: parts.collect(), observer, is_ready: false }
     }
 
     /// Some time has passed.
@@ -101,7 +100,7 @@ impl View {
         match (state.part.read, event) {
             (_, watcher::Event::Init) => {
                 state.seen.clear();
-                state.seen_namespaces.clear();
+                state.seen_names.clear();
             }
             (Read::Objects { kind, .. }, watcher::Event::InitApply(object)) => {
                 if let Some(key) = self.inventory.key(kind, &object) {
@@ -128,7 +127,7 @@ impl View {
                 let labels = object.metadata.labels.unwrap_or_default();
                 if let Some(name) = object.metadata.name {
                     self.inventory.namespace(&name, Some(&labels));
-                    state.seen_namespaces.insert(name);
+                    state.seen_names.insert(name);
                 }
             }
             (Read::Namespaces, watcher::Event::Delete(object)) => {
@@ -139,12 +138,29 @@ impl View {
             (Read::Namespaces, watcher::Event::InitDone) => {
                 let is_first = !state.listed;
                 state.listed = true;
-                let seen = std::mem::take(&mut state.seen_namespaces);
+                let seen = std::mem::take(&mut state.seen_names);
                 self.inventory.retain_namespaces(&seen);
                 self.inventory.expect_namespaces();
                 if is_first {
                     self.warn_of_missing_namespaces();
                 }
+            }
+            (Read::Nodes, watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                let labels = object.metadata.labels.unwrap_or_default();
+                if let Some(name) = object.metadata.name {
+                    self.inventory.node(&name, Some(&labels));
+                    state.seen_names.insert(name);
+                }
+            }
+            (Read::Nodes, watcher::Event::Delete(object)) => {
+                if let Some(name) = object.metadata.name {
+                    self.inventory.node(&name, None);
+                }
+            }
+            (Read::Nodes, watcher::Event::InitDone) => {
+                state.listed = true;
+                let seen = std::mem::take(&mut state.seen_names);
+                self.inventory.retain_nodes(&seen);
             }
         }
     }
@@ -161,6 +177,14 @@ impl View {
                 if !state.listed {
                     let remedy = part.rule();
                     tracing::info!(remedy, "namespaces may not be read: policies see no namespace labels");
+                }
+                state.listed = true;
+                return;
+            }
+            Some(403) if part.read == Read::Nodes => {
+                if !state.listed {
+                    let remedy = part.rule();
+                    tracing::warn!(remedy, "nodes may not be read: all platforms are copied");
                 }
                 state.listed = true;
                 return;
@@ -232,6 +256,7 @@ mod tests {
         let settings = WatchSettings {
             namespaces: Namespaces::Named(vec!["a".to_owned(), "b".to_owned()]),
             resources: vec![WorkloadKind::Deployment],
+            nodes: false,
         };
         let parts = settings.parts();
         let restarts = Arc::new(Restarts::default());
@@ -278,6 +303,32 @@ mod tests {
         view.take(1, Ok(Apply(deployment("b", "z"))));
         assert_eq!(told(&mut view), ["+b/z"]);
         assert_eq!(*restarts.0.lock().unwrap(), ["deployments"]);
+    }
+
+    #[test]
+    fn without_the_right_to_read_nodes_platforms_are_unknown() {
+        let settings =
+            WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Deployment], nodes: true };
+        let parts = settings.parts();
+        let [deployments, namespaces, nodes] = [0, 1, 2];
+        assert_eq!(parts[nodes].rule(), "grant list and watch on nodes (API group \"\") by a ClusterRole");
+        let mut view = View::new(settings, parts, Arc::new(()));
+        list(&mut view, deployments, vec![deployment("a", "x")]);
+        view.take(namespaces, Err(error(403)));
+        assert!(view.changes().is_empty(), "nodes are yet to come");
+        view.take(nodes, Err(error(403)));
+        let platforms = |changes: Vec<Change>| match changes.into_iter().next() {
+            Some(Change::Set { uses, .. }) => uses[0].platforms.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(platforms(view.changes()), None);
+
+        let labels = json!({ "kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64" });
+        let node = json!({ "metadata": { "name": "n", "labels": labels } });
+        list(&mut view, nodes, vec![serde_json::from_value(node).unwrap()]);
+        assert_eq!(platforms(view.changes()), Some(["linux/arm64".parse().unwrap()].into()), "the right was granted");
+        list(&mut view, nodes, Vec::new());
+        assert_eq!(platforms(view.changes()), None, "there are no nodes any more");
     }
 
     #[test]

@@ -1,0 +1,203 @@
+//! What deciding costs, the program's own part included: CPU time for an image use, image uses in a second, memory of
+//! plugins and of further instances. Measured in this process, on the library as it is built for release.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, reason = "it prints what it measured")]
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    process::{Command, ExitCode},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_copycat::{
+    model::{
+        Container, ContainerKind, Hook, ImageUse, Target, TargetKind, Verdict, Workload, WorkloadId, WorkloadKind,
+    },
+    policy::{PathMapRule, Policy, Settings, SkipSettings},
+};
+
+/// Image uses in one go: more than a Deployment has, fewer than are worth another thread.
+const SHARE: usize = 64;
+const WORKERS: usize = 8;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        // In a process of its own, since memory once taken is not given back.
+        ["memory", workers] => workers.parse().map_err(Into::into).and_then(memory),
+        [] => all(),
+        _ => Err("usage: cargo bench --bench policy".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+fn all() -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let begun = Instant::now();
+    let policy = load(2, &Hook::ALL)?;
+    println!("| | |\n|---|---|");
+    println!("| four default plugins loaded after, ms | {:.1} |", begun.elapsed().as_secs_f64() * 1e3);
+
+    let uses = uses(SHARE);
+    runtime.block_on(decide(&policy, &uses, 100))?;
+    let mut costs = Vec::new();
+    for _ in 0..200 {
+        let before = cpu_time()?;
+        runtime.block_on(decide(&policy, &uses, 4))?;
+        costs.push((cpu_time()? - before).as_secs_f64() * 1e6 / (SHARE * 4) as f64);
+    }
+    costs.sort_by(f64::total_cmp);
+    println!("| CPU time of an image use through four hooks, µs, median | {:.1} |", costs[costs.len() / 2]);
+    println!("| the same, 99 of 100 below | {:.1} |", costs[costs.len() * 99 / 100]);
+
+    let policy = Arc::new(policy);
+    let begun = Instant::now();
+    let rounds = 200;
+    runtime
+        .block_on(async {
+            let workers = (0..WORKERS).map(|_| {
+                let (policy, uses) = (policy.clone(), uses.clone());
+                tokio::spawn(async move { decide(&policy, &uses, rounds).await.map_err(|error| error.to_string()) })
+            });
+            futures::future::try_join_all(workers).await
+        })?
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    let decided = (WORKERS * rounds * SHARE) as f64;
+    println!("| image uses in a second, {WORKERS} workers | {:.0} |", decided / begun.elapsed().as_secs_f64());
+
+    let (without, _) = in_own_process(0)?;
+    let (one, few) = in_own_process(1)?;
+    let (eight, many) = in_own_process(WORKERS)?;
+    println!("| memory without plugins, MiB | {without:.1} |");
+    println!("| more with four plugins and one worker, MiB | {:.1} |", one - without);
+    println!("| more with four plugins and {WORKERS} workers, MiB | {:.1} |", eight - without);
+    println!(
+        "| each of the {} further instances, MiB | {:.2} |",
+        many - few,
+        (eight - one) / (many - few).max(1) as f64
+    );
+    Ok(())
+}
+
+/// Decides with so many workers at once, none for no plugins at all, and prints the memory that is resident then, and
+/// how many instances there are.
+fn memory(workers: usize) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let policy = Arc::new(load(workers.max(1), if workers == 0 { &[] } else { &Hook::ALL })?);
+    let uses = uses(SHARE);
+    runtime.block_on(async {
+        let barrier = Arc::new(tokio::sync::Barrier::new(WORKERS));
+        let tasks = (0..WORKERS).map(|_| {
+            let (policy, uses, barrier) = (policy.clone(), uses.clone(), barrier.clone());
+            tokio::spawn(async move {
+                barrier.wait().await;
+                for _ in 0..200 {
+                    policy.decide(uses.clone()).await;
+                }
+            })
+        });
+        futures::future::join_all(tasks).await
+    });
+    let instances: usize = policy.plugins().iter().map(|plugin| plugin.instances).sum();
+    println!("{} {instances}", resident()?);
+    Ok(())
+}
+
+/// Memory in MiB, and instances of all plugins.
+fn in_own_process(workers: usize) -> Result<(f64, usize), Failed> {
+    let output = Command::new(env::current_exe()?).args(["memory", &workers.to_string()]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let told =
+        text.trim().split_once(' ').and_then(|(memory, count)| Some((memory.parse().ok()?, count.parse().ok()?)));
+    told.ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned().into())
+}
+
+/// In MiB.
+fn resident() -> Result<f64, Failed> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+/// Of all threads of this process.
+fn cpu_time() -> Result<Duration, Failed> {
+    // In clock ticks it would be too coarse.
+    let text = fs::read_dir("/proc/self/task")?
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|line| line.split(' ').next()?.parse::<u64>().ok());
+    Ok(Duration::from_nanos(text.sum()))
+}
+
+async fn decide(policy: &Policy, uses: &[ImageUse], rounds: usize) -> Result<(), Failed> {
+    for _ in 0..rounds {
+        for decision in policy.decide(uses.to_vec()).await {
+            if !matches!(decision.verdict, Verdict::Mirror(_)) {
+                return Err(format!("{decision:?}").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn load(threads: usize, defaults: &[Hook]) -> Result<Policy, Failed> {
+    let target = Target {
+        name: "default".to_owned(),
+        kind: TargetKind::Docker,
+        registry: "registry.example/mirror".to_owned(),
+        repo_prefix: "$namespace/$podname".to_owned(),
+    };
+    let rule = |from: &str, to: &str, regex| PathMapRule { from: from.to_owned(), to: to.to_owned(), regex };
+    let settings = Settings {
+        plugins: Vec::new(),
+        defaults: defaults.to_vec(),
+        skip: SkipSettings {
+            include_namespaces: vec!["team-*".to_owned()],
+            skip_namespaces: vec!["kube-system".to_owned()],
+            skip_names: BTreeMap::new(),
+            exclude_registries: vec!["registry.internal".to_owned()],
+        },
+        path_map: vec![rule("library/", "official/", false), rule("^(.*)/charts/(.*)$", "$1/$2", true)],
+        targets: vec![Arc::new(target)],
+        threads,
+    };
+    Policy::load(settings, Arc::new(())).map_err(|errors| format!("{errors:?}").into())
+}
+
+/// As a cluster has them: a dozen labels and annotations.
+fn uses(count: usize) -> Vec<ImageUse> {
+    let pairs = |kind: &str| -> BTreeMap<String, String> {
+        (0..6).map(|number| (format!("app.example.com/{kind}-{number}"), format!("value-{number}"))).collect()
+    };
+    let workload = Arc::new(Workload {
+        id: WorkloadId {
+            kind: WorkloadKind::Deployment,
+            namespace: "team-red".to_owned(),
+            name: "storefront".to_owned(),
+        },
+        uid: String::new(),
+        owners: Vec::new(),
+        labels: pairs("label"),
+        annotations: pairs("annotation"),
+        namespace_labels: pairs("namespace"),
+        created: 0,
+    });
+    let image_use = |number: usize| ImageUse {
+        workload: workload.clone(),
+        container: Container { name: format!("container-{number}"), kind: ContainerKind::Regular },
+        image: format!("quay.io/acme/storefront/service-{number}:1.{number}.0"),
+        running: Vec::new(),
+        platforms: None,
+    };
+    (0..count).map(image_use).collect()
+}
