@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Room, and the rooms that it may import.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("config", &["model"]),
     ("workload", &["model"]),
@@ -15,11 +15,12 @@ const ROOMS: [(&str, &[&str]); 8] = [
     ("registry", &["model"]),
     ("report", &["model"]),
     ("mirror", &["model", "policy", "registry"]),
-    ("cli", &["model", "config", "workload", "policy", "registry", "mirror", "report"]),
+    ("authoring", &["model", "policy"]),
+    ("cli", &["model", "authoring", "config", "workload", "policy", "registry", "mirror", "report"]),
 ];
 
 /// Crate, and the rooms that it may be used in.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 17] = [
     ("kube", &["workload", "report"]),
     ("k8s_openapi", &["workload", "report"]),
     ("oci_client", &["registry"]),
@@ -31,7 +32,11 @@ const CRATES: [(&str, &[&str]); 13] = [
     ("wasmtime", &["policy"]),
     ("axum", &["report"]),
     ("prometheus", &["report"]),
-    ("serde_yaml", &["config", "workload"]),
+    ("wasmparser", &["authoring"]),
+    ("wit_bindgen_c", &["authoring"]),
+    ("wit_bindgen_go", &["authoring"]),
+    ("wit_component", &["authoring"]),
+    ("serde_yaml", &["authoring", "config", "workload"]),
     ("indicatif", &["cli"]),
 ];
 

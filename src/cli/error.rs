@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use crate::{
-    authoring::{BindingsError, WrapError},
+    authoring::{BindingsError, CasesError, TimingError, WrapError},
     config::Mistakes,
     mirror::Stopped,
-    policy::LoadError,
+    policy::{LoadError, ProbeError},
     registry::SetupError,
     report::{LoggingError, MetricsError},
     workload::{ClientError, ListError, ManifestError},
@@ -90,6 +90,33 @@ pub enum CommandError {
         /// Why.
         source: WrapError,
     },
+    /// A file is no plugin.
+    #[error("{}: {source}", .file.display())]
+    Probe {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: ProbeError,
+    },
+    /// A plugin can't be measured.
+    #[error("{}: {source}", .file.display())]
+    Timing {
+        /// The plugin.
+        file: PathBuf,
+        /// Why.
+        source: TimingError,
+    },
+    /// A project is to be written where something is already.
+    #[error("{} is not empty; name a folder that is, or that is not there yet", .0.display())]
+    NotEmpty(PathBuf),
+    /// A case file can't be used.
+    #[error("{}: {source}", .file.display())]
+    Cases {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: CasesError,
+    },
     /// Bindings can't be written.
     #[error(transparent)]
     Bindings(#[from] BindingsError),
@@ -105,10 +132,12 @@ impl From<Vec<LoadError>> for CommandError {
 }
 
 impl CommandError {
-    /// 2 for a configuration that somebody has to change, 1 for all else.
+    /// 2 for a configuration or a case file that somebody has to change, 1 for all else.
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) => ExitCode::from(BAD_CONFIGURATION),
+            Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
+                ExitCode::from(BAD_CONFIGURATION)
+            }
             _ => ExitCode::FAILURE,
         }
     }

@@ -30,9 +30,12 @@ pub struct Answered<T> {
     pub answer: T,
 }
 
-/// Keep, or skip for a reason.
+/// What a plugin says to the hook `skip`, unless it passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skip {
+    /// It is mirrored.
     Keep,
+    /// It is not mirrored, for this reason.
     Skip(String),
 }
 

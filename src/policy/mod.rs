@@ -16,6 +16,7 @@ mod module;
 mod name;
 mod plugin;
 mod pool;
+mod probe;
 mod question;
 mod settings;
 mod text;
@@ -30,12 +31,14 @@ use chain::Chains;
 use decide::Decider;
 use engine::Runtime;
 
+pub use chain::Skip;
 pub use component::LoadFault;
 pub use engine::EngineError;
 pub use failure::CallError;
 pub use limits::OverLimit;
 pub use load::LoadError;
 pub use module::{Module, Origin};
+pub use probe::{Probe, ProbeError, ProbedPlugin, Question};
 pub use settings::{OnFailure, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
 
 /// Fewer image uses than this are not worth another thread.

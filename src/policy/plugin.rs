@@ -207,23 +207,17 @@ impl Plugin {
     }
 
     /// A new instance, configured.
-    fn start(&self) -> Result<Instance, LoadFault> {
-        let limits = self.identity.limits;
-        let timeout = limits.configure_timeout;
-        let broken = |error: wasmtime::Error| LoadFault::Start(CallError::from_engine(&error, &limits, timeout));
-
-        let _running = self.clock.run();
-        let state = State { limits: Limits::new(limits.memory, Arc::clone(&self.memory)), log: Arc::clone(&self.log) };
-        let mut store = Store::new(self.pre.engine(), state);
-        store.limiter(|state| &mut state.limits);
-        store.set_hostcall_fuel(limits.output);
-        store.set_epoch_deadline(epochs(timeout));
-        let instance = self.pre.instantiate(&mut store).map_err(broken)?;
+    pub fn start(&self) -> Result<Instance, LoadFault> {
+        let (mut store, instance) = self.instantiate()?;
         if let Some(lifecycle) = &self.exports.lifecycle {
+            let limits = &self.identity.limits;
+            let timeout = limits.configure_timeout;
             let lifecycle = lifecycle.load(&mut store, &instance).map_err(component::contract)?;
+            let _running = self.clock.run();
             store.set_epoch_deadline(epochs(timeout));
             let config = self.identity.config.as_deref().unwrap_or("null");
-            let answer = lifecycle.call_configure(&mut store, config).map_err(broken)?;
+            let answer = lifecycle.call_configure(&mut store, config);
+            let answer = answer.map_err(|error| LoadFault::Start(CallError::from_engine(&error, limits, timeout)))?;
             answer.map_err(|error| LoadFault::Start(error.into()))?;
         }
         let exports = &self.exports;
@@ -240,5 +234,19 @@ impl Plugin {
             repository_prefix: repository_prefix.map_err(component::contract)?,
             store,
         })
+    }
+
+    /// A new instance that has been told nothing.
+    pub fn instantiate(&self) -> Result<(Store<State>, wasmtime::component::Instance), LoadFault> {
+        let limits = &self.identity.limits;
+        let _running = self.clock.run();
+        let state = State { limits: Limits::new(limits.memory, Arc::clone(&self.memory)), log: Arc::clone(&self.log) };
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(limits.output);
+        store.set_epoch_deadline(epochs(limits.configure_timeout));
+        let broken = |error| LoadFault::Start(CallError::from_engine(&error, limits, limits.configure_timeout));
+        let instance = self.pre.instantiate(&mut store).map_err(broken)?;
+        Ok((store, instance))
     }
 }

@@ -30,7 +30,7 @@ pub fn hostile() -> PathBuf {
     FOLDER.join("hostile.wasm")
 }
 
-/// `rust-path`: the example.
+/// `rust-path`: repositories below a team, and a target for one namespace.
 pub fn rust_path() -> PathBuf {
     FOLDER.join("rust-path.wasm")
 }

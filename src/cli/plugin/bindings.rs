@@ -41,7 +41,11 @@ pub fn bindings(args: &Args) -> Result<ExitCode, CommandError> {
     };
     let hooks: Vec<_> = args.hooks.iter().map(|name| name.hook()).collect();
     for (name, content) in authoring::bindings(language, &hooks, args.configured)? {
-        files::write(&args.output.join(name), &content)?;
+        let file = args.output.join(&name);
+        // Go's module is its author's: the version of the runtime package, and further packages, stand there.
+        if name != "go.mod" || !file.exists() {
+            files::write(&file, &content)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

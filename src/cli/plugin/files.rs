@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::cli::CommandError;
+use crate::{cli::CommandError, policy::Probe};
 
 /// The bytes of a file.
 pub fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
@@ -15,4 +15,9 @@ pub fn write(file: &Path, content: &[u8]) -> Result<(), CommandError> {
     folder
         .and_then(|()| fs::write(file, content))
         .map_err(|source| CommandError::Write { file: file.to_owned(), source })
+}
+
+/// A compiled plugin.
+pub fn plugin(file: &Path) -> Result<Probe, CommandError> {
+    Probe::read(file).map_err(|source| CommandError::Probe { file: file.to_owned(), source })
 }

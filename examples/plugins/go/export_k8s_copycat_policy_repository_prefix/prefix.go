@@ -1,0 +1,22 @@
+// Package export_k8s_copycat_policy_repository_prefix answers the hook repository-prefix.
+package export_k8s_copycat_policy_repository_prefix
+
+import (
+	. "wit_component/k8s_copycat_policy_repository_prefix"
+	"wit_component/policy"
+
+	wit "go.bytecodealliance.org/pkg/wit/types"
+)
+
+// Render says what comes before the path at a target.
+func Render(use ImageUse, target Target) wit.Result[wit.Option[string], Error] {
+	team := policy.Label(use, "team")
+	if team == "" || !policy.IsProd(use) {
+		return wit.Ok[wit.Option[string], Error](wit.None[string]())
+	}
+	prefix := team
+	if target.Prefix != "" {
+		prefix = target.Prefix + "/" + team
+	}
+	return wit.Ok[wit.Option[string], Error](wit.Some(prefix))
+}

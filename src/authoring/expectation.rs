@@ -1,0 +1,186 @@
+//! What a plugin is expected to answer, and whether it did.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::{
+    model::Hook,
+    policy::{CallError, Skip},
+};
+
+/// An expectation that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{question}: {found} is no answer to it; write {allowed}")]
+pub struct ExpectationError {
+    question: String,
+    found: Value,
+    allowed: String,
+}
+
+/// What a plugin answers to a hook, or is expected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The next plugin is asked.
+    Pass,
+    /// It is mirrored.
+    Keep,
+    /// It is not mirrored, for this reason.
+    Skip(String),
+    /// It goes to these targets.
+    Targets(Vec<String>),
+    /// A path or a prefix.
+    Text(String),
+    /// There is no answer.
+    Error(ErrorKind, String),
+}
+
+/// What a hook is expected to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// Exactly this.
+    Answer(Answer),
+    /// A skip for whatever reason.
+    Skip,
+    /// An error of this kind.
+    Error(ErrorKind),
+}
+
+/// How a plugin fails: the kinds that the program's metrics know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorKind(&'static str);
+
+const KINDS: [&str; 6] = ["invalid-config", "invalid-request", "internal", "trap", "deadline", "memory"];
+
+impl Expectation {
+    /// What stands in a case file for the answer of `hook`.
+    ///
+    /// # Errors
+    /// When this hook can't answer so.
+    pub fn read(hook: Hook, value: &Value) -> Result<Self, ExpectationError> {
+        let exactly = |answer| Some(Self::Answer(answer));
+        let text = || value.get("text").and_then(Value::as_str);
+        let read = match (hook, value.as_str()) {
+            _ if value.get("error").is_some() => error_kind(value).map(Self::Error),
+            (_, Some("pass")) => exactly(Answer::Pass),
+            (Hook::Skip, Some("keep")) => exactly(Answer::Keep),
+            (Hook::Skip, Some("skip")) => Some(Self::Skip),
+            (Hook::Skip, _) => {
+                value.get("skip").and_then(Value::as_str).and_then(|why| exactly(Answer::Skip(why.into())))
+            }
+            (Hook::TargetSelection, _) => names(value).and_then(|names| exactly(Answer::Targets(names))),
+            (Hook::PathMapping | Hook::RepositoryPrefix, Some(text)) => exactly(Answer::Text(text.to_owned())),
+            (Hook::PathMapping | Hook::RepositoryPrefix, None) => {
+                text().and_then(|text| exactly(Answer::Text(text.to_owned())))
+            }
+        };
+        let allowed = match hook {
+            Hook::Skip => "pass, keep, skip, { skip: REASON }",
+            Hook::TargetSelection => "pass, a list of names of targets",
+            Hook::PathMapping | Hook::RepositoryPrefix => "pass, a text, { text: TEXT }",
+        };
+        read.ok_or_else(|| unreadable(hook.name(), value, allowed))
+    }
+
+    /// What stands in a case file for the end of `configure`: none where it is expected to succeed.
+    ///
+    /// # Errors
+    /// When it can't end so.
+    pub fn read_refusal(value: &Value) -> Result<Option<ErrorKind>, ExpectationError> {
+        if value.as_str() == Some("ok") {
+            return Ok(None);
+        }
+        error_kind(value).map(Some).ok_or_else(|| unreadable("configure", value, "ok"))
+    }
+
+    /// Whether `answer` is what was expected.
+    pub fn is_met_by(&self, answer: &Answer) -> bool {
+        match (self, answer) {
+            (Self::Answer(expected), answer) => expected == answer,
+            (Self::Skip, answer) => matches!(answer, Answer::Skip(_)),
+            (Self::Error(expected), Answer::Error(kind, _)) => expected == kind,
+            (Self::Error(_), _) => false,
+        }
+    }
+}
+
+fn error_kind(value: &Value) -> Option<ErrorKind> {
+    let written = value.get("error")?.as_str()?;
+    KINDS.into_iter().find(|kind| *kind == written).map(ErrorKind)
+}
+
+fn names(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+fn unreadable(question: &str, found: &Value, allowed: &str) -> ExpectationError {
+    let allowed = format!("{allowed}, or {{ error: KIND }} with one of {}", KINDS.join(", "));
+    ExpectationError { question: question.to_owned(), found: found.clone(), allowed }
+}
+
+impl ErrorKind {
+    /// How this call failed.
+    pub fn of(error: &CallError) -> Self {
+        Self(error.kind())
+    }
+}
+
+impl From<Result<Option<Skip>, CallError>> for Answer {
+    fn from(result: Result<Option<Skip>, CallError>) -> Self {
+        Self::of(result, |answer| match answer {
+            Skip::Keep => Self::Keep,
+            Skip::Skip(reason) => Self::Skip(reason),
+        })
+    }
+}
+
+impl From<Result<Option<Vec<String>>, CallError>> for Answer {
+    fn from(result: Result<Option<Vec<String>>, CallError>) -> Self {
+        Self::of(result, Self::Targets)
+    }
+}
+
+impl From<Result<Option<String>, CallError>> for Answer {
+    fn from(result: Result<Option<String>, CallError>) -> Self {
+        Self::of(result, Self::Text)
+    }
+}
+
+impl Answer {
+    fn of<T>(result: Result<Option<T>, CallError>, answer: impl FnOnce(T) -> Self) -> Self {
+        match result {
+            Ok(None) => Self::Pass,
+            Ok(Some(given)) => answer(given),
+            Err(error) => Self::Error(ErrorKind::of(&error), error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => f.write_str("pass"),
+            Self::Keep => f.write_str("keep"),
+            Self::Skip(reason) => write!(f, "skip: {reason}"),
+            Self::Targets(names) => write!(f, "[{}]", names.join(", ")),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Error(kind, message) => write!(f, "error {kind}: {message}"),
+        }
+    }
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(answer) => answer.fmt(f),
+            Self::Skip => f.write_str("skip"),
+            Self::Error(kind) => write!(f, "error {kind}"),
+        }
+    }
+}

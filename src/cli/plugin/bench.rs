@@ -1,0 +1,44 @@
+//! `plugin bench`: how long a plugin takes.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use super::{files, output, test};
+use crate::{
+    authoring::{self, Spread},
+    cli::CommandError,
+};
+
+/// Which plugin, and what it is asked.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// The plugin
+    #[arg(value_name = "PLUGIN.wasm")]
+    plugin: PathBuf,
+    /// Ask about the image uses of this case file, with the configuration of its first case
+    #[arg(long, value_name = "FILE")]
+    cases: Option<PathBuf>,
+}
+
+/// Measures and tells.
+pub fn bench(args: &Args) -> Result<ExitCode, CommandError> {
+    let cases = args.cases.as_deref().map(test::read_cases).transpose()?.unwrap_or_default();
+    let probe = files::plugin(&args.plugin)?;
+    let timing =
+        authoring::time(&probe, &cases).map_err(|source| CommandError::Timing { file: args.plugin.clone(), source })?;
+    output::write(|out| {
+        writeln!(out, "{:<26}{:>12}{:>12}", "", "median", "p99")?;
+        line(out, "instantiate", timing.instantiate)?;
+        line(out, "instantiate and configure", timing.start)?;
+        timing.calls.iter().try_for_each(|(hook, spread)| line(out, hook.name(), *spread))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(out: &mut dyn Write, what: &str, spread: Spread) -> io::Result<()> {
+    let [median, p99] = [spread.median, spread.p99].map(|time| format!("{:.1} µs", time.as_secs_f64() * 1e6));
+    writeln!(out, "{what:<26}{median:>12}{p99:>12}")
+}

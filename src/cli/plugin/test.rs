@@ -1,0 +1,61 @@
+//! `plugin test`: what a plugin answers, beside what it should.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use super::{files, output};
+use crate::{
+    authoring::{self, Case, CaseResult},
+    cli::CommandError,
+};
+
+/// Which plugin and which cases.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// The plugin
+    #[arg(value_name = "PLUGIN.wasm")]
+    plugin: PathBuf,
+    /// The image uses and the expected answers
+    #[arg(long, value_name = "FILE")]
+    cases: PathBuf,
+}
+
+/// Tries all cases. 1 where an answer is another than expected.
+pub fn test(args: &Args) -> Result<ExitCode, CommandError> {
+    let cases = read_cases(&args.cases)?;
+    let probe = files::plugin(&args.plugin)?;
+    let results = authoring::run(&probe, &cases);
+    output::write(|out| report(out, &results))?;
+    let passed = results.iter().all(|result| result.differences.is_empty());
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The cases of a file.
+pub fn read_cases(file: &Path) -> Result<Vec<Case>, CommandError> {
+    let text = String::from_utf8_lossy(&files::read(file)?).into_owned();
+    authoring::read_cases(&text).map_err(|source| CommandError::Cases { file: file.to_owned(), source })
+}
+
+fn report(out: &mut dyn Write, results: &[CaseResult]) -> io::Result<()> {
+    let mut failed = 0;
+    for result in results {
+        if result.differences.is_empty() {
+            writeln!(out, "ok    {}", result.name)?;
+            continue;
+        }
+        failed += 1;
+        writeln!(out, "FAIL  {}", result.name)?;
+        for difference in &result.differences {
+            writeln!(out, "      {}", difference.question)?;
+            writeln!(out, "        expected  {}", difference.expected)?;
+            writeln!(out, "        got       {}", difference.got)?;
+        }
+        for line in &result.log {
+            writeln!(out, "      log: {line}")?;
+        }
+    }
+    writeln!(out, "{} passed, {failed} failed", results.len() - failed)
+}
