@@ -115,7 +115,7 @@ pub enum CommandError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: CasesError,
+        source: Box<CasesError>,
     },
     /// A plugin can't be stored under a name.
     #[error("{reference}: {fault}")]
