@@ -128,8 +128,6 @@ fn spread<E>(runs: usize, mut run: impl FnMut(usize) -> Result<(), E>) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_spread_has_its_runs_in_order_and_ends_at_the_first_failure() {
         let mut runs = 0;

@@ -115,7 +115,7 @@ pub enum CommandError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: CasesError,
+        source: Box<CasesError>,
     },
     /// Bindings can't be written.
     #[error(transparent)]
