@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use demo::{Format, Image, Layer};
 
 use crate::{
-    mirroring::{index, single},
-    support::{Access, Fault, Program, Registry, deployment, list},
+    mirroring::{arrives, index, single},
+    support::{Access, Cluster, Fault, Program, Registry, deployment, list},
 };
 
 /// The copying of one image.
@@ -71,6 +71,29 @@ async fn a_registry_that_asks_for_it_is_shown_our_certificate() {
     }
     sync(&reference, &target, &both).run().await.assert_code(0);
     target.assert_has("team/app", "1", &image).await;
+}
+
+#[tokio::test]
+async fn a_renewed_file_is_taken_into_force() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let (source, target) = (Registry::distribution_tls().await, Registry::crane().await);
+    let image = single("renewed");
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::copy(Registry::distribution_tls().await.authority(), &ca).unwrap();
+    deployment("app").image(&source.push("team/app", "1", &image).await).apply(&client, &namespace).await;
+    let config = format!(
+        "targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\nregistries: [{{ {} }}]\n",
+        target.host(),
+        with_ca(&source, &ca)
+    );
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let mut program = Program::controller(&kubeconfig).config(&config).start();
+    program.ready().await;
+    program.logged("the authority is another one", |log| log.contains("certificate was not accepted")).await;
+    std::fs::copy(source.authority(), &ca).unwrap();
+    arrives(&target, "team/app", "1", &image).await;
 }
 
 #[tokio::test]

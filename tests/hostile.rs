@@ -1,127 +1,318 @@
-//! Registries that mean harm: what no image is like is given up, and told.
+//! Plugins that break the rules on purpose: each gives one clear error, and the program goes on.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
+use std::{fs, io::Write as _, path::Path, sync::LazyLock};
+
+use flate2::{Compression, write::GzEncoder};
+use k8s_copycat::authoring::{WrapOptions, wrap};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    guests,
+    mirroring::{arrives, single},
+    planning::plan,
+    support::{Access, Cluster, Mount, Program, Registry, deployment, eventually, list},
 };
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::State,
-    http::{Response, Uri},
-};
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+const REALLOC: &str = "(local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
+    (global.set $next (i32.add (local.get $at) (local.get 3)))
+    (local.get $at)";
+/// The answer `skip` with the reason at `$pointer`, `$length` long, at address 64.
+const SKIP: &str = "(i32.store8 (i32.const 64) (i32.const 0)) (i32.store8 (i32.const 68) (i32.const 2))
+    (i32.store (i32.const 72) (local.get $pointer)) (i32.store (i32.const 76) (local.get $length)) (i32.const 64)";
 
-use crate::support::{Access, Program, Registry, Serving, deployment};
-
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// A registry of manifests that need not make sense.
+/// What a plugin written by hand does at each step; what is empty does what it should.
 #[derive(Default)]
-struct Hostile {
-    /// Media type and bytes of each digest.
-    contents: HashMap<String, (&'static str, Bytes)>,
-    asked: Mutex<BTreeMap<String, usize>>,
+struct Guest<'a> {
+    decide: &'a str,
+    realloc: &'a str,
+    more: &'a str,
+    pages: Option<u32>,
 }
 
-impl Hostile {
-    /// Keeps something, and says how a manifest would list it.
-    fn keep(&mut self, media_type: &'static str, content: &Value) -> Value {
-        let bytes = Bytes::from(content.to_string());
-        let descriptor = descriptor(media_type, &sha256(&bytes), bytes.len());
-        self.contents.insert(sha256(&bytes), (media_type, bytes));
-        descriptor
-    }
-
-    fn index(&mut self, number: usize, children: &[Value]) -> Value {
-        let annotations = json!({ "number": number.to_string() });
-        let index =
-            json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": children, "annotations": annotations });
-        self.keep(INDEX, &index)
-    }
-
-    fn image(&mut self, layers: &[Value], padding: &str) -> Value {
-        let config = self.keep("application/vnd.oci.image.config.v1+json", &json!({}));
-        let annotations = json!({ "padding": padding });
-        let image = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, "annotations": annotations });
-        self.keep(MANIFEST, &image)
+impl Guest<'_> {
+    fn component(&self) -> Vec<u8> {
+        let decide = if self.decide.is_empty() { "(i32.const 32)" } else { self.decide };
+        let realloc = if self.realloc.is_empty() { REALLOC } else { self.realloc };
+        let (more, pages) = (self.more, self.pages.unwrap_or(2));
+        let text = format!(
+            r#"(module
+            (import "k8s-copycat:policy/log@1.0.0" "log" (func $log (param i32 i32 i32)))
+            (memory (export "memory") {pages})
+            (global $next (mut i32) (i32.const 4096))
+            (data (i32.const 128) "\ff\fe because")
+            (func $realloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
+            (func $decide (export "k8s-copycat:policy/skip@1.0.0#decide") (param i32) (result i32)
+                (local $pointer i32) (local $length i32) {decide})
+            {more})"#
+        );
+        wrap(&wat::parse_str(text).unwrap(), &WrapOptions::default()).unwrap()
     }
 }
 
-/// So many things that are nowhere.
-fn nothings(media_type: &str, count: usize) -> Vec<Value> {
-    (0..count).map(|n| descriptor(media_type, &sha256(n.to_string().as_bytes()), 9)).collect()
+fn deciding(decide: &str) -> Vec<u8> {
+    Guest { decide, ..Guest::default() }.component()
 }
 
-fn descriptor(media_type: &str, digest: &str, size: usize) -> Value {
-    json!({ "mediaType": media_type, "digest": digest, "size": size })
+/// Skips for a reason that is there.
+fn reason(pointer: &str, length: &str) -> String {
+    format!("(local.set $pointer (i32.const {pointer})) (local.set $length (i32.const {length})) {SKIP}")
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+/// Those that are found out when they are asked, and what is said of them.
+static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
+    let realloc = |realloc| Guest { realloc, ..Guest::default() }.component();
+    let more = |decide, more| Guest { decide, more, ..Guest::default() }.component();
+    let fifty_megabytes =
+        |then: &str| format!("(drop (memory.grow (i32.const 800))) (local.set $length (i32.const 50000000)) {then}");
+    vec![
+        ("loop", deciding("(loop (br 0)) (unreachable)"), "no answer within 300ms"),
+        ("trap", deciding("(unreachable)"), "it trapped: unreachable code was reached"),
+        ("recursion", deciding("(call $decide (local.get 0))"), "it trapped: call stack exhausted"),
+        ("division", deciding("(i32.div_u (i32.const 1) (local.get $length))"), "it trapped: integer divide by zero"),
+        ("load", deciding("(i32.load (i32.const -4))"), "it trapped: out of bounds memory access"),
+        (
+            "null-call",
+            more("(call_indirect (param i32) (result i32) (i32.const 0) (i32.const 0))", "(table 1 funcref)"),
+            "it trapped: ",
+        ),
+        (
+            "bomb",
+            deciding("(loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)"),
+            "and may have 67108864; raise its memory",
+        ),
+        ("not-utf-8", deciding(&reason("128", "2")), "it trapped: "),
+        ("string-beyond-memory", deciding(&reason("0x7ffffff0", "10")), "it trapped: "),
+        ("endless-string", deciding(&reason("0", "-1")), "it trapped: "),
+        ("giant-string", deciding(&fifty_megabytes(SKIP)), "it handed over more than 1048576 bytes at once"),
+        ("crooked-answer", deciding("(i32.const 3)"), "it trapped: "),
+        ("answer-beyond-memory", deciding("(i32.const 0x7ffffff0)"), "it trapped: "),
+        ("no-such-result", deciding("(i32.store8 (i32.const 64) (i32.const 7)) (i32.const 64)"), "it trapped: "),
+        (
+            "no-such-answer",
+            deciding(
+                "(i32.store8 (i32.const 64) (i32.const 0)) (i32.store8 (i32.const 68) (i32.const 9)) (i32.const 64)",
+            ),
+            "it trapped: ",
+        ),
+        ("no-room", realloc("(i32.const -16)"), "it trapped: "),
+        ("trap-in-realloc", realloc("(unreachable)"), "it trapped: unreachable code was reached"),
+        ("loop-in-realloc", realloc("(loop (br 0)) (unreachable)"), "no answer within 300ms"),
+        // The program's one function may not be called from where the program itself is at work.
+        (
+            "re-entrance",
+            realloc("(call $log (i32.const 2) (i32.const 130) (i32.const 8)) (i32.const 8192)"),
+            "it trapped: cannot leave component instance",
+        ),
+        (
+            "trap-afterwards",
+            more("", r#"(func (export "cabi_post_k8s-copycat:policy/skip@1.0.0#decide") (param i32) (unreachable))"#),
+            "it trapped: unreachable code was reached",
+        ),
+        (
+            "endless-log",
+            deciding("(loop (call $log (i32.const 2) (i32.const 130) (i32.const 8)) (br 0)) (unreachable)"),
+            "no answer within 300ms",
+        ),
+        (
+            "giant-log",
+            deciding(&fifty_megabytes("(call $log (i32.const 2) (i32.const 0) (local.get $length)) (unreachable)")),
+            "it handed over more than 1048576 bytes at once",
+        ),
+        (
+            "no-such-level",
+            deciding("(call $log (i32.const 9) (i32.const 130) (i32.const 8)) (i32.const 32)"),
+            "it trapped: ",
+        ),
+    ]
+});
+
+/// A component that imports an instance of this name, with nothing in it.
+fn importing(name: &str) -> Vec<u8> {
+    wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap()
 }
 
-async fn answer(State(registry): State<Arc<Hostile>>, uri: Uri) -> Response<Body> {
-    let digest = uri.path().rsplit('/').next().unwrap();
-    *registry.asked.lock().unwrap().entry(uri.path().to_owned()).or_default() += 1;
-    match registry.contents.get(digest) {
-        Some((media_type, bytes)) => {
-            let response =
-                Response::builder().header("Content-Type", *media_type).header("Docker-Content-Digest", digest);
-            response.body(Body::from(bytes.clone())).unwrap()
-        }
-        None => Response::builder().status(404).body(Body::empty()).unwrap(),
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Those that are found out when they are loaded: their file's ending, and what is said of them.
+static LOADED: LazyLock<Vec<(&str, &str, Vec<u8>, &str)>> = LazyLock::new(|| {
+    let more = |more| Guest { more, ..Guest::default() }.component();
+    let good = fs::read(guests::hostile()).unwrap();
+    let packed = gzip(&good);
+    vec![
+        (
+            "wasi-files",
+            "wasm",
+            importing("wasi:filesystem/types@0.2.6"),
+            "it imports wasi:filesystem/types@0.2.6; plugins get no WASI",
+        ),
+        (
+            "wasi-sockets",
+            "wasm",
+            importing("wasi:sockets/tcp@0.2.6"),
+            "it imports wasi:sockets/tcp@0.2.6; plugins get no WASI",
+        ),
+        ("host", "wasm", importing("acme:host/exec@1.0.0"), "may import nothing but k8s-copycat:policy/log"),
+        ("next-contract", "wasm", importing("k8s-copycat:policy/log@2.0.0"), "another major version of the contract"),
+        (
+            "core-module",
+            "wasm",
+            wat::parse_str("(module)").unwrap(),
+            "this is a core WebAssembly module, not a component",
+        ),
+        ("no-hook", "wasm", wat::parse_str("(component)").unwrap(), "it exports no hook"),
+        (
+            "wrong-types",
+            "wasm",
+            wat::parse_str(
+                r#"(component (instance $nothing) (export "k8s-copycat:policy/skip@1.0.0" (instance $nothing)))"#,
+            )
+            .unwrap(),
+            "it does not keep to the contract",
+        ),
+        ("text", "wasm", b"(component)".to_vec(), "this is not a WebAssembly component"),
+        ("empty", "wasm", Vec::new(), "this is not a WebAssembly component"),
+        ("cut-off", "wasm", good[..good.len() / 2].to_vec(), "can't be compiled"),
+        ("large", "wasm", vec![0; 200 << 20], "it has more than 67108864 bytes when unpacked"),
+        ("zip-bomb", "wasm.gz", gzip(&vec![0; 65 << 20]), "it has more than 67108864 bytes when unpacked"),
+        ("cut-off-zip", "wasm.gz", packed[..packed.len() / 2].to_vec(), "can't be unpacked"),
+        ("start-loop", "wasm", more("(func $begin (loop (br 0))) (start $begin)"), "no answer within 300ms"),
+        ("start-trap", "wasm", more("(func $begin (unreachable)) (start $begin)"), "it can't be started: it trapped"),
+        (
+            "hungry",
+            "wasm",
+            Guest { pages: Some(16_384), ..Guest::default() }.component(),
+            "it asked for 1073741824 bytes of memory, and may have 67108864",
+        ),
+        ("wide", "wasm", more("(table 10000000 funcref)"), "it can't be started: "),
+    ]
+});
+
+/// A good plugin of each hook that these do not export is not needed: the default ones answer.
+fn folder(plugins: &[(&str, Vec<u8>, &str)], settings: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes, _) in plugins {
+        fs::write(folder.path().join(format!("{name}.wasm")), bytes).unwrap();
+        fs::write(folder.path().join(format!("{name}.yaml")), settings).unwrap();
+    }
+    folder
+}
+
+fn planning(plugins: &Path) -> Program {
+    let manifests = [deployment("web").image("nginx:1").manifest()];
+    Program::new(&["plan", "-o", "json", "-f", "-"])
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", "registry.example")
+        .env("PLUGIN_DIR", plugins)
+        .stdin(&list(&manifests))
+}
+
+#[tokio::test]
+async fn what_breaks_when_it_is_asked_fails_the_image_with_one_error() {
+    for plugin in ASKED.iter() {
+        let (name, _, message) = plugin;
+        let folder = folder(std::slice::from_ref(plugin), "timeout: 300ms");
+        let lines = plan(planning(folder.path())).await;
+        let reason = lines[0]["reason"].as_str().unwrap_or_else(|| panic!("{name}: {lines:#?}"));
+        assert!(
+            reason.starts_with(&format!("plugin {name}, hook skip: ")) && reason.contains(message),
+            "{name}: {reason}"
+        );
+        assert!(!reason.contains('\n') && reason.len() < 1200, "{name}: {reason}");
     }
 }
 
 #[tokio::test]
-async fn an_image_that_asks_for_too_much_is_given_up_at_once() {
-    type Make = fn(&mut Hostile) -> Value;
-    let images: [(&str, Make); 5] = [
-        ("more than 4 deep", |registry| {
-            let image = registry.image(&[], "");
-            (0..50).fold(image, |inner, number| registry.index(number, &[inner]))
-        }),
-        ("more than 10000 layers", |registry| registry.image(&nothings("application/octet-stream", 10_001), "")),
-        ("more than 10000 layers", |registry| registry.index(0, &nothings(MANIFEST, 10_001))),
-        ("more than 10000 layers", |registry| {
-            // None of them is too large by itself.
-            let children = (0..20).map(|n| {
-                let image = registry.image(&[], &n.to_string());
-                registry.index(n, &vec![image; 600])
-            });
-            let children: Vec<_> = children.collect();
-            registry.index(20, &children)
-        }),
-        ("more than 33554432 bytes", |registry| {
-            let padding = |n: usize| "a".repeat(3_900_000 + n);
-            let children: Vec<_> = (0..20).map(|n| registry.image(&[], &padding(n))).collect();
-            registry.index(0, &children)
-        }),
-    ];
-    for (told, make) in images {
-        let mut registry = Hostile::default();
-        let digest = make(&mut registry)["digest"].as_str().unwrap().to_owned();
-        let registry = Arc::new(registry);
-        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&registry)));
-        let target = Registry::distribution(Access::Anonymous).await;
-        let image = format!("{}/team/app@{digest}", serving.host());
-        let finished = Program::new(&["sync", "-f", "-"])
-            .env("TARGET_KIND", "docker")
-            .env("TARGET_REGISTRY", target.host())
-            .stdin(&deployment("app").image(&image).manifest().to_string())
-            .run()
-            .await
-            .assert_code(1);
-        assert!(finished.stdout.contains(told) && finished.stdout.contains(&digest), "{told}: {}", finished.stdout);
-        assert_eq!(target.manifest("team/app", &digest).await, None);
-        let asked = registry.asked.lock().unwrap();
-        let manifests = asked.iter().filter(|(path, _)| path.contains("/manifests/"));
-        for (path, times) in manifests {
-            assert!(*times <= 1, "{told}: {path} was asked for {times} times");
-        }
+async fn all_of_them_together_stop_nothing_where_they_may_be_passed_over() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let folder = folder(&ASKED, "timeout: 300ms\nonFailure: pass");
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let config =
+        format!("targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n", target.host());
+    let mut program = Program::controller(&kubeconfig).config(&config).env("PLUGIN_DIR", folder.path()).start();
+    program.ready().await;
+    for number in 0..12 {
+        let (name, image) = (format!("app-{number}"), single(&format!("app {number}")));
+        deployment(&name)
+            .image(&source.push(&format!("team/{name}"), "1", &image).await)
+            .apply(&client, &namespace)
+            .await;
+        arrives(&target, &format!("team/{name}"), "1", &image).await;
     }
+    // Twelve times are more than any is borne with.
+    let (_, body) = program.get("/plugins").await;
+    let page: Value = serde_json::from_str(&body).unwrap();
+    for (name, ..) in ASKED.iter() {
+        let plugin = page["plugins"].as_array().unwrap().iter().find(|plugin| plugin["name"] == **name).unwrap();
+        assert!(plugin["givenUpFor"].is_u64(), "{plugin}");
+        assert!(plugin["failures"]["given-up"].as_u64() >= Some(1), "{plugin}");
+    }
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let good = fs::read(guests::hostile()).unwrap();
+    let settings = b"config: { version: good }".to_vec();
+    let before = [("good.wasm", good), ("good.yaml", settings)];
+    let mut mount = Mount::new(&before);
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let config =
+        format!("targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n", target.host());
+    let mut program = Program::controller(&kubeconfig).config(&config).env("PLUGIN_DIR", mount.path()).start();
+    program.ready().await;
+    let refused = async || {
+        let (_, body) = program.get("/plugins").await;
+        serde_json::from_str::<Value>(&body).unwrap()["reloadRefused"].as_str().map(str::to_owned)
+    };
+    for (name, ending, bytes, message) in LOADED.iter() {
+        let (file, beside) = (format!("{name}.{ending}"), format!("{name}.yaml"));
+        let settings = b"configureTimeout: 300ms".to_vec();
+        let mut files = before.to_vec();
+        files.extend([(file.as_str(), bytes.clone()), (beside.as_str(), settings)]);
+        mount.swap(&files);
+        let reason = eventually(&format!("{name} is refused"), || async {
+            refused().await.filter(|reason| reason.contains(&format!("plugin {name} (")))
+        })
+        .await;
+        assert!(reason.contains(message) && reason.lines().count() == 1, "{name}: {reason}");
+        assert!(program.log().contains(message), "{name}");
+    }
+    let app = single("app");
+    deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;
+    arrives(&target, "good/good/team/app", "1", &app).await;
+    mount.swap(&before);
+    eventually("the good one alone is fine", || async { refused().await.is_none().then_some(()) }).await;
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_breaks_when_it_is_loaded_stops_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, ending, bytes, _) in LOADED.iter() {
+        fs::write(folder.path().join(format!("{name}.{ending}")), bytes).unwrap();
+        fs::write(folder.path().join(format!("{name}.yaml")), "configureTimeout: 300ms").unwrap();
+    }
+    let finished = planning(folder.path()).run().await.assert_code(2);
+    for (name, _, _, message) in LOADED.iter() {
+        let lines: Vec<&str> =
+            finished.stderr.lines().filter(|line| line.starts_with(&format!("plugin {name} ("))).collect();
+        assert!(lines.len() == 1 && lines[0].contains(message), "{name}: {}", finished.stderr);
+    }
+    let told = finished.stderr.lines().filter(|line| line.starts_with("plugin ")).count();
+    assert_eq!(told, LOADED.len(), "{}", finished.stderr);
 }

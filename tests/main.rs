@@ -11,6 +11,8 @@
 mod access;
 mod authoring;
 mod compatibility;
+mod contract;
+mod delivery;
 mod ecr;
 mod failures;
 mod faults;

@@ -144,6 +144,41 @@ async fn any_other_target_gets_an_index_of_what_is_there() {
 }
 
 #[tokio::test]
+async fn attestations_go_with_their_images() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("attested");
+    source.push("team/app", "images", &image).await;
+    let mut content: Value = serde_json::from_slice(&image.root().bytes).unwrap();
+    let mut attestations = Vec::new();
+    for platform in PLATFORMS {
+        let attestation = Image::single(Format::Oci, "unknown", &[Layer::files(&[("sbom", platform)]).unwrap()]);
+        source.push("team/app", &format!("sbom-{platform}"), &attestation).await;
+        content["manifests"].as_array_mut().unwrap().push(json!({
+            "mediaType": attestation.root().media_type,
+            "digest": attestation.digest(),
+            "size": attestation.root().bytes.len(),
+            "platform": { "architecture": "unknown", "os": "unknown" },
+            "annotations": {
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": digest_of(&image, platform),
+            },
+        }));
+        attestations.push(attestation);
+    }
+    source.put_manifest("team/app", "1", image.root().media_type, content.to_string()).await;
+    let reference = format!("{}/team/app:1", source.host());
+    for target in [Registry::distribution_sparse().await, Registry::crane().await] {
+        sync(&target, &[&reference], "mirrorPlatforms: [arm64]").await.assert_code(0);
+        assert_eq!(there(&target, "team/app", &image).await, ["arm64"]);
+        let [first, second, third] = attestations.as_slice() else { panic!("{attestations:?}") };
+        target.assert_has("team/app", second.digest(), second).await;
+        for other in [first, third] {
+            assert_eq!(target.manifest("team/app", other.digest()).await, None);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_layout_gets_an_index_of_what_is_there() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("layout");

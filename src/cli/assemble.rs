@@ -137,10 +137,10 @@ fn backoff(config: &Config) -> Backoff {
     Backoff { attempts: config.copy.retry_attempts, cap: config.copy.retry_backoff }
 }
 
-/// Who speaks to registries.
+/// The way to every registry, of which some are reached as the user says.
 ///
 /// # Errors
-/// When HTTPS can't be set up.
+/// When a certificate that is configured can't be used.
 pub fn registries(config: &Config, access: registry::Settings) -> Result<Registries, SetupError> {
     Registries::new(access, &config.registries, config.copy.max_connections_per_registry)
 }
@@ -148,7 +148,7 @@ pub fn registries(config: &Config, access: registry::Settings) -> Result<Registr
 /// What copies.
 ///
 /// # Errors
-/// When HTTPS can't be set up.
+/// When a certificate that is configured can't be used.
 pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result<Copier, SetupError> {
     let access = access(config, aws, observer.clone());
     let sources = registries(config, access.clone())?;

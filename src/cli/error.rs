@@ -7,7 +7,7 @@ use crate::{
     config::Mistakes,
     mirror::Stopped,
     policy::{LoadError, ProbeError},
-    registry::SetupError,
+    registry::{self, SetupError},
     report::{LoggingError, MetricsError},
     workload::{ClientError, ListError, ManifestError},
 };
@@ -117,6 +117,17 @@ pub enum CommandError {
         /// Why.
         source: Box<CasesError>,
     },
+    /// A plugin can't be stored under a name.
+    #[error("{reference}: {fault}")]
+    Destination {
+        /// What was named.
+        reference: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A registry does not take a plugin.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// Bindings can't be written.
     #[error(transparent)]
     Bindings(#[from] BindingsError),

@@ -47,19 +47,18 @@ pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
-    let settings = || settings(args);
     match &args.command {
         Command::Run => {
-            let (config, files) = settings()?;
+            let (config, files) = settings(args)?;
             run::run(&args.flags, config, files).await
         }
-        Command::Sync { files } => sync::sync(&settings()?.0, files).await,
-        Command::Plan { files, output } => plan::plan(&settings()?.0, files, *output).await,
-        Command::Plugin { command } => plugin::plugin(command),
+        Command::Sync { files } => sync::sync(&settings(args)?.0, files).await,
+        Command::Plan { files, output } => plan::plan(&settings(args)?.0, files, *output).await,
+        Command::Plugin { command } => plugin::plugin(command).await,
     }
 }
 
-/// The settings, and the files that they were read from. From here on there is a log.
+/// The settings, and the files that they came from, as these were then. From here on there is a log.
 fn settings(args: &Args) -> Result<(Config, Snapshot), CommandError> {
     let Loaded { config, files, warnings } = config::load(&args.flags, &variable)
         .map_err(|settings| CommandError::Configuration { plugins: assemble::broken(settings.plugins()), settings })?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// What holds for one registry, or for all whose names fit.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryAccess {
     /// `host[:port]` in any case; `*` and `?` as in a shell.
     pub registry: String,
@@ -50,7 +50,10 @@ pub struct ClientCertificate {
 
 impl PartialEq for ClientCertificate {
     fn eq(&self, other: &Self) -> bool {
-        (&self.certificates, &self.key_path, self.key.expose_secret())
+        let Self { certificates, key_path, key } = self;
+        (certificates, key_path, key.expose_secret())
             == (&other.certificates, &other.key_path, other.key.expose_secret())
     }
 }
+
+impl Eq for ClientCertificate {}

@@ -56,7 +56,10 @@ impl CallError {
             Some(Trap::UnreachableCodeReached) => {
                 Self::Trap("unreachable code was reached, as by a panic or an uncaught exception".to_owned())
             }
-            Some(trap) => Self::Trap(trap.to_string()),
+            Some(trap) => {
+                let text = trap.to_string();
+                Self::Trap(text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned())
+            }
             None => {
                 let text = format!("{error:#}");
                 if text.contains(OUTPUT_EXHAUSTED) {

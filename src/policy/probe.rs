@@ -35,6 +35,7 @@ pub struct Probe {
     file: PathBuf,
     runtime: Runtime,
     component: Component,
+    bytes: Arc<[u8]>,
     contract: String,
     hooks: Vec<Hook>,
     takes_config: bool,
@@ -66,7 +67,19 @@ impl Probe {
             takes_config: exports.lifecycle.is_some(),
             runtime,
             component,
+            bytes: code.bytes,
         })
+    }
+
+    /// The component, unpacked.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The names of the interfaces that it exports.
+    pub fn exports(&self) -> Vec<String> {
+        let engine = &self.runtime.engine;
+        self.component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// The version of the contract that it was built against.

@@ -2,18 +2,29 @@
 
 use std::borrow::Cow;
 
-/// `text`, or as much of its start as fits in `longest` bytes, and an ellipsis.
+/// `text`, or as much of its start as fits in `longest` bytes, and an ellipsis; on one line, so that it can't pass for
+/// more than one.
 pub fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
-    if text.len() <= longest {
+    let end = text.floor_char_boundary(longest);
+    let start = text.get(..end).unwrap_or_default();
+    if start.len() == text.len() && !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }
-    let end = text.floor_char_boundary(longest);
-    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
+    let mut line = start.replace(char::is_control, " ");
+    if start.len() < text.len() {
+        line.push('…');
+    }
+    Cow::Owned(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_one_line() {
+        assert_eq!(shortened("fine\r\n\x1b[31merror: forged", 100), "fine   [31merror: forged");
+    }
 
     #[test]
     fn long_texts_are_cut_between_characters() {

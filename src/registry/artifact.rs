@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use oci_client::manifest::OCI_IMAGE_MEDIA_TYPE;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{Backoff, Contents, Descriptor, Error, Manifest, Repository, Selector, UploadError, error::Fault};
@@ -42,6 +42,7 @@ pub async fn fetch_component(repository: &Repository, digest: &Digest, longest: 
         return Err(refused(format!("it has {} bytes, and may have {longest}; raise its moduleSize", layer.size)));
     }
     // The stream ends with an error where size or digest is another one.
+    let _place = repository.host.places.one().await;
     let pieces: Vec<Bytes> = repository.blob(&layer).try_collect().await?;
     Ok(pieces.concat().into())
 }
@@ -54,14 +55,14 @@ fn sole_layer(layers: &[Descriptor]) -> Option<&Descriptor> {
 }
 
 /// Stores a component under a tag, and answers with the digest of its manifest. The same component gives the same
-/// digest.
+/// digest. `title` is the file's name for those who pull it as a file.
 ///
 /// # Errors
 /// When the registry does not take it.
 pub async fn push_component(
     repository: &Repository,
     tag: &str,
-    component: Bytes,
+    (component, title): (Bytes, &str),
     facts: &ComponentFacts,
     backoff: Backoff,
 ) -> Result<Digest, Error> {
@@ -76,16 +77,19 @@ pub async fn push_component(
     });
     let config: Bytes = config.to_string().into();
     let config_descriptor = descriptor(CONFIG, &config);
-    let written = |descriptor: &Descriptor| {
+    let written = |descriptor: &Descriptor, annotations: Value| {
         json!({
-            "mediaType": descriptor.media_type, "digest": descriptor.digest.to_string(), "size": descriptor.size,
+            "mediaType": descriptor.media_type,
+            "digest": descriptor.digest.to_string(),
+            "size": descriptor.size,
+            "annotations": annotations,
         })
     };
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": OCI_IMAGE_MEDIA_TYPE,
-        "config": written(&config_descriptor),
-        "layers": [written(&layer)],
+        "config": written(&config_descriptor, json!({})),
+        "layers": [written(&layer, json!({ "org.opencontainers.image.title": title }))],
     });
     let manifest = Manifest::new(manifest.to_string().into(), None)?;
     upload(repository, &layer, &component, backoff).await?;
@@ -106,7 +110,11 @@ async fn upload(repository: &Repository, blob: &Descriptor, bytes: &Bytes, backo
     let mut failures = 0;
     loop {
         let body = stream::iter([Ok(bytes.clone())]).boxed();
-        let error = match repository.upload(blob, body, |_| {}).await {
+        let uploaded = {
+            let _place = repository.host.places.one().await;
+            repository.upload(blob, body, |_| {}).await
+        };
+        let error = match uploaded {
             Ok(()) => return Ok(()),
             Err(UploadError::Source(error) | UploadError::Target(error)) => error,
         };

@@ -298,7 +298,8 @@ fn describe(error: &reqwest::Error) -> String {
         );
     }
     if cause.contains("InvalidContentType") {
-        return "it does not speak TLS: if it is meant to be reached over plain HTTP, say so by plainHTTP in `registries`".to_owned();
+        let advice = "if it is meant to be reached over plain HTTP, say so by plainHTTP in `registries`";
+        return format!("it does not speak TLS: {advice}");
     }
     if wants_client_certificate(error) {
         return format!(

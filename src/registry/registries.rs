@@ -12,8 +12,8 @@ pub struct Registries {
 }
 
 impl Registries {
-    /// Nothing is contacted. A registry gets `connections` requests at once, whoever sends them. Where several of `registries` fit a name, the exact one beats a glob, and among equals the
-    /// later wins.
+    /// Nothing is contacted. A registry gets `connections` requests at once, whoever sends them. Where several of
+    /// `registries` fit a name, the exact one beats a glob, and among equals the later wins.
     ///
     /// # Errors
     /// When one of their certificates can't be used.
@@ -21,7 +21,8 @@ impl Registries {
         Ok(Self { wire: Arc::new(Wire::new(settings, registries, connections)?) })
     }
 
-    /// The way to every registry with other settings. Connections and how single registries are reached are shared, tokens are not.
+    /// The way to every registry with other settings. Connections and how single registries are reached are shared,
+    /// tokens are not.
     pub fn beside(&self, settings: Settings) -> Self {
         Self { wire: Arc::new(self.wire.beside(settings)) }
     }

@@ -128,8 +128,8 @@ impl Repository {
         self.wire.backoff().run(asked).await.map_err(|fault| self.blob_error("asking for", digest, fault))
     }
 
-    /// The bytes of a blob, for which the caller holds a [`Room`](super::Room); nothing is asked before the first is. A broken connection is taken up where it broke; the
-    /// last bytes come only after size and digest of the whole were found right.
+    /// The bytes of a blob, to be read under a place or a [`Room`](super::Room). A broken connection is taken up where it
+    /// broke; the last bytes come only after size and digest of the whole were found right.
     pub fn blob(&self, descriptor: &Descriptor) -> BlobStream {
         blob::stream(self.clone(), descriptor.clone())
     }
@@ -143,8 +143,8 @@ impl Repository {
         upload::mount(self, digest, from).await.map_err(|fault| self.blob_error("mounting", digest, fault))
     }
 
-    /// Sends a blob in one streamed request, for which the caller holds a [`Room`](super::Room). `progress` is told the length of every piece as it is handed to the
-    /// connection. Not tried again, not even its beginning, since the stream is spent: the caller does that, with a fresh one.
+    /// Sends a blob in one streamed request, under a place or a [`Room`](super::Room). `progress` is told the length of
+    /// every piece handed to the connection. Never tried again, since the stream is spent: the caller does that.
     ///
     /// # Errors
     /// Which side broke, and how.

@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-const PACKAGES: [&str; 3] = ["hostile", "rust-path", "target-selection"];
+const PACKAGES: [&str; 4] = ["first-contract", "hostile", "rust-path", "target-selection"];
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("OUT_DIR")).join("guests");
@@ -38,6 +38,11 @@ pub fn rust_path() -> PathBuf {
 /// A plugin without `lifecycle`.
 pub fn without_lifecycle() -> PathBuf {
     FOLDER.join("target-selection.wasm")
+}
+
+/// A plugin with every hook, built against the first version of the contract.
+pub fn first_contract() -> PathBuf {
+    FOLDER.join("first-contract.wasm")
 }
 
 /// The core module that the component `hostile` was made of.

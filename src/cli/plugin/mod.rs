@@ -1,4 +1,5 @@
-//! `plugin`: what is of use to who writes plugins. No setting is read, and no cluster or registry is asked.
+//! `plugin`: what is of use to who writes plugins. No setting is read, and no cluster asked; `push` alone
+//! speaks to a registry.
 
 mod bench;
 mod bindings;
@@ -7,6 +8,7 @@ mod hook;
 mod inspect;
 mod new;
 mod output;
+mod push;
 mod test;
 mod wrap;
 
@@ -29,18 +31,21 @@ pub enum PluginCommand {
     Inspect(inspect::Args),
     /// Ask a plugin about the image uses of a case file; exit code 1: other answers than expected, 2: a broken case file
     Test(test::Args),
+    /// Store a plugin in a registry; prints the reference for `oci:`
+    Push(push::Args),
     /// Measure how long a plugin takes to start and to answer
     Bench(bench::Args),
 }
 
 /// Does what was asked for.
-pub fn plugin(command: &PluginCommand) -> Result<ExitCode, CommandError> {
+pub async fn plugin(command: &PluginCommand) -> Result<ExitCode, CommandError> {
     match command {
         PluginCommand::New(args) => new::new(args),
         PluginCommand::Bindings(args) => bindings::bindings(args),
         PluginCommand::Wrap(args) => wrap::wrap(args),
         PluginCommand::Inspect(args) => inspect::inspect(args),
         PluginCommand::Test(args) => test::test(args),
+        PluginCommand::Push(args) => push::push(args).await,
         PluginCommand::Bench(args) => bench::bench(args),
     }
 }

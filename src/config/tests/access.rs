@@ -34,7 +34,11 @@ fn registries_are_reached_as_they_are_set() {
 "
         )
     });
-    let registries = setup.config().registries;
+    let loaded = setup.load().unwrap();
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        assert!(loaded.files.contains(&setup.dir.path().join(name)), "{name}: {:?}", loaded.files);
+    }
+    let registries = loaded.config.registries;
     let [plain, private, unchecked] = &registries[..] else { panic!("{registries:?}") };
     assert_eq!((plain.registry.as_str(), plain.plain_http, plain.connections), ("plain.io:5000", true, Some(3)));
     assert!(!plain.wants_tls() && private.wants_tls() && unchecked.wants_tls());

@@ -1,0 +1,77 @@
+//! `plugin push`: a plugin into a registry, from where `oci:` in the configuration fetches it.
+
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use crate::{
+    cli::CommandError,
+    model::{Credential, Login, Reference, RegistryAccess},
+    registry::{Aws, Backoff, ComponentFacts, Registries, Settings, push_component},
+};
+
+use super::{files, output};
+
+/// As `run` has where nothing is set.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+const BACKOFF: Backoff = Backoff { attempts: 5, cap: Duration::from_secs(10) };
+const CONNECTIONS: usize = 4;
+
+/// What is stored where.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// The plugin, plain or compressed with gzip
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where it goes, with a tag: `ghcr.io/acme/teams:1.2`
+    #[arg(value_name = "REFERENCE")]
+    reference: String,
+    /// Who pushes; not needed for Amazon's registries
+    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    username: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, requires = "username")]
+    password_stdin: bool,
+    /// Speak plain HTTP
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// Checks that it is a plugin, stores it, and prints its reference.
+pub async fn push(args: &Args) -> Result<ExitCode, CommandError> {
+    let refused = |fault: String| CommandError::Destination { reference: args.reference.clone(), fault };
+    let reference: Reference = args.reference.parse().map_err(|error| refused(format!("{error}")))?;
+    let tag = match (reference.tag(), reference.digest()) {
+        (Some(tag), None) => tag,
+        _ => return Err(refused("name a tag and no digest, as in ghcr.io/acme/teams:1.2".to_owned())),
+    };
+    let probe = files::plugin(&args.file)?;
+    let facts = ComponentFacts { exports: probe.exports(), imports: probe.imports() };
+    let repository = registries(args, reference.registry())?.repository(reference.registry(), reference.repository());
+    let name = reference.repository().rsplit('/').next().unwrap_or_default();
+    let (component, title) = (probe.bytes().to_vec().into(), format!("{name}.wasm"));
+    let digest = push_component(&repository, tag, (component, &title), &facts, BACKOFF).await?;
+    output::write(|out| writeln!(out, "{}@{digest}", args.reference))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn registries(args: &Args, host: &str) -> Result<Registries, CommandError> {
+    let access = RegistryAccess { registry: host.to_owned(), plain_http: args.plain_http, ..RegistryAccess::default() };
+    let settings = Settings {
+        request_timeout: Some(REQUEST_TIMEOUT),
+        credentials: credential(args, host)?.into_iter().collect(),
+        aws: Aws::new(Some(REQUEST_TIMEOUT)),
+        observer: Arc::new(()),
+        insecure: Vec::new(),
+        backoff: BACKOFF,
+    };
+    Ok(Registries::new(settings, &[access], CONNECTIONS)?)
+}
+
+fn credential(args: &Args, host: &str) -> Result<Option<Credential>, CommandError> {
+    let Some(username) = args.username.clone() else { return Ok(None) };
+    let mut line = String::new();
+    let read = io::stdin().read_line(&mut line);
+    read.map_err(|source| CommandError::Read { file: "standard input".into(), source })?;
+    let password = line.trim_end_matches(['\r', '\n']).to_owned().into();
+    let login = Login::Password { username, password };
+    Ok(Some(Credential { registry: host.to_owned(), aliases: Vec::new(), login }))
+}

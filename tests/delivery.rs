@@ -1,0 +1,164 @@
+//! Plugins from registries: pushed, fetched by their digest, and verified.
+
+use serde_json::{Value, json};
+
+use crate::{
+    guests,
+    mirroring::{arrives, single},
+    planning::plan,
+    support::{Access, Cluster, Fault, PASSWORD, Program, Registry, USER, deployment, eventually, list, program},
+};
+
+/// What `plugin push` prints: the reference with the digest.
+async fn push(registry: &Registry, name: &str) -> String {
+    let reference = format!("{}/{name}", registry.host());
+    let pushed = Program::new(&["plugin", "push"])
+        .arg(guests::hostile())
+        .arg(&reference)
+        .arg("--username")
+        .arg(USER)
+        .arg("--password-stdin")
+        .stdin(&format!("{PASSWORD}\n"))
+        .run()
+        .await
+        .assert_code(0);
+    let printed = pushed.stdout.trim().to_owned();
+    assert!(printed.starts_with(&format!("{reference}@sha256:")) && !pushed.stderr.contains(PASSWORD), "{pushed:?}");
+    printed
+}
+
+/// A configuration with that plugin, and the login that it needs.
+fn config(registry: &Registry, reference: &str, path: &str) -> String {
+    format!(
+        "plugins: [{{ oci: '{reference}', config: {{ version: {path} }} }}]\n\
+         registryCredentials: [{{ registry: '{}', username: {USER}, password: {PASSWORD} }}]\n",
+        registry.host()
+    )
+}
+
+fn planning(config: &str) -> Program {
+    Program::new(&["plan", "-o", "json", "-f", "-"])
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", "registry.example")
+        .config(config)
+        .stdin(&list(&[deployment("web").image("nginx:1").manifest()]))
+}
+
+#[tokio::test]
+async fn a_pushed_plugin_is_fetched_by_its_digest() {
+    for access in [Access::Basic, Access::Token] {
+        let registry = Registry::distribution(access).await;
+        let reference = push(&registry, "acme/versions:1.2").await;
+        let again = push(&registry, "acme/versions:1.3").await;
+        assert_eq!(again.split_once('@').unwrap().1, reference.split_once('@').unwrap().1);
+        let lines = plan(planning(&config(&registry, &reference, "v1"))).await;
+        assert_eq!(lines[0]["targets"][0]["reference"], "registry.example/v1/v1/library/nginx:1");
+        let plugins: Vec<&Value> =
+            lines[0]["trace"].as_array().unwrap().iter().map(|answer| &answer["plugin"]).collect();
+        assert!(plugins.contains(&&json!("versions")), "the repository gives it its name: {plugins:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_artifact_is_what_other_tools_read() {
+    let registry = Registry::distribution(Access::Basic).await;
+    let reference = push(&registry, "acme/versions:1").await;
+    let (media_type, manifest) = registry.manifest("acme/versions", "1").await.unwrap();
+    assert_eq!(media_type, "application/vnd.oci.image.manifest.v1+json");
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
+    let layer = &manifest["layers"][0];
+    assert_eq!((&layer["mediaType"], manifest["layers"].as_array().unwrap().len()), (&json!("application/wasm"), 1));
+    assert_eq!(layer["annotations"]["org.opencontainers.image.title"], "versions.wasm");
+    let component = registry.blob("acme/versions", layer["digest"].as_str().unwrap()).await.unwrap();
+    assert_eq!(component, std::fs::read(guests::hostile()).unwrap());
+    let settings = registry.blob("acme/versions", manifest["config"]["digest"].as_str().unwrap()).await.unwrap();
+    let settings: Value = serde_json::from_slice(&settings).unwrap();
+    assert_eq!((&settings["architecture"], &settings["os"]), (&json!("wasm"), &json!("wasip2")));
+    assert_eq!(settings["layerDigests"], json!([layer["digest"]]));
+    let exports = settings["component"]["exports"].as_array().unwrap();
+    assert!(exports.contains(&json!("k8s-copycat:policy/skip@1.0.0")), "{settings}");
+    assert!(settings["component"]["imports"].as_array().unwrap().contains(&json!("k8s-copycat:policy/log@1.0.0")));
+
+    // Another tool copies it as it does any image.
+    let copy = format!("{}/acme/copied:1", registry.host());
+    let directory = tempfile::tempdir().unwrap();
+    let login = tokio::process::Command::new(program("crane"))
+        .args(["auth", "login", &registry.host(), "-u", USER, "-p", PASSWORD])
+        .env("DOCKER_CONFIG", directory.path())
+        .status();
+    assert!(login.await.unwrap().success());
+    let copied = tokio::process::Command::new(program("crane"))
+        .args(["copy", "--insecure", &reference, &copy])
+        .env("DOCKER_CONFIG", directory.path())
+        .status();
+    assert!(copied.await.unwrap().success());
+    let by_copy = format!("{copy}@{}", reference.split_once('@').unwrap().1);
+    assert_eq!(plan(planning(&config(&registry, &by_copy, "v2"))).await[0]["decision"], "mirror");
+}
+
+#[tokio::test]
+async fn what_can_not_be_fetched_is_named() {
+    let registry = Registry::distribution(Access::Basic).await;
+    let reference = push(&registry, "acme/versions:1").await;
+    let image = registry.push("acme/image", "1", &single("no plugin")).await;
+    let (_, manifest) = registry.manifest("acme/image", "1").await.unwrap();
+    let image = format!("{image}@sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&manifest)));
+    let missing = format!("{}@sha256:{}", reference.split_once('@').unwrap().0, "0".repeat(64));
+    for (reference, message) in [(&image, "it is no WebAssembly artifact"), (&missing, "404")] {
+        let finished = planning(&config(&registry, reference, "v1")).run().await.assert_code(1);
+        let name = reference.split('@').next().unwrap();
+        assert!(
+            finished.stderr.contains(&format!("(oci: {name}")) && finished.stderr.contains(message),
+            "{finished:?}"
+        );
+    }
+    let small = config(&registry, &reference, "v1").replace("config:", "moduleSize: 64Ki, config:");
+    let finished = planning(&small).run().await.assert_code(1);
+    assert!(finished.stderr.contains("raise its moduleSize"), "{finished:?}");
+    let denied = config(&registry, &reference, "v1").replace(PASSWORD, "wrong");
+    let finished = planning(&denied).run().await.assert_code(1);
+    assert!(finished.stderr.contains("401") && !finished.stderr.contains("wrong"), "{finished:?}");
+    // Bytes of another digest are not taken, however often they come.
+    registry.inject(100, |request| request.is_blob(), Fault::Flip);
+    let finished = planning(&config(&registry, &reference, "v1")).run().await.assert_code(1);
+    assert!(finished.stderr.contains("digest"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_change_of_the_reference_takes_effect_while_it_runs() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let registry = Registry::distribution(Access::Basic).await;
+    let (source, target) = (Registry::distribution(Access::Anonymous).await, Registry::crane().await);
+    let reference = push(&registry, "acme/versions:1").await;
+    let app = single("app");
+    deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let settings = |more: &str| {
+        format!(
+            "targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n{more}",
+            target.host()
+        )
+    };
+    let mut program = Program::controller(&kubeconfig).config(&settings("")).start();
+    program.ready().await;
+    arrives(&target, "team/app", "1", &app).await;
+    program.rewrite_config(&settings(&config(&registry, &reference, "v1")));
+    arrives(&target, "v1/v1/team/app", "1", &app).await;
+
+    // It is not fetched again for a change of something else, so its registry may be away.
+    registry.take_requests();
+    program.rewrite_config(&settings(&config(&registry, &reference, "v2")));
+    arrives(&target, "v2/v2/team/app", "1", &app).await;
+    assert_eq!(registry.take_requests(), []);
+    let missing = format!("{}/acme/versions:9@sha256:{}", registry.host(), "0".repeat(64));
+    program.rewrite_config(&settings(&config(&registry, &missing, "v3")));
+    eventually("it is refused", || async {
+        let (_, page) = program.get("/plugins").await;
+        page.contains("acme/versions:9").then_some(())
+    })
+    .await;
+    assert_eq!(program.terminate().await.code, Some(0));
+}
