@@ -36,7 +36,7 @@ pub fn test(args: &Args) -> Result<ExitCode, CommandError> {
 /// The cases of a file.
 pub fn read_cases(file: &Path) -> Result<Vec<Case>, CommandError> {
     let text = String::from_utf8_lossy(&files::read(file)?).into_owned();
-    authoring::read_cases(&text).map_err(|error| CommandError::Cases { file: file.to_owned(), source: Box::new(error) })
+    authoring::read_cases(&text).map_err(|fault| CommandError::Cases { file: file.to_owned(), source: fault.into() })
 }
 
 fn report(out: &mut dyn Write, results: &[CaseResult]) -> io::Result<()> {
