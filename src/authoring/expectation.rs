@@ -50,7 +50,7 @@ pub enum Expectation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorKind(&'static str);
 
-const KINDS: [&str; 6] = ["invalid-config", "invalid-request", "internal", "trap", "deadline", "memory"];
+const KINDS: [&str; 7] = ["invalid-config", "invalid-request", "internal", "trap", "deadline", "memory", "output"];
 
 impl Expectation {
     /// What stands in a case file for the answer of `hook`.
