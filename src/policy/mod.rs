@@ -118,7 +118,10 @@ impl Policy {
         let count = uses.len();
         // The semaphore is never closed, so there always is a permit to wait for.
         let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
+        let clock = Arc::clone(&self.runtime.clock);
         let thread = task::spawn_blocking(move || {
+            // For all of them at once: to start it for each call costs a system call.
+            let _running = clock.run();
             let decisions = uses.iter().map(|image_use| decider.decide(image_use)).collect();
             drop(permit);
             decisions

@@ -1,6 +1,6 @@
 //! The instances of a plugin that wait to be asked, and how many there are.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// At most so many instances, each used by one caller at a time.
 pub struct Pool<T> {
@@ -13,6 +13,8 @@ struct State<T> {
     idle: Vec<T>,
     /// Those that are being asked, too.
     live: usize,
+    /// Callers that wait for a place. To wake nobody costs a system call as well.
+    waiting: usize,
 }
 
 /// What a caller gets.
@@ -26,14 +28,21 @@ pub enum Place<T> {
 impl<T> Pool<T> {
     /// An empty pool for at least one instance.
     pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), state: Mutex::new(State { idle: Vec::new(), live: 0 }), freed: Condvar::new() }
+        Self {
+            most: most.max(1),
+            state: Mutex::new(State { idle: Vec::new(), live: 0, waiting: 0 }),
+            freed: Condvar::new(),
+        }
     }
 
     /// Waits for a place. Whoever has it gives it back with [`Pool::put_back`] or [`Pool::lost`].
     pub fn take(&self) -> Place<T> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.freed.wait_while(state, |state| state.idle.is_empty() && state.live >= self.most);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        while state.idle.is_empty() && state.live >= self.most {
+            state.waiting += 1;
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
         match state.idle.pop() {
             Some(instance) => Place::Ready(instance),
             None => {
@@ -45,19 +54,31 @@ impl<T> Pool<T> {
 
     /// An instance that can be asked again.
     pub fn put_back(&self, instance: T) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).idle.push(instance);
-        self.freed.notify_one();
+        let mut state = self.lock();
+        state.idle.push(instance);
+        self.tell(&state);
     }
 
     /// An instance broke down, or was never started.
     pub fn lost(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).live -= 1;
-        self.freed.notify_one();
+        let mut state = self.lock();
+        state.live -= 1;
+        self.tell(&state);
     }
 
     /// How many instances there are.
     pub fn live(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).live
+        self.lock().live
+    }
+
+    fn tell(&self, state: &State<T>) {
+        if state.waiting > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
