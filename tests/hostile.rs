@@ -139,8 +139,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Name, ending of the file, content, what is said.
+type Refused = (&'static str, &'static str, Vec<u8>, &'static str);
+
 /// Those that are found out when they are loaded: their file's ending, and what is said of them.
-static LOADED: LazyLock<Vec<(&str, &str, Vec<u8>, &str)>> = LazyLock::new(|| {
+static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
     let more = |more| Guest { more, ..Guest::default() }.component();
     let good = fs::read(guests::hostile()).unwrap();
     let packed = gzip(&good);

@@ -19,6 +19,7 @@ mod faults;
 #[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
 mod hostile;
+mod hostile_images;
 mod layering;
 mod leadership;
 mod mirroring;

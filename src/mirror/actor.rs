@@ -1,5 +1,7 @@
 //! Holds what is wanted, decided and under way, and is the only one to change it.
 
+mod reconfiguration;
+
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
@@ -15,7 +17,7 @@ use crate::{
         Decision, Destination, Event, FailureKind, ImageUse, Observer, Outcome, Reference, Retry, Status, Verdict,
         WorkloadId,
     },
-    policy::{Policy, Successor},
+    policy::Policy,
 };
 
 use super::{
@@ -27,6 +29,8 @@ use super::{
     queue::{Admission, Lengths, Queue},
     told::Told,
 };
+
+pub use reconfiguration::Reconfiguration;
 
 /// Workloads that are decided on at once; each takes microseconds, unless a plugin hangs.
 const DECISIONS_AT_ONCE: usize = 8;
@@ -61,18 +65,6 @@ pub enum News {
     Reconfigured(Box<Reconfiguration>),
     /// End all cooldowns; answers how many there were, nothing where none are kept.
     ResetCooldown(oneshot::Sender<Option<usize>>),
-}
-
-/// What is other than before.
-pub struct Reconfiguration {
-    /// What decides.
-    pub policy: Successor,
-    /// What copies; none where it goes on as it is.
-    pub copier: Option<Copier>,
-    /// How long a failed destination is left alone at most.
-    pub cooldown: Option<Duration>,
-    /// How many names are worked on at once.
-    pub places: usize,
 }
 
 struct Known {
@@ -218,24 +210,6 @@ impl Actor {
                 let _ = done.send(self.queue.reset_cooldown());
             }
         }
-    }
-
-    /// Nothing is started before all has been decided anew: what is queued may not be wanted there any more. With
-    /// another copier everything is looked at again, and what failed is tried again, for the reason may be gone.
-    fn reconfigure(&mut self, new: Reconfiguration) {
-        self.policy.replace(new.policy);
-        self.queue.set_cooldown(new.cooldown);
-        self.places = new.places;
-        if let Some(copier) = new.copier {
-            self.copier = Arc::new(copier);
-            self.queue.reset_cooldown();
-            let now = Instant::now();
-            for name in self.claims.names() {
-                self.queue.want(name, now);
-            }
-        }
-        (self.settled, self.gathering_until) = (false, None);
-        self.decide_all();
     }
 
     fn decide_all(&mut self) {

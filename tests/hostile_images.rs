@@ -1,0 +1,127 @@
+//! Registries that mean harm: what no image is like is given up, and told.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{Response, Uri},
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Access, Program, Registry, Serving, deployment};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A registry of manifests that need not make sense.
+#[derive(Default)]
+struct Hostile {
+    /// Media type and bytes of each digest.
+    contents: HashMap<String, (&'static str, Bytes)>,
+    asked: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Hostile {
+    /// Keeps something, and says how a manifest would list it.
+    fn keep(&mut self, media_type: &'static str, content: &Value) -> Value {
+        let bytes = Bytes::from(content.to_string());
+        let descriptor = descriptor(media_type, &sha256(&bytes), bytes.len());
+        self.contents.insert(sha256(&bytes), (media_type, bytes));
+        descriptor
+    }
+
+    fn index(&mut self, number: usize, children: &[Value]) -> Value {
+        let annotations = json!({ "number": number.to_string() });
+        let index =
+            json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": children, "annotations": annotations });
+        self.keep(INDEX, &index)
+    }
+
+    fn image(&mut self, layers: &[Value], padding: &str) -> Value {
+        let config = self.keep("application/vnd.oci.image.config.v1+json", &json!({}));
+        let annotations = json!({ "padding": padding });
+        let image = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, "annotations": annotations });
+        self.keep(MANIFEST, &image)
+    }
+}
+
+/// So many things that are nowhere.
+fn nothings(media_type: &str, count: usize) -> Vec<Value> {
+    (0..count).map(|n| descriptor(media_type, &sha256(n.to_string().as_bytes()), 9)).collect()
+}
+
+fn descriptor(media_type: &str, digest: &str, size: usize) -> Value {
+    json!({ "mediaType": media_type, "digest": digest, "size": size })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+async fn answer(State(registry): State<Arc<Hostile>>, uri: Uri) -> Response<Body> {
+    let digest = uri.path().rsplit('/').next().unwrap();
+    *registry.asked.lock().unwrap().entry(uri.path().to_owned()).or_default() += 1;
+    match registry.contents.get(digest) {
+        Some((media_type, bytes)) => {
+            let response =
+                Response::builder().header("Content-Type", *media_type).header("Docker-Content-Digest", digest);
+            response.body(Body::from(bytes.clone())).unwrap()
+        }
+        None => Response::builder().status(404).body(Body::empty()).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_asks_for_too_much_is_given_up_at_once() {
+    type Make = fn(&mut Hostile) -> Value;
+    let images: [(&str, Make); 5] = [
+        ("more than 4 deep", |registry| {
+            let image = registry.image(&[], "");
+            (0..50).fold(image, |inner, number| registry.index(number, &[inner]))
+        }),
+        ("more than 10000 layers", |registry| registry.image(&nothings("application/octet-stream", 10_001), "")),
+        ("more than 10000 layers", |registry| registry.index(0, &nothings(MANIFEST, 10_001))),
+        ("more than 10000 layers", |registry| {
+            // None of them is too large by itself.
+            let children = (0..20).map(|n| {
+                let image = registry.image(&[], &n.to_string());
+                registry.index(n, &vec![image; 600])
+            });
+            let children: Vec<_> = children.collect();
+            registry.index(20, &children)
+        }),
+        ("more than 33554432 bytes", |registry| {
+            let padding = |n: usize| "a".repeat(3_900_000 + n);
+            let children: Vec<_> = (0..20).map(|n| registry.image(&[], &padding(n))).collect();
+            registry.index(0, &children)
+        }),
+    ];
+    for (told, make) in images {
+        let mut registry = Hostile::default();
+        let digest = make(&mut registry)["digest"].as_str().unwrap().to_owned();
+        let registry = Arc::new(registry);
+        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&registry)));
+        let target = Registry::distribution(Access::Anonymous).await;
+        let image = format!("{}/team/app@{digest}", serving.host());
+        let finished = Program::new(&["sync", "-f", "-"])
+            .env("TARGET_KIND", "docker")
+            .env("TARGET_REGISTRY", target.host())
+            .stdin(&deployment("app").image(&image).manifest().to_string())
+            .run()
+            .await
+            .assert_code(1);
+        assert!(finished.stdout.contains(told) && finished.stdout.contains(&digest), "{told}: {}", finished.stdout);
+        assert_eq!(target.manifest("team/app", &digest).await, None);
+        let asked = registry.asked.lock().unwrap();
+        let manifests = asked.iter().filter(|(path, _)| path.contains("/manifests/"));
+        for (path, times) in manifests {
+            assert!(*times <= 1, "{told}: {path} was asked for {times} times");
+        }
+    }
+}
