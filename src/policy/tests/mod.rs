@@ -2,7 +2,6 @@
 
 #[allow(dead_code, reason = "not all of the guests are used here")]
 #[path = "../../../tests/guests/mod.rs"]
-#[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
 
 mod decisions;
