@@ -1,6 +1,7 @@
 //! The whole room with real components: the default plugins, the example, and guests that misbehave.
 
 #[path = "../../../tests/guests/mod.rs"]
+#[allow(dead_code, reason = "not all of the guests are used here")]
 mod guests;
 
 mod decisions;
