@@ -7,17 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 
 use crate::{
     model::Hook,
     policy::{Probe, ProbeError},
 };
 
+/// No more is unpacked to be measured.
+const MOST_UNPACKED: u64 = 1 << 30;
+
 /// What can be told of any file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Its own size.
+    /// Its size, unpacked.
     pub bytes: usize,
     /// Its size after the best of gzip; its own where it is compressed already.
     pub gzip_bytes: usize,
@@ -48,7 +51,10 @@ impl Size {
         File::open(file)?.read_to_end(&mut content)?;
         let bytes = content.len();
         if content.starts_with(&[0x1f, 0x8b]) {
-            return Ok(Self { bytes, gzip_bytes: bytes });
+            let mut unpacked = MultiGzDecoder::new(content.as_slice()).take(MOST_UNPACKED);
+            // What can't be unpacked is told by who loads it.
+            let unpacked = io::copy(&mut unpacked, &mut io::sink()).ok().and_then(|size| size.try_into().ok());
+            return Ok(Self { bytes: unpacked.unwrap_or(bytes), gzip_bytes: bytes });
         }
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&content)?;

@@ -28,6 +28,7 @@ use super::{
     pass::{Pass, PassReport},
     queue::{Admission, Lengths, Queue},
     told::Told,
+    undecided::Undecided,
 };
 
 pub use reconfiguration::Reconfiguration;
@@ -109,6 +110,7 @@ pub struct Actor {
     /// What observers were told last of the queue.
     lengths: Lengths,
     told: Told,
+    undecided: Undecided,
 }
 
 impl Actor {
@@ -140,6 +142,7 @@ impl Actor {
             settled: false,
             lengths: Lengths::default(),
             told: Told::default(),
+            undecided: Undecided::default(),
         }
     }
 
@@ -187,6 +190,7 @@ impl Actor {
             }
             News::Removed(workload) => {
                 self.workloads.remove(&workload);
+                self.undecided.set(&workload, 0);
                 self.claim(&workload, Vec::new());
                 for (pass, _) in &mut self.passes {
                     pass.decided(&workload);
@@ -270,6 +274,7 @@ impl Actor {
                 }
             }
         }
+        self.undecided.set(&workload, failed.len());
         if let Some(known) = self.workloads.get_mut(&workload) {
             if ask_again && !self.only_pass {
                 let pause = FIRST_REDECISION.saturating_mul(1 << known.redecisions.min(16)).min(LONGEST_REDECISION);
@@ -386,6 +391,9 @@ impl Actor {
         self.passes.retain(|(_, done)| !done.is_closed());
         for (pass, done) in self.passes.extract_if(.., |(pass, _)| pass.is_over()) {
             let _ = done.send(pass.report());
+        }
+        if let Some(count) = self.undecided.change() {
+            self.observer.observe(&Event::UndecidedNow(count));
         }
         let lengths = self.queue.lengths();
         if lengths != self.lengths {

@@ -18,6 +18,7 @@ mod selection;
 mod subsets;
 mod told;
 mod transfer;
+mod undecided;
 
 use std::{sync::Arc, time::Duration};
 

@@ -33,6 +33,8 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// So many image uses can't be decided as things stand.
+    UndecidedNow(usize),
     /// So many destinations wait, are being copied, or wait for the end of a cooldown.
     Queue {
         /// Due, and waiting for a free place.

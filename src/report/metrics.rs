@@ -31,6 +31,7 @@ pub struct Metrics {
     copy_failures: IntCounterVec,
     images: ImageStates,
     undecided: IntCounter,
+    undecided_now: IntGauge,
     queue_waiting: IntGauge,
     queue_active: IntGauge,
     queue_cooling: IntGauge,
@@ -106,6 +107,8 @@ impl Metrics {
                 "Images at their destinations, by the state of the last look at them.",
                 &["state"],
             )?),
+            undecided_now: families
+                .gauge("k8s_copycat_undecided", "Image uses that can't be decided as things stand.")?,
             undecided: families.counter(
                 "k8s_copycat_undecided_total",
                 "Image uses that could not be decided: a malformed image name, or a plugin that failed.",
@@ -167,6 +170,7 @@ impl Observer for Metrics {
             Event::Finished(outcome) => self.finished(outcome),
             Event::Forgotten { destination, source } => self.images.forget(destination, source),
             Event::Undecided { .. } => self.undecided.inc(),
+            Event::UndecidedNow(count) => self.undecided_now.set(i64::try_from(count).unwrap_or(i64::MAX)),
             Event::Queue { waiting, active, cooling } => {
                 for (gauge, length) in
                     [(&self.queue_waiting, waiting), (&self.queue_active, active), (&self.queue_cooling, cooling)]
@@ -246,6 +250,7 @@ mod tests {
             Event::Finished(&there),
             Event::Forgotten { destination: &there.destination, source: &there.source },
             Event::Undecided { workload: &web(), image: "Nginx", reason: "malformed" },
+            Event::UndecidedNow(3),
             Event::Queue { waiting: 7, active: 2, cooling: 1 },
             plugin_called(None),
             plugin_called(Some("trap")),
@@ -283,6 +288,7 @@ mod tests {
             k8s_copycat_queue_length{state="waiting"} 7
             k8s_copycat_registry_pulls_left{registry="hub.example"} 76
             k8s_copycat_registry_throttled_total{registry="slow.example"} 1
+            k8s_copycat_undecided 3
             k8s_copycat_undecided_total 1
             k8s_copycat_watch_restarts_total{resource="jobs"} 0
             k8s_copycat_watch_restarts_total{resource="pods"} 1

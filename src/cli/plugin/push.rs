@@ -39,8 +39,10 @@ pub struct Args {
 pub async fn push(args: &Args) -> Result<ExitCode, CommandError> {
     let refused = |fault: String| CommandError::Destination { reference: args.reference.clone(), fault };
     let reference: Reference = args.reference.parse().map_err(|error| refused(format!("{error}")))?;
+    // Elsewhere `latest` is meant where none is written; who publishes says which.
+    let is_tagged = args.reference.rsplit('/').next().is_some_and(|last| last.contains(':'));
     let tag = match (reference.tag(), reference.digest()) {
-        (Some(tag), None) => tag,
+        (Some(tag), None) if is_tagged => tag,
         _ => return Err(refused("name a tag and no digest, as in ghcr.io/acme/teams:1.2".to_owned())),
     };
     let probe = files::plugin(&args.file)?;

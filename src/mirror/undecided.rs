@@ -1,0 +1,51 @@
+//! Image uses that can't be decided as things stand.
+
+use std::collections::HashMap;
+
+use crate::model::WorkloadId;
+
+/// How many there are, by workload.
+#[derive(Debug, Default)]
+pub struct Undecided {
+    counts: HashMap<WorkloadId, usize>,
+    told: usize,
+}
+
+impl Undecided {
+    /// So many of a workload's can't be decided.
+    pub fn set(&mut self, workload: &WorkloadId, count: usize) {
+        if count == 0 {
+            self.counts.remove(workload);
+        } else {
+            self.counts.insert(workload.clone(), count);
+        }
+    }
+
+    /// The number of all, if it is another than when this was asked last.
+    pub fn change(&mut self) -> Option<usize> {
+        let all = self.counts.values().sum();
+        (std::mem::replace(&mut self.told, all) != all).then_some(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::WorkloadKind;
+
+    #[test]
+    fn only_changes_are_told() {
+        let workload =
+            |name: &str| WorkloadId { kind: WorkloadKind::Pod, namespace: "shop".to_owned(), name: name.to_owned() };
+        let mut undecided = Undecided::default();
+        assert_eq!(undecided.change(), None);
+        undecided.set(&workload("a"), 2);
+        undecided.set(&workload("b"), 1);
+        assert_eq!(undecided.change(), Some(3));
+        undecided.set(&workload("a"), 2);
+        assert_eq!(undecided.change(), None);
+        undecided.set(&workload("a"), 0);
+        undecided.set(&workload("c"), 0);
+        assert_eq!(undecided.change(), Some(1));
+    }
+}
