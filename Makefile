@@ -57,7 +57,7 @@ bench-policy: toolchain ## what deciding with plugins costs
 
 bench-copy: build ## what copying with the release program costs, beside crane, regctl and skopeo
 	servers=$$(tests/servers/install --bench) && COPYCAT_SERVERS="$$servers" \
-		$(CARGO) bench --locked --bench copy -- "$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
+		$(CARGO) bench --locked --workspace --bench copy -- "$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
 
 bench-plugins: build ## what plugins in six languages weigh, and how long they take
 	tests/toolchains/test-plugins "$(CARGO_TARGET_DIR)/release/k8s-copycat" --bench

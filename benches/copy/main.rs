@@ -1,7 +1,7 @@
 //! What copying costs, beside others that copy: between two real registries on loopback, near and far.
 //!
 //! `make bench-copy` builds the program for release and runs this; by hand:
-//! `cargo bench --bench copy -- PROGRAM [--runs NUMBER] [--cases A,B,…] [--delays MILLISECONDS,…]`.
+//! `cargo bench --workspace --bench copy -- PROGRAM [--runs NUMBER] [--cases A,B,…] [--delays MILLISECONDS,…]`.
 //! Prints a table in Markdown.
 #![allow(
     clippy::unwrap_used,
