@@ -97,16 +97,16 @@ impl Reloading {
 
     /// Answers with the files that were looked at, before plugins were loaded from them.
     async fn reload(&mut self) -> Result<Snapshot, Refused> {
-        let loaded = spawn_blocking({
-            let flags = self.flags.clone();
-            move || config::load(&flags, &variable)
+        let flags = self.flags.clone();
+        let loaded = spawn_blocking(move || {
+            config::load(&flags, &variable).map_err(|settings| {
+                let read = Snapshot::take(settings.files().to_vec());
+                let plugins = assemble::broken(settings.plugins());
+                Refused::unusable(&read, CommandError::Configuration { settings, plugins }.to_string())
+            })
         });
         let broken = |error: JoinError| Refused::Unusable(Snapshot::default(), format!("reading broke down: {error}"));
-        let Loaded { config, files, warnings } = loaded.await.map_err(broken)?.map_err(|settings| {
-            let read = Snapshot::take(settings.files().to_vec());
-            let plugins = assemble::broken(settings.plugins());
-            Refused::unusable(&read, CommandError::Configuration { settings, plugins }.to_string())
-        })?;
+        let Loaded { config, files, warnings } = loaded.await.map_err(broken)??;
         let read = Snapshot::take(files);
         let unusable = |reason: String| Refused::unusable(&read, reason);
         let modules = self.modules.fetched(&config).await;

@@ -1,5 +1,6 @@
 //! Holds what is wanted, decided and under way, and is the only one to change it.
 
+mod copying;
 mod reconfiguration;
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -13,10 +14,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    model::{
-        Decision, Destination, Event, FailureKind, ImageUse, Observer, Outcome, Reference, Retry, Status, Verdict,
-        WorkloadId,
-    },
+    model::{Decision, Destination, Event, ImageUse, Observer, Outcome, Reference, Verdict, WorkloadId},
     policy::Policy,
 };
 
@@ -24,12 +22,13 @@ use super::{
     claims::{Claims, Name},
     copy::Copier,
     defect,
-    job::CopyJob,
     pass::{Pass, PassReport},
     queue::{Admission, Lengths, Queue},
     told::Told,
     undecided::Undecided,
 };
+
+use copying::Copied;
 
 pub use reconfiguration::Reconfiguration;
 
@@ -80,12 +79,6 @@ struct Decided {
     version: u64,
     uses: Vec<ImageUse>,
     decisions: Vec<Decision>,
-}
-
-struct Copied {
-    name: Name,
-    jobs: Vec<CopyJob>,
-    outcomes: Vec<Outcome>,
 }
 
 /// See the module.
@@ -330,32 +323,6 @@ impl Actor {
         }
     }
 
-    fn copied(&mut self, copied: Copied) {
-        let Copied { name, jobs, outcomes } = copied;
-        for outcome in &outcomes {
-            self.observer.observe(&Event::Finished(outcome));
-        }
-        let now_wanted = self.claims.jobs(&name);
-        let outdated = now_wanted.len() != jobs.len()
-            || now_wanted.iter().zip(&jobs).any(|(wanted, done)| !wanted.same_work(done));
-        self.forget_told(&name, if now_wanted.is_empty() { &[] } else { &outcomes });
-        match soonest(&outcomes) {
-            _ if now_wanted.is_empty() => self.queue.succeeded(&name),
-            Some((error, retry)) => {
-                let pause = self.queue.failed(&name, error, retry, Instant::now());
-                info!(target = %name, seconds = pause.as_secs(), "is left alone for a while");
-            }
-            None if outdated => {
-                self.queue.again(&name);
-                return;
-            }
-            None => self.queue.succeeded(&name),
-        }
-        for (pass, _) in &mut self.passes {
-            pass.finished(&name, &outcomes);
-        }
-    }
-
     /// These outcomes are what observers are to know of a name from now on.
     fn forget_told(&mut self, name: &Name, outcomes: &[Outcome]) {
         for (destination, source) in self.told.replace(name, outcomes) {
@@ -403,20 +370,6 @@ impl Actor {
         }
     }
 
-    fn start(&mut self, name: Name) {
-        let jobs = self.claims.jobs(&name);
-        let copier = self.copier.clone();
-        self.copying.spawn(async move {
-            let mut outcomes = Vec::with_capacity(jobs.len());
-            for job in &jobs {
-                // A defect in one copy must not leave its name under way for ever.
-                let outcome = AssertUnwindSafe(copier.copy(job)).catch_unwind().await;
-                outcomes.push(outcome.unwrap_or_else(|_| defect::broken_off(job)));
-            }
-            Copied { name, jobs, outcomes }
-        });
-    }
-
     async fn wind_down(&mut self, grace: Duration) {
         if !self.copying.is_empty() {
             info!(active = self.copying.len(), seconds = grace.as_secs(), "stopping: copies under way may end");
@@ -436,19 +389,4 @@ impl Actor {
         self.copying.abort_all();
         self.deciding.abort_all();
     }
-}
-
-/// The failure that is to be tried again first. A conflict costs a look only, and is looked at when somebody changes
-/// something.
-fn soonest(outcomes: &[Outcome]) -> Option<(String, Retry)> {
-    let failures = outcomes.iter().filter_map(|outcome| match &outcome.status {
-        Status::Failed(failure) if failure.kind != FailureKind::Conflict => Some(failure),
-        _ => None,
-    });
-    let first = failures.min_by_key(|failure| match failure.retry {
-        Retry::Soon => Duration::ZERO,
-        Retry::After(asked) => asked,
-        Retry::Later => Duration::MAX,
-    })?;
-    Some((first.message.clone(), first.retry))
 }
