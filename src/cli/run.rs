@@ -287,7 +287,7 @@ impl Operations for MirrorOperations {
                 Ok(report) => ForcedPass::Ended {
                     workloads: report.workloads,
                     images: report.images,
-                    failures: report.failures.into_iter().map(|(id, cause)| format!("{id}: {cause}")).collect(),
+                    failures: report.failures.iter().map(|(id, cause)| format!("{id}: {cause}")).collect(),
                 },
                 Err(Stopped) => ForcedPass::NotReady,
             }

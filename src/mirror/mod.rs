@@ -1,21 +1,30 @@
 //! Brings decided images to their destinations, and is sure that they are there.
 
 mod actor;
+mod availability;
 mod blobs;
 mod bounds;
 mod check;
 mod claims;
 mod copy;
+mod decisions;
 mod defect;
 mod failure;
 mod flight;
+mod holder;
 mod job;
+mod lanes;
 mod pass;
+mod passes;
 mod platforms;
 mod push;
 mod queue;
+mod registries_in_use;
 mod selection;
 mod subsets;
+#[cfg(test)]
+mod testing;
+mod timers;
 mod told;
 mod transfer;
 mod undecided;
@@ -98,22 +107,31 @@ impl Mirror {
         self.tell(News::Begin).await
     }
 
+    /// From now on no copy begins, until [`Mirror::begin`]: this replica may not lead any more. Those under way may end.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn pause(&self) -> Result<(), Stopped> {
+        self.tell(News::Pause).await
+    }
+
     /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing
     /// is looked at twice, and what failed is not tried again.
     ///
     /// # Errors
     /// When it has stopped.
-    pub async fn only_pass(&self) -> Result<PassReport, Stopped> {
+    pub async fn only_pass(&self) -> Result<Arc<PassReport>, Stopped> {
         let (done, answer) = oneshot::channel();
         self.tell(News::OnlyPass(done)).await?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Decides and looks at everything once more, and answers when that is done. What is in cooldown counts as failed.
+    /// One pass is under way at a time; who asks meanwhile gets the answer of the next.
     ///
     /// # Errors
     /// When it has stopped.
-    pub async fn pass(&self) -> Result<PassReport, Stopped> {
+    pub async fn pass(&self) -> Result<Arc<PassReport>, Stopped> {
         let (done, answer) = oneshot::channel();
         self.tell(News::Pass(done)).await?;
         answer.await.map_err(|_| Stopped)

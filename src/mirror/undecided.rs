@@ -8,23 +8,23 @@ use crate::model::WorkloadId;
 #[derive(Debug, Default)]
 pub struct Undecided {
     counts: HashMap<WorkloadId, usize>,
+    all: usize,
     told: usize,
 }
 
 impl Undecided {
     /// So many of a workload's can't be decided.
     pub fn set(&mut self, workload: &WorkloadId, count: usize) {
-        if count == 0 {
-            self.counts.remove(workload);
-        } else {
-            self.counts.insert(workload.clone(), count);
-        }
+        let before = match count {
+            0 => self.counts.remove(workload),
+            _ => self.counts.insert(workload.clone(), count),
+        };
+        self.all = self.all + count - before.unwrap_or_default();
     }
 
     /// The number of all, if it is another than when this was asked last.
     pub fn change(&mut self) -> Option<usize> {
-        let all = self.counts.values().sum();
-        (std::mem::replace(&mut self.told, all) != all).then_some(all)
+        (std::mem::replace(&mut self.told, self.all) != self.all).then_some(self.all)
     }
 }
 

@@ -186,6 +186,7 @@ impl Observer for Metrics {
             Event::ReloadRefused { .. } => self.plugins.reloaded(false),
             Event::Throttled { registry } => self.limits.throttled(registry),
             Event::PullsLeft { registry, left } => self.limits.pulls_left(registry, left),
+            Event::InCooldown { .. } | Event::TagTaken { .. } => {}
             Event::WatchRestarted(resource) => self.watch_restarts.with_label_values(&[resource]).inc(),
         }
     }
