@@ -3,7 +3,15 @@
 mod copying;
 mod reconfiguration;
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::FutureExt;
 use tokio::{
@@ -55,8 +63,10 @@ pub enum News {
     Removed(WorkloadId),
     /// Every workload that existed at the start has been told.
     Ready,
-    /// From now on images may be copied.
+    /// From now on images may be copied, also after a pause.
     Begin,
+    /// A pause has begun; answers how many names are being worked on, which may end.
+    Paused(oneshot::Sender<usize>),
     /// Look at everything once more.
     Pass(oneshot::Sender<PassReport>),
     /// Begin, look at everything that was told so far, and at nothing twice.
@@ -96,6 +106,8 @@ pub struct Actor {
     copying: JoinSet<Copied>,
     passes: Vec<(Pass, oneshot::Sender<PassReport>)>,
     begun: bool,
+    /// Set by whoever speaks to the mirror, so that a pause does not wait behind other news.
+    paused: Arc<AtomicBool>,
     ready: bool,
     only_pass: bool,
     gathering_until: Option<Instant>,
@@ -114,6 +126,7 @@ impl Actor {
         observer: Arc<dyn Observer>,
         cooldown: Option<Duration>,
         places: usize,
+        paused: Arc<AtomicBool>,
     ) -> Self {
         Self {
             policy,
@@ -129,6 +142,7 @@ impl Actor {
             copying: JoinSet::new(),
             passes: Vec::new(),
             begun: false,
+            paused,
             ready: false,
             only_pass: false,
             gathering_until: None,
@@ -190,9 +204,14 @@ impl Actor {
                 }
             }
             News::Ready => self.ready = true,
+            // After a pause everything has been decided already.
+            News::Begin if self.begun => {}
             News::Begin => {
                 self.begun = true;
                 self.decide_all();
+            }
+            News::Paused(done) => {
+                let _ = done.send(self.copying.len());
             }
             News::Pass(done) => {
                 self.passes.push((Pass::over(self.workloads.keys().cloned()), done));
@@ -350,7 +369,7 @@ impl Actor {
                 self.deciding.is_empty() && self.workloads.values().all(|known| known.redecide_at.is_none());
             self.settled = all_decided || now >= until;
         }
-        while self.settled && self.copying.len() < self.places {
+        while self.settled && self.copying.len() < self.places && !self.paused.load(Ordering::Acquire) {
             let Some(name) = self.queue.next() else { break };
             self.start(name);
         }
