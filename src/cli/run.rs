@@ -350,7 +350,7 @@ mod tests {
         let observer = Arc::new(Looks(sender));
         let policy = Arc::new(assemble::policy(&config, observer.clone()).await.unwrap().0);
         let mirror = assemble::mirror(&config, &assemble::aws(&config), policy, observer).unwrap();
-        let uses = workload::read_manifests(&[manifest]).unwrap().uses;
+        let uses = workload::read_manifests(&[manifest], &config.watch.resources).unwrap().uses;
         mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();
         mirror.ready().await.unwrap();
         let client = workload::client(Some(&kubeconfig)).await.unwrap();
