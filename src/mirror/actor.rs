@@ -197,7 +197,7 @@ impl Actor {
             }
             News::Removed(workload) => {
                 self.workloads.remove(&workload);
-                self.undecided.set(&workload, 0);
+                self.undecided_now(&workload, 0);
                 self.claim(&workload, Vec::new());
                 for (pass, _) in &mut self.passes {
                     pass.decided(&workload);
@@ -286,7 +286,7 @@ impl Actor {
                 }
             }
         }
-        self.undecided.set(&workload, failed.len());
+        self.undecided_now(&workload, failed.len());
         if let Some(known) = self.workloads.get_mut(&workload) {
             if ask_again && !self.only_pass {
                 let pause = FIRST_REDECISION.saturating_mul(1 << known.redecisions.min(16)).min(LONGEST_REDECISION);
@@ -322,6 +322,12 @@ impl Actor {
                 }
                 pass.container(&workload, source.clone(), names);
             }
+        }
+    }
+
+    fn undecided_now(&mut self, workload: &WorkloadId, count: usize) {
+        if self.undecided.set(workload, count) {
+            self.observer.observe(&Event::Decided { workload });
         }
     }
 

@@ -12,12 +12,13 @@ pub struct Undecided {
 }
 
 impl Undecided {
-    /// So many of a workload's can't be decided.
-    pub fn set(&mut self, workload: &WorkloadId, count: usize) {
+    /// So many of a workload's can't be decided. Answers whether there are any now, or were before.
+    pub fn set(&mut self, workload: &WorkloadId, count: usize) -> bool {
         if count == 0 {
-            self.counts.remove(workload);
+            self.counts.remove(workload).is_some()
         } else {
             self.counts.insert(workload.clone(), count);
+            true
         }
     }
 
@@ -39,13 +40,13 @@ mod tests {
             |name: &str| WorkloadId { kind: WorkloadKind::Pod, namespace: "shop".to_owned(), name: name.to_owned() };
         let mut undecided = Undecided::default();
         assert_eq!(undecided.change(), None);
-        undecided.set(&workload("a"), 2);
+        assert!(undecided.set(&workload("a"), 2));
         undecided.set(&workload("b"), 1);
         assert_eq!(undecided.change(), Some(3));
         undecided.set(&workload("a"), 2);
         assert_eq!(undecided.change(), None);
-        undecided.set(&workload("a"), 0);
-        undecided.set(&workload("c"), 0);
+        assert!(undecided.set(&workload("a"), 0));
+        assert!(!undecided.set(&workload("c"), 0));
         assert_eq!(undecided.change(), Some(1));
     }
 }
