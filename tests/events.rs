@@ -89,7 +89,7 @@ subjects: [{{ kind: ServiceAccount, name: copycat, namespace: {namespace} }}]
     async fn tells_the_present_cause(&self) {
         eventually("the failure is told", || async { (self.told().await.len() == 1).then_some(()) }).await;
         let first = self.told().await;
-        assert!(first[0].0 == "MirrorFailed" && first[0].1.contains("404"), "{first:?}");
+        assert!(first[0].0 == "MirrorFailed" && first[0].1.contains("is not there"), "{first:?}");
         self.tries_until("the same is told by the same event", |told| told.len() == 1 && told[0].2 > 1).await;
 
         let image = single("app");

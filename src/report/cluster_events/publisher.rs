@@ -33,7 +33,7 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// From one event to the next, so that a day on which everything fails is not the API server's worst as well.
-const PACE: Duration = Duration::from_millis(50);
+const PACE: Duration = Duration::from_millis(100);
 
 /// From one try to the next while no event can be written; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -118,7 +118,6 @@ impl Publisher {
                     }
                 }
             }
-            sleep(PACE).await;
         }
     }
 
@@ -160,6 +159,7 @@ impl Publisher {
             if failure.as_ref().is_some_and(|(error, _)| error.can_pass()) {
                 break;
             }
+            sleep(PACE).await;
         }
         let now = Instant::now();
         let mut board = self.shared.lock();
