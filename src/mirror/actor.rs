@@ -7,7 +7,10 @@ mod reconfiguration;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -64,8 +67,8 @@ pub enum News {
     Ready,
     /// From now on images may be copied.
     Begin,
-    /// From now on no copy begins; those under way may end.
-    Pause,
+    /// A pause has begun; answers how many names are being worked on, which may end.
+    Paused(oneshot::Sender<usize>),
     /// Look at everything once more.
     Pass(Asker),
     /// Begin, look at everything that was told so far, and at nothing twice.
@@ -96,8 +99,8 @@ pub struct Actor {
     passes: Passes,
     /// Decisions are taken: this replica leads, or has led.
     begun: bool,
-    /// Copies may begin: this replica leads.
-    leads: bool,
+    /// No copy begins. Set by whoever speaks to the mirror, so that a pause does not wait behind other news.
+    paused: Arc<AtomicBool>,
     ready: bool,
     only_pass: bool,
     gathering_until: Option<Instant>,
@@ -115,6 +118,7 @@ impl Actor {
         observer: Arc<dyn Observer>,
         cooldown: Option<Duration>,
         places: usize,
+        paused: Arc<AtomicBool>,
     ) -> Self {
         Self {
             policy,
@@ -132,7 +136,7 @@ impl Actor {
             active: HashMap::new(),
             passes: Passes::default(),
             begun: false,
-            leads: false,
+            paused,
             ready: false,
             only_pass: false,
             gathering_until: None,
@@ -179,18 +183,20 @@ impl Actor {
             News::Set(workload, uses) => self.decisions.set(workload, uses),
             News::Removed(workload) => {
                 self.decisions.remove(&workload);
-                self.undecided.set(&workload, 0);
+                self.undecided_now(&workload, 0);
                 self.claim(&workload, Vec::new());
                 if let Some(pass) = self.passes.current() {
                     pass.decided(&workload, Instant::now());
                 }
             }
             News::Ready => self.ready = true,
-            News::Begin => (self.begun, self.leads) = (true, true),
-            News::Pause => self.leads = false,
+            News::Begin => self.begun = true,
+            News::Paused(done) => {
+                let _ = done.send(self.copying.len());
+            }
             News::Pass(asker) => self.passes.ask(asker),
             News::OnlyPass(asker) => {
-                (self.begun, self.leads, self.ready, self.only_pass) = (true, true, true, true);
+                (self.begun, self.ready, self.only_pass) = (true, true, true);
                 self.passes.ask(asker);
             }
             News::Reconfigured(new) => self.reconfigure(*new),
@@ -238,11 +244,15 @@ impl Actor {
         has_more
     }
 
+    fn may_start(&self) -> bool {
+        self.settled && !self.paused.load(Ordering::Acquire)
+    }
+
     async fn wind_down(&mut self, grace: Duration) {
         if !self.copying.is_empty() {
             info!(active = self.copying.len(), seconds = grace.as_secs(), "stopping: copies under way may end");
         }
-        self.leads = false;
+        self.paused.store(true, Ordering::Release);
         let deadline = Instant::now() + grace;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.copying.join_next()).await {
             if let Ok(ended) = ended {

@@ -29,7 +29,13 @@ mod told;
 mod transfer;
 mod undecided;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,6 +58,7 @@ const COMMANDS_AHEAD: usize = 1024;
 #[derive(Clone)]
 pub struct Mirror {
     commands: mpsc::Sender<Command>,
+    paused: Arc<AtomicBool>,
 }
 
 /// The mirror has stopped, and answers no more.
@@ -71,8 +78,9 @@ impl Mirror {
         places: usize,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(COMMANDS_AHEAD);
-        tokio::spawn(Actor::new(policy, copier, observer, cooldown, places).run(receiver));
-        Self { commands }
+        let paused = Arc::new(AtomicBool::new(false));
+        tokio::spawn(Actor::new(policy, copier, observer, cooldown, places, paused.clone()).run(receiver));
+        Self { commands, paused }
     }
 
     /// These are all image uses of a workload from now on.
@@ -99,20 +107,26 @@ impl Mirror {
         self.tell(News::Ready).await
     }
 
-    /// From now on images may be copied: this replica leads.
+    /// From now on images may be copied: this replica leads, or leads again after a [`Mirror::pause`].
     ///
     /// # Errors
     /// When it has stopped.
     pub async fn begin(&self) -> Result<(), Stopped> {
+        self.paused.store(false, Ordering::Release);
         self.tell(News::Begin).await
     }
 
-    /// From now on no copy begins, until [`Mirror::begin`]: this replica may not lead any more. Those under way may end.
+    /// Begins no copy any more before the next [`Mirror::begin`]: this replica may not be the one that leads. What is
+    /// decided is kept, and what is under way may end; answers how much that is. Holds from the call on, not from the
+    /// answer.
     ///
     /// # Errors
     /// When it has stopped.
-    pub async fn pause(&self) -> Result<(), Stopped> {
-        self.tell(News::Pause).await
+    pub async fn pause(&self) -> Result<usize, Stopped> {
+        self.paused.store(true, Ordering::Release);
+        let (done, answer) = oneshot::channel();
+        self.tell(News::Paused(done)).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing

@@ -60,6 +60,12 @@ pub enum Event<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// A workload has been decided anew, or is gone; told only where something of it could not be decided before, or can't
+    /// be now. What can't be was told just before.
+    Decided {
+        /// Which.
+        workload: &'a WorkloadId,
+    },
     /// So many image uses can't be decided as things stand.
     UndecidedNow(usize),
     /// So many destinations wait, are being copied, or wait for the end of a cooldown.

@@ -49,7 +49,7 @@ impl Actor {
                 }
             }
         }
-        self.undecided.set(&workload, failed.len());
+        self.undecided_now(&workload, failed.len());
         if ask_again && !self.only_pass {
             self.decisions.retry(&workload, Instant::now());
         } else {
@@ -122,6 +122,12 @@ impl Actor {
         }
         for name in effect.wanted.iter().map(|(name, _)| name).chain(&effect.reassigned).chain(&effect.forgotten) {
             self.cancel_if_unwanted(name);
+        }
+    }
+
+    pub(super) fn undecided_now(&mut self, workload: &WorkloadId, count: usize) {
+        if self.undecided.set(workload, count) {
+            self.observer.observe(&Event::Decided { workload });
         }
     }
 

@@ -40,11 +40,8 @@ pub(super) enum Ended {
 impl Actor {
     /// Starts copies while there are places. Says whether there are places and names left.
     pub(super) fn start_copies(&mut self) -> bool {
-        if !self.settled || !self.leads {
-            return false;
-        }
         for _ in 0..super::STARTS_AT_ONCE {
-            if self.copying.len() >= self.places {
+            if !self.may_start() || self.copying.len() >= self.places {
                 return false;
             }
             let (sources, places) = (&self.sources, self.places);
@@ -169,7 +166,7 @@ impl Actor {
                         if let Some(holder) = holder {
                             self.claims.hold(&name, &holder);
                         }
-                        if self.leads && self.claims.contenders(&name).is_none() {
+                        if self.may_start() && self.claims.contenders(&name).is_none() {
                             self.start(Next { name, resolve_tag });
                         } else {
                             self.finish(&name, &[], &[]);
