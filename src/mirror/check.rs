@@ -44,12 +44,7 @@ impl Copier {
     ///
     /// Of what Pods say the digest alone counts, and only as long as they are believed: which repository they pulled it
     /// from is for them to say, and not what the image's name means.
-    pub(super) async fn check(
-        &self,
-        job: &CopyJob,
-        believe_pods: bool,
-        attempt: &Attempt,
-    ) -> Result<Check, Failure> {
+    pub(super) async fn check(&self, job: &CopyJob, believe_pods: bool, attempt: &Attempt) -> Result<Check, Failure> {
         let store = self.store(job)?;
         let target = store.repository(&job.destination.repository);
         let source = self.sources.repository(job.source.registry(), job.source.repository());

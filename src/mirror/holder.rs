@@ -6,13 +6,22 @@ use crate::{
     registry::{Place, Repository, Selector, StoreRepository},
 };
 
-use super::{check::Found, copy::Copier, failure::at_target, job::{CopyJob, Role}};
+use super::{
+    check::Found,
+    copy::Copier,
+    failure::at_target,
+    job::{CopyJob, Role},
+};
 
 impl Copier {
     /// Which of the contenders the target has a name from: the one whose repository knows what is there. Where nobody
     /// does it is one that could not be asked, and else the first. Each contender is the images of one repository; the
     /// jobs are theirs.
-    pub(super) async fn holder(&self, jobs: &[CopyJob], contenders: &[Vec<Reference>]) -> Result<Option<Reference>, Failure> {
+    pub(super) async fn holder(
+        &self,
+        jobs: &[CopyJob],
+        contenders: &[Vec<Reference>],
+    ) -> Result<Option<Reference>, Failure> {
         let candidates = || contenders.iter().filter_map(|images| images.first());
         let first = candidates().next().cloned();
         let Some(job) = jobs.iter().find(|job| job.tag().is_some()).filter(|_| !self.settings.dry_pull) else {
