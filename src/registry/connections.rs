@@ -4,14 +4,11 @@
 //! nothing but the registry's answer is left to wait for. The way of a blob is two requests, one of which waits for the
 //! other; it gets both places before either is sent ([`Room`]), of two registries always those of the same one first.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Repository, StoreRepository};
+use super::{Repository, StoreRepository, shared::Shared};
 
 /// Far more than any machine has connections.
 const MOST: u32 = 1 << 20;
@@ -19,8 +16,11 @@ const MOST: u32 = 1 << 20;
 /// All registries' places.
 pub(super) struct Connections {
     usual: usize,
-    hosts: Mutex<HashMap<String, Arc<Places>>>,
+    hosts: Shared<String, Places>,
 }
+
+/// So many registries are remembered before those are forgotten that nobody has a place at.
+const MOST_HOSTS: usize = 4096;
 
 /// The places of one registry.
 pub(super) struct Places {
@@ -37,17 +37,15 @@ pub(super) struct Place {
 impl Connections {
     /// So many requests at once for each registry of which nothing else is said; 0 counts as 1.
     pub(super) fn new(usual: usize) -> Self {
-        Self { usual, hosts: Mutex::default() }
+        Self { usual, hosts: Shared::new(MOST_HOSTS) }
     }
 
-    /// The places of `host`, always the same ones; `own` where something is said of it.
+    /// The places of `host`, always the same ones while somebody knows them; `own` where something is said of it.
     pub(super) fn to(&self, host: &str, own: Option<usize>) -> Arc<Places> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = hosts.entry(host.to_owned()).or_insert_with(|| {
+        self.hosts.get(host, || {
             let most = u32::try_from(own.unwrap_or(self.usual)).unwrap_or(u32::MAX).clamp(1, MOST);
-            Arc::new(Places { host: host.to_owned(), most, free: Arc::new(Semaphore::new(most as usize)) })
-        });
-        Arc::clone(places)
+            Places { host: host.to_owned(), most, free: Arc::new(Semaphore::new(most as usize)) }
+        })
     }
 }
 

@@ -27,6 +27,17 @@ impl Registries {
         Self { wire: Arc::new(self.wire.beside(settings)) }
     }
 
+    /// Ends all pauses that registries have asked for; where pulls are used up, one may be tried.
+    pub fn reset_pauses(&self) {
+        self.wire.reset_pauses();
+    }
+
+    /// Waits until what was left behind at registries is cleared away: the sessions of uploads that were broken off.
+    /// Each of them takes 10 s at most.
+    pub async fn cleared(&self) {
+        self.wire.cleared().await;
+    }
+
     /// The repository `repository` (a path, `library/` explicit) of `registry` (`host[:port]`, Docker Hub is
     /// `docker.io`). What is no host shows at the first request.
     pub fn repository(&self, registry: &str, repository: &str) -> Repository {

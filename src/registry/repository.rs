@@ -45,6 +45,15 @@ impl Repository {
         Self { wire, host, name: repository.into(), place: format!("{registry}/{repository}").into() }
     }
 
+    /// Whether its registry is at work, whatever it has to say: one request.
+    pub async fn is_up(&self) -> bool {
+        let to = To::Path("/v2/", None);
+        let (headers, payload) = (HeaderMap::new(), Payload::Empty);
+        let request = Request { method: Method::GET, to, headers, scopes: &[], has_room: false, payload };
+        let answer = self.wire.send(&self.host, request).await;
+        answer.is_ok_and(|response| !response.status().is_server_error())
+    }
+
     /// The digest of a manifest: one HEAD, and a GET only where the registry leaves the digest out; none where there is
     /// no such manifest or repository.
     ///
@@ -184,6 +193,13 @@ impl Repository {
         let scope = if method == Method::PUT { self.push_scope() } else { self.pull_scope() };
         let request = Request { method, to: To::Path(path, None), headers, scopes: &[scope], has_room: false, payload };
         self.wire.send(&self.host, request).await
+    }
+
+    /// Another one of the same registry.
+    pub(super) fn sibling(&self, name: &str) -> Self {
+        let registry = self.place.strip_suffix(&*self.name).unwrap_or_default();
+        let place = format!("{registry}{name}").into();
+        Self { wire: Arc::clone(&self.wire), host: Arc::clone(&self.host), name: name.into(), place }
     }
 
     /// The path alone.
@@ -370,7 +386,14 @@ mod tests {
     async fn a_long_wait_that_the_registry_asks_for_is_the_callers() {
         let server = Server::start(|_| Reply::new(429).header("Retry-After", 3600)).await;
         let error = server.repository().manifest(tag()).await.unwrap_err();
-        assert_eq!((error.retry(), server.asked().len()), (Retry::After(Duration::from_secs(3600)), 1));
+        assert_eq!(
+            (error.retry(), server.asked().len()),
+            (Retry::After(Duration::from_secs(60)), 1),
+            "it is probed then"
+        );
+        let server = Server::start(|_| Reply::new(429).header("Retry-After", 240)).await;
+        let error = server.repository().manifest(tag()).await.unwrap_err();
+        assert_eq!((error.retry(), server.asked().len()), (Retry::After(Duration::from_secs(240)), 1));
     }
 
     #[tokio::test]
