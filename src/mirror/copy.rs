@@ -62,6 +62,18 @@ impl Copier {
         Self { sources, stores, settings, observer, blobs: Blobs::default(), subsets: Subsets::default() }
     }
 
+    /// Ends all pauses that registries have asked for, sources and targets; where pulls are used up, one may be tried.
+    pub fn reset_pauses(&self) {
+        self.sources.reset_pauses();
+        self.stores.values().for_each(Store::reset_pauses);
+    }
+
+    /// Waits until what was left behind at the targets is cleared away: the sessions of uploads that were broken off.
+    /// Each of them takes 10 s at most.
+    pub async fn cleared(&self) {
+        self.sources.cleared().await;
+    }
+
     /// Carries out a job to its end, and tells how it ended.
     pub async fn copy(&self, job: &CopyJob) -> Outcome {
         let started = Instant::now();
