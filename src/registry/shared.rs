@@ -11,6 +11,7 @@ use std::{
 /// See the module.
 pub(super) struct Shared<K, V> {
     bound: usize,
+    may_go: fn(&V) -> bool,
     inner: Mutex<Inner<K, V>>,
 }
 
@@ -30,8 +31,13 @@ impl<K: Eq + Hash, V> Shared<K, V> {
     /// Of so many things half are forgotten, those first that have not been asked for the longest. What is in use is
     /// kept, however many that are.
     pub fn new(bound: usize) -> Self {
+        Self::keeping(bound, |_| true)
+    }
+
+    /// The same, but what may not go stays as well.
+    pub fn keeping(bound: usize, may_go: fn(&V) -> bool) -> Self {
         let inner = Inner { known: HashMap::new(), uses: 0, full: bound };
-        Self { bound, inner: Mutex::new(inner) }
+        Self { bound, may_go, inner: Mutex::new(inner) }
     }
 
     /// The one of that name: always the same one while somebody has it.
@@ -48,7 +54,7 @@ impl<K: Eq + Hash, V> Shared<K, V> {
             return Arc::clone(&known.value);
         }
         if inner.known.len() >= inner.full {
-            inner.forget();
+            inner.forget(self.may_go);
             // Looked for again when there are twice as many, so that no request pays for all.
             inner.full = self.bound.max(inner.known.len().saturating_mul(2));
         }
@@ -65,13 +71,14 @@ impl<K: Eq + Hash, V> Shared<K, V> {
 }
 
 impl<K: Eq + Hash, V> Inner<K, V> {
-    fn forget(&mut self) {
+    fn forget(&mut self, may_go: fn(&V) -> bool) {
+        let is_unused = |known: &Known<V>| Arc::strong_count(&known.value) == 1 && may_go(&known.value);
         let mut unused: Vec<u64> =
-            self.known.values().filter(|known| Arc::strong_count(&known.value) == 1).map(|known| known.used).collect();
+            self.known.values().filter(|known| is_unused(known)).map(|known| known.used).collect();
         let half = unused.len().div_ceil(2);
         let Some(last) = half.checked_sub(1) else { return };
         let (_, &mut last, _) = unused.select_nth_unstable(last);
-        self.known.retain(|_, known| known.used > last || Arc::strong_count(&known.value) > 1);
+        self.known.retain(|_, known| known.used > last || !is_unused(known));
     }
 }
 
@@ -91,6 +98,17 @@ mod tests {
         assert!(Arc::ptr_eq(&kept, &shared.get("kept", || 0)), "it is in use");
         assert_eq!(*shared.get("often", || 0), 8, "it is asked for all the time");
         assert_eq!(*shared.get("1", || 99), 99, "it was forgotten");
+    }
+
+    #[test]
+    fn what_may_not_go_stays() {
+        let shared: Shared<String, u32> = Shared::keeping(10, |value| *value != 7);
+        shared.get("7", || 7);
+        for number in 100..1_000_u32 {
+            shared.get(number.to_string().as_str(), || number);
+        }
+        assert_eq!(*shared.get("7", || 0), 7);
+        assert!(shared.all().len() <= 11);
     }
 
     #[test]

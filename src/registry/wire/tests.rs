@@ -344,3 +344,18 @@ async fn hosts_that_nobody_uses_are_forgotten() {
     let hosts = wire.hosts.all().len();
     assert!(hosts <= 2_000, "{hosts} are remembered");
 }
+
+#[tokio::test]
+async fn a_name_is_not_connected_with_where_its_addresses_are_off_limits() {
+    let inside = Server::start(|_| Reply::new(200)).await;
+    // A name whose text tells nothing would be treated as this one is here.
+    let url = Url::parse(&inside.url("/").replace("127.0.0.1", "localhost")).unwrap();
+    let wire = wire(&[]);
+    for limit in [Limit::Public, Limit::Private, Limit::LinkLocal] {
+        let client = wire.ways.to(None).clients.to(&url, false, Some(limit)).unwrap();
+        let error = client.execute(reqwest::Request::new(Method::GET, url.clone())).await.unwrap_err();
+        let why = off_limits_behind(&error).expect("not for its address");
+        assert_eq!(why.reach, Reach::Loopback, "{why}");
+    }
+    assert_eq!(inside.handshakes() + inside.asked().len(), 0);
+}
