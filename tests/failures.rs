@@ -194,3 +194,16 @@ async fn what_a_target_half_has_is_written_anew() {
         target.assert_has("team/app", "1", &image).await;
     }
 }
+
+#[tokio::test]
+async fn a_target_that_is_down_costs_no_pull() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let reference = source.push("team/app", "1", &single("down")).await;
+    let target = Registry::crane().await;
+    target.inject(1000, |_| true, Fault::Answer(500, vec![]));
+    source.take_requests();
+    let finished = sync(&target, &reference, "registryRetryAttempts: 2").await.assert_code(1);
+    assert!(finished.stdout.contains("500"), "{}", finished.stdout);
+    let asked = source.take_requests();
+    assert!(asked.iter().all(|request| request.method == "HEAD"), "only reading a manifest counts: {asked:?}");
+}

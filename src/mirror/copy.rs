@@ -68,9 +68,10 @@ impl Copier {
         self.stores.values().for_each(Store::reset_pauses);
     }
 
-    /// Waits until what was left behind at the targets is cleared away: the sessions of uploads that were broken off.
-    /// Each of them takes 10 s at most.
+    /// Takes back the uploads that were begun at targets and are not needed any more, and waits until that is done: for
+    /// the program's end. Each takes 10 s at most; whoever can't wait so long drops this.
     pub async fn cleared(&self) {
+        self.stores.values().for_each(Store::clear);
         self.sources.cleared().await;
     }
 

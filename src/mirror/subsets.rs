@@ -96,7 +96,7 @@ mod tests {
         assert!(subsets.grants(&wish(0), &one) && !subsets.grants(&wish(0), &two) && !subsets.grants(&wish(1), &one));
         for number in 1..=3 * REMEMBERED {
             subsets.grant(&wish(number), &one);
-            if number % 1000 == 0 {
+            if number.is_multiple_of(1000) {
                 assert!(subsets.grants(&wish(1), &one), "it is asked for all the time");
             }
         }

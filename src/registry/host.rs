@@ -171,6 +171,12 @@ impl Host {
         dropped
     }
 
+    /// All of them, which are not kept any more.
+    pub(super) fn drop_sessions(&self) -> Vec<(String, Onward)> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.drain().map(|((repository, _), (session, _))| (repository, session)).collect()
+    }
+
     /// Such a session, if there is one; the next caller won't get it.
     pub(super) fn take_session(&self, repository: &str, digest: &Digest) -> Option<Onward> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

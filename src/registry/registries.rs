@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Repository, SetupError, settings::Settings, wire::Wire};
+use super::{Repository, SetupError, settings::Settings, upload, wire::Wire};
 use crate::model::RegistryAccess;
 
 /// The way to every registry. A clone is cheap and shares connections, tokens and what was learned about hosts.
@@ -32,8 +32,15 @@ impl Registries {
         self.wire.reset_pauses();
     }
 
-    /// Waits until what was left behind at registries is cleared away: the sessions of uploads that were broken off.
-    /// Each of them takes 10 s at most.
+    /// Takes back the uploads that were begun and are not needed any more.
+    pub fn clear(&self) {
+        for host in self.wire.known_hosts() {
+            upload::clear(&self.wire, &host);
+        }
+    }
+
+    /// Waits until what was left behind at registries is cleared away, of all that were made beside each other. Each
+    /// upload that was begun and broken off takes 10 s at most.
     pub async fn cleared(&self) {
         self.wire.cleared().await;
     }

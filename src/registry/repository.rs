@@ -40,6 +40,12 @@ impl fmt::Display for Repository {
 }
 
 impl Repository {
+    /// One of a host that is known.
+    pub(super) fn at(wire: Arc<Wire>, host: Arc<Host>, name: &str) -> Self {
+        let place = format!("{}/{name}", host.authority()).into();
+        Self { wire, host, name: name.into(), place }
+    }
+
     pub(super) fn new(wire: Arc<Wire>, registry: &str, repository: &str) -> Self {
         let host = wire.host(registry);
         Self { wire, host, name: repository.into(), place: format!("{registry}/{repository}").into() }
@@ -193,13 +199,6 @@ impl Repository {
         let scope = if method == Method::PUT { self.push_scope() } else { self.pull_scope() };
         let request = Request { method, to: To::Path(path, None), headers, scopes: &[scope], has_room: false, payload };
         self.wire.send(&self.host, request).await
-    }
-
-    /// Another one of the same registry.
-    pub(super) fn sibling(&self, name: &str) -> Self {
-        let registry = self.place.strip_suffix(&*self.name).unwrap_or_default();
-        let place = format!("{registry}{name}").into();
-        Self { wire: Arc::clone(&self.wire), host: Arc::clone(&self.host), name: name.into(), place }
     }
 
     /// The path alone.

@@ -130,6 +130,13 @@ impl Store {
         }
     }
 
+    /// Takes back the uploads that were begun at its registry and are not needed any more.
+    pub fn clear(&self) {
+        if let Self::Registry { registries, .. } = self {
+            registries.clear();
+        }
+    }
+
     /// The name by which another repository of the same store mounts from this one.
     pub fn mount_name(&self, repository: &str) -> String {
         match self {

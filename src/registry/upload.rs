@@ -17,9 +17,10 @@ use super::{
     BlobStream, Descriptor, Error, Repository, UploadError,
     answer::Response,
     error::Fault,
+    host::Host,
     patience::Patience,
     repository::{check_announced, query},
-    wire::{Onward, Payload, Request, To},
+    wire::{Onward, Payload, Request, To, Wire},
 };
 use crate::model::{Digest, Retry};
 
@@ -154,7 +155,7 @@ struct Session {
 impl Session {
     /// One of the repository `name` of the same registry as `to`.
     fn in_repository(to: &Repository, name: &str, at: Onward) -> Self {
-        Self { repository: to.sibling(name), at, is_open: true }
+        Self { repository: Repository::at(Arc::clone(&to.wire), Arc::clone(&to.host), name), at, is_open: true }
     }
 }
 
@@ -180,6 +181,14 @@ impl Drop for Session {
                 tokio::time::timeout(LONGEST_FAREWELL, farewell).await.map(|answer| answer.map(|it| it.status()));
             tracing::debug!(%repository, ?status, "took an unfinished upload back");
         });
+    }
+}
+
+/// Takes back all sessions of a host that were kept for uploads.
+pub(super) fn clear(wire: &Arc<Wire>, host: &Arc<Host>) {
+    for (name, at) in host.drop_sessions() {
+        let repository = Repository::at(Arc::clone(wire), Arc::clone(host), &name);
+        drop(Session { repository, at, is_open: true });
     }
 }
 
@@ -479,6 +488,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_session_of_a_refused_mount_that_nobody_needs_is_taken_back() {
+        let server = Server::start(|asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", format!("/up/{}", asked.target.len())),
+            _ => Reply::new(204),
+        })
+        .await;
+        let registries = super::super::Registries::new(settings(), &[], 64).unwrap();
+        let repository = registries.repository(&server.address.to_string(), "team/app");
+        for from in ["a", "base"] {
+            assert!(!repository.mount(&descriptor(b"abc").digest, from).await.unwrap());
+        }
+        registries.clear();
+        registries.cleared().await;
+        let mut taken_back: Vec<_> = server.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
+        taken_back.sort();
+        taken_back.dedup();
+        assert_eq!(taken_back.len(), 2, "{:?}", server.lines());
+    }
+
+    #[tokio::test]
     async fn a_mount_that_we_may_not_is_no_error_but_a_down_registry_is() {
         let server = Server::start(|_| Reply::new(403)).await;
         assert!(!server.repository().mount(&Digest::sha256(b"abc"), "base").await.unwrap());
@@ -558,16 +587,15 @@ mod tests {
         };
         let upload = async |piece, kib: u64| {
             let address = slow_registry(piece).await;
-            let least =
-                crate::registry::LeastRate { bytes_per_second: kib * 1024, window: Duration::from_millis(1_000) };
+            let least = crate::registry::LeastRate { bytes_per_second: kib * 1024, window: Duration::from_millis(300) };
             let settings = Settings { least_rate: Some(least), ..settings() };
             let registries = super::super::Registries::new(settings, &[], 64).unwrap();
             let repository = registries.repository(&address.to_string(), "team/app");
             let upload = repository.upload(&expected, pieces(&whole), |_| ());
             tokio::time::timeout(Duration::from_secs(100), upload).await.expect("it goes on and on")
         };
-        // About 100 KiB a second.
-        let error = target(upload(1 << 10, 2 << 10).await.unwrap_err());
+        // Less than a MiB a second.
+        let error = target(upload(8 << 10, 16 << 10).await.unwrap_err());
         assert!(error.to_string().contains("takes too slowly"), "{error}");
         assert_eq!(error.retry(), Retry::Soon);
         upload(256 << 10, 16).await.unwrap();

@@ -127,6 +127,11 @@ impl Wire {
         }
     }
 
+    /// The hosts that are known.
+    pub(super) fn known_hosts(&self) -> Vec<Arc<Host>> {
+        self.hosts.all()
+    }
+
     /// Does something that nobody waits for; not at all where the program ends.
     pub(super) fn clear(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -184,7 +184,7 @@ async fn a_registry_that_asks_for_something_else_each_time_is_given_up() {
             let challenge = match changes {
                 "service" => format!("Bearer realm=\"{realm}\",service=\"s{number}\""),
                 "realm" => format!("Bearer realm=\"{realm}?n={number}\",service=\"s\""),
-                _ if number % 2 == 0 => "Basic".to_owned(),
+                _ if number.is_multiple_of(2) => "Basic".to_owned(),
                 _ => format!("Bearer realm=\"{realm}\",service=\"s\""),
             };
             Reply::new(401).header("WWW-Authenticate", challenge)
