@@ -29,7 +29,11 @@ impl Copier {
         };
         let target = self.store(job)?.repository(&job.destination.repository);
         let present = match job.tag() {
-            Some(tag) => target.find(Place::Tag(tag)).await.map_err(|error| at_target(&error))?,
+            Some(tag) => match target.find(Place::Tag(tag)).await {
+                // As where nothing is there: it is to be written, and must not wait for an answer that never comes.
+                Err(error) if error.is_breakdown() => None,
+                found => found.map_err(|error| at_target(&error))?,
+            },
             None => None,
         };
         let Some(present) = present else { return Ok(first) };
