@@ -167,9 +167,6 @@ fn containers(kind: WorkloadKind, object: &Object<()>, interner: &mut Interner) 
     let mut containers: Vec<ContainerRecord> = Vec::new();
     for (container_kind, container) in object.pod_spec(kind).into_iter().flat_map(|spec| spec.containers()) {
         let (name, image) = (container.name.0.trim(), container.image.0.trim());
-        if image.is_empty() {
-            continue;
-        }
         let image_id = object.status.as_ref().and_then(|status| status.image_id(container_kind, name));
         let record = ContainerRecord {
             kind: container_kind,

@@ -51,6 +51,7 @@ impl Inventory {
         containers
             .into_iter()
             .zip(running)
+            .filter(|(container, _)| self.tells_missing_images || !container.image.is_empty())
             .map(|(container, running)| ImageUse {
                 platforms: self.nodes.as_ref().and_then(|nodes| {
                     let theirs =

@@ -72,7 +72,8 @@ impl<'a> Header<'a> {
 
 impl Documents {
     pub fn new() -> Self {
-        let inventory = Inventory::new(&WorkloadKind::ALL, 0);
+        let mut inventory = Inventory::new(&WorkloadKind::ALL, 0);
+        inventory.tell_missing_images();
         Self { inventory, seen: HashSet::new(), passed_over: Vec::new() }
     }
 
