@@ -147,6 +147,7 @@ impl Actor {
                 command = commands.recv() => match command {
                     Some(Command::Stop(grace, done)) => {
                         self.wind_down(grace).await;
+                        self.tell_what_was_done();
                         let _ = done.send(());
                         return;
                     }
@@ -367,6 +368,15 @@ impl Actor {
             self.lengths = lengths;
             let Lengths { waiting, active, cooling } = lengths;
             self.observer.observe(&Event::Queue { waiting, active, cooling });
+        }
+    }
+
+    /// Who has waited for the only pass is told how far it came. To others it must not look like a whole one.
+    fn tell_what_was_done(&mut self) {
+        if self.only_pass {
+            for (pass, done) in self.passes.drain(..) {
+                let _ = done.send(pass.report());
+            }
         }
     }
 

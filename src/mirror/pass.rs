@@ -19,6 +19,18 @@ pub struct PassReport {
     pub failures: Vec<(WorkloadId, String)>,
     /// How each copy ended, by destination and source.
     pub outcomes: Vec<Outcome>,
+    /// Destinations that were not done with, and workloads that were not decided on, when it was stopped; only a pass
+    /// that was stopped has any.
+    pub left: Left,
+}
+
+/// What a pass that was stopped has not done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Names at targets.
+    pub names: usize,
+    /// Workloads whose images may lead to further ones.
+    pub workloads: usize,
 }
 
 /// A pass under way.
@@ -100,6 +112,7 @@ impl Pass {
 
     /// Sums up.
     pub fn report(self) -> PassReport {
+        let left = Left { names: self.busy.len(), workloads: self.awaited.len() };
         let mut failures = self.failures;
         let mut images = 0;
         for Counted { workload, source, names } in &self.containers {
@@ -126,7 +139,7 @@ impl Pass {
         failures.dedup();
         let mut outcomes: Vec<Outcome> = self.outcomes.into_values().flatten().collect();
         outcomes.sort_by_cached_key(|outcome| (outcome.destination.to_string(), outcome.source.clone()));
-        PassReport { workloads: self.workloads.len(), images, undecided: self.undecided, failures, outcomes }
+        PassReport { workloads: self.workloads.len(), images, undecided: self.undecided, failures, outcomes, left }
     }
 }
 
