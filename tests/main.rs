@@ -30,6 +30,7 @@ mod plugins;
 mod reloading;
 mod settings;
 mod shipped;
+mod signals;
 mod support;
 mod syncing;
 mod watching;
