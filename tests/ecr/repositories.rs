@@ -134,7 +134,7 @@ async fn a_repository_is_completed_though_the_image_fails_that_it_is_made_for() 
     aws.refuse(1, "ecr:CreateRepository", Refusal::Late(Duration::from_secs(4)));
     let keys = format!("  lifecyclePolicy: '{LIFECYCLE}'\n");
     let program = controller(&aws, cluster, &namespace, &keys, "").await;
-    program.logged("the image fails", |log| log.contains("is left alone for a while")).await;
+    program.logged("the image fails", |log| log.contains("next_try")).await;
     let mut calls = Vec::new();
     eventually("the policy is set", || {
         calls.extend(aws.take_calls());
