@@ -60,6 +60,14 @@ pub enum CommandError {
         /// Why.
         source: std::io::Error,
     },
+    /// A defect.
+    #[error("{what} broke down: {source}")]
+    Broken {
+        /// In what.
+        what: &'static str,
+        /// How.
+        source: tokio::task::JoinError,
+    },
     /// The mirror ended before its time.
     #[error(transparent)]
     Stopped(#[from] Stopped),

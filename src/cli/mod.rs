@@ -9,6 +9,7 @@ mod identity;
 mod modules;
 mod plan;
 mod plugin;
+mod process;
 mod progress;
 mod reload;
 mod run;

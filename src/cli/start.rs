@@ -5,12 +5,15 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
+use tokio::runtime::Runtime;
 use tracing::{level_filters::LevelFilter, warn};
 
 use crate::{
     config::{self, Config, Loaded},
+    policy,
     report::{LogFormat, init_logging},
 };
 
@@ -19,11 +22,33 @@ use super::{
     args::{self, Args, Command},
     assemble,
     files::Snapshot,
-    plan, plugin, run, sync,
+    plan, plugin, process, run, sync,
 };
 
+/// How long what can't be broken off (a read that waits) may go on after the end.
+const LONGEST_LEFT: Duration = Duration::from_secs(1);
+
 /// Does what the command line says; the program's name comes first in it.
-pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(code) = process::compiled_as_child(&arguments) {
+        return code;
+    }
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "no threads can be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(ended(arguments.into_iter()));
+    // Nobody waits for an answer of a plugin any more.
+    policy::stop();
+    runtime.shutdown_timeout(LONGEST_LEFT);
+    code
+}
+
+async fn ended(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let args = match args::parse(arguments) {
         Ok(args) => args,
         Err(error) => error.exit(),
