@@ -11,6 +11,7 @@
 mod access;
 mod authoring;
 mod compatibility;
+mod confined;
 mod contract;
 mod delivery;
 mod ecr;
@@ -20,6 +21,7 @@ mod faults;
 mod guests;
 mod hostile;
 mod hostile_images;
+mod hostile_loading;
 mod layering;
 mod leadership;
 mod mirroring;
