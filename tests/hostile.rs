@@ -190,7 +190,7 @@ pub static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
             "hungry",
             "wasm",
             Guest { pages: Some(16_384), ..Guest::default() }.component(),
-            "it asked for 1073741824 bytes of memory, and may have 67108864",
+            "bytes of memory, and may have 67108864",
         ),
         ("wide", "wasm", more("(table 10000000 funcref)"), "it can't be started: "),
     ]

@@ -3,9 +3,10 @@
 
 use std::{
     fs,
-    os::unix::net::UnixListener,
+    io::{Read as _, Write as _},
+    os::unix::{net::UnixListener, process::ExitStatusExt as _},
     path::Path,
-    process::Command,
+    process::{Command, Output, Stdio},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -135,8 +136,8 @@ pub static COSTLY: LazyLock<Vec<Costly>> = LazyLock::new(|| {
         ("nested-loops", nested_loops(20_000), "it has more than 10000 blocks nested in each other"),
         (
             "long-function",
-            with(&format!("(func {})", "(drop (i32.const 1))".repeat(400_000))),
-            "it has more than 1048576 bytes in one function",
+            with(&format!("(func {})", "(drop (i32.const 1))".repeat(800_000))),
+            "it has more than 2097152 bytes in one function",
         ),
         (
             "many-functions",
@@ -349,6 +350,35 @@ fn children(parent: u32) -> Vec<u32> {
         after.flatten().is_some_and(|of| of == parent.to_string())
     })
     .collect()
+}
+
+/// The compiler itself, with these limits in bytes and seconds, over `module`.
+fn compile(memory: &str, cpu: &str, module: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_k8s-copycat"));
+    command.args(["compile-component-and-exit", memory, cpu]).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&u64::try_from(module.len()).unwrap().to_le_bytes()).unwrap();
+    stdin.write_all(module).unwrap();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+    // Its input stays open until here: when that ends, so does the compiler.
+    drop(stdin);
+    Output { status: child.wait().unwrap(), stdout, stderr }
+}
+
+#[test]
+fn the_compiler_keeps_to_its_limits() {
+    const SIGXCPU: i32 = 24;
+    let functions = with(&"(func (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))".repeat(50_000));
+    let output = compile("60000000", "300", &functions);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let output = compile("4000000000", "1", &nested_loops(9_999));
+    assert_eq!(output.status.signal(), Some(SIGXCPU), "{output:?}");
+    // As a component without anything shows.
+    let output = compile("200000000", "10", COMPONENT);
+    assert!(output.status.success() && output.stdout.starts_with(b"C"), "{output:?}");
 }
 
 #[tokio::test]

@@ -11,6 +11,9 @@ pub fn engine_config() -> Config {
     // What a NaN's bits are, and how relaxed SIMD rounds, is up to the processor otherwise.
     config.cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
     config.wasm_features(WasmFeatures::all(), false).wasm_features(features(), true);
+    // For the code that wasmtime itself writes between the components in a component. Plugins may not use it: the look
+    // at them before they are compiled refuses it.
+    config.wasm_features(WasmFeatures::MULTI_MEMORY, true);
     config
 }
 

@@ -1,4 +1,4 @@
-//! Loading and asking a component in this process, for the fuzz target, which sees it only when it is built.
+//! Loading and asking a component in this process, for what tries mutated ones: a test, and the fuzz target.
 
 use std::{sync::Arc, time::Duration};
 

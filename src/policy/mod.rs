@@ -10,7 +10,7 @@ mod decide;
 mod engine;
 mod engine_config;
 mod failure;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod limits;
 mod load;

@@ -29,10 +29,11 @@ const MOST_FUNCTIONS: u64 = 100_000;
 const MOST_GLOBALS: u64 = 50_000;
 const MOST_TYPES: u64 = 50_000;
 const MOST_ELEMENTS: u64 = 200_000;
-const MOST_SEGMENTS: u64 = 50_000;
+/// Go's linker makes ten thousand for each MiB.
+const MOST_SEGMENTS: u64 = 200_000;
 const MOST_NAMES: u64 = 200_000;
-/// In bytes.
-const LONGEST_FUNCTION: u64 = 1 << 20;
+/// In bytes; Python's interpreter has one of 400 KiB.
+const LONGEST_FUNCTION: u64 = 2 << 20;
 
 /// Why a component is not even compiled.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +87,7 @@ fn look_at(bytes: &[u8]) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// The engine's, in the terms of another release of the parser.
+/// What plugins may use, in the terms of another release of the parser.
 fn features() -> WasmFeatures {
     engine_config::features().iter_names().filter_map(|(name, _)| WasmFeatures::from_name(name)).collect()
 }

@@ -83,7 +83,8 @@ fn compile(arguments: &[String]) -> Result<(), ChildError> {
 /// From here on the kernel ends this process where it takes more.
 fn limit(memory: u64, cpu: u64) -> io::Result<()> {
     Resource::CORE.set(0, 0)?;
-    Resource::CPU.set(cpu, cpu)?;
+    // Two limits, so that it is SIGXCPU that tells of the first, and not SIGKILL at once.
+    Resource::CPU.set(cpu, cpu.saturating_add(1))?;
     // What is allocated; reserved addresses cost nothing. Where a kernel does not count the one, the other is a bound.
     Resource::DATA.set(memory, memory)?;
     let addresses = memory.saturating_add(ADDRESSES);

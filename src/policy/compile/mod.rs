@@ -47,8 +47,8 @@ pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadFault> {
         let compiled = parent::compile(bytes)?;
         return take_in(engine, &compiled);
     }
-    check::check(bytes).map_err(|unfit| CompileFault::Refused(unfit.to_string()))?;
-    Component::from_binary(engine, bytes).map_err(|error| CompileFault::Refused(format!("{error:#}")).into())
+    check::check(bytes).map_err(|unfit| CompileFault::refused(&unfit.to_string()))?;
+    Component::from_binary(engine, bytes).map_err(|error| CompileFault::refused(&format!("{error:#}")).into())
 }
 
 /// Takes in what this very program compiled: at its build, or in a child just now.
@@ -60,5 +60,5 @@ pub fn take_in(engine: &Engine, compiled: &[u8]) -> Result<Component, LoadFault>
     // what the same compiler would have made in this process; what users supply never comes here. wasmtime refuses what
     // another version of it, or another configuration, has compiled.
     unsafe { Component::deserialize(engine, compiled) }
-        .map_err(|error| CompileFault::Refused(format!("{error:#}")).into())
+        .map_err(|error| CompileFault::refused(&format!("{error:#}")).into())
 }

@@ -57,6 +57,13 @@ pub enum CompileFault {
     Stopped,
 }
 
+impl CompileFault {
+    /// In the compiler's words, which quote names out of the component: on one line, and short.
+    pub(super) fn refused(text: &str) -> Self {
+        Self::Refused(shortened(text, LONGEST_TEXT).into_owned())
+    }
+}
+
 /// The code for the component in `bytes`, compiled in another process.
 pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, CompileFault> {
     if is_stopped() {
@@ -122,9 +129,7 @@ fn converse(mut child: Ended, module: &[u8], allowance: &Allowance) -> Result<Ve
         };
         match answer {
             Some((COMPILED, compiled)) => Ok(compiled),
-            Some((REFUSED, text)) => {
-                Err(CompileFault::Refused(shortened(&String::from_utf8_lossy(&text), LONGEST_TEXT).into_owned()))
-            }
+            Some((REFUSED, text)) => Err(CompileFault::refused(&String::from_utf8_lossy(&text))),
             _ => {
                 let status = ending(&mut child.0);
                 drop(child);
@@ -165,7 +170,9 @@ fn ending(child: &mut Child) -> Option<ExitStatus> {
 fn breakdown(status: Option<ExitStatus>, said: &str, allowance: &Allowance) -> CompileFault {
     let mib = allowance.memory >> 20;
     let memory = || if allowance.is_scarce { CompileFault::ScarceMemory(mib) } else { CompileFault::Memory(mib) };
-    let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    // Where a panic was comes before what it was, and is of no use to whoever reads this.
+    let mut lines = said.lines().filter(|line| !line.trim().is_empty() && !line.contains("panicked at"));
+    let line = lines.next().unwrap_or("it said nothing");
     // How Rust's library tells it; in threads of wasmtime's as well, and of the pool that it compiles in.
     let no_memory =
         ["memory allocation of", "Cannot allocate memory", "out of memory", "Resource temporarily unavailable"];
