@@ -108,8 +108,11 @@ fn in_section(bytes: &[u8], other: &[u8], random: &mut fastrand::Rng) -> Vec<u8>
     bytes
 }
 
-/// The header, and the sections with their numbers; none where this is neither a module nor a component.
-fn sections(bytes: &[u8]) -> Option<(&[u8], Vec<(u8, Vec<u8>)>)> {
+/// A section's number, and what is in it.
+type Section = (u8, Vec<u8>);
+
+/// The header, and the sections; none where this is neither a module nor a component.
+fn sections(bytes: &[u8]) -> Option<(&[u8], Vec<Section>)> {
     let (head, mut rest) = bytes.split_at_checked(8).filter(|(head, _)| head.starts_with(b"\0asm"))?;
     let mut sections = Vec::new();
     while let Some((id, mut content)) = rest.split_first() {
