@@ -15,6 +15,7 @@ mod confined;
 mod contract;
 mod delivery;
 mod ecr;
+mod events;
 mod failures;
 mod faults;
 #[allow(dead_code, reason = "not all of the guests are used here")]
@@ -31,6 +32,7 @@ mod plugins;
 mod reloading;
 mod settings;
 mod shipped;
+mod signals;
 mod support;
 mod syncing;
 mod watching;

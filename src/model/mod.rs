@@ -3,6 +3,7 @@
 
 mod access;
 mod credential;
+mod cut;
 mod decision;
 mod digest;
 mod ecr;
@@ -11,12 +12,14 @@ mod image_use;
 mod outcome;
 mod platform;
 mod plugin;
+mod printable;
 mod reference;
 mod target;
 mod workload;
 
 pub use access::{ClientCertificate, PemFile, RegistryAccess};
 pub use credential::{Credential, Login};
+pub use cut::cut;
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use ecr::{EcrRegistry, NewRepositories, NotEcr, TagMutability};
@@ -25,6 +28,7 @@ pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};
 pub use platform::{Platform, PlatformError};
 pub use plugin::PluginStatus;
-pub use reference::{Reference, ReferenceError};
+pub use printable::{one_line, printable, printable_json};
+pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
 pub use target::{Destination, Target, TargetKind};
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

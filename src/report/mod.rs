@@ -9,12 +9,14 @@ mod journal;
 mod json_lines;
 mod logging;
 mod metrics;
+mod moment;
 mod observers;
 mod operations;
 mod plugin_metrics;
 mod plugins_page;
 mod registry_limits;
 mod server;
+mod text_fields;
 
 pub use cluster_events::{ClusterEvents, Publisher};
 pub use health::{Condition, Readiness, serve_health};

@@ -10,7 +10,7 @@ fn read(files: &[(&str, &str)]) -> Result<Manifests, ManifestError> {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    read_manifests(&[folder.path().to_owned()])
+    read_manifests(&[folder.path().to_owned()], &WorkloadKind::ALL)
 }
 
 fn uses(manifests: &Manifests) -> Vec<String> {
@@ -207,6 +207,21 @@ fn a_mistake_is_told_with_its_place_and_without_the_lines_around_it() {
 }
 
 #[test]
+fn a_container_without_an_image_is_a_use_of_none() {
+    let text = "
+{ apiVersion: v1, kind: Pod, metadata: { name: p }, spec: { initContainers: [{ name: a, image: '' }], containers: [{ name: b }, { name: c, image: ' ' }, { name: d, image: i }] } }
+---
+{ apiVersion: apps/v1, kind: Deployment, metadata: { name: d }, spec: { template: { spec: { containers: [{ name: a, image: null }] } } } }
+";
+    let manifests = read(&[("x.yaml", text)]).unwrap();
+    assert_eq!(
+        uses(&manifests),
+        ["deployment default/d a=", "pod default/p a=", "pod default/p b=", "pod default/p c=", "pod default/p d=i"]
+    );
+    assert_eq!(manifests.passed_over, [""; 0]);
+}
+
+#[test]
 fn a_malformed_workload_is_told_by_name() {
     let text = DEPLOYMENT.replace("[{ name: app, image: nginx:1 }]", "{ name: app }");
     let told = read(&[("web.yaml", &text)]).unwrap_err().to_string();
@@ -215,7 +230,7 @@ fn a_malformed_workload_is_told_by_name() {
 
 #[test]
 fn a_path_that_leads_nowhere_is_an_error() {
-    let missing = read_manifests(&["/nowhere/web.yaml".into()]).unwrap_err().to_string();
+    let missing = read_manifests(&["/nowhere/web.yaml".into()], &WorkloadKind::ALL).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/web.yaml"), "{missing}");
     let empty = read(&[("README.md", "")]).unwrap_err().to_string();
     assert!(empty.contains("holds no file"), "{empty}");
