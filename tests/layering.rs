@@ -32,7 +32,7 @@ const CRATES: [(&str, &[&str]); 17] = [
     ("wasmtime", &["policy"]),
     ("axum", &["report"]),
     ("prometheus", &["report"]),
-    ("wasmparser", &["authoring"]),
+    ("wasmparser", &["authoring", "policy"]),
     ("wit_bindgen_c", &["authoring"]),
     ("wit_bindgen_go", &["authoring"]),
     ("wit_component", &["authoring"]),

@@ -11,6 +11,7 @@
 mod access;
 mod authoring;
 mod compatibility;
+mod confined;
 mod contract;
 mod delivery;
 mod ecr;
@@ -21,6 +22,7 @@ mod faults;
 mod guests;
 mod hostile;
 mod hostile_images;
+mod hostile_loading;
 mod layering;
 mod leadership;
 mod mirroring;

@@ -10,6 +10,7 @@ mod leading;
 mod modules;
 mod plan;
 mod plugin;
+mod process;
 mod progress;
 mod quiet;
 mod reload;

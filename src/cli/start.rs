@@ -13,6 +13,7 @@ use tracing::{level_filters::LevelFilter, warn};
 
 use crate::{
     config::{self, Config, Loaded},
+    policy,
     report::{LogFormat, init_logging},
 };
 
@@ -21,16 +22,20 @@ use super::{
     args::{self, Args, Command},
     assemble,
     files::Snapshot,
-    plan, plugin, run,
+    plan, plugin, process, run,
     signals::Signals,
     sync,
 };
 
-/// How long what can't be broken off (a plugin being compiled, a read that waits) may go on after the end.
+/// How long what can't be broken off (a read that waits) may go on after the end.
 const LONGEST_LEFT: Duration = Duration::from_secs(1);
 
 /// Does what the command line says; the program's name comes first in it.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(code) = process::compiled_as_child(&arguments) {
+        return code;
+    }
     let args = match args::parse(arguments) {
         Ok(args) => args,
         Err(error) => error.exit(),
@@ -60,6 +65,8 @@ fn started(args: &Args) -> Result<ExitCode, CommandError> {
         }
         Command::Plugin { command } => runtime.block_on(plugin::plugin(command)),
     };
+    // Nobody waits for an answer of a plugin any more.
+    policy::stop();
     runtime.shutdown_timeout(LONGEST_LEFT);
     ended
 }

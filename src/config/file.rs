@@ -1,8 +1,9 @@
 //! The configuration files.
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -19,7 +20,7 @@ const MOST_BYTES: u64 = 1 << 20;
 pub(super) fn read_tree(reader: &mut Reader<'_>, file: &Path, must_exist: bool) -> Option<Node> {
     reader.looks_at(file);
     let place = Place::File(file.to_owned());
-    let text = match text_of(file) {
+    let text = match text_of(file, must_exist) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return None,
         Err(error) => {
@@ -54,9 +55,20 @@ pub(super) fn tree_of(reader: &mut Reader<'_>, file: &Path, text: &str) -> Optio
     }
 }
 
-fn text_of(file: &Path) -> io::Result<String> {
+/// Who names a file may name a pipe of their shell's. What merely lies there is not waited for: a FIFO would be, until
+/// somebody writes to it.
+fn text_of(file: &Path, is_named: bool) -> io::Result<String> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    if !is_named {
+        options.custom_flags(libc::O_NONBLOCK);
+    }
+    let file = options.open(file)?;
+    if !is_named && !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut text = String::new();
-    let read = File::open(file)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
     if u64::try_from(read).is_ok_and(|read| read > MOST_BYTES) {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }

@@ -109,7 +109,7 @@ fn stem(name: &str) -> &str {
 
 fn real_file(path: &Path) -> io::Result<PathBuf> {
     let real = fs::canonicalize(path)?;
-    if fs::metadata(&real)?.is_file() { Ok(real) } else { Err(io::Error::other("it is not a file")) }
+    if fs::metadata(&real)?.is_file() { Ok(real) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 /// The keys that an entry of the list and a file beside a module have in common.

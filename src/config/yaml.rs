@@ -55,6 +55,8 @@ pub(super) struct Fault {
 
 /// Aliases multiply what they name: without a bound a few lines make billions of values.
 const MOST_NODES: usize = 100_000;
+/// Of their texts together, in bytes: four times of what a file may have.
+const MOST_TEXT: usize = 4 << 20;
 const DEEPEST: usize = 64;
 
 /// The tree of the one document in the text, none for an empty one, and the mistakes that reading could pass over.
@@ -66,7 +68,7 @@ pub(super) fn parse(text: &str) -> Result<(Option<Node>, Vec<Fault>), Fault> {
         flow_nesting_limit: DEEPEST,
     };
     let events = Parser::new_from_str_with_options(text, options);
-    let mut loader = Loader { events, anchors: BTreeMap::new(), nodes: 0, faults: Vec::new() };
+    let mut loader = Loader { events, anchors: BTreeMap::new(), size: Size::default(), faults: Vec::new() };
     let document = loader.document()?;
     Ok((document, loader.faults))
 }
@@ -74,7 +76,7 @@ pub(super) fn parse(text: &str) -> Result<(Option<Node>, Vec<Fault>), Fault> {
 struct Loader<'t> {
     events: Parser<'t, StrInput<'t>>,
     anchors: BTreeMap<usize, Node>,
-    nodes: usize,
+    size: Size,
     faults: Vec<Fault>,
 }
 
@@ -110,11 +112,12 @@ impl<'t> Loader<'t> {
     fn node(&mut self, event: Event<'t>, mark: Mark) -> Result<Node, Fault> {
         let (value, anchor) = match event {
             Event::Alias(anchor) => {
-                let Some(named) = self.anchors.get(&anchor).cloned() else {
+                let Some(named) = self.anchors.get(&anchor) else {
                     return Err(fault(mark, "this alias stands inside of what it names"));
                 };
-                self.count(size(&named), mark)?;
-                return Ok(Node { mark, value: named.value });
+                // Before there is a copy of it.
+                self.size.grow(size(named), mark)?;
+                return Ok(Node { mark, value: named.value.clone() });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.check_tag(tag.as_deref(), mark);
@@ -131,9 +134,11 @@ impl<'t> Loader<'t> {
             }
             _ => return Err(fault(mark, "a value is missing here")),
         };
-        self.count(1, mark)?;
         let node = Node { mark, value };
+        self.size.grow(own_size(&node), mark)?;
         if anchor != 0 {
+            // A copy, too: anchors in anchors multiply as well.
+            self.size.grow(size(&node), mark)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -178,11 +183,27 @@ impl<'t> Loader<'t> {
             self.faults.push(fault(mark, "tags (`!…`) have no meaning here; quote what begins with `!`"));
         }
     }
+}
 
-    fn count(&mut self, nodes: usize, mark: Mark) -> Result<(), Fault> {
-        self.nodes = self.nodes.saturating_add(nodes);
+/// How much a tree holds.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    text: usize,
+}
+
+impl Size {
+    fn and(self, other: Self) -> Self {
+        Self { nodes: self.nodes.saturating_add(other.nodes), text: self.text.saturating_add(other.text) }
+    }
+
+    fn grow(&mut self, more: Self, mark: Mark) -> Result<(), Fault> {
+        *self = self.and(more);
         if self.nodes > MOST_NODES {
             return Err(fault(mark, &format!("the document has more than {MOST_NODES} values, aliases followed")));
+        }
+        if self.text > MOST_TEXT {
+            return Err(fault(mark, &format!("the document has more than {MOST_TEXT} bytes, aliases followed")));
         }
         Ok(())
     }
@@ -196,12 +217,23 @@ fn scalar(text: &str, plain: bool) -> Value {
     }
 }
 
-fn size(node: &Node) -> usize {
-    1 + match &node.value {
-        Value::Null | Value::Scalar(_) => 0,
-        Value::List(items) => items.iter().map(size).sum(),
-        Value::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
-    }
+fn size(node: &Node) -> Size {
+    let values: Box<dyn Iterator<Item = &Node>> = match &node.value {
+        Value::Null | Value::Scalar(_) => Box::new(std::iter::empty()),
+        Value::List(items) => Box::new(items.iter()),
+        Value::Map(entries) => Box::new(entries.iter().map(|entry| &entry.value)),
+    };
+    values.map(size).fold(own_size(node), Size::and)
+}
+
+/// Without the values in it, and with its keys.
+fn own_size(node: &Node) -> Size {
+    let text = match &node.value {
+        Value::Null | Value::List(_) => 0,
+        Value::Scalar(scalar) => scalar.text.len(),
+        Value::Map(entries) => entries.iter().map(|entry| entry.key.len()).sum(),
+    };
+    Size { nodes: 1, text }
 }
 
 fn mark(marker: &Marker) -> Mark {
@@ -294,6 +326,23 @@ mod tests {
         assert!(parse(&text).unwrap_err().message.contains("more than 100000"));
         assert!(parse("a: &a [*a]\n").unwrap_err().message.contains("alias"));
         assert!(parse(&format!("a: {}", "[".repeat(5_000))).is_err());
+    }
+
+    #[test]
+    fn a_few_lines_cannot_make_gigabytes_of_text() {
+        let long = "x".repeat(100_000);
+        for (what, text) in [
+            ("a text", format!("a: &a {long}\nb: [{}]\n", vec!["*a"; 5_000].join(", "))),
+            ("a key", format!("a: &a {{ {}: 1 }}\nb: [{}]\n", "k".repeat(1_000), vec!["*a"; 5_000].join(", "))),
+            ("a key that is an alias", format!("a: &a {long}\nb:\n{}", "- { *a : 1 }\n".repeat(5_000))),
+            ("anchors in anchors", format!("a: {} {long} {}\n", "&a [".repeat(60), "]".repeat(60))),
+        ] {
+            let fault = parse(&text).unwrap_err();
+            assert!(fault.message.contains("more than 4194304 bytes, aliases followed"), "{what}: {}", fault.message);
+        }
+        let nodes = vec!["1"; 5_000].join(", ");
+        let nested = format!("a: {} {nodes} {}\n", "&a [".repeat(60), "]".repeat(60));
+        assert!(parse(&nested).unwrap_err().message.contains("more than 100000 values"));
     }
 
     #[test]

@@ -9,14 +9,18 @@ use wasmtime::{
 
 use super::{
     bindings::{self, hooks},
+    compile::CompileFault,
     failure::CallError,
     log::PluginLog,
     plugin::State,
+    text::shortened,
 };
 use crate::model::Hook;
 
 const CONTRACT: &str = "k8s-copycat:policy/";
 const MAJOR: &str = "1";
+/// The longest text of an engine, or name out of a component, that is passed on, in bytes.
+const LONGEST_TEXT: usize = 512;
 
 /// Why something is no plugin. All of these are mistakes of whoever configured or built it.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,9 @@ pub enum LoadFault {
     /// The file can't be read.
     #[error("the file can't be read: {0}")]
     Read(#[source] io::Error),
+    /// It would be waited for, or never end.
+    #[error("it is not a regular file")]
+    NotAFile,
     /// It is compressed, and damaged.
     #[error("the file can't be unpacked: {0}; was it cut off?")]
     Unpack(#[source] io::Error),
@@ -36,9 +43,9 @@ pub enum LoadFault {
     /// It is not WebAssembly.
     #[error("this is not a WebAssembly component")]
     NotWasm,
-    /// It looks like a component, and is broken or needs what the engine does not have.
+    /// It looks like a component, and is broken, needs what the engine does not have, or too much.
     #[error("this component can't be compiled: {0}")]
-    Compile(String),
+    Compile(#[from] CompileFault),
     /// It wants the world outside.
     #[error(
         "it imports {0}; plugins get no WASI: build it for wasm32-unknown-unknown, or have WASI stubbed out when the component is made"
@@ -94,25 +101,6 @@ impl Exports {
     }
 }
 
-/// Compiles a component.
-pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadFault> {
-    // The magic number, and behind it the version and the layer: 0 for core modules, 1 for components.
-    match (bytes.get(..4), bytes.get(6..8)) {
-        (Some(b"\0asm"), Some([1, 0])) => {}
-        (Some(b"\0asm"), Some([0, 0])) => return Err(LoadFault::CoreModule),
-        _ => return Err(LoadFault::NotWasm),
-    }
-    Component::from_binary(engine, bytes).map_err(|error| LoadFault::Compile(format!("{error:#}")))
-}
-
-/// Takes in a component that the build compiled ahead of time.
-#[expect(unsafe_code, reason = "the only way to load code that was compiled ahead of time")]
-pub fn embedded(engine: &Engine, compiled: &'static [u8]) -> Result<Component, LoadFault> {
-    // SAFETY: the bytes are part of this program, written by its build script with wasmtime itself; what users supply
-    // never comes here.
-    unsafe { Component::deserialize(engine, compiled) }.map_err(|error| LoadFault::Compile(format!("{error:#}")))
-}
-
 /// Gives a component the log, and finds its hooks.
 pub fn link(engine: &Engine, component: &Component) -> Result<(InstancePre<State>, Exports), LoadFault> {
     let component_type = component.component_type();
@@ -127,7 +115,7 @@ pub fn link(engine: &Engine, component: &Component) -> Result<(InstancePre<State
     let exported: Vec<&str> =
         component_type.exports(engine).filter_map(|(name, _)| name.strip_prefix(CONTRACT)).collect();
     if let Some(other) = exported.iter().find(|name| !is_of_this_major(name)) {
-        return Err(LoadFault::OtherMajor(format!("{CONTRACT}{other}")));
+        return Err(LoadFault::OtherMajor(shown(&format!("{CONTRACT}{other}"))));
     }
     let versions = exported.iter().filter_map(|name| name.split_once('@')).map(|(_, version)| version);
     let version = versions.max_by_key(|version| numbers(version)).unwrap_or_default().to_owned();
@@ -157,17 +145,22 @@ pub fn link(engine: &Engine, component: &Component) -> Result<(InstancePre<State
 
 /// The engine's own words for types that differ.
 pub fn contract(error: wasmtime::Error) -> LoadFault {
-    LoadFault::Contract(format!("{error:#}"))
+    LoadFault::Contract(shown(&format!("{error:#}")))
 }
 
 fn check_import(name: &str) -> Result<(), LoadFault> {
     match name.strip_prefix(CONTRACT) {
-        Some(of_contract) if !is_of_this_major(of_contract) => Err(LoadFault::OtherMajor(name.to_owned())),
+        Some(of_contract) if !is_of_this_major(of_contract) => Err(LoadFault::OtherMajor(shown(name))),
         // Types are named by whoever uses them, and ask nothing of the program.
         Some(of_contract) if matches!(interface_of(of_contract), "log" | "types") => Ok(()),
-        None if name.starts_with("wasi:") => Err(LoadFault::Wasi(name.to_owned())),
-        _ => Err(LoadFault::Import(name.to_owned())),
+        None if name.starts_with("wasi:") => Err(LoadFault::Wasi(shown(name))),
+        _ => Err(LoadFault::Import(shown(name))),
     }
+}
+
+/// On one line, and short: it goes into a line of the log.
+fn shown(text: &str) -> String {
+    shortened(text, LONGEST_TEXT).into_owned()
 }
 
 /// `log` of `log@1.0.0`.

@@ -40,6 +40,9 @@ pub enum CallError {
     /// It broke down again and again, and is asked again after this time.
     #[error("it kept breaking down, and is not asked for another {} s", .0.as_secs() + 1)]
     GivenUp(Duration),
+    /// Nobody is asked any more.
+    #[error("the program is ending")]
+    Stopped,
 }
 
 /// How the engine words that the limit of [`CallError::Output`] was reached; it has no type for it that could be asked for.
@@ -81,6 +84,7 @@ impl CallError {
             Self::Memory(_) => "memory",
             Self::Output(_) => "output",
             Self::GivenUp(_) => "given-up",
+            Self::Stopped => "stopped",
         }
     }
 }

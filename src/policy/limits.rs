@@ -7,6 +7,8 @@ use std::sync::{
 
 use wasmtime::ResourceLimiter;
 
+/// What an element of a table takes.
+const ELEMENT_BYTES: usize = size_of::<usize>();
 /// Room for the tables of large guests: an interpreter has some ten thousand functions.
 const TABLE_ELEMENTS: usize = 200_000;
 /// Core instances, memories and tables in one component: an interpreter is linked from more than 20.
@@ -17,7 +19,7 @@ const PARTS: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it asked for {asked} bytes of memory, and may have {limit}")]
 pub struct OverLimit {
-    /// All of its memories with what it asked for, in bytes.
+    /// All of its memories and tables with what it asked for, in bytes.
     pub asked: usize,
     /// The limit, in bytes.
     pub limit: usize,
@@ -33,9 +35,22 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// At most `memory` bytes in all linear memories together; they are added to `all` while the instance lives.
+    /// At most `memory` bytes in all linear memories and tables together; they are added to `all` while the instance
+    /// lives.
     pub fn new(memory: usize, all: Arc<AtomicUsize>) -> Self {
         Self { memory, used: 0, all }
+    }
+}
+
+impl Limits {
+    fn take(&mut self, more: usize) -> Result<(), OverLimit> {
+        let asked = self.used.saturating_add(more);
+        if asked > self.memory {
+            return Err(OverLimit { asked, limit: self.memory });
+        }
+        self.all.fetch_add(more, Ordering::Relaxed);
+        self.used = asked;
+        Ok(())
     }
 }
 
@@ -51,17 +66,16 @@ impl ResourceLimiter for Limits {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let asked = self.used.saturating_add(desired.saturating_sub(current));
-        if asked > self.memory {
-            return Err(OverLimit { asked, limit: self.memory }.into());
-        }
-        self.all.fetch_add(asked.saturating_sub(self.used), Ordering::Relaxed);
-        self.used = asked;
+        self.take(desired.saturating_sub(current))?;
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS && maximum.is_none_or(|maximum| desired <= maximum))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS || maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        self.take(desired.saturating_sub(current).saturating_mul(ELEMENT_BYTES))?;
+        Ok(true)
     }
 
     fn instances(&self) -> usize {
@@ -101,7 +115,18 @@ mod tests {
 
     #[test]
     fn tables_end_somewhere() {
-        assert!(Limits::new(1, Arc::default()).table_growing(0, TABLE_ELEMENTS, None).unwrap());
-        assert!(!Limits::new(1, Arc::default()).table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+        assert!(Limits::new(64 << 20, Arc::default()).table_growing(0, TABLE_ELEMENTS, None).unwrap());
+        assert!(!Limits::new(64 << 20, Arc::default()).table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+    }
+
+    #[test]
+    fn tables_count_as_memory() {
+        let mut limits = Limits::new(10 * ELEMENT_BYTES + 3, Arc::default());
+        assert!(limits.table_growing(0, 6, None).unwrap());
+        assert!(limits.table_growing(6, 10, None).unwrap());
+        assert!(limits.memory_growing(0, 3, None).unwrap());
+        let error = limits.table_growing(0, 1, None).unwrap_err();
+        let over = OverLimit { asked: 11 * ELEMENT_BYTES + 3, limit: 10 * ELEMENT_BYTES + 3 };
+        assert_eq!(error.downcast_ref::<OverLimit>(), Some(&over));
     }
 }

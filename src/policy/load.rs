@@ -3,7 +3,8 @@
 use std::{sync::Arc, thread};
 
 use super::{
-    component::{self, LoadFault},
+    compile::{self, CompileFault},
+    component::LoadFault,
     engine::{EngineError, Runtime},
     module::Origin,
     plugin::{Identity, Plugin},
@@ -42,8 +43,8 @@ fn default_plugin(hook: Hook) -> (&'static str, &'static [u8]) {
     }
 }
 
-/// The plugins in the order in which they are asked, the default ones last. They are compiled side by side; one that is
-/// among `present` already goes on as it is.
+/// The plugins in the order in which they are asked, the default ones last. They are compiled one after another, and
+/// started side by side; one that is among `present` already goes on as it is.
 pub fn load(
     runtime: &Runtime,
     settings: &Settings,
@@ -56,7 +57,8 @@ pub fn load(
             .map(|plugin| (plugin, scope.spawn(|| user_plugin(runtime, plugin, present))))
             .collect();
         let users = threads.into_iter().map(|(plugin, thread)| {
-            let loaded = thread.join().unwrap_or_else(|_| Err(LoadFault::Compile("the compiler panicked".to_owned())));
+            let loaded =
+                thread.join().unwrap_or_else(|_| Err(CompileFault::Broke("loading it panicked".to_owned()).into()));
             let origin = plugin.module.origin();
             loaded.map_err(|fault| LoadError::Plugin { plugin: plugin.name.clone(), origin, fault })
         });
@@ -80,6 +82,7 @@ fn user_plugin(
     settings: &PluginSettings,
     present: &[Arc<Plugin>],
 ) -> Result<Arc<Plugin>, LoadFault> {
+    let turn = compile::turn();
     let code = settings.module.code(settings.limits.module)?;
     let identity = Identity {
         name: settings.name.clone(),
@@ -92,7 +95,8 @@ fn user_plugin(
     if let Some(plugin) = same(present, &identity) {
         return Ok(plugin);
     }
-    let component = component::compile(&runtime.engine, &code.bytes)?;
+    let component = compile::compile(&runtime.engine, &code.bytes)?;
+    drop((code.bytes, turn));
     Plugin::new(runtime, &component, identity).map(Arc::new)
 }
 
@@ -114,7 +118,7 @@ fn built_in(
     if let Some(plugin) = same(present, &identity) {
         return Ok(plugin);
     }
-    component::embedded(&runtime.engine, compiled)
+    compile::take_in(&runtime.engine, compiled)
         .and_then(|component| Plugin::new(runtime, &component, identity))
         .map(Arc::new)
         .map_err(|fault| LoadError::Plugin { plugin: name.to_owned(), origin: Origin::BuiltIn, fault })

@@ -4,11 +4,14 @@ mod bindings;
 mod breaker;
 mod chain;
 mod clock;
+mod compile;
 mod component;
 mod decide;
 mod engine;
 mod engine_config;
 mod failure;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod limits;
 mod load;
 mod log;
@@ -19,6 +22,7 @@ mod pool;
 mod probe;
 mod question;
 mod settings;
+mod stop;
 mod text;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -32,6 +36,7 @@ use decide::Decider;
 use engine::Runtime;
 
 pub use chain::Skip;
+pub use compile::{CompileFault, compile_as_child, compile_in_children};
 pub use component::LoadFault;
 pub use engine::EngineError;
 pub use failure::CallError;
@@ -40,6 +45,7 @@ pub use load::LoadError;
 pub use module::{Module, Origin};
 pub use probe::{Probe, ProbeError, ProbedPlugin, Question};
 pub use settings::{OnFailure, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
+pub use stop::stop;
 
 /// Fewer image uses than this are not worth another thread.
 const SMALLEST_SHARE: usize = 64;

@@ -1,9 +1,11 @@
 //! A plugin's code as it is delivered: a file, plain or compressed with gzip, or bytes that were fetched.
 
 use std::{
+    borrow::Cow,
     fmt,
-    fs::File,
-    io::{self, Read},
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -51,9 +53,9 @@ impl fmt::Display for Origin {
 }
 
 /// The code of a plugin, unpacked.
-pub struct Code {
+pub struct Code<'a> {
     /// A component, if all is well.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Cow<'a, [u8]>,
     /// Of these bytes, whatever they were packed in.
     pub digest: Digest,
 }
@@ -68,34 +70,59 @@ impl Module {
     }
 
     /// Its code, `longest` bytes at most when unpacked.
-    pub(super) fn code(&self, longest: usize) -> Result<Code, LoadFault> {
+    pub(super) fn code(&self, longest: usize) -> Result<Code<'_>, LoadFault> {
         let bytes = match self {
-            Self::File(file) => read(file, longest)?.into(),
+            Self::File(file) => Cow::Owned(read(file, longest)?),
             Self::Fetched { bytes, .. } if bytes.len() > longest => return Err(LoadFault::TooLarge(longest)),
-            Self::Fetched { bytes, .. } => Arc::clone(bytes),
+            Self::Fetched { bytes, .. } => Cow::Borrowed(&**bytes),
         };
         Ok(Code { digest: Digest::sha256(&bytes), bytes })
     }
 }
 
-/// Never holds more than `longest` bytes and one, whatever the file's length, and whatever it unpacks to.
+/// Never holds more than `longest` bytes, whatever the file's length, and whatever it unpacks to.
 fn read(file: &Path, longest: usize) -> Result<Vec<u8>, LoadFault> {
-    let mut file = File::open(file).map_err(LoadFault::Read)?;
+    // A FIFO would be waited for until somebody writes to it, and some devices for ever.
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file).map_err(LoadFault::Read)?;
+    if !file.metadata().map_err(LoadFault::Read)?.is_file() {
+        return Err(LoadFault::NotAFile);
+    }
     let mut head = Vec::new();
     file.by_ref().take(2).read_to_end(&mut head).map_err(LoadFault::Read)?;
-    let packed = head == GZIP;
-    let whole = io::Cursor::new(head).chain(file);
-    let bytes = if packed {
-        bounded(MultiGzDecoder::new(whole), longest).map_err(LoadFault::Unpack)?
-    } else {
-        bounded(whole, longest).map_err(LoadFault::Read)?
-    };
-    bytes.ok_or(LoadFault::TooLarge(longest))
+    file.rewind().map_err(LoadFault::Read)?;
+    if head == GZIP {
+        // Gone through twice: how long it will be is not known before, and a bomb is not to be held.
+        let length = bounded_length(unpacked(&file), longest).map_err(LoadFault::Unpack)?;
+        let length = length.ok_or(LoadFault::TooLarge(longest))?;
+        file.rewind().map_err(LoadFault::Read)?;
+        return whole(unpacked(&file), length, longest).map_err(LoadFault::Unpack)?.ok_or(LoadFault::TooLarge(longest));
+    }
+    let length = file.metadata().map_err(LoadFault::Read)?.len();
+    let length = usize::try_from(length).ok().filter(|length| *length <= longest);
+    let length = length.ok_or(LoadFault::TooLarge(longest))?;
+    whole(&file, length, longest).map_err(LoadFault::Read)?.ok_or(LoadFault::TooLarge(longest))
 }
 
-fn bounded(reader: impl Read, longest: usize) -> io::Result<Option<Vec<u8>>> {
+fn unpacked(file: &File) -> impl Read {
+    MultiGzDecoder::new(io::BufReader::new(file))
+}
+
+fn within(longest: usize) -> u64 {
+    u64::try_from(longest).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+/// How much there is to read, `longest` bytes at most.
+fn bounded_length(reader: impl Read, longest: usize) -> io::Result<Option<usize>> {
+    let read = io::copy(&mut reader.take(within(longest)), &mut io::sink())?;
+    Ok(usize::try_from(read).ok().filter(|read| *read <= longest))
+}
+
+/// What is expected to be `length` long, and is `longest` at most even if it has grown meanwhile.
+fn whole(reader: impl Read, length: usize, longest: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    let read = reader.take(u64::try_from(longest).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)?;
+    // One more, so that the end is seen without another allocation.
+    bytes.try_reserve_exact(length.saturating_add(1)).map_err(io::Error::other)?;
+    let read = reader.take(within(longest)).read_to_end(&mut bytes)?;
     Ok((read <= longest).then_some(bytes))
 }
 
@@ -113,10 +140,12 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn code(content: &[u8], longest: usize) -> Result<Code, LoadFault> {
+    fn code(content: &[u8], longest: usize) -> Result<Code<'static>, LoadFault> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        Module::File(file.path().to_owned()).code(longest)
+        let module = Module::File(file.path().to_owned());
+        let Code { bytes, digest } = module.code(longest)?;
+        Ok(Code { bytes: bytes.into_owned().into(), digest })
     }
 
     #[test]
@@ -149,5 +178,19 @@ mod tests {
         damaged[last] ^= 1;
         assert!(matches!(code(&damaged, 1000), Err(LoadFault::Unpack(_))));
         assert_eq!(code(b"", 10).unwrap().bytes.len(), 0);
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo.wasm");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let socket = folder.path().join("socket.wasm");
+        let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let device = PathBuf::from("/dev/zero");
+        for file in [fifo, device, folder.path().to_owned()] {
+            assert!(matches!(Module::File(file).code(9), Err(LoadFault::NotAFile)));
+        }
+        assert!(matches!(Module::File(socket).code(9), Err(LoadFault::Read(_))));
     }
 }

@@ -6,11 +6,11 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use wasmtime::{
-    Store,
+    Store, UpdateDeadline,
     component::{Component, InstancePre},
 };
 
@@ -26,6 +26,7 @@ use super::{
     module::Origin,
     pool::{Place, Pool},
     settings::{OnFailure, PluginLimits},
+    stop::is_stopped,
 };
 use crate::model::{Digest, Hook, PluginStatus};
 
@@ -33,6 +34,8 @@ use crate::model::{Digest, Hook, PluginStatus};
 pub struct State {
     pub limits: Limits,
     pub log: Arc<PluginLog>,
+    /// Until its deadline, in epochs.
+    left: u64,
 }
 
 /// Where a plugin comes from and what it is told. Two with the same identity are the same plugin.
@@ -151,6 +154,7 @@ impl Plugin {
     ) -> Result<T, CallError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let answer = match self.breaker.admit(Instant::now()) {
+            _ if is_stopped() => Err(CallError::Stopped),
             Ok(()) => self.answer(ask),
             Err(left) => Err(CallError::GivenUp(left)),
         };
@@ -192,7 +196,7 @@ impl Plugin {
             })?,
         };
         let timeout = self.identity.limits.timeout;
-        instance.store.set_epoch_deadline(epochs(timeout));
+        set_deadline(&mut instance.store, timeout);
         match ask(&mut instance) {
             Ok(answer) => {
                 self.instances.put_back(instance);
@@ -214,7 +218,7 @@ impl Plugin {
             let timeout = limits.configure_timeout;
             let lifecycle = lifecycle.load(&mut store, &instance).map_err(component::contract)?;
             let _running = self.clock.run();
-            store.set_epoch_deadline(epochs(timeout));
+            set_deadline(&mut store, timeout);
             let config = self.identity.config.as_deref().unwrap_or("null");
             let answer = lifecycle.call_configure(&mut store, config);
             let answer = answer.map_err(|error| LoadFault::Start(CallError::from_engine(&error, limits, timeout)))?;
@@ -240,13 +244,28 @@ impl Plugin {
     pub fn instantiate(&self) -> Result<(Store<State>, wasmtime::component::Instance), LoadFault> {
         let limits = &self.identity.limits;
         let _running = self.clock.run();
-        let state = State { limits: Limits::new(limits.memory, Arc::clone(&self.memory)), log: Arc::clone(&self.log) };
+        let state =
+            State { limits: Limits::new(limits.memory, Arc::clone(&self.memory)), log: Arc::clone(&self.log), left: 0 };
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(limits.output);
-        store.set_epoch_deadline(epochs(limits.configure_timeout));
+        store.epoch_deadline_callback(|mut store| Ok(tick(store.data_mut())));
+        set_deadline(&mut store, limits.configure_timeout);
         let broken = |error| LoadFault::Start(CallError::from_engine(&error, limits, limits.configure_timeout));
         let instance = self.pre.instantiate(&mut store).map_err(broken)?;
         Ok((store, instance))
     }
+}
+
+/// Gives what runs next in `store` this long. Each epoch is looked at by itself, so that the end of the program need not
+/// wait for the deadline.
+fn set_deadline(store: &mut Store<State>, timeout: Duration) {
+    store.data_mut().left = epochs(timeout);
+    store.set_epoch_deadline(1);
+}
+
+/// An epoch is over.
+fn tick(state: &mut State) -> UpdateDeadline {
+    state.left = state.left.saturating_sub(1);
+    if state.left == 0 || is_stopped() { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) }
 }

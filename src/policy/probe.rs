@@ -12,7 +12,7 @@ use super::{
     CallError, EngineError, LoadFault, Module, OnFailure, Origin, PluginLimits,
     bindings::types,
     chain::{Answered, Asking, Chains, HookFailure, Skip},
-    component,
+    compile, component,
     engine::{self, Runtime},
     plugin::{Identity, Plugin},
     question,
@@ -57,8 +57,11 @@ impl Probe {
     /// When it is no plugin, in the words of the program's start.
     pub fn read(file: &Path) -> Result<Self, ProbeError> {
         let runtime = engine::start()?;
-        let code = Module::File(file.to_owned()).code(PluginLimits::default().module)?;
-        let component = component::compile(&runtime.engine, &code.bytes)?;
+        let module = Module::File(file.to_owned());
+        let turn = compile::turn();
+        let code = module.code(PluginLimits::default().module)?;
+        let component = compile::compile(&runtime.engine, &code.bytes)?;
+        drop(turn);
         let (_, exports) = component::link(&runtime.engine, &component)?;
         Ok(Self {
             file: file.to_owned(),
@@ -67,7 +70,7 @@ impl Probe {
             takes_config: exports.lifecycle.is_some(),
             runtime,
             component,
-            bytes: code.bytes,
+            bytes: code.bytes.into(),
         })
     }
 

@@ -6,6 +6,7 @@ mod guests;
 
 mod decisions;
 mod loading;
+mod mutations;
 mod sandbox;
 
 use std::{

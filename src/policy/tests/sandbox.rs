@@ -62,3 +62,29 @@ async fn long_answers_are_cut_and_many_lines_are_dropped() {
     let decision = decide(&policy, image_use("trouble", "nginx")).await;
     assert_eq!(told(&decision), "registry.example/library/nginx:latest");
 }
+
+/// Skips where a NaN has other bits than the standard's, or where a relaxed instruction does what this processor likes.
+const PARTICULAR: &str = r#"(module
+    (memory (export "memory") 1)
+    (data (i32.const 64) "\00\00\00\00\02\00\00\00\80\00\00\00\0a\00\00\00")
+    (data (i32.const 128) "particular")
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+    (func (export "k8s-copycat:policy/skip@1.0.0#decide") (param i32) (result i32)
+        (if (i32.and
+            (i32.eq
+                (i32.reinterpret_f32 (f32.div (f32.load (i32.const 0)) (f32.load (i32.const 4))))
+                (i32.const 0x7fc00000))
+            (i32.eqz (i8x16.extract_lane_u 0 (i8x16.relaxed_swizzle (v128.load (i32.const 128)) (i8x16.splat (i32.const 16))))))
+            (then (return (i32.const 32))))
+        (i32.const 64)))"#;
+
+#[tokio::test]
+async fn computing_is_the_same_on_every_processor() {
+    let component =
+        crate::authoring::wrap(&wat::parse_str(PARTICULAR).unwrap(), &crate::authoring::WrapOptions::default());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), component.unwrap()).unwrap();
+    let policy = load(settings_with(vec![plugin("particular", file.path().to_owned(), None)]));
+    let decision = decide(&policy, image_use("shop", "nginx")).await;
+    assert_eq!(told(&decision), "registry.example/library/nginx:latest");
+}
