@@ -29,6 +29,7 @@ mod plugins;
 mod reloading;
 mod settings;
 mod shipped;
+mod soak;
 mod support;
 mod syncing;
 mod watching;
