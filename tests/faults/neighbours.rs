@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// More images than there are places, so that they could fill all of them.
-const MANY: usize = 300;
+const MANY: usize = 120;
 
 fn healthy(number: usize) -> Case {
     let name = format!("healthy/app{number}");

@@ -96,7 +96,10 @@ impl Plan {
                 continue;
             };
             there += 1;
-            let kept: Vec<String> = source.digest.iter().map(|digest| keeping_tag(digest)).collect();
+            // What the tag means as well is kept by a tag of its own once that moves away.
+            let is_tagged = |tag| registries.target.digest(&target.repository, tag).as_ref() == Some(&digest);
+            let kept = source.digest.iter().filter(|_| !target.tag.as_deref().is_some_and(is_tagged));
+            let kept: Vec<String> = kept.map(|digest| keeping_tag(digest)).collect();
             for lacking in registries.lacks(&target.repository, &kept, &digest) {
                 wrongs.push(format!(
                     "{} lacks {lacking} of {}/{}@{digest}",
