@@ -1,5 +1,7 @@
 //! Of several replicas one mirrors; when it goes, another takes over.
 
+use std::time::Duration;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api,
@@ -9,7 +11,8 @@ use serde_json::json;
 
 use crate::{
     mirroring::{arrives, single},
-    support::{Access, Cluster, Program, Registry, Running, deployment, eventually},
+    support::{Access, Cluster, Fault, Link, Program, Registry, Request, Running, deployment, eventually},
+    watching::under_way,
 };
 
 /// The Lease of the original.
@@ -34,8 +37,13 @@ impl<'a> Replicas<'a> {
 
     /// One replica, as its Pod of that name would run.
     fn start(&self, pod: &str) -> Running {
+        self.start_over(self.cluster.port(), pod)
+    }
+
+    /// One that reaches the API server over another port, and copies one image at a time.
+    fn start_over(&self, port: u16, pod: &str) -> Running {
         let program = Program::new(&[]);
-        let kubeconfig = self.cluster.kubeconfig(program.directory(), self.cluster.admin_token());
+        let kubeconfig = self.cluster.kubeconfig_over(port, program.directory(), self.cluster.admin_token());
         program
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", &self.namespace)
@@ -43,6 +51,8 @@ impl<'a> Replicas<'a> {
             .env("TARGET_KIND", "docker")
             .env("TARGET_REGISTRY", self.target.host())
             .env("INCLUDE_NAMESPACES", &self.namespace)
+            .env("WATCH_RESOURCES", "deployments")
+            .env("MAX_CONCURRENT_RECONCILES", "1")
             .start()
     }
 
@@ -66,12 +76,29 @@ impl<'a> Replicas<'a> {
         (leader, follower)
     }
 
+    /// A new image that a new Deployment runs.
+    async fn deploy(&self, name: &str) {
+        let reference = self.source.push(&format!("team/{name}"), "1", &single(name)).await;
+        deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
+    }
+
+    /// The same, and its first blob takes this long.
+    async fn deploy_slowly(&self, name: &str, seconds: u64) {
+        self.source.take_requests();
+        self.source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(seconds)));
+        self.deploy(name).await;
+        under_way(&self.source).await;
+    }
+
+    /// Insists that its image comes to the target.
+    async fn arrives(&self, name: &str) {
+        arrives(&self.target, &format!("team/{name}"), "1", &single(name)).await;
+    }
+
     /// Insists that a new image is mirrored, by whoever leads.
     async fn mirrors(&self, name: &str) {
-        let image = single(name);
-        let reference = self.source.push(&format!("team/{name}"), "1", &image).await;
-        deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
-        arrives(&self.target, &format!("team/{name}"), "1", &image).await;
+        self.deploy(name).await;
+        self.arrives(name).await;
     }
 }
 
@@ -146,9 +173,103 @@ async fn a_leader_that_lost_the_lease_ends() {
     let replicas = Replicas::new(cluster).await;
     let leader = replicas.start("first");
     leads(&leader).await;
+    replicas.deploy_slowly("slow", 8).await;
     let stolen = json!({ "spec": { "holderIdentity": "somebody else", "leaseDurationSeconds": 15 } });
     replicas.leases().patch(LEASE, &PatchParams::default(), &Patch::Merge(stolen)).await.unwrap();
     let finished = leader.ended().await.assert_code(1);
     assert!(finished.stdout.contains("leadership was lost"), "{}", finished.stdout);
     assert_eq!(replicas.holder().await, "somebody else", "what is another's is not given up");
+    // What is under way may end.
+    replicas.target.assert_has("team/slow", "1", &single("slow")).await;
+}
+
+/// Waits for a line in the log of a replica that goes on leading.
+async fn says(leader: &Running, line: &str) {
+    leader
+        .logged(line, |log| {
+            assert!(!log.contains("leadership was lost"), "{log}");
+            log.contains(line)
+        })
+        .await;
+}
+
+const PAUSED: &str = "nothing new begins until it is renewed";
+
+#[tokio::test]
+async fn a_leader_outlives_an_api_server_that_is_away_and_begins_nothing_meanwhile() {
+    let cluster = Cluster::shared().await;
+    let replicas = Replicas::new(cluster).await;
+    let link = Link::to(cluster.port());
+    let mut leader = replicas.start_over(link.port(), "first");
+    leads(&leader).await;
+    leader.ready().await;
+    replicas.deploy_slowly("slow", 16).await;
+    replicas.deploy("next").await;
+    eventually("the next image waits for its turn", || async {
+        let waiting = leader.metrics().await.sum("k8s_copycat_queue_length", &[("state", "waiting")]);
+        (waiting == 1.0).then_some(())
+    })
+    .await;
+
+    link.cut();
+    says(&leader, PAUSED).await;
+    assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 0.0);
+    assert_eq!(leader.health("/readyz").await.0, 200);
+    assert!(leader.post("/force-reconcile").await.1.contains("force reconcile service not ready"));
+    replicas.arrives("slow").await;
+    replicas.source.take_requests();
+    // Two renewals would have been tried meanwhile.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(replicas.source.take_requests(), [], "nothing begins without the Lease");
+
+    link.mend();
+    says(&leader, "going on").await;
+    replicas.arrives("next").await;
+    assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 1.0);
+    assert!(leader.log().contains("the lease could not be renewed; trying again"));
+    replicas.mirrors("after").await;
+    assert!(leader.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
+    leader.terminate().await.assert_code(0);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_api_server_changes_no_leader() {
+    let cluster = Cluster::shared().await;
+    let replicas = Replicas::new(cluster).await;
+    let link = Link::to(cluster.port());
+    let mut leader = replicas.start_over(link.port(), "first");
+    leads(&leader).await;
+    let mut follower = replicas.start_over(link.port(), "second");
+    leader.ready().await;
+    follower.ready().await;
+    link.cut();
+    says(&leader, PAUSED).await;
+    // Longer than the Lease lasts.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    link.mend();
+    says(&leader, "going on").await;
+    replicas.mirrors("after").await;
+    assert!(replicas.holder().await.starts_with("first_"));
+    assert!(!follower.log().contains("\"msg\":\"leading\""), "{}", follower.log());
+}
+
+#[tokio::test]
+async fn a_leader_that_was_cut_off_makes_way_when_it_sees_the_next() {
+    let cluster = Cluster::shared().await;
+    let replicas = Replicas::new(cluster).await;
+    let link = Link::to(cluster.port());
+    let mut leader = replicas.start_over(link.port(), "first");
+    leads(&leader).await;
+    let mut follower = replicas.start("second");
+    leader.ready().await;
+    follower.ready().await;
+    link.cut();
+    leads(&follower).await;
+    assert!(leader.log().contains(PAUSED), "it had stopped before: {}", leader.log());
+    replicas.mirrors("after").await;
+    link.mend();
+    let finished = leader.ended().await.assert_code(1);
+    assert!(finished.stdout.contains("leadership was lost"), "{}", finished.stdout);
+    assert!(!finished.stdout.contains("team/after"), "{}", finished.stdout);
+    assert!(replicas.holder().await.starts_with("second_"));
 }

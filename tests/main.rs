@@ -14,6 +14,7 @@ mod compatibility;
 mod contract;
 mod delivery;
 mod ecr;
+mod events;
 mod failures;
 mod faults;
 #[allow(dead_code, reason = "not all of the guests are used here")]

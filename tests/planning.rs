@@ -238,3 +238,17 @@ async fn what_runs_containers_and_is_not_read_is_told_and_passed_over() {
     assert!(!finished.stderr.contains("Service"), "{finished:?}");
     assert!(finished.stdout.lines().count() == 1 && finished.stdout.contains("nightly:1"), "{finished:?}");
 }
+
+#[tokio::test]
+async fn what_is_not_watched_takes_nothing_in() {
+    let mut owned = pod("batch-1").image("batch:1").manifest();
+    owned["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "batch", "uid": "u", "controller": true }]);
+    let manifests = list(&[job("batch").image("batch:1").manifest(), owned]);
+    for (watched, planned_) in
+        [("pods", [("batch-1", "batch:1")]), ("jobs", [("batch", "batch:1")]), ("jobs,pods", [("batch", "batch:1")])]
+    {
+        let program = command(&["plan", "-f", "-", "-o", "json"], &manifests).env("WATCH_RESOURCES", watched);
+        assert_eq!(planned(&plan(program).await), planned_, "{watched}");
+    }
+}

@@ -204,7 +204,7 @@ async fn a_copy_that_does_not_end_is_abandoned_and_taken_up_again() {
 }
 
 /// Waits until a blob is asked for.
-async fn under_way(source: &Registry) {
+pub async fn under_way(source: &Registry) {
     eventually("a blob is asked for", || async {
         (count(&source.take_requests(), "GET", "/blobs/") > 0).then_some(())
     })

@@ -14,10 +14,9 @@ pub async fn uses(config: &Config, files: &[PathBuf]) -> Result<Vec<ImageUse>, C
         let client = workload::client(config.process.kubeconfig.as_deref()).await?;
         return Ok(workload::list(&client, &assemble::watch_settings(config)).await?);
     }
-    let manifests = workload::read_manifests(files)?;
+    let manifests = workload::read_manifests(files, &config.watch.resources)?;
     for passed_over in &manifests.passed_over {
         warn!("{passed_over}");
     }
-    let resources = &config.watch.resources;
-    Ok(manifests.uses.into_iter().filter(|one| resources.contains(&one.workload.id.kind)).collect())
+    Ok(manifests.uses)
 }

@@ -6,6 +6,7 @@ mod error;
 mod files;
 mod gather;
 mod identity;
+mod leading;
 mod modules;
 mod plan;
 mod plugin;

@@ -25,18 +25,19 @@ use crate::{
         ClusterEvents, Condition, CooldownReset, ForcedPass, Journal, Metrics, Observers, Operations, PluginsReport,
         Readiness, serve_health, serve_metrics,
     },
-    workload::{self, Change, Election},
+    workload::{self, Change, Election, Leadership},
 };
 
 use super::{
     CommandError, assemble,
     files::Snapshot,
     identity,
+    leading::{Leading, follow_lease},
     reload::{ReloadState, Reloading},
     signals, stores,
 };
 
-/// How long copies under way may take to end after SIGTERM; Kubernetes kills after 30 s.
+/// How long copies under way may take to end after SIGTERM, or when another replica leads; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(15);
 /// How long giving up the Lease may take after that.
 const RELEASE: Duration = Duration::from_secs(5);
@@ -65,7 +66,7 @@ pub async fn run(flags: &Flags, config: Config, files: Snapshot) -> Result<ExitC
     let reloading = Reloading::new(flags.clone(), config.clone(), modules, parts, aws, observer.clone());
 
     let shutdown = CancellationToken::new();
-    let (leads, knows_all) = (CancellationToken::new(), CancellationToken::new());
+    let (leads, knows_all) = (Leading::default(), CancellationToken::new());
     let operations = Arc::new(MirrorOperations {
         mirror: mirror.clone(),
         policy,
@@ -112,7 +113,7 @@ async fn lead(
     client: workload::Client,
     mirror: &Mirror,
     metrics: &Metrics,
-    leads: &CancellationToken,
+    leads: &Leading,
 ) -> Result<ExitCode, CommandError> {
     let election = if config.process.leader_elect { election(client) } else { None };
     let leadership = match &election {
@@ -128,19 +129,15 @@ async fn lead(
         }
         None => None,
     };
-    metrics.set_leader(true);
-    leads.cancel();
+    leads.set(true, metrics);
     mirror.begin().await?;
     info!("mirroring");
-    let lost: BoxFuture<'_, ()> = match &leadership {
-        Some(leadership) => leadership.lost().cancelled_owned().boxed(),
-        None => pending().boxed(),
-    };
+    let hold = leadership.as_ref().map(Leadership::hold);
     let code = tokio::select! {
-        () = lost => {
-            error!("leadership was lost: another replica may mirror now; ending");
-            metrics.set_leader(false);
-            mirror.stop(Duration::ZERO).await;
+        lost = follow_lease(hold, mirror, metrics, leads) => {
+            lost?;
+            error!("leadership was lost: another replica mirrors now; ending");
+            mirror.stop(GRACE).await;
             return Ok(ExitCode::FAILURE);
         }
         () = again_and_again(config.copy.force_reconcile, mirror) => ExitCode::FAILURE,
@@ -252,14 +249,14 @@ struct MirrorOperations {
     mirror: Mirror,
     policy: Arc<Policy>,
     reload: Arc<Mutex<ReloadState>>,
-    leads: CancellationToken,
+    leads: Leading,
     /// Before everything that exists is known, a pass over what is would call itself complete.
     knows_all: CancellationToken,
 }
 
 impl MirrorOperations {
     fn is_ready(&self) -> bool {
-        self.leads.is_cancelled() && self.knows_all.is_cancelled()
+        self.leads.is_so() && self.knows_all.is_cancelled()
     }
 }
 
@@ -287,7 +284,7 @@ impl Operations for MirrorOperations {
                 Ok(report) => ForcedPass::Ended {
                     workloads: report.workloads,
                     images: report.images,
-                    failures: report.failures.into_iter().map(|(id, cause)| format!("{id}: {cause}")).collect(),
+                    failures: report.failures.iter().map(|(id, cause)| format!("{id}: {cause}")).collect(),
                 },
                 Err(Stopped) => ForcedPass::NotReady,
             }
@@ -350,11 +347,11 @@ mod tests {
         let observer = Arc::new(Looks(sender));
         let policy = Arc::new(assemble::policy(&config, observer.clone()).await.unwrap().0);
         let mirror = assemble::mirror(&config, &assemble::aws(&config), policy, observer).unwrap();
-        let uses = workload::read_manifests(&[manifest]).unwrap().uses;
+        let uses = workload::read_manifests(&[manifest], &config.watch.resources).unwrap().uses;
         mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();
         mirror.ready().await.unwrap();
         let client = workload::client(Some(&kubeconfig)).await.unwrap();
-        let (metrics, leads) = (Metrics::new().unwrap(), CancellationToken::new());
+        let (metrics, leads) = (Metrics::new().unwrap(), Leading::default());
         let looked = async {
             for _ in 0..3 {
                 looks.recv().await.unwrap();

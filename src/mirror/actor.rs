@@ -1,43 +1,53 @@
-//! Holds what is wanted, decided and under way, and is the only one to change it.
+//! Holds what is wanted, decided and under way, and is the only one to change it. What an event costs does not depend on
+//! how many workloads there are.
 
+mod claiming;
 mod copying;
 mod reconfiguration;
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
-use futures::FutureExt;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
-    model::{Decision, Destination, Event, ImageUse, Observer, Outcome, Reference, Verdict, WorkloadId},
+    model::{Event, ImageUse, Observer, WorkloadId},
     policy::Policy,
 };
 
 use super::{
+    availability::Availability,
     claims::{Claims, Name},
     copy::Copier,
-    defect,
-    pass::{Pass, PassReport},
-    queue::{Admission, Lengths, Queue},
+    decisions::Decisions,
+    pass::Pass,
+    passes::{Asker, Passes},
+    queue::{Lengths, Queue},
+    registries_in_use::RegistriesInUse,
     told::Told,
     undecided::Undecided,
 };
 
-use copying::Copied;
+use copying::{Active, Ended};
 
 pub use reconfiguration::Reconfiguration;
 
-/// Workloads that are decided on at once; each takes microseconds, unless a plugin hangs.
-const DECISIONS_AT_ONCE: usize = 8;
 /// How long the first copies wait for the first decisions, so that equal images become one copy.
 const LONGEST_GATHERING: Duration = Duration::from_secs(10);
-const FIRST_REDECISION: Duration = Duration::from_secs(1);
-const LONGEST_REDECISION: Duration = Duration::from_secs(300);
+
+/// Names that are taken up before other events are looked at: each takes microseconds.
+const STARTS_AT_ONCE: usize = 256;
 
 /// What the actor is to do.
 pub enum Command {
@@ -57,28 +67,16 @@ pub enum News {
     Ready,
     /// From now on images may be copied.
     Begin,
+    /// A pause has begun; answers how many names are being worked on, which may end.
+    Paused(oneshot::Sender<usize>),
     /// Look at everything once more.
-    Pass(oneshot::Sender<PassReport>),
+    Pass(Asker),
     /// Begin, look at everything that was told so far, and at nothing twice.
-    OnlyPass(oneshot::Sender<PassReport>),
+    OnlyPass(Asker),
     /// Decide and copy otherwise from now on.
     Reconfigured(Box<Reconfiguration>),
     /// End all cooldowns; answers how many there were, nothing where none are kept.
     ResetCooldown(oneshot::Sender<Option<usize>>),
-}
-
-struct Known {
-    uses: Vec<ImageUse>,
-    version: u64,
-    redecisions: u32,
-    redecide_at: Option<Instant>,
-}
-
-struct Decided {
-    workload: WorkloadId,
-    version: u64,
-    uses: Vec<ImageUse>,
-    decisions: Vec<Decision>,
 }
 
 /// See the module.
@@ -87,15 +85,22 @@ pub struct Actor {
     copier: Arc<Copier>,
     observer: Arc<dyn Observer>,
     places: usize,
+    decisions: Decisions,
+    undecided: Undecided,
     claims: Claims,
+    registries_in_use: RegistriesInUse,
     queue: Queue,
-    workloads: HashMap<WorkloadId, Known>,
-    versions: u64,
-    turns: Arc<Semaphore>,
-    deciding: JoinSet<Decided>,
-    copying: JoinSet<Copied>,
-    passes: Vec<(Pass, oneshot::Sender<PassReport>)>,
+    /// Of source registries.
+    sources: Availability,
+    /// Of the registries of targets.
+    targets: Availability,
+    copying: JoinSet<Ended>,
+    active: HashMap<Name, Active>,
+    passes: Passes,
+    /// Decisions are taken: this replica leads, or has led.
     begun: bool,
+    /// No copy begins. Set by whoever speaks to the mirror, so that a pause does not wait behind other news.
+    paused: Arc<AtomicBool>,
     ready: bool,
     only_pass: bool,
     gathering_until: Option<Instant>,
@@ -103,7 +108,6 @@ pub struct Actor {
     /// What observers were told last of the queue.
     lengths: Lengths,
     told: Told,
-    undecided: Undecided,
 }
 
 impl Actor {
@@ -114,35 +118,39 @@ impl Actor {
         observer: Arc<dyn Observer>,
         cooldown: Option<Duration>,
         places: usize,
+        paused: Arc<AtomicBool>,
     ) -> Self {
         Self {
             policy,
             copier: Arc::new(copier),
             observer,
             places,
+            decisions: Decisions::default(),
+            undecided: Undecided::default(),
             claims: Claims::default(),
+            registries_in_use: RegistriesInUse::default(),
             queue: Queue::new(cooldown),
-            workloads: HashMap::new(),
-            versions: 0,
-            turns: Arc::new(Semaphore::new(DECISIONS_AT_ONCE)),
-            deciding: JoinSet::new(),
+            sources: Availability::default(),
+            targets: Availability::default(),
             copying: JoinSet::new(),
-            passes: Vec::new(),
+            active: HashMap::new(),
+            passes: Passes::default(),
             begun: false,
+            paused,
             ready: false,
             only_pass: false,
             gathering_until: None,
             settled: false,
             lengths: Lengths::default(),
             told: Told::default(),
-            undecided: Undecided::default(),
         }
     }
 
     /// Works until it is told to stop, or nobody is left who could tell it anything.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut has_more = false;
         loop {
-            let wake = self.next_wake();
+            let wake = if has_more { Some(Instant::now()) } else { self.next_wake() };
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Stop(grace, done)) => {
@@ -153,212 +161,77 @@ impl Actor {
                     Some(Command::Tell(news)) => self.learn(news),
                     None => return,
                 },
-                Some(decided) = self.deciding.join_next() => match decided {
-                    Ok(decided) => self.decided(decided),
-                    Err(broken) => error!(error = %broken, "a decision broke off"),
-                },
-                Some(copied) = self.copying.join_next() => match copied {
-                    Ok(copied) => self.copied(copied),
+                Some(decided) = self.decisions.ended() => self.decided(decided),
+                Some(ended) = self.copying.join_next() => match ended {
+                    Ok(ended) => self.ended(ended),
                     Err(broken) => error!(error = %broken, "a copy broke off"),
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
-            self.go_on();
+            has_more = self.go_on();
         }
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let redecision = self.workloads.values().filter_map(|known| known.redecide_at).min();
         let gathered = self.gathering_until.filter(|_| !self.settled);
         let rested = self.queue.next_wake().filter(|_| !self.only_pass);
-        [redecision, gathered, rested].into_iter().flatten().min()
+        [self.decisions.next_wake(), gathered, rested, self.passes.deadline()].into_iter().flatten().min()
     }
 
     fn learn(&mut self, news: News) {
         match news {
-            News::Set(workload, uses) => {
-                let known = Known { uses, version: 0, redecisions: 0, redecide_at: None };
-                self.workloads.insert(workload.clone(), known);
-                self.decide(&workload);
-            }
+            News::Set(workload, uses) => self.decisions.set(workload, uses),
             News::Removed(workload) => {
-                self.workloads.remove(&workload);
-                self.undecided.set(&workload, 0);
+                self.decisions.remove(&workload);
+                self.undecided_now(&workload, 0);
                 self.claim(&workload, Vec::new());
-                for (pass, _) in &mut self.passes {
-                    pass.decided(&workload);
+                if let Some(pass) = self.passes.current() {
+                    pass.decided(&workload, Instant::now());
                 }
             }
             News::Ready => self.ready = true,
-            News::Begin => {
-                self.begun = true;
-                self.decide_all();
+            News::Begin => self.begun = true,
+            News::Paused(done) => {
+                let _ = done.send(self.copying.len());
             }
-            News::Pass(done) => {
-                self.passes.push((Pass::over(self.workloads.keys().cloned()), done));
-                self.decide_all();
-            }
-            News::OnlyPass(done) => {
+            News::Pass(asker) => self.passes.ask(asker),
+            News::OnlyPass(asker) => {
                 (self.begun, self.ready, self.only_pass) = (true, true, true);
-                self.learn(News::Pass(done));
+                self.passes.ask(asker);
             }
             News::Reconfigured(new) => self.reconfigure(*new),
             News::ResetCooldown(done) => {
-                let _ = done.send(self.queue.reset_cooldown());
+                self.sources.reset();
+                self.targets.reset();
+                let claims = &self.claims;
+                let _ = done.send(self.queue.reset_cooldown(|name| claims.source_registry(name).map(str::to_owned)));
+                self.queue.limits_changed();
             }
         }
     }
 
-    fn decide_all(&mut self) {
-        let all: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
-        for workload in all {
-            self.decide(&workload);
-        }
-    }
-
-    /// A replica that does not lead decides nothing: it would tell the same failures once more.
-    fn decide(&mut self, workload: &WorkloadId) {
-        if !self.begun {
-            return;
-        }
-        let Some(known) = self.workloads.get_mut(workload) else { return };
-        self.versions += 1;
-        known.version = self.versions;
-        known.redecide_at = None;
-        let (policy, turns) = (self.policy.clone(), self.turns.clone());
-        let (workload, version, uses) = (workload.clone(), known.version, known.uses.clone());
-        self.deciding.spawn(async move {
-            let _turn = turns.acquire().await;
-            // A defect in one decision must not keep a pass waiting for ever.
-            let decisions = AssertUnwindSafe(policy.decide(uses.clone())).catch_unwind().await;
-            let decisions = decisions.unwrap_or_else(|_| vec![defect::undecided(); uses.len()]);
-            Decided { workload, version, uses, decisions }
-        });
-    }
-
-    fn decided(&mut self, decided: Decided) {
-        let Decided { workload, version, uses, decisions } = decided;
-        if self.workloads.get(&workload).is_none_or(|known| known.version != version) {
-            return;
-        }
-        let mut wishes = Vec::new();
-        let mut failed = Vec::new();
-        let mut containers = Vec::new();
-        let mut ask_again = false;
-        for (image_use, decision) in uses.into_iter().zip(decisions) {
-            let id = &image_use.workload.id;
-            match (decision.verdict, decision.source) {
-                (Verdict::Mirror(destinations), Some(source)) => {
-                    containers.push((image_use.clone(), source.clone()));
-                    wishes.push((image_use, source, destinations));
-                }
-                (Verdict::Mirror(_), None) => {}
-                (Verdict::Skip(reason), _) => {
-                    debug!(workload = %id, container = image_use.container.name, image = image_use.image, reason, "skipped");
-                }
-                (Verdict::Error { reason, retry }, _) => {
-                    self.observer.observe(&Event::Undecided { workload: id, image: &image_use.image, reason: &reason });
-                    failed.push(format!("{}: {reason}", image_use.image));
-                    ask_again |= retry;
-                    // What was decided before holds until there is another decision: its name is not for others.
-                    if let Some((source, destinations)) = self.claims.wish_of(&image_use).filter(|_| retry) {
-                        wishes.push((image_use, source, destinations));
-                    }
-                }
-            }
-        }
-        self.undecided.set(&workload, failed.len());
-        if let Some(known) = self.workloads.get_mut(&workload) {
-            if ask_again && !self.only_pass {
-                let pause = FIRST_REDECISION.saturating_mul(1 << known.redecisions.min(16)).min(LONGEST_REDECISION);
-                known.redecide_at = Some(Instant::now() + pause);
-                known.redecisions += 1;
-            } else {
-                known.redecisions = 0;
-            }
-        }
-        self.claim(&workload, wishes);
+    /// What follows from what has happened. Says whether there is more to be done at once.
+    fn go_on(&mut self) -> bool {
         let now = Instant::now();
-        for (pass, _) in &mut self.passes {
-            if !pass.decided(&workload) {
-                continue;
-            }
-            for reason in &failed {
-                pass.failed(&workload, reason.clone());
-            }
-            for (image_use, source) in &containers {
-                let names = self.claims.names_of(image_use);
-                for name in &names {
-                    // Another workload of this pass wanted it as well, and it has been looked at meanwhile.
-                    if pass.has_finished(name) && !self.queue.is_due(name) {
-                        continue;
-                    }
-                    match self.queue.want(name, now) {
-                        Admission::Queued | Admission::Active => pass.awaits(name),
-                        Admission::Cooling { left, error } => {
-                            let minutes = left.as_secs().div_ceil(60);
-                            pass.cooling(name, format!("{name} is in cooldown for {minutes} more minutes: {error}"));
-                        }
-                    }
-                }
-                pass.container(&workload, source.clone(), names);
-            }
-        }
-    }
-
-    fn claim(&mut self, workload: &WorkloadId, wishes: Vec<(ImageUse, Reference, Vec<Destination>)>) {
-        let effect = self.claims.set(workload, wishes);
-        let now = Instant::now();
-        for name in effect.wanted.iter().chain(&effect.released) {
-            if let Admission::Cooling { left, error } = self.queue.want(name, now) {
-                debug!(target = %name, left = ?left, error, "in cooldown");
-            }
-        }
-        for name in &effect.forgotten {
-            self.queue.forget(name);
-            self.forget_told(name, &[]);
-            for (pass, _) in &mut self.passes {
-                pass.forgotten(name);
-            }
-        }
-    }
-
-    /// These outcomes are what observers are to know of a name from now on.
-    fn forget_told(&mut self, name: &Name, outcomes: &[Outcome]) {
-        for (destination, source) in self.told.replace(name, outcomes) {
-            self.observer.observe(&Event::Forgotten { destination: &destination, source: &source });
-        }
-    }
-
-    fn go_on(&mut self) {
-        let now = Instant::now();
+        let claims = &self.claims;
         if !self.only_pass {
-            self.queue.wake(now);
+            self.queue.wake(now, |name| claims.source_registry(name).map(str::to_owned));
         }
-        let due: Vec<WorkloadId> = self
-            .workloads
-            .iter()
-            .filter(|(_, known)| known.redecide_at.is_some_and(|at| at <= now))
-            .map(|(workload, _)| workload.clone())
-            .collect();
-        for workload in due {
-            self.decide(&workload);
+        if self.passes.is_due() {
+            self.passes.begin(Pass::over(self.decisions.workloads().cloned(), now));
+            self.decisions.redo_all();
+        }
+        self.decisions.wake(now);
+        // A replica that does not lead decides nothing: it would tell the same failures once more.
+        if self.begun {
+            self.decisions.start(&self.policy);
         }
         if self.begun && self.ready && !self.settled {
             let until = *self.gathering_until.get_or_insert(now + LONGEST_GATHERING);
-            let all_decided =
-                self.deciding.is_empty() && self.workloads.values().all(|known| known.redecide_at.is_none());
-            self.settled = all_decided || now >= until;
+            self.settled = self.decisions.are_done() || now >= until;
         }
-        while self.settled && self.copying.len() < self.places {
-            let Some(name) = self.queue.next() else { break };
-            self.start(name);
-        }
-        // A pass whose asker has gone away is given up; what it has queued is done all the same.
-        self.passes.retain(|(_, done)| !done.is_closed());
-        for (pass, done) in self.passes.extract_if(.., |(pass, _)| pass.is_over()) {
-            let _ = done.send(pass.report());
-        }
+        let has_more = self.start_copies();
+        self.passes.step(now);
         if let Some(count) = self.undecided.change() {
             self.observer.observe(&Event::UndecidedNow(count));
         }
@@ -368,16 +241,22 @@ impl Actor {
             let Lengths { waiting, active, cooling } = lengths;
             self.observer.observe(&Event::Queue { waiting, active, cooling });
         }
+        has_more
+    }
+
+    fn may_start(&self) -> bool {
+        self.settled && !self.paused.load(Ordering::Acquire)
     }
 
     async fn wind_down(&mut self, grace: Duration) {
         if !self.copying.is_empty() {
             info!(active = self.copying.len(), seconds = grace.as_secs(), "stopping: copies under way may end");
         }
+        self.paused.store(true, Ordering::Release);
         let deadline = Instant::now() + grace;
-        while let Ok(Some(copied)) = tokio::time::timeout_at(deadline, self.copying.join_next()).await {
-            if let Ok(copied) = copied {
-                self.copied(copied);
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.copying.join_next()).await {
+            if let Ok(ended) = ended {
+                self.ended(ended);
             }
         }
         if !self.copying.is_empty() {
@@ -386,7 +265,13 @@ impl Actor {
                 "stopped before all copies ended; the next start takes them up again"
             );
         }
-        self.copying.abort_all();
-        self.deciding.abort_all();
+        self.passes.end("the program was stopped before");
+        self.decisions.stop();
+        self.copying.shutdown().await;
     }
+}
+
+/// The same moment for people, and for who measures time without a clock.
+fn as_time(moment: Instant) -> SystemTime {
+    SystemTime::now() + moment.saturating_duration_since(Instant::now())
 }

@@ -1,12 +1,14 @@
 //! Looks whether a job is done already, before anything is moved.
 
+use std::sync::atomic::Ordering;
+
 use crate::{
     model::{Digest, Failure, FailureKind, Retry, Status},
     registry::{Place, Repository, Selector, Store, StoreRepository},
 };
 
 use super::{
-    copy::Copier,
+    copy::{Attempt, Copier},
     failure::{at_source, at_target},
     job::{CopyJob, Role},
     subsets::Wish,
@@ -21,6 +23,8 @@ pub(super) struct Found {
     pub wanted: Digest,
     /// That is what the source says that the tag means.
     pub is_resolved: bool,
+    /// That is what Pods say that they run, and nobody else.
+    pub is_by_pods: bool,
     /// What the target has under the tag.
     pub present: Option<Digest>,
     /// The target has `wanted`, but not all that is wished of it.
@@ -37,29 +41,39 @@ pub(super) enum Check {
 
 impl Copier {
     /// Asks the target, and the source only where the digest is not known otherwise.
-    pub(super) async fn check(&self, job: &CopyJob) -> Result<Check, Failure> {
-        let store = self.stores.get(&job.destination.target.name).ok_or_else(|| Failure {
-            kind: FailureKind::Target,
-            message: format!("target {} is not configured", job.destination.target.name),
-            retry: Retry::Later,
-        })?;
+    ///
+    /// Of what Pods say the digest alone counts, and only as long as they are believed: which repository they pulled it
+    /// from is for them to say, and not what the image's name means.
+    pub(super) async fn check(
+        &self,
+        job: &CopyJob,
+        believe_pods: bool,
+        attempt: &Attempt,
+    ) -> Result<Check, Failure> {
+        let store = self.store(job)?;
         let target = store.repository(&job.destination.repository);
-        let pulled = match job.running.first() {
-            Some(running) if self.pulls_what_runs(job) => running,
-            _ => &job.source,
-        };
-        let source = self.sources.repository(pulled.registry(), pulled.repository());
-        let known = pulled.digest().cloned();
+        let source = self.sources.repository(job.source.registry(), job.source.repository());
+        let by_pods = job.running.first().filter(|_| believe_pods && self.pulls_what_runs(job));
+        let is_by_pods = by_pods.is_some();
+        let known = job.source.digest().or(by_pods).cloned();
         let is_resolved = known.is_none();
+        let resolve = async || {
+            let resolved = resolve(&source, job).await;
+            if resolved.is_ok() {
+                attempt.source_answered.store(true, Ordering::Relaxed);
+            }
+            resolved
+        };
         let found = |present, wanted: Digest| {
             let wish = self.wish(job, &wanted);
             let (source, store, target) = (source.clone(), store.clone(), target.clone());
-            Box::new(Found { source, store, target, wanted, is_resolved, present, is_incomplete: false, wish })
+            let is_incomplete = false;
+            Box::new(Found { source, store, target, wanted, is_resolved, is_by_pods, present, is_incomplete, wish })
         };
         let Some(tag) = job.tag() else {
             let wanted = match known {
                 Some(known) => known,
-                None => resolve(&source, job).await?,
+                None => resolve().await?,
             };
             let mut found = found(None, wanted);
             if self.is_kept(&found.target, &found.wanted).await? {
@@ -71,15 +85,16 @@ impl Copier {
             return Ok(Check::Missing(found));
         };
         let present = async { target.find(Place::Tag(tag)).await.map_err(|error| at_target(&error)) };
-        let (present, wanted, by_pods) = match (known, told_by_pods(job)) {
+        let told = told_by_pods(job).filter(|_| believe_pods);
+        let (present, wanted, by_pods) = match (known, told) {
             (Some(known), _) => (present.await?, known, job.source.digest().is_none()),
             (None, Some(told)) => match present.await? {
                 Some(present) if present == *told => (Some(present), told.clone(), true),
-                present => (present, resolve(&source, job).await?, false),
+                present => (present, resolve().await?, false),
             },
             // Whatever the target says, only the source can tell whether that is right.
             (None, None) => {
-                let (present, wanted) = futures::join!(present, resolve(&source, job));
+                let (present, wanted) = futures::join!(present, resolve());
                 (present?, wanted?, false)
             }
         };
@@ -88,6 +103,15 @@ impl Copier {
             Some(digest) => Ok(Check::Settled(Status::AlreadyThere(digest))),
             None => Ok(Check::Missing(found)),
         }
+    }
+
+    /// Where the job goes.
+    pub(super) fn store(&self, job: &CopyJob) -> Result<&Store, Failure> {
+        self.stores.get(&job.destination.target.name).ok_or_else(|| Failure {
+            kind: FailureKind::Target,
+            message: format!("target {} is not configured", job.destination.target.name),
+            retry: Retry::Later,
+        })
     }
 
     /// What the target has under the tag, if that is all that is wished. Pods that pull from the target (`by_pods`) may
@@ -204,11 +228,13 @@ pub(super) async fn is_same(target: &StoreRepository, present: &Digest, wanted: 
     Ok(manifest.is_some_and(|manifest| wanted.matches(manifest.bytes())))
 }
 
-/// What all Pods say that they run. Where they differ, only the source knows what the tag means now.
+/// What all Pods say that they run. Where they differ, only the source knows what the tag means now; and a pass asks it
+/// whatever they say.
 fn told_by_pods(job: &CopyJob) -> Option<&Digest> {
-    let (first, others) = job.running.split_first()?;
-    let told = first.digest()?;
-    others.iter().all(|running| running.digest() == Some(told)).then_some(told)
+    match job.running.as_slice() {
+        [told] if !job.resolve_tag => Some(told),
+        _ => None,
+    }
 }
 
 async fn resolve(source: &Repository, job: &CopyJob) -> Result<Digest, Failure> {

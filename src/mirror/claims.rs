@@ -1,18 +1,20 @@
 //! Who wants which name at a target, and who gets it when several do.
 
+mod group;
+
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use crate::model::{Container, Destination, ImageUse, Platform, Reference, Running, Workload, WorkloadId};
+use crate::model::{Container, Destination, ImageUse, Reference, Running, Target, WorkloadId};
 
 use super::job::{CopyJob, Role};
+use group::{Claim, Claimant, Group};
 
-/// A name at a target: a [`Destination`] without the digest that somebody asked for under its tag.
+/// A name at a target: a [`Destination`] without the digest that somebody asked for under its tag. A clone is cheap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Name(Destination);
+pub struct Name(Arc<Destination>);
 
 impl Name {
     /// The name that is meant by a destination.
@@ -21,7 +23,17 @@ impl Name {
         if name.tag.is_some() {
             name.digest = None;
         }
-        Self(name)
+        Self(Arc::new(name))
+    }
+
+    /// The target that it lies at.
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    /// What `source` is to be found under.
+    pub fn destination(&self, source: &Reference) -> Destination {
+        Destination { digest: source.digest().cloned(), ..Destination::clone(&self.0) }
     }
 }
 
@@ -31,61 +43,38 @@ impl std::fmt::Display for Name {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Claim {
-    workload: Arc<Workload>,
-    image: String,
-    source: Reference,
-    destination: Destination,
-    running: Vec<Running>,
-    platforms: Option<BTreeSet<Platform>>,
-    /// Its place among the uses of its workload: what the template says comes before what Pods have beyond it.
-    rank: usize,
-}
-
-impl Claim {
-    /// Oldest first; what was read from files has no age, and goes by name. Within one workload the template's own
-    /// image comes first.
-    fn age(&self) -> (i64, &str, &str, &WorkloadId, usize) {
-        let id = &self.workload.id;
-        (self.workload.created, &id.namespace, &id.name, id, self.rank)
-    }
-
-    /// Newest last. Within one workload the template's own image is the newest: what else its Pods run is left over.
-    fn newness(&self) -> (i64, &str, &str, &WorkloadId, Reverse<usize>) {
-        let (created, namespace, name, id, rank) = self.age();
-        (created, namespace, name, id, Reverse(rank))
-    }
-
-    fn same_repository(&self, other: &Self) -> bool {
-        self.source.registry() == other.source.registry() && self.source.repository() == other.source.repository()
-    }
-
-    fn same_wish(&self, other: &Self) -> bool {
-        (&self.image, &self.source, &self.destination) == (&other.image, &other.source, &other.destination)
-            && self.platforms == other.platforms
-            && self.running.iter().map(|one| &one.image).eq(other.running.iter().map(|one| &one.image))
-    }
-}
-
-/// A container of a workload and the image it names: Pods of an earlier template may have the same container with
-/// another image.
-type Claimant = (WorkloadId, Container, String);
-
 /// All claims on all names.
 #[derive(Debug, Default)]
 pub struct Claims {
-    names: HashMap<Name, BTreeMap<Claimant, Claim>>,
-    workloads: HashMap<WorkloadId, Vec<Name>>,
+    names: HashMap<Name, Wanted>,
+    workloads: HashMap<WorkloadId, Vec<Use>>,
+}
+
+/// Who wants one name: a group for each source.
+#[derive(Debug, Default)]
+struct Wanted {
+    groups: BTreeMap<Reference, Group>,
+    /// An image of the repository that the target is known to have under this name.
+    holder: Option<Reference>,
+}
+
+/// One claim of a workload.
+#[derive(Debug)]
+struct Use {
+    container: Container,
+    image: String,
+    name: Name,
+    source: Reference,
+    claimant: Claimant,
 }
 
 /// What a workload's new claims brought about.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effect {
-    /// Names with a new or changed claim.
-    pub wanted: Vec<Name>,
-    /// Names that somebody gave up and others still want.
-    pub released: Vec<Name>,
+    /// Names with a new or changed claim, and what it asks for.
+    pub wanted: Vec<(Name, Reference)>,
+    /// Other names at which something else is to be done than before.
+    pub reassigned: Vec<Name>,
     /// Names that nobody wants any more.
     pub forgotten: Vec<Name>,
 }
@@ -93,74 +82,88 @@ pub struct Effect {
 impl Claims {
     /// Replaces what a workload wants: each use with the destinations that were decided for it.
     pub fn set(&mut self, workload: &WorkloadId, wishes: Vec<(ImageUse, Reference, Vec<Destination>)>) -> Effect {
-        let mut old = HashMap::<(Name, Claimant), Claim>::new();
-        for name in self.workloads.remove(workload).unwrap_or_default() {
-            let Some(claims) = self.names.get_mut(&name) else { continue };
-            let theirs: Vec<_> = claims.keys().filter(|(owner, ..)| owner == workload).cloned().collect();
-            for claimant in theirs {
-                if let Some(claim) = claims.remove(&claimant) {
-                    old.insert((name.clone(), claimant), claim);
-                }
+        let old = self.workloads.remove(workload).unwrap_or_default();
+        let mut uses = Vec::new();
+        let mut claims = Vec::new();
+        for (rank, (image_use, source, destinations)) in wishes.into_iter().enumerate() {
+            let digest = |running: &Running| Some((running.image.digest()?.clone(), running.since));
+            let claim = Claim {
+                image: image_use.image.clone(),
+                running: image_use.running.iter().filter_map(digest).collect(),
+                platforms: image_use.platforms.clone(),
+            };
+            for destination in destinations {
+                uses.push(Use {
+                    container: image_use.container.clone(),
+                    image: image_use.image.clone(),
+                    name: Name::of(&destination),
+                    source: source.clone(),
+                    claimant: Claimant { workload: Arc::clone(&image_use.workload), rank },
+                });
+                claims.push(claim.clone());
+            }
+        }
+        let mut before: HashMap<Name, Vec<(Reference, Role)>> = HashMap::new();
+        for Use { name, .. } in old.iter().chain(&uses) {
+            if !before.contains_key(name) {
+                before.insert(name.clone(), self.roles(name));
+            }
+        }
+        let mut replaced = HashMap::new();
+        for Use { container, image, name, source, claimant } in old {
+            if let Some(claim) = self.names.get_mut(&name).and_then(|wanted| wanted.remove(&source, &claimant)) {
+                replaced.insert((name, container, image), (source, claim));
             }
         }
         let mut effect = Effect::default();
-        let mut names = Vec::new();
-        for (rank, (image_use, source, destinations)) in wishes.into_iter().enumerate() {
-            for destination in destinations {
-                let name = Name::of(&destination);
-                let claimant = claimant(&image_use);
-                let claim = Claim {
-                    workload: image_use.workload.clone(),
-                    image: image_use.image.clone(),
-                    source: source.clone(),
-                    destination,
-                    running: image_use.running.clone(),
-                    platforms: image_use.platforms.clone(),
-                    rank,
-                };
-                let before = old.remove(&(name.clone(), claimant.clone()));
-                if before.is_none_or(|before| !before.same_wish(&claim)) && !effect.wanted.contains(&name) {
-                    effect.wanted.push(name.clone());
+        for (one, claim) in uses.iter().zip(claims) {
+            let key = (one.name.clone(), one.container.clone(), one.image.clone());
+            let is_old = replaced
+                .get(&key)
+                .is_some_and(|(source, replaced)| *source == one.source && replaced.asks_the_same(&claim));
+            let asked = (one.name.clone(), one.source.clone());
+            if !is_old && !effect.wanted.contains(&asked) {
+                effect.wanted.push(asked);
+            }
+            self.names.entry(one.name.clone()).or_default().insert(&one.source, one.claimant.clone(), claim);
+        }
+        for (name, before) in before {
+            match self.names.get_mut(&name) {
+                Some(wanted) if !wanted.groups.is_empty() => {
+                    wanted.settle();
+                    if self.roles(&name) != before && !effect.wanted.iter().any(|(other, _)| *other == name) {
+                        effect.reassigned.push(name);
+                    }
                 }
-                self.names.entry(name.clone()).or_default().insert(claimant, claim);
-                if !names.contains(&name) {
-                    names.push(name);
+                _ => {
+                    self.names.remove(&name);
+                    effect.forgotten.push(name);
                 }
             }
         }
-        for (name, _) in old.into_keys() {
-            if self.names.get(&name).is_none_or(BTreeMap::is_empty) {
-                self.names.remove(&name);
-                effect.forgotten.push(name);
-            } else if !effect.wanted.contains(&name) && !effect.released.contains(&name) {
-                effect.released.push(name);
-            }
-        }
-        effect.forgotten.sort_by_key(ToString::to_string);
-        effect.forgotten.dedup();
-        if !names.is_empty() {
-            self.workloads.insert(workload.clone(), names);
+        effect.reassigned.sort_by_cached_key(ToString::to_string);
+        effect.forgotten.sort_by_cached_key(ToString::to_string);
+        if !uses.is_empty() {
+            self.workloads.insert(workload.clone(), uses);
         }
         effect
     }
 
-    /// The names that one container of a workload wants.
+    /// What a use wants, as it was decided last: its source, and the names; none where nothing was.
     pub fn names_of(&self, image_use: &ImageUse) -> Vec<Name> {
-        let claimant = claimant(image_use);
-        let names = self.workloads.get(&claimant.0).into_iter().flatten();
-        names
-            .filter(|name| self.names.get(*name).is_some_and(|claims| claims.contains_key(&claimant)))
-            .cloned()
-            .collect()
+        self.uses_of(image_use).map(|one| one.name.clone()).collect()
     }
 
     /// What was decided last for this container and image; none where nothing was.
     pub fn wish_of(&self, image_use: &ImageUse) -> Option<(Reference, Vec<Destination>)> {
-        let claimant = claimant(image_use);
-        let names = self.workloads.get(&claimant.0)?;
-        let claims: Vec<&Claim> = names.iter().filter_map(|name| self.names.get(name)?.get(&claimant)).collect();
-        let source = claims.first()?.source.clone();
-        Some((source, claims.into_iter().map(|claim| claim.destination.clone()).collect()))
+        let mut uses = self.uses_of(image_use).peekable();
+        let source = uses.peek()?.source.clone();
+        Some((source, uses.map(|one| one.name.destination(&one.source)).collect()))
+    }
+
+    fn uses_of(&self, image_use: &ImageUse) -> impl Iterator<Item = &Use> {
+        let uses = self.workloads.get(&image_use.workload.id).into_iter().flatten();
+        uses.filter(|one| one.container == image_use.container && one.image == image_use.image)
     }
 
     /// Every name that somebody wants.
@@ -168,84 +171,140 @@ impl Claims {
         self.names.keys()
     }
 
+    /// The registry that a name's image comes from; where there are several, that of the one that has the name. None
+    /// for a name that nobody wants.
+    pub fn source_registry(&self, name: &Name) -> Option<&str> {
+        let first = self.names.get(name)?.first_group(name)?;
+        Some(first.source.registry())
+    }
+
+    /// The target is known to have an image of this repository under the name.
+    pub fn hold(&mut self, name: &Name, source: &Reference) {
+        if let Some(wanted) = self.names.get_mut(name).filter(|_| name.0.tag.is_some()) {
+            wanted.holder = Some(source.clone());
+            wanted.settle();
+        }
+    }
+
+    /// What is asked for under a name by images of several repositories of which none is known to have it: for each
+    /// repository its images, the oldest claim's first. Only the target can tell then whose it is.
+    pub fn contenders(&self, name: &Name) -> Option<Vec<Vec<Reference>>> {
+        let wanted = self.names.get(name).filter(|wanted| name.0.tag.is_some() && wanted.holder.is_none())?;
+        let mut repositories: Vec<Vec<Reference>> = Vec::new();
+        for group in wanted.by_age() {
+            let source = &group.source;
+            match repositories.iter_mut().find(|theirs| theirs.iter().any(|other| same_repository(source, other))) {
+                Some(theirs) => theirs.push(source.clone()),
+                None => repositories.push(vec![source.clone()]),
+            }
+        }
+        (repositories.len() > 1).then_some(repositories)
+    }
+
     /// What is to be done for a name, in this order; empty for one that nobody wants.
     ///
-    /// Different sources: the oldest object's has it. Different digests of one source: the newest object's gets the
-    /// tag, the others stay reachable by digest, and are kept before the tag leaves them.
+    /// Different sources: the one has the tag that the target is known to have, else the oldest object's. Of one source
+    /// those have it that follow the tag; where all ask for a digest, the newest object's. The other digests are kept by
+    /// digest, before the tag leaves them.
     pub fn jobs(&self, name: &Name) -> Vec<CopyJob> {
-        let mut claims: Vec<&Claim> = self.names.get(name).into_iter().flat_map(BTreeMap::values).collect();
-        claims.sort_by(|one, other| one.age().cmp(&other.age()));
-        let Some(oldest) = claims.first().copied() else { return Vec::new() };
-        if name.0.tag.is_none() {
-            return vec![job(&claims, name.0.clone(), Role::Holder)].into_iter().flatten().collect();
-        }
-        let (same, rivals): (Vec<&Claim>, Vec<&Claim>) = claims.iter().partition(|claim| claim.same_repository(oldest));
-        let newest = same.iter().max_by(|one, other| one.newness().cmp(&other.newness())).copied().unwrap_or(oldest);
-        let (holders, others): (Vec<&Claim>, Vec<&Claim>) =
-            same.iter().partition(|claim| claim.source.digest() == newest.source.digest());
-        let mut jobs = Vec::new();
-        for group in groups(&others, |one, other| one.source.digest() == other.source.digest()) {
-            let digest = group.first().and_then(|claim| claim.source.digest().cloned());
-            jobs.extend(job(&group, Destination { tag: None, digest, ..name.0.clone() }, Role::ByDigest));
-        }
-        let digest = newest.source.digest().cloned();
-        jobs.extend(job(&holders, Destination { digest, ..name.0.clone() }, Role::Holder));
-        for group in groups(&rivals, |one, other| one.source == other.source) {
-            let digest = group.first().and_then(|claim| claim.source.digest().cloned());
-            let holder = format!("{} of {}", oldest.image, oldest.workload.id);
-            jobs.extend(job(&group, Destination { digest, ..name.0.clone() }, Role::Rival { holder }));
-        }
-        jobs
+        let Some(wanted) = self.names.get(name) else { return Vec::new() };
+        let jobs = wanted.assigned(name).into_iter().filter_map(|(group, role)| {
+            let (_, oldest) = group.oldest()?;
+            let mut destination = name.destination(&group.source);
+            if role == Role::ByDigest {
+                destination.tag = None;
+            }
+            Some(CopyJob {
+                image: oldest.image.clone(),
+                source: group.source.clone(),
+                destination,
+                workloads: group.workloads(),
+                running: group.running(),
+                platforms: group.platforms(),
+                role,
+                resolve_tag: false,
+                holds_tag: wanted.holder.as_ref().is_some_and(|holder| same_repository(holder, &group.source)),
+            })
+        });
+        jobs.collect()
+    }
+
+    fn roles(&self, name: &Name) -> Vec<(Reference, Role)> {
+        let assigned = self.names.get(name).map(|wanted| wanted.assigned(name)).unwrap_or_default();
+        assigned.into_iter().map(|(group, role)| (group.source.clone(), role)).collect()
     }
 }
 
-fn claimant(image_use: &ImageUse) -> Claimant {
-    (image_use.workload.id.clone(), image_use.container.clone(), image_use.image.clone())
+impl Wanted {
+    fn insert(&mut self, source: &Reference, claimant: Claimant, claim: Claim) {
+        let group = self.groups.entry(source.clone()).or_insert_with(|| Group::new(source.clone()));
+        group.insert(claimant, claim);
+    }
+
+    fn remove(&mut self, source: &Reference, claimant: &Claimant) -> Option<Claim> {
+        let group = self.groups.get_mut(source)?;
+        let claim = group.remove(claimant);
+        if group.is_empty() {
+            self.groups.remove(source);
+        }
+        claim
+    }
+
+    /// Who holds the name keeps it while somebody wants it from there.
+    fn settle(&mut self) {
+        let holder = self.holder.take();
+        self.holder = holder.filter(|holder| self.groups.keys().any(|source| same_repository(source, holder)));
+    }
+
+    fn by_age(&self) -> Vec<&Group> {
+        let mut groups: Vec<&Group> = self.groups.values().collect();
+        groups.sort_by_key(|group| group.oldest().map(|(claimant, _)| claimant));
+        groups
+    }
+
+    fn first_group(&self, name: &Name) -> Option<&Group> {
+        let oldest = self.groups.values().min_by_key(|group| group.oldest().map(|(claimant, _)| claimant));
+        let holder = self.holder.as_ref().filter(|_| name.0.tag.is_some());
+        let held = holder.and_then(|holder| self.groups.values().find(|group| same_repository(&group.source, holder)));
+        held.or(oldest)
+    }
+
+    /// Each group with what it is to get, in the order in which that is to be done.
+    fn assigned(&self, name: &Name) -> Vec<(&Group, Role)> {
+        if self.groups.len() == 1 || name.0.tag.is_none() {
+            // The same bytes by the same digest, wherever they come from.
+            return self.by_age().into_iter().map(|group| (group, Role::Holder)).collect();
+        }
+        let Some(first) = self.first_group(name) else { return Vec::new() };
+        let (same, rivals): (Vec<&Group>, Vec<&Group>) =
+            self.by_age().into_iter().partition(|group| same_repository(&group.source, &first.source));
+        let newest = || same.iter().max_by_key(|group| group.newest().map(Claimant::newness));
+        // Who asks for a digest pulls by it: the tag is for those who follow it.
+        let following = same.iter().find(|group| group.source.digest().is_none());
+        let Some(holder) = following.or_else(newest).copied() else { return Vec::new() };
+        let others = same.iter().filter(|group| group.source != holder.source);
+        let whose = holder.oldest().or(first.oldest());
+        let whose = whose.map_or_else(String::new, |(claimant, claim)| {
+            format!("{} of {}", claim.image, claimant.workload.id)
+        });
+        let mut assigned: Vec<(&Group, Role)> = others.map(|group| (*group, Role::ByDigest)).collect();
+        assigned.push((holder, Role::Holder));
+        assigned.extend(rivals.into_iter().map(|group| (group, Role::Rival { holder: whose.clone() })));
+        assigned
+    }
 }
 
-fn groups<'a>(claims: &[&'a Claim], alike: impl Fn(&Claim, &Claim) -> bool) -> Vec<Vec<&'a Claim>> {
-    let mut groups: Vec<Vec<&Claim>> = Vec::new();
-    for claim in claims {
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| alike(first, claim))) {
-            Some(group) => group.push(claim),
-            None => groups.push(vec![claim]),
-        }
-    }
-    groups
-}
-
-fn job(group: &[&Claim], destination: Destination, role: Role) -> Option<CopyJob> {
-    let first = group.first()?;
-    let mut workloads: Vec<WorkloadId> = Vec::new();
-    for claim in group {
-        if !workloads.contains(&claim.workload.id) {
-            workloads.push(claim.workload.id.clone());
-        }
-    }
-    let mut pods: Vec<&Running> = group.iter().flat_map(|claim| &claim.running).collect();
-    pods.sort_by_key(|running| Reverse(running.since));
-    let mut running: Vec<Reference> = Vec::new();
-    for pod in pods {
-        if !running.contains(&pod.image) {
-            running.push(pod.image.clone());
-        }
-    }
-    let platforms: Option<Vec<&BTreeSet<Platform>>> = group.iter().map(|claim| claim.platforms.as_ref()).collect();
-    Some(CopyJob {
-        image: first.image.clone(),
-        source: first.source.clone(),
-        destination,
-        workloads,
-        running,
-        platforms: platforms.map(|all| all.into_iter().flatten().cloned().collect()),
-        role,
-    })
+fn same_repository(one: &Reference, other: &Reference) -> bool {
+    one.registry() == other.registry() && one.repository() == other.repository()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ContainerKind, Target, TargetKind, WorkloadKind};
+    use crate::{
+        mirror::testing::target,
+        model::{ContainerKind, Workload, WorkloadKind},
+    };
 
     fn id(name: &str) -> WorkloadId {
         WorkloadId { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() }
@@ -253,14 +312,8 @@ mod tests {
 
     fn wish(workload: &str, created: i64, image: &str) -> (ImageUse, Reference, Vec<Destination>) {
         let source: Reference = image.parse().unwrap();
-        let target = Arc::new(Target {
-            name: "default".into(),
-            kind: TargetKind::Docker,
-            registry: "r.io".into(),
-            repo_prefix: String::new(),
-        });
         let destination = Destination {
-            target,
+            target: target("r.io"),
             repository: source.repository().to_owned(),
             tag: source.tag().map(str::to_owned),
             digest: source.digest().cloned(),
@@ -283,7 +336,8 @@ mod tests {
         let mut claims = Claims::default();
         let mut names = Vec::new();
         for (workload, created, image) in wishes {
-            names.extend(claims.set(&id(workload), vec![wish(workload, *created, image)]).wanted);
+            let effect = claims.set(&id(workload), vec![wish(workload, *created, image)]);
+            names.extend(effect.wanted.into_iter().map(|(name, _)| name));
         }
         names.dedup();
         assert_eq!(names.len(), 1, "one name is wanted");
@@ -337,7 +391,7 @@ mod tests {
         let mut claims = Claims::default();
         let template = wish("web", 5, &format!("app:1@{}", digest("2")));
         let left_over = wish("web", 5, &format!("app:1@{}", digest("1")));
-        let name = claims.set(&id("web"), vec![template, left_over]).wanted.remove(0);
+        let name = claims.set(&id("web"), vec![template, left_over]).wanted.remove(0).0;
         let jobs = claims.jobs(&name);
         let roles: Vec<_> = jobs.iter().map(|job| (&job.role, job.source.digest().unwrap().to_string())).collect();
         assert_eq!(roles, [(&Role::ByDigest, digest("1")), (&Role::Holder, digest("2"))]);
@@ -348,7 +402,7 @@ mod tests {
         let mut claims = Claims::default();
         let template = wish("web", 5, "ghcr.io/team/app:1");
         let left_over = wish("web", 5, "quay.io/team/app:1");
-        let name = claims.set(&id("web"), vec![template, left_over]).wanted.remove(0);
+        let name = claims.set(&id("web"), vec![template, left_over]).wanted.remove(0).0;
         assert_eq!(claims.jobs(&name)[0].source.registry(), "ghcr.io");
     }
 
@@ -361,9 +415,9 @@ mod tests {
         let (mut old, mut young) = (wish("old", 1, "app:1"), wish("young", 2, "app:1"));
         old.0.running = running(&digest("2"), 9);
         young.0.running = running(&digest("1"), 8);
-        let name = claims.set(&id("old"), vec![old]).wanted.remove(0);
+        let name = claims.set(&id("old"), vec![old]).wanted.remove(0).0;
         claims.set(&id("young"), vec![young]);
-        assert_eq!(claims.jobs(&name)[0].running[0].digest().unwrap().to_string(), digest("2"));
+        assert_eq!(claims.jobs(&name)[0].running[0].to_string(), digest("2"));
     }
 
     #[test]
@@ -380,7 +434,9 @@ mod tests {
         let quay = format!("quay.io/team/app@{}", digest("1"));
         let ghcr = format!("ghcr.io/team/app@{}", digest("1"));
         let (claims, name) = claims(&[("a", 1, &quay), ("b", 2, &ghcr)]);
-        assert_eq!(claims.jobs(&name).len(), 1);
+        let jobs = claims.jobs(&name);
+        assert_eq!(jobs.iter().map(|job| job.source.registry()).collect::<Vec<_>>(), ["quay.io", "ghcr.io"]);
+        assert!(jobs.iter().all(|job| job.role == Role::Holder), "one that can't be reached does not keep the other back");
     }
 
     #[test]
@@ -390,16 +446,74 @@ mod tests {
         assert_eq!(first.wanted.len(), 1);
         assert_eq!(claims.set(&id("w"), vec![wish("w", 1, "app:1")]), Effect::default(), "nothing changed");
         let moved = claims.set(&id("w"), vec![wish("w", 1, "app:2")]);
-        assert_eq!(moved.forgotten, first.wanted);
+        assert_eq!(moved.forgotten, [first.wanted[0].0.clone()]);
         assert_eq!(moved.wanted.len(), 1);
-        assert!(claims.jobs(&first.wanted[0]).is_empty());
+        assert!(claims.jobs(&first.wanted[0].0).is_empty());
     }
 
     #[test]
     fn a_name_that_a_rival_gave_up_is_looked_at_again() {
         let (mut claims, name) = claims(&[("old", 5, "ghcr.io/team/app:1"), ("young", 9, "quay.io/team/app:1")]);
         let effect = claims.set(&id("old"), Vec::new());
-        assert_eq!(effect.released, std::slice::from_ref(&name));
+        assert_eq!(effect.reassigned, std::slice::from_ref(&name));
         assert_eq!(claims.jobs(&name)[0].source.registry(), "quay.io");
+    }
+
+    #[test]
+    fn a_tag_stays_with_those_who_follow_it_however_new_one_is_that_pins_a_digest() {
+        let pinned = format!("app:1@{}", digest("1"));
+        for (follower, pinning) in [(5, 9), (9, 5)] {
+            let (claims, name) = claims(&[("follows", follower, "app:1"), ("pins", pinning, &pinned)]);
+            let jobs = claims.jobs(&name);
+            let roles: Vec<_> = jobs.iter().map(|job| (&job.role, job.source.digest().is_some())).collect();
+            assert_eq!(roles, [(&Role::ByDigest, true), (&Role::Holder, false)]);
+            assert_eq!(jobs[0].destination.to_string(), format!("r.io/library/app@{}", digest("1")));
+        }
+    }
+
+    #[test]
+    fn who_holds_a_name_keeps_it_from_an_older_object() {
+        let (mut claims, name) = claims(&[("good", 9, "good.io/team/app:1")]);
+        claims.hold(&name, &"good.io/team/app:1".parse().unwrap());
+        claims.set(&id("evil"), vec![wish("evil", 1, "evil.io/team/app:1")]);
+        let jobs = claims.jobs(&name);
+        assert_eq!((jobs[0].source.registry(), &jobs[0].role), ("good.io", &Role::Holder));
+        assert!(jobs[0].holds_tag && !jobs[1].holds_tag);
+        assert_eq!(jobs[1].role, Role::Rival { holder: "good.io/team/app:1 of deployment ns/good".into() });
+        assert_eq!(claims.contenders(&name), None);
+        let effect = claims.set(&id("good"), Vec::new());
+        assert_eq!(effect.reassigned, std::slice::from_ref(&name));
+        let jobs = claims.jobs(&name);
+        assert_eq!((jobs[0].source.registry(), jobs[0].holds_tag), ("evil.io", false), "nobody else wants it");
+    }
+
+    #[test]
+    fn where_nothing_is_remembered_the_target_is_asked_whose_a_name_is() {
+        let pinned = format!("good.io/team/app:1@{}", digest("1"));
+        let (mut claims, name) =
+            claims(&[("good", 9, "good.io/team/app:1"), ("evil", 1, "evil.io/team/app:1"), ("pins", 10, &pinned)]);
+        let image = |text: &str| text.parse::<Reference>().unwrap();
+        let good = [image("good.io/team/app:1"), image(&pinned)];
+        assert_eq!(claims.contenders(&name), Some(vec![vec![image("evil.io/team/app:1")], good.to_vec()]));
+        claims.hold(&name, &good[0]);
+        assert_eq!(claims.contenders(&name), None);
+        assert_eq!(claims.source_registry(&name), Some("good.io"));
+    }
+
+    #[test]
+    fn what_a_job_says_of_its_users_has_a_bound() {
+        let mut claims = Claims::default();
+        for number in 0..100 {
+            claims.set(&id(&format!("w{number}")), vec![wish(&format!("w{number}"), number, "app:1")]);
+        }
+        let name = claims.names().next().unwrap().clone();
+        let oldest: Vec<_> = (0..10).map(|number| id(&format!("w{number}"))).collect();
+        assert_eq!(claims.jobs(&name)[0].workloads, oldest);
+        for number in 0..100 {
+            let effect = claims.set(&id(&format!("w{number}")), Vec::new());
+            assert_eq!(effect.reassigned, [], "the others want the same as before");
+            assert_eq!(effect.forgotten.len(), usize::from(number == 99));
+        }
+        assert!(claims.names.is_empty() && claims.workloads.is_empty());
     }
 }

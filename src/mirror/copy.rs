@@ -4,14 +4,14 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use tokio::time::Instant;
 
 use crate::{
-    model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Status},
+    model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Retry, Status},
     registry::{Backoff, Registries, Selector, Store},
 };
 
@@ -41,6 +41,22 @@ pub struct CopySettings {
     pub backoff: Backoff,
 }
 
+/// What came of a job.
+pub struct Copied {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the source's registry gave an answer, be it that it does not have the image.
+    pub source_answered: bool,
+}
+
+/// What happens in the course of one attempt.
+#[derive(Default)]
+pub(super) struct Attempt {
+    /// Bytes of blobs that were sent.
+    pub sent: Arc<AtomicU64>,
+    pub source_answered: AtomicBool,
+}
+
 /// Copies images from any source to the configured targets.
 pub struct Copier {
     pub(super) sources: Registries,
@@ -63,12 +79,15 @@ impl Copier {
     }
 
     /// Carries out a job to its end, and tells how it ended.
-    pub async fn copy(&self, job: &CopyJob) -> Outcome {
+    pub async fn copy(&self, job: &CopyJob) -> Copied {
         let started = Instant::now();
-        let sent = Arc::new(AtomicU64::new(0));
-        let status = match self.attempt(job, &sent).await {
+        let attempt = Attempt::default();
+        let status = match self.attempt(job, &attempt).await {
             Ok(status) => status,
             Err(failure) => {
+                if failure.kind == FailureKind::Source && failure.retry == Retry::Later {
+                    attempt.source_answered.store(true, Ordering::Relaxed);
+                }
                 match failure.kind {
                     FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
                     _ => self.observer.observe(&Event::PushFailed(&job.destination.to_string())),
@@ -82,24 +101,28 @@ impl Copier {
             }
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
-        Outcome {
+        let outcome = Outcome {
             image: job.image.clone(),
             source: job.source.clone(),
             destination,
             workloads: job.workloads.clone(),
             status,
-            bytes: sent.load(Ordering::Relaxed),
+            bytes: attempt.sent.load(Ordering::Relaxed),
             took: started.elapsed(),
-        }
+            next_try: None,
+        };
+        Copied { outcome, source_answered: attempt.source_answered.into_inner() }
     }
 
-    async fn attempt(&self, job: &CopyJob, sent: &Arc<AtomicU64>) -> Result<Status, Failure> {
+    async fn attempt(&self, job: &CopyJob, attempt: &Attempt) -> Result<Status, Failure> {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }
         let mut asked_again = false;
+        let mut believe_pods = true;
         let (found, manifest) = loop {
-            let found = match self.check(job).await? {
+            let checked = self.check(job, believe_pods, attempt).await?;
+            let found = match checked {
                 Check::Settled(status) => return Ok(status),
                 Check::Missing(found) => found,
             };
@@ -111,9 +134,12 @@ impl Copier {
                 Ok(manifest) => break (found, manifest),
                 // What the tag meant a moment ago may be gone, and the tag be moved; or the source was wrong.
                 Err(error) if error.is_not_found() && found.is_resolved && !asked_again => asked_again = true,
+                // A Pod may run what came from elsewhere: what the image's own repository does not know is no answer.
+                Err(error) if error.is_not_found() && found.is_by_pods && believe_pods => believe_pods = false,
                 Err(error) => return Err(at_source(&error)),
             }
         };
+        attempt.source_answered.store(true, Ordering::Relaxed);
         self.observer.observe(&Event::PullSucceeded(&job.image));
         let part = match self.select(job, &found, &manifest).await? {
             Selection::Nothing(present) => return Ok(Status::AlreadyThere(present)),
@@ -124,7 +150,12 @@ impl Copier {
         if self.settings.dry_run {
             return Ok(Status::WouldCopy(found.wanted));
         }
-        let pushed = self.push(job, &found, &manifest, part.as_ref(), sent).await?;
+        let taken = self.taken_from_another(job, &found).await?;
+        let pushed = self.push(job, &found, &manifest, part.as_ref(), &attempt.sent).await?;
+        if let Some(before) = &taken {
+            let (workloads, source, destination) = (job.workloads.as_slice(), &job.source, &job.destination);
+            self.observer.observe(&Event::TagTaken { workloads, source, destination, before });
+        }
         if let Some(wish) = &found.wish {
             self.subsets.grant(wish, &pushed);
         }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Destination, Platform, Reference, WorkloadId};
+use crate::model::{Destination, Digest, Platform, Reference, WorkloadId};
+
+/// How many of its users a job names: enough to tell their owners, whatever the number of users.
+pub const MOST_WORKLOADS: usize = 10;
 
 /// What is to be copied where, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,14 +16,19 @@ pub struct CopyJob {
     pub source: Reference,
     /// Where it goes.
     pub destination: Destination,
-    /// Who uses it, oldest first; never empty.
+    /// Who uses it, the oldest [`MOST_WORKLOADS`] first; never empty.
     pub workloads: Vec<WorkloadId>,
-    /// What Pods say that they run of it; the newest Pod's first, none twice.
-    pub running: Vec<Reference>,
+    /// The digests that Pods say they run of it; the newest Pod's first, none twice.
+    pub running: Vec<Digest>,
     /// The platforms of the nodes that run it, or may; none where that is not known.
     pub platforms: Option<BTreeSet<Platform>>,
     /// How it stands to the others that want the same name.
     pub role: Role,
+    /// Whether the source is asked what the tag means even where all Pods run the same digest: a pass looks for tags
+    /// that have moved.
+    pub resolve_tag: bool,
+    /// Whether what the target has under the tag is known to have come from this source.
+    pub holds_tag: bool,
 }
 
 /// How a job stands to the others that want the same name at the target.
@@ -28,7 +36,8 @@ pub struct CopyJob {
 pub enum Role {
     /// It gets the name.
     Holder,
-    /// A newer object asks for another digest of the same image under this tag: it is kept by its digest.
+    /// Others follow the tag, or a newer object asks for another digest of the same image under it: this one is kept by
+    /// its digest.
     ByDigest,
     /// Another source has the name: it is there only if both are the same bytes.
     Rival {

@@ -1,26 +1,41 @@
 //! Brings decided images to their destinations, and is sure that they are there.
 
 mod actor;
+mod availability;
 mod blobs;
 mod bounds;
 mod check;
 mod claims;
 mod copy;
+mod decisions;
 mod defect;
 mod failure;
 mod flight;
+mod holder;
 mod job;
+mod lanes;
 mod pass;
+mod passes;
 mod platforms;
 mod push;
 mod queue;
+mod registries_in_use;
 mod selection;
 mod subsets;
+#[cfg(test)]
+mod testing;
+mod timers;
 mod told;
 mod transfer;
 mod undecided;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,6 +58,7 @@ const COMMANDS_AHEAD: usize = 1024;
 #[derive(Clone)]
 pub struct Mirror {
     commands: mpsc::Sender<Command>,
+    paused: Arc<AtomicBool>,
 }
 
 /// The mirror has stopped, and answers no more.
@@ -62,8 +78,9 @@ impl Mirror {
         places: usize,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(COMMANDS_AHEAD);
-        tokio::spawn(Actor::new(policy, copier, observer, cooldown, places).run(receiver));
-        Self { commands }
+        let paused = Arc::new(AtomicBool::new(false));
+        tokio::spawn(Actor::new(policy, copier, observer, cooldown, places, paused.clone()).run(receiver));
+        Self { commands, paused }
     }
 
     /// These are all image uses of a workload from now on.
@@ -90,12 +107,26 @@ impl Mirror {
         self.tell(News::Ready).await
     }
 
-    /// From now on images may be copied: this replica leads.
+    /// From now on images may be copied: this replica leads, or leads again after a [`Mirror::pause`].
     ///
     /// # Errors
     /// When it has stopped.
     pub async fn begin(&self) -> Result<(), Stopped> {
+        self.paused.store(false, Ordering::Release);
         self.tell(News::Begin).await
+    }
+
+    /// Begins no copy any more before the next [`Mirror::begin`]: this replica may not be the one that leads. What is
+    /// decided is kept, and what is under way may end; answers how much that is. Holds from the call on, not from the
+    /// answer.
+    ///
+    /// # Errors
+    /// When it has stopped.
+    pub async fn pause(&self) -> Result<usize, Stopped> {
+        self.paused.store(true, Ordering::Release);
+        let (done, answer) = oneshot::channel();
+        self.tell(News::Paused(done)).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing
@@ -103,17 +134,18 @@ impl Mirror {
     ///
     /// # Errors
     /// When it has stopped.
-    pub async fn only_pass(&self) -> Result<PassReport, Stopped> {
+    pub async fn only_pass(&self) -> Result<Arc<PassReport>, Stopped> {
         let (done, answer) = oneshot::channel();
         self.tell(News::OnlyPass(done)).await?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Decides and looks at everything once more, and answers when that is done. What is in cooldown counts as failed.
+    /// One pass is under way at a time; who asks meanwhile gets the answer of the next.
     ///
     /// # Errors
     /// When it has stopped.
-    pub async fn pass(&self) -> Result<PassReport, Stopped> {
+    pub async fn pass(&self) -> Result<Arc<PassReport>, Stopped> {
         let (done, answer) = oneshot::channel();
         self.tell(News::Pass(done)).await?;
         answer.await.map_err(|_| Stopped)

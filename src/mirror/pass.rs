@@ -1,10 +1,18 @@
 //! A look at everything at once: after the start of `sync`, from time to time, or because somebody asked.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use crate::model::{Outcome, Reference, Status, WorkloadId};
 
 use super::claims::Name;
+
+/// A pass in which nothing ends for so long is given up.
+pub const LONGEST_STANDSTILL: Duration = Duration::from_secs(60 * 60);
 
 /// What a pass came to.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +23,8 @@ pub struct PassReport {
     pub images: usize,
     /// Containers whose image could not be decided on.
     pub undecided: usize,
+    /// Containers whose image was not looked at before the pass was given up.
+    pub unfinished: usize,
     /// What went wrong, by workload: one line each, none twice.
     pub failures: Vec<(WorkloadId, String)>,
     /// How each copy ended, by destination and source.
@@ -22,7 +32,7 @@ pub struct PassReport {
 }
 
 /// A pass under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pass {
     awaited: HashSet<WorkloadId>,
     undecided: usize,
@@ -30,8 +40,9 @@ pub struct Pass {
     workloads: HashSet<WorkloadId>,
     containers: Vec<Counted>,
     failures: Vec<(WorkloadId, String)>,
-    cooling: HashMap<Name, String>,
+    cooling: HashMap<(Name, Reference), String>,
     outcomes: HashMap<Name, Vec<Outcome>>,
+    last_end: Instant,
 }
 
 /// A container whose image is to be at these names.
@@ -44,12 +55,23 @@ struct Counted {
 
 impl Pass {
     /// A pass over these workloads.
-    pub fn over(workloads: impl Iterator<Item = WorkloadId>) -> Self {
-        Self { awaited: workloads.collect(), ..Self::default() }
+    pub fn over(workloads: impl Iterator<Item = WorkloadId>, now: Instant) -> Self {
+        Self {
+            awaited: workloads.collect(),
+            undecided: 0,
+            busy: HashSet::new(),
+            workloads: HashSet::new(),
+            containers: Vec::new(),
+            failures: Vec::new(),
+            cooling: HashMap::new(),
+            outcomes: HashMap::new(),
+            last_end: now,
+        }
     }
 
     /// Whether the decisions about this workload are awaited; they are from now on known.
-    pub fn decided(&mut self, workload: &WorkloadId) -> bool {
+    pub fn decided(&mut self, workload: &WorkloadId, now: Instant) -> bool {
+        self.last_end = now;
         self.awaited.remove(workload)
     }
 
@@ -71,21 +93,36 @@ impl Pass {
         self.busy.insert(name.clone());
     }
 
-    /// This name is in cooldown, and not tried.
-    pub fn cooling(&mut self, name: &Name, reason: String) {
-        self.cooling.insert(name.clone(), reason);
+    /// Whether it waits for the work on this name.
+    pub fn is_awaiting(&self, name: &Name) -> bool {
+        self.busy.contains(name)
+    }
+
+    /// This image is in cooldown, and not tried.
+    pub fn cooling(&mut self, name: &Name, source: &Reference, reason: String) {
+        self.cooling.insert((name.clone(), source.clone()), reason);
+    }
+
+    /// This came of some of a name's images, or of all.
+    pub fn came_of(&mut self, name: &Name, outcomes: &[Outcome], now: Instant) {
+        if self.busy.contains(name) {
+            self.last_end = now;
+            let known = self.outcomes.entry(name.clone()).or_default();
+            known.retain(|one| !outcomes.iter().any(|new| new.source == one.source));
+            known.extend_from_slice(outcomes);
+        }
     }
 
     /// The work on this name ended.
-    pub fn finished(&mut self, name: &Name, outcomes: &[Outcome]) {
+    pub fn finished(&mut self, name: &Name) {
         if self.busy.remove(name) {
-            self.outcomes.insert(name.clone(), outcomes.to_vec());
+            self.outcomes.entry(name.clone()).or_default();
         }
     }
 
     /// Whether the work on this name has ended in this pass.
     pub fn has_finished(&self, name: &Name) -> bool {
-        self.outcomes.contains_key(name)
+        self.outcomes.contains_key(name) && !self.busy.contains(name)
     }
 
     /// Nobody wants this name any more.
@@ -98,19 +135,34 @@ impl Pass {
         self.awaited.is_empty() && self.busy.is_empty()
     }
 
-    /// Sums up.
-    pub fn report(self) -> PassReport {
+    /// When it is given up if nothing ends before.
+    pub fn deadline(&self) -> Instant {
+        self.last_end + LONGEST_STANDSTILL
+    }
+
+    /// Sums up. Whatever is still waited for, `unfinished` says why.
+    pub fn report(self, unfinished: &str) -> PassReport {
         let mut failures = self.failures;
         let mut images = 0;
+        let mut not_looked_at = 0;
+        for workload in &self.awaited {
+            failures.push((workload.clone(), format!("its images were not looked at: {unfinished}")));
+        }
         for Counted { workload, source, names } in &self.containers {
             let before = failures.len();
             let mut known = 0;
             for name in names {
-                if let Some(reason) = self.cooling.get(name) {
+                if let Some(reason) = self.cooling.get(&(name.clone(), source.clone())) {
                     failures.push((workload.clone(), reason.clone()));
+                    continue;
+                }
+                if self.busy.contains(name) {
+                    not_looked_at += 1;
+                    failures.push((workload.clone(), format!("{source} was not looked at for {name}: {unfinished}")));
+                    continue;
                 }
                 let theirs = self.outcomes.get(name).into_iter().flatten();
-                for outcome in theirs.filter(|outcome| is_about(outcome, source)) {
+                for outcome in theirs.filter(|outcome| outcome.source == *source) {
                     known += 1;
                     if let Status::Failed(failure) = &outcome.status {
                         failures.push((workload.clone(), format!("{}: {failure}", outcome.image)));
@@ -126,12 +178,13 @@ impl Pass {
         failures.dedup();
         let mut outcomes: Vec<Outcome> = self.outcomes.into_values().flatten().collect();
         outcomes.sort_by_cached_key(|outcome| (outcome.destination.to_string(), outcome.source.clone()));
-        PassReport { workloads: self.workloads.len(), images, undecided: self.undecided, failures, outcomes }
+        PassReport {
+            workloads: self.workloads.len(),
+            images,
+            undecided: self.undecided,
+            unfinished: not_looked_at + self.awaited.len(),
+            failures,
+            outcomes,
+        }
     }
-}
-
-/// By digest alone an image is the same wherever it comes from.
-fn is_about(outcome: &Outcome, source: &Reference) -> bool {
-    let by_digest = source.tag().is_none() && outcome.source.tag().is_none();
-    outcome.source == *source || by_digest && outcome.source.digest() == source.digest()
 }

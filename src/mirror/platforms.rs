@@ -162,6 +162,8 @@ mod tests {
             running: Vec::new(),
             platforms: platforms.map(|platforms| platforms.iter().map(|text| text.parse().unwrap()).collect()),
             role: super::super::job::Role::Holder,
+            resolve_tag: false,
+            holds_tag: false,
         }
     }
 

@@ -4,6 +4,11 @@ use std::{fmt, str::FromStr};
 
 use sha2::Digest as _;
 
+use super::cut::cut;
+
+/// What an error shows at most of what is no digest; more than any digest has.
+const LONGEST_SHOWN: usize = 160;
+
 /// The registered digest algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
@@ -97,12 +102,13 @@ impl FromStr for Digest {
         let (algorithm, hex) = match text.split_once(':') {
             Some(("sha256", hex)) => (Algorithm::Sha256, hex),
             Some(("sha512", hex)) => (Algorithm::Sha512, hex),
-            _ => return Err(DigestError::Algorithm(text.to_owned())),
+            _ => return Err(DigestError::Algorithm(cut(text, LONGEST_SHOWN).into_owned())),
         };
         let well_formed =
             hex.len() == algorithm.hex_len() && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !well_formed {
-            return Err(DigestError::Hex(text.to_owned(), algorithm.name(), algorithm.hex_len()));
+            let text = cut(text, LONGEST_SHOWN).into_owned();
+            return Err(DigestError::Hex(text, algorithm.name(), algorithm.hex_len()));
         }
         Ok(Self { algorithm, hex: hex.to_owned() })
     }
@@ -162,6 +168,14 @@ mod tests {
     fn what_is_no_digest_is_refused() {
         for text in ["", "sha256", "sha256:", "md5:00", &format!("sha256:{}", "0A".repeat(32)), &"0a".repeat(32)] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_shows_the_beginning_of_what_is_long() {
+        for text in ["a".repeat(1 << 20), format!("sha256:{}", "0".repeat(1 << 20))] {
+            let error = text.parse::<Digest>().unwrap_err().to_string();
+            assert!(error.len() < 300 && error.contains(&format!("({} bytes)", text.len())), "{error}");
         }
     }
 

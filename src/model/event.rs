@@ -1,6 +1,8 @@
 //! What happens on the way, for whoever counts and tells it.
 
-use super::{Destination, Hook, Outcome, PluginStatus, Reference, WorkloadId};
+use std::time::SystemTime;
+
+use super::{Destination, Digest, Hook, Outcome, PluginStatus, Reference, WorkloadId};
 
 /// Something that happened. The four counters that the original has hang on the first four.
 #[derive(Debug)]
@@ -24,6 +26,31 @@ pub enum Event<'a> {
         /// What was to be there.
         source: &'a Reference,
     },
+    /// A workload wants an image that has failed before and is not tried now.
+    InCooldown {
+        /// Whose.
+        workload: &'a WorkloadId,
+        /// The image's fully qualified name.
+        source: &'a Reference,
+        /// Where it is to be.
+        destination: &'a Destination,
+        /// When it is tried again.
+        until: SystemTime,
+        /// How it failed.
+        reason: &'a str,
+    },
+    /// A tag was moved to an image of this source, although what it pointed to is not known there: somebody else's image
+    /// may have had it.
+    TagTaken {
+        /// Who uses the image, oldest first.
+        workloads: &'a [WorkloadId],
+        /// The image's fully qualified name.
+        source: &'a Reference,
+        /// The tag.
+        destination: &'a Destination,
+        /// What it pointed to.
+        before: &'a Digest,
+    },
     /// An image use could not be decided.
     Undecided {
         /// Whose.
@@ -32,6 +59,12 @@ pub enum Event<'a> {
         image: &'a str,
         /// Why.
         reason: &'a str,
+    },
+    /// A workload has been decided anew, or is gone; told only where something of it could not be decided before, or can't
+    /// be now. What can't be was told just before.
+    Decided {
+        /// Which.
+        workload: &'a WorkloadId,
     },
     /// So many image uses can't be decided as things stand.
     UndecidedNow(usize),

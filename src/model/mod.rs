@@ -3,6 +3,7 @@
 
 mod access;
 mod credential;
+mod cut;
 mod decision;
 mod digest;
 mod ecr;
@@ -17,6 +18,7 @@ mod workload;
 
 pub use access::{ClientCertificate, PemFile, RegistryAccess};
 pub use credential::{Credential, Login};
+pub use cut::cut;
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use ecr::{EcrRegistry, NewRepositories, NotEcr, TagMutability};
@@ -25,6 +27,6 @@ pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};
 pub use platform::{Platform, PlatformError};
 pub use plugin::PluginStatus;
-pub use reference::{Reference, ReferenceError};
+pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
 pub use target::{Destination, Target, TargetKind};
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

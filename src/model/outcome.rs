@@ -1,6 +1,9 @@
 //! What came of a copy.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use super::{Destination, Digest, Reference, WorkloadId};
 
@@ -100,7 +103,7 @@ pub struct Outcome {
     pub source: Reference,
     /// Where it was to go.
     pub destination: Destination,
-    /// Who uses it, oldest first; never empty.
+    /// Who uses it: the oldest ten at most, oldest first; never empty.
     pub workloads: Vec<WorkloadId>,
     /// How it ended.
     pub status: Status,
@@ -108,4 +111,6 @@ pub struct Outcome {
     pub bytes: u64,
     /// From the first request to the last.
     pub took: Duration,
+    /// When it is tried again by itself; none where it is not.
+    pub next_try: Option<SystemTime>,
 }

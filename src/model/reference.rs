@@ -1,13 +1,32 @@
 //! Image references, read as container runtimes read them (the grammar of distribution/reference, "Grammar").
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
-use super::{Digest, DigestError};
+use super::{
+    Digest, DigestError,
+    cut::{cut, is_cut},
+};
 
 /// Docker Hub, under the name that users know.
 const DOCKER_HUB: &str = "docker.io";
+/// As of the domain name system.
+const LONGEST_HOST: usize = 253;
 const LONGEST_REPOSITORY: usize = 255;
 const LONGEST_TAG: usize = 128;
+/// `:65535`
+const LONGEST_PORT: usize = 6;
+/// `@sha512:` and its digits.
+const LONGEST_DIGEST: usize = 136;
+
+/// The longest text that can be a reference: every part at its longest.
+pub const LONGEST_REFERENCE: usize =
+    LONGEST_HOST + LONGEST_PORT + 1 + LONGEST_REPOSITORY + 1 + LONGEST_TAG + LONGEST_DIGEST;
+
+/// An image as it is kept and shown: as it is written, or where that is too long for a reference its beginning and its
+/// length, which is no reference either.
+pub fn cut_image(text: &str) -> Cow<'_, str> {
+    cut(text, LONGEST_REFERENCE)
+}
 
 /// A fully qualified image name: registry, repository, and a tag or a digest or both.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,10 +47,14 @@ pub struct ReferenceError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Fault {
+    #[error("it is longer than {LONGEST_REFERENCE} bytes")]
+    Long,
     #[error("it starts with a scheme; leave {0:?} out")]
     Scheme(String),
     #[error("{0:?} is no host name with an optional port")]
     Registry(String),
+    #[error("the host name is longer than {LONGEST_HOST} characters")]
+    LongHost,
     #[error("the repository is missing")]
     NoRepository,
     #[error(
@@ -73,7 +96,8 @@ impl Reference {
 
     /// Whether registries take `repository` as the path of a repository.
     pub fn check_repository(repository: &str) -> Result<(), ReferenceError> {
-        check_repository(repository).map_err(|fault| ReferenceError { image: repository.to_owned(), fault })
+        check_repository(repository)
+            .map_err(|fault| ReferenceError { image: cut_image(repository).into_owned(), fault })
     }
 
     /// The same repository, by digest alone.
@@ -86,11 +110,14 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        read(text).map_err(|fault| ReferenceError { image: text.to_owned(), fault })
+        read(text).map_err(|fault| ReferenceError { image: cut_image(text).into_owned(), fault })
     }
 }
 
 fn read(text: &str) -> Result<Reference, Fault> {
+    if text.len() > LONGEST_REFERENCE || is_cut(text) {
+        return Err(Fault::Long);
+    }
     if let Some((scheme, _)) = text.split_once("://") {
         return Err(Fault::Scheme(format!("{scheme}://")));
     }
@@ -142,6 +169,9 @@ fn registry(written: &str) -> Result<String, Fault> {
             None => (Some(written), None),
         },
     };
+    if host.is_some_and(|host| host.len() > LONGEST_HOST) {
+        return Err(Fault::LongHost);
+    }
     let host_is_good = host.is_none_or(|host| host.split('.').all(is_host_part));
     let port_is_good = port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
     if host_is_good && port_is_good { Ok(written.to_owned()) } else { Err(fault()) }
@@ -261,6 +291,7 @@ mod tests {
             "[::1/app",
             &format!("app:{}", "t".repeat(129)),
             &format!("q.io/{}", "t".repeat(256)),
+            &format!("{}.io/app", "h".repeat(251)),
             &format!("app@sha256:{}", "0A".repeat(32)),
             "app@sha256:12",
             &format!("app@sha256:{a}@sha256:{a}"),
@@ -268,6 +299,24 @@ mod tests {
         ] {
             assert!(written.parse::<Reference>().is_err(), "{written:?}");
         }
+    }
+
+    #[test]
+    fn what_is_as_long_as_it_may_be_is_read_and_what_is_longer_is_told_in_short() {
+        let host = format!("{}.io", "h".repeat(LONGEST_HOST - 3));
+        let path = "p".repeat(LONGEST_REPOSITORY);
+        let longest = format!("{host}:65535/{path}:{}@sha512:{}", "t".repeat(LONGEST_TAG), "0a".repeat(64));
+        assert_eq!(longest.len(), LONGEST_REFERENCE);
+        assert_eq!(longest.parse::<Reference>().unwrap().to_string(), longest);
+
+        let huge = "a".repeat(1 << 20);
+        let shown = format!("{}… (1048576 bytes)", "a".repeat(100));
+        let told = format!("{shown:?} is no image reference: it is longer than {LONGEST_REFERENCE} bytes");
+        for text in [huge.as_str(), &cut_image(&huge)] {
+            assert_eq!(text.parse::<Reference>().unwrap_err().to_string(), told);
+        }
+        let error = Reference::check_repository(&huge).unwrap_err().to_string();
+        assert!(error.len() < 300 && error.contains("(1048576 bytes)"), "{error}");
     }
 
     #[test]

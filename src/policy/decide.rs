@@ -54,9 +54,11 @@ impl Decider {
                 return Decision { source: None, verdict, trace: Vec::new() };
             }
         };
-        if let Some((target, _)) = self.targets.iter().find(|(target, _)| is_in(&source, target)) {
-            let reason = format!("already in target registry {}", target.registry);
-            return Decision { source: Some(source), verdict: Verdict::Skip(reason), trace: Vec::new() };
+        if let Some((first, _)) = self.targets.first()
+            && self.targets.iter().all(|(target, _)| is_in(&source, target))
+        {
+            let verdict = Verdict::Skip(already_in(first));
+            return Decision { source: Some(source), verdict, trace: Vec::new() };
         }
         let question = question::image_use(image_use, &source);
         let mut asking =
@@ -78,7 +80,13 @@ impl Decider {
             return Ok(Verdict::Skip(format!("plugin {} chose no target", selected.plugin)));
         }
         let mut destinations = Vec::new();
+        let mut there_already = None;
         for (target, offered) in self.targets.iter().filter(|(target, _)| selected.answer.contains(&target.name)) {
+            // Where it comes from it need not be brought; to the other targets it is.
+            if is_in(source, target) {
+                there_already = Some(target);
+                continue;
+            }
             let path = asking.rewrite(offered)?.map(|answered| answered.answer);
             let prefix = asking.render(offered)?.map(|answered| answered.answer).unwrap_or_default();
             let repository = name::repository(target, &prefix, path.as_deref().unwrap_or(source.repository()))
@@ -90,8 +98,15 @@ impl Decider {
                 digest: source.digest().cloned(),
             });
         }
-        Ok(Verdict::Mirror(destinations))
+        match there_already {
+            Some(target) if destinations.is_empty() => Ok(Verdict::Skip(already_in(target))),
+            _ => Ok(Verdict::Mirror(destinations)),
+        }
     }
+}
+
+fn already_in(target: &Target) -> String {
+    format!("already in target registry {}", target.registry)
 }
 
 /// Whether the image lies in the registry of `target`, below its path if it has one.

@@ -7,6 +7,8 @@ use std::{
 
 use prometheus::{IntCounter, IntCounterVec};
 
+use crate::model::cut_image;
+
 /// How many different images one counter names. A series costs about a kibibyte here and an index entry in Prometheus,
 /// and a cluster that deploys every commit never stops making new tags.
 pub(super) const MAX_IMAGES: usize = 10_000;
@@ -29,6 +31,7 @@ impl ImageCounter {
 
     /// Counts one for this image.
     pub(super) fn increment(&self, image: &str) {
+        let image = &*cut_image(image);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = known.get(image) {
             series.inc();
@@ -58,5 +61,12 @@ mod tests {
         assert_eq!(family.with_label_values(&["a:1"]).get(), 2);
         assert_eq!(family.with_label_values(&["b:1"]).get(), 1);
         assert_eq!(family.with_label_values(&["other"]).get(), 2);
+    }
+
+    #[test]
+    fn a_label_is_not_longer_than_a_reference_can_be() {
+        let family = IntCounterVec::new(Opts::new("pulls", "Pulls."), &["image"]).unwrap();
+        ImageCounter::new(family.clone(), 2).increment(&"a".repeat(1 << 20));
+        assert_eq!(family.with_label_values(&[format!("{}… (1048576 bytes)", "a".repeat(100))]).get(), 1);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use prometheus::IntGaugeVec;
+use prometheus::{IntGauge, IntGaugeVec};
 
 use crate::model::{Destination, Outcome, Reference};
 
@@ -14,16 +14,14 @@ const STATES: [&str; 5] = ["copied", "already_there", "would_copy", "would_pull"
 
 /// The latest state of every image at every destination, counted by state.
 pub(super) struct ImageStates {
-    by_state: IntGaugeVec,
+    by_state: [(&'static str, IntGauge); STATES.len()],
     latest: Mutex<HashMap<(Destination, Reference), &'static str>>,
 }
 
 impl ImageStates {
     /// Over a family whose only label is the state.
-    pub(super) fn new(by_state: IntGaugeVec) -> Self {
-        for state in STATES {
-            by_state.with_label_values(&[state]).set(0);
-        }
+    pub(super) fn new(by_state: &IntGaugeVec) -> Self {
+        let by_state = STATES.map(|state| (state, by_state.with_label_values(&[state])));
         Self { by_state, latest: Mutex::default() }
     }
 
@@ -32,7 +30,7 @@ impl ImageStates {
         let state = outcome.status.name();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let before = latest.insert((outcome.destination.clone(), outcome.source.clone()), state);
-        self.by_state.with_label_values(&[state]).inc();
+        self.add(state, 1);
         self.leave(before);
     }
 
@@ -44,7 +42,13 @@ impl ImageStates {
 
     fn leave(&self, state: Option<&'static str>) {
         if let Some(state) = state {
-            self.by_state.with_label_values(&[state]).dec();
+            self.add(state, -1);
+        }
+    }
+
+    fn add(&self, state: &'static str, count: i64) {
+        if let Some((_, gauge)) = self.by_state.iter().find(|(name, _)| *name == state) {
+            gauge.add(count);
         }
     }
 }
@@ -62,7 +66,7 @@ mod tests {
     #[test]
     fn a_destination_counts_in_its_latest_state_only_until_it_is_forgotten() {
         let family = IntGaugeVec::new(Opts::new("images", "Images."), &["state"]).unwrap();
-        let states = ImageStates::new(family.clone());
+        let states = ImageStates::new(&family);
         let count = |state: &str| family.with_label_values(&[state]).get();
 
         states.update(&outcome("nginx:1", failed("down")));

@@ -102,7 +102,7 @@ impl Metrics {
                 "Copies that failed, by kind.",
                 &["kind"],
             )?,
-            images: ImageStates::new(families.gauges(
+            images: ImageStates::new(&families.gauges(
                 "k8s_copycat_images",
                 "Images at their destinations, by the state of the last look at them.",
                 &["state"],
@@ -170,6 +170,7 @@ impl Observer for Metrics {
             Event::Finished(outcome) => self.finished(outcome),
             Event::Forgotten { destination, source } => self.images.forget(destination, source),
             Event::Undecided { .. } => self.undecided.inc(),
+            Event::Decided { .. } => {}
             Event::UndecidedNow(count) => self.undecided_now.set(i64::try_from(count).unwrap_or(i64::MAX)),
             Event::Queue { waiting, active, cooling } => {
                 for (gauge, length) in
@@ -186,6 +187,7 @@ impl Observer for Metrics {
             Event::ReloadRefused { .. } => self.plugins.reloaded(false),
             Event::Throttled { registry } => self.limits.throttled(registry),
             Event::PullsLeft { registry, left } => self.limits.pulls_left(registry, left),
+            Event::InCooldown { .. } | Event::TagTaken { .. } => {}
             Event::WatchRestarted(resource) => self.watch_restarts.with_label_values(&[resource]).inc(),
         }
     }

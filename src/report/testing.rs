@@ -37,6 +37,7 @@ pub(super) fn outcome(image: &str, status: Status) -> Outcome {
         status,
         bytes: 0,
         took: Duration::from_millis(1500),
+        next_try: None,
     }
 }
 

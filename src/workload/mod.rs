@@ -13,7 +13,7 @@ mod watch;
 pub use client::{ClientError, client};
 pub use inventory::Change;
 pub use kube::Client;
-pub use lease::{Election, Leadership, LeaseError};
+pub use lease::{Election, Hold, Leadership, LeaseError};
 pub use list::list;
 pub use manifest::{ManifestError, Manifests, read_manifests};
 pub use resource::{ListError, Namespaces, WatchSettings};

@@ -1,19 +1,29 @@
 //! Objects of the API, reduced while they are read to what decides about images: a cluster's full objects are some
 //! ten times as large.
 
-use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    marker::PhantomData,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
-use crate::model::{ContainerKind, WorkloadKind};
+use crate::model::{ContainerKind, LONGEST_REFERENCE, WorkloadKind, cut, cut_image};
 
 /// `kubectl apply`'s copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Bound of an object's annotations, keys and values together, as the plugin contract says.
-const ANNOTATION_BYTES: usize = 64 * 1024;
+/// Bound of an object's labels, and of its annotations: keys and values together, as the plugin contract says.
+const BYTES: usize = 64 * 1024;
+
+/// The longest name of a container that is kept; the API server takes 63.
+const LONGEST_CONTAINER_NAME: usize = 253;
+
+/// What stands before the reference in an `imageID`, such as `docker-pullable://`.
+const LONGEST_SCHEME: usize = 32;
 
 /// An object of kind `K`; `K` says only where it is read.
 #[derive(Clone, Debug, Deserialize)]
@@ -35,22 +45,14 @@ impl<K> Object<K> {
         Object { metadata: self.metadata, spec: self.spec, status: self.status, kind: PhantomData }
     }
 
-    /// The annotations as policies see them: what still fits, in the order of their names.
-    pub fn bounded_annotations(&self) -> BTreeMap<String, String> {
-        let mut left = ANNOTATION_BYTES;
-        self.metadata
-            .annotations
-            .iter()
-            .flatten()
-            .filter(|(key, value)| match left.checked_sub(key.len() + value.len()) {
-                Some(rest) => {
-                    left = rest;
-                    true
-                }
-                None => false,
-            })
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+    /// The labels as policies see them.
+    pub fn bounded_labels(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.metadata.labels.iter().flat_map(bounded)
+    }
+
+    /// The annotations as policies see them.
+    pub fn bounded_annotations(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.metadata.annotations.iter().flat_map(bounded)
     }
 
     /// The specification that lists the containers of an object of this kind; nothing where it has no pod template.
@@ -64,6 +66,18 @@ impl<K> Object<K> {
             }
         }
     }
+}
+
+/// What still fits, in the order of the names.
+pub(super) fn bounded(pairs: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
+    let mut left = BYTES;
+    pairs.iter().filter(move |(key, value)| match left.checked_sub(key.len() + value.len()) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    })
 }
 
 impl<K: Resource> Resource for Object<K> {
@@ -133,11 +147,13 @@ pub(super) struct Template {
     spec: Option<Box<Spec>>,
 }
 
-/// A container.
+/// A container. Its texts are trimmed, and cut where they are too long to be what they should.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ContainerSpec {
+    #[serde(deserialize_with = "container_name")]
     pub name: Text,
+    #[serde(deserialize_with = "image")]
     pub image: Text,
 }
 
@@ -152,23 +168,44 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// What the runtime says it runs for that container.
-    pub fn image_id(&self, kind: ContainerKind, name: &str) -> Option<&str> {
-        let statuses = match kind {
-            ContainerKind::Init => &self.init_container_statuses,
-            ContainerKind::Regular => &self.container_statuses,
-            ContainerKind::Ephemeral => &self.ephemeral_container_statuses,
+    /// What the runtime says it runs, by container.
+    pub fn image_ids(&self) -> HashMap<(ContainerKind, &str), &str> {
+        let lists = [
+            (ContainerKind::Init, &self.init_container_statuses),
+            (ContainerKind::Regular, &self.container_statuses),
+            (ContainerKind::Ephemeral, &self.ephemeral_container_statuses),
+        ];
+        let of_list = |(kind, statuses)| {
+            let statuses: &Option<Vec<ContainerStatus>> = statuses;
+            statuses.iter().flatten().map(move |status| ((kind, status.name.0.as_str()), status.image_id.0.as_str()))
         };
-        statuses.iter().flatten().find(|status| status.name.0.trim() == name).map(|status| status.image_id.0.as_str())
+        lists.into_iter().flat_map(of_list).collect()
     }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct ContainerStatus {
+    #[serde(deserialize_with = "container_name")]
     name: Text,
-    #[serde(rename = "imageID")]
+    #[serde(rename = "imageID", deserialize_with = "image_id")]
     image_id: Text,
+}
+
+fn container_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    Ok(Text(cut(text.trim(), LONGEST_CONTAINER_NAME).into_owned()))
+}
+
+fn image<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    Ok(Text(cut_image(text.trim()).into_owned()))
+}
+
+/// Nothing where it is too long to end in a reference.
+fn image_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+    let Text(text) = Text::deserialize(deserializer)?;
+    Ok(if text.len() > LONGEST_SCHEME + LONGEST_REFERENCE { Text::default() } else { Text(text) })
 }
 
 /// A text; in a manifest that a person wrote also a number, a boolean or nothing.

@@ -152,14 +152,24 @@ impl Cluster {
         Client::try_from(config).unwrap()
     }
 
+    /// Where it listens, on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Writes a kubeconfig with this bearer token into `directory`.
     pub fn kubeconfig(&self, directory: &Path, token: &str) -> PathBuf {
+        self.kubeconfig_over(self.port, directory, token)
+    }
+
+    /// The same for who reaches it over another port.
+    pub fn kubeconfig_over(&self, port: u16, directory: &Path, token: &str) -> PathBuf {
         let file = directory.join("kubeconfig");
         let content = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{ "name": "test", "cluster": {
-                "server": self.url,
+                "server": format!("https://127.0.0.1:{port}"),
                 "certificate-authority": self.directory.join("ca.pem"),
             } }],
             "users": [{ "name": "test", "user": { "token": token } }],

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::Actor;
-use crate::{mirror::Copier, policy::Successor};
+use crate::{
+    mirror::{Copier, claims::Name, queue::Cause},
+    policy::Successor,
+};
 
 /// What is other than before.
 pub struct Reconfiguration {
@@ -28,13 +31,21 @@ impl Actor {
         self.places = new.places;
         if let Some(copier) = new.copier {
             self.copier = Arc::new(copier);
-            self.queue.reset_cooldown();
+            self.sources.reset();
+            self.targets.reset();
+            let claims = &self.claims;
+            self.queue.reset_cooldown(|name| claims.source_registry(name).map(str::to_owned));
             let now = Instant::now();
-            for name in self.claims.names() {
-                self.queue.want(name, now);
+            let names: Vec<Name> = self.claims.names().cloned().collect();
+            for name in &names {
+                let host = self.claims.source_registry(name).unwrap_or_default();
+                for job in self.claims.jobs(name) {
+                    self.queue.want(name, &job.source, host, Cause::Change, now);
+                }
             }
         }
+        self.queue.limits_changed();
         (self.settled, self.gathering_until) = (false, None);
-        self.decide_all();
+        self.decisions.redo_all();
     }
 }

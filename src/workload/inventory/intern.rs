@@ -29,8 +29,8 @@ impl Interner {
     }
 
     /// Labels or annotations of shared texts.
-    pub fn pairs(&mut self, map: &BTreeMap<String, String>) -> Pairs {
-        Pairs(map.iter().map(|(key, value)| (self.text(key), self.text(value))).collect())
+    pub fn pairs<'a>(&mut self, pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Pairs {
+        Pairs(pairs.map(|(key, value)| (self.text(key), self.text(value))).collect())
     }
 }
 

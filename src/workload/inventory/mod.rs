@@ -5,6 +5,7 @@
 
 mod intern;
 mod nodes;
+mod objects;
 mod record;
 mod uses;
 
@@ -16,10 +17,11 @@ use std::{
 
 use intern::{Interner, Pairs};
 use nodes::{Nodes, Touched};
+use objects::Objects;
 use record::Record;
 pub(super) use record::{Key, Kind};
 
-use super::object::Object;
+use super::object::{Object, bounded};
 use crate::model::{ImageUse, WorkloadId, WorkloadKind};
 
 /// A difference between what the cluster runs and what was told before.
@@ -38,24 +40,41 @@ pub enum Change {
     Ready,
 }
 
+/// A workload with more Pods than this is not looked at more than once a round for their sake: each look costs as much
+/// as there are Pods, and each Pod of a rollout gives cause for some.
+const LARGE: usize = 200;
+
 /// All objects that are known, and what was told of them.
 pub(super) struct Inventory {
     counted: Vec<WorkloadKind>,
+    links: Vec<Kind>,
     grace: u8,
     interner: Interner,
-    objects: HashMap<Key, Record>,
+    objects: Objects,
     /// The objects that name this one as their controller, whether it is known or not.
     children: HashMap<Key, BTreeSet<Key>>,
-    /// Controllers that are named but not known, and for how many rounds they have been missed.
+    /// Controllers that are named but not known, and for how many rounds they have been waited for; none that were given
+    /// up.
     absent: BTreeMap<Key, u8>,
     /// The labels of namespaces; none where they can't be read.
     namespaces: Option<HashMap<Arc<str>, Pairs>>,
+    /// Namespaces that have objects but are not known, and for how many rounds they have been missed.
     absent_namespaces: BTreeMap<Arc<str>, u8>,
     /// None where nobody asks what Pods run on.
     nodes: Option<Nodes>,
     changed: BTreeSet<Key>,
-    told: HashMap<Key, u64>,
+    /// To be looked at when the round is over.
+    later: BTreeSet<Key>,
+    round: u64,
+    told: HashMap<Key, Told>,
     hasher: RandomState,
+}
+
+/// What was told of a workload.
+struct Told {
+    fingerprint: u64,
+    /// The round in which it was looked at last; none where it has changed itself since.
+    round: Option<u64>,
 }
 
 impl Inventory {
@@ -67,15 +86,18 @@ impl Inventory {
     pub fn new(counted: &[WorkloadKind], grace: u8) -> Self {
         Self {
             counted: counted.to_vec(),
+            links: links(counted),
             grace,
             interner: Interner::default(),
-            objects: HashMap::new(),
+            objects: Objects::default(),
             children: HashMap::new(),
             absent: BTreeMap::new(),
             namespaces: None,
             absent_namespaces: BTreeMap::new(),
             nodes: None,
             changed: BTreeSet::new(),
+            later: BTreeSet::new(),
+            round: 0,
             told: HashMap::new(),
             hasher: RandomState::new(),
         }
@@ -89,8 +111,11 @@ impl Inventory {
         Some(Key { kind, namespace: self.interner.text(namespace), name: name.into() })
     }
 
-    /// Takes in an object as it is now.
+    /// Takes in an object as it is now; nothing of a kind that neither counts nor leads to one that does.
     pub fn apply(&mut self, key: Key, object: &Object<()>) {
+        if !self.keeps(key.kind) {
+            return;
+        }
         let is_over = key.kind == Kind::Workload(WorkloadKind::Pod)
             && object.status.as_ref().and_then(|status| status.phase.as_ref()).is_some_and(
                 // A Pod in a manifest that a person wrote has no phase: it is to run.
@@ -100,55 +125,83 @@ impl Inventory {
             self.remove(&key);
             return;
         }
-        let mut record = Record::new(key.kind, object, &mut self.interner);
+        let mut record = Record::new(key.kind, self.counts(key.kind), object, &mut self.interner);
         if self.nodes.is_none() {
             record.node = None;
         }
-        let before = self.objects.get(&key);
-        if let Some(before) = before {
+        if let Some(before) = self.objects.get(&key) {
             record.remember(before);
             if *before == record {
                 return;
             }
-        }
-        let parent_before = before.and_then(|before| before.parent(&key));
-        let parent = record.parent(&key).filter(|parent| self.keeps(parent.kind));
-        self.touch(&key);
-        if parent_before != parent {
-            self.unlink(parent_before.as_ref(), &key);
-            if let Some(parent) = parent {
-                if !self.objects.contains_key(&parent) {
-                    self.absent.entry(parent.clone()).or_insert(0);
-                }
-                self.children.entry(parent).or_default().insert(key.clone());
+            if before.controller == record.controller {
+                self.replace(&key, record);
+                return;
             }
+            self.remove(&key);
+        }
+        self.add(key, record);
+    }
+
+    /// Takes in what was not known.
+    fn add(&mut self, key: Key, record: Record) {
+        if let Some(parent) = self.parent(&key, &record) {
+            // One that others name as well is waited for already, or was given up.
+            if self.grace > 0 && !self.children.contains_key(&parent) && !self.objects.contains(&parent) {
+                self.absent.insert(parent.clone(), 0);
+            }
+            self.children.entry(parent).or_default().insert(key.clone());
         }
         self.absent.remove(&key);
+        if let (Some(nodes), Some(node)) = (&mut self.nodes, &record.node) {
+            nodes.enter(Arc::clone(node), key.clone());
+        }
         self.objects.insert(key.clone(), record);
-        self.touch(&key);
+        self.touch_family(&key);
+    }
+
+    /// What is known has changed, but not who made it: where it and its family count stays.
+    fn replace(&mut self, key: &Key, record: Record) {
+        let node = record.node.clone();
+        let before = self.objects.insert(key.clone(), record).and_then(|before| before.node);
+        if let Some(nodes) = self.nodes.as_mut().filter(|_| before != node) {
+            if let Some(node) = before {
+                nodes.leave(&node, key);
+            }
+            if let Some(node) = node {
+                nodes.enter(node, key.clone());
+            }
+        }
+        if let Some(told) = self.told.get_mut(key) {
+            told.round = None;
+        }
+        self.touch(key);
     }
 
     /// The object is gone.
     pub fn remove(&mut self, key: &Key) {
         let Some(record) = self.objects.get(key) else { return };
-        let parent = record.parent(key);
-        self.touch(key);
+        let (parent, node) = (self.parent(key, record), record.node.clone());
+        self.touch_family(key);
         self.objects.remove(key);
-        self.unlink(parent.as_ref(), key);
-        if self.children.contains_key(key) {
+        if let Some(parent) = parent {
+            self.unlink(&parent, key);
+        }
+        if let (Some(nodes), Some(node)) = (&mut self.nodes, node) {
+            nodes.leave(&node, key);
+        }
+        if self.grace > 0 && self.children.contains_key(key) {
             self.absent.insert(key.clone(), 0);
+        }
+        if !self.objects.has_any_in(&key.namespace) {
+            self.absent_namespaces.remove(&key.namespace);
         }
     }
 
     /// Removes every object of that kind, and of that namespace where one is given, that `seen` lacks.
     pub fn retain(&mut self, kind: Kind, namespace: Option<&str>, seen: &HashSet<Key>) {
-        let gone: Vec<Key> = self
-            .objects
-            .keys()
-            .filter(|key| key.kind == kind && namespace.is_none_or(|namespace| *key.namespace == *namespace))
-            .filter(|key| !seen.contains(*key))
-            .cloned()
-            .collect();
+        let known = self.objects.keys(namespace).filter(|key| key.kind == kind);
+        let gone: Vec<Key> = known.filter(|key| !seen.contains(*key)).cloned().collect();
         for key in &gone {
             self.remove(key);
         }
@@ -165,7 +218,7 @@ impl Inventory {
         let namespaces = self.namespaces.get_or_insert_default();
         match labels {
             Some(labels) => {
-                let labels = self.interner.pairs(labels);
+                let labels = self.interner.pairs(bounded(labels));
                 if namespaces.get(&name) == Some(&labels) {
                     return;
                 }
@@ -176,7 +229,7 @@ impl Inventory {
                 namespaces.remove(&name);
             }
         }
-        self.changed.extend(self.objects.keys().filter(|key| key.namespace == name).cloned());
+        self.changed.extend(self.objects.keys(Some(&name)).cloned());
     }
 
     /// Removes every namespace that `seen` lacks.
@@ -201,20 +254,19 @@ impl Inventory {
     /// The node has these labels; none when it is gone.
     pub fn node(&mut self, name: &str, labels: Option<&BTreeMap<String, String>>) {
         let Some(nodes) = &mut self.nodes else { return };
-        let objects = &self.objects;
         let touched = match labels {
             Some(labels) => nodes.set(self.interner.text(name), labels),
-            None => nodes.remove(name, |name| objects.values().any(|record| record.node.as_deref() == Some(name))),
+            None => nodes.remove(name),
         };
-        let is_touched = |record: &Record| match touched {
-            Touched::Nobody => false,
-            Touched::Node => record.node.as_deref() == Some(name),
-            Touched::Everybody => true,
-        };
-        let keys: Vec<Key> =
-            objects.iter().filter(|(_, record)| is_touched(record)).map(|(key, _)| key.clone()).collect();
-        for key in &keys {
-            self.touch(key);
+        match touched {
+            Touched::Nobody => {}
+            Touched::Node => {
+                let pods: Vec<Key> = nodes.pods(name).cloned().collect();
+                for pod in &pods {
+                    self.touch(pod);
+                }
+            }
+            Touched::Everybody => self.changed.extend(self.objects.keys(None).cloned()),
         }
     }
 
@@ -229,20 +281,15 @@ impl Inventory {
 
     /// One round of waiting is over.
     pub fn age(&mut self) {
-        let mut given_up = Vec::new();
-        for (key, rounds) in &mut self.absent {
-            if *rounds < self.grace {
-                *rounds += 1;
-                if *rounds == self.grace {
-                    given_up.push(key.clone());
-                }
-            }
-        }
-        for key in &given_up {
-            self.touch(key);
-        }
-        for rounds in self.absent_namespaces.values_mut() {
+        self.round += 1;
+        self.changed.append(&mut self.later);
+        for rounds in self.absent.values_mut().chain(self.absent_namespaces.values_mut()) {
             *rounds = rounds.saturating_add(1);
+        }
+        let grace = self.grace;
+        let given_up: Vec<Key> = self.absent.extract_if(.., |_, rounds| *rounds >= grace).map(|(key, _)| key).collect();
+        for key in &given_up {
+            self.touch_family(key);
         }
     }
 
@@ -253,8 +300,8 @@ impl Inventory {
             let Kind::Workload(kind) = key.kind else { continue };
             let id = || WorkloadId { kind, namespace: key.namespace.to_string(), name: key.name.to_string() };
             let uses = if self.root(&key).as_ref() == Some(&key) {
-                if self.awaits_namespace(&key) {
-                    self.changed.insert(key);
+                if self.awaits_namespace(&key) || self.was_looked_at(&key) {
+                    self.later.insert(key);
                     continue;
                 }
                 self.uses(&key, id())
@@ -268,12 +315,24 @@ impl Inventory {
                 continue;
             }
             let fingerprint = uses::fingerprint(&self.hasher, &uses);
-            if self.told.get(&key) != Some(&fingerprint) {
+            let told = Told { fingerprint, round: Some(self.round) };
+            if self.told.get(&key).map(|told| told.fingerprint) != Some(fingerprint) {
                 changes.push(Change::Set { workload: id(), uses });
-                self.told.insert(key, fingerprint);
             }
+            self.told.insert(key, told);
         }
         changes
+    }
+
+    /// Whether it is large, and was looked at in this round since it has changed itself.
+    fn was_looked_at(&self, root: &Key) -> bool {
+        self.told.get(root).is_some_and(|told| told.round == Some(self.round)) && self.is_large(root)
+    }
+
+    fn is_large(&self, root: &Key) -> bool {
+        let Some(children) = self.children.get(root) else { return false };
+        let below = |child| self.children.get(child).map_or(0, BTreeSet::len);
+        children.len() > LARGE || children.len() + children.iter().map(below).sum::<usize>() > LARGE
     }
 
     fn counts(&self, kind: Kind) -> bool {
@@ -282,7 +341,12 @@ impl Inventory {
 
     /// Whether objects of this kind come in at all: what is counted, and what leads from a Pod to its owner.
     fn keeps(&self, kind: Kind) -> bool {
-        self.counts(kind) || links(&self.counted).contains(&kind)
+        self.counts(kind) || self.links.contains(&kind)
+    }
+
+    /// The object that made this one, as far as such objects come in.
+    fn parent(&self, key: &Key, record: &Record) -> Option<Key> {
+        record.parent(key).filter(|parent| self.keeps(parent.kind))
     }
 
     /// Under which counted object this one counts; nothing while that is open, or if there is none.
@@ -291,15 +355,15 @@ impl Inventory {
         let mut at = key.clone();
         loop {
             let record = self.objects.get(&at)?;
-            let parent = record.parent(&at);
+            let parent = self.parent(&at, record);
             if self.counts(at.kind) {
                 root = Some(at);
             }
-            let Some(parent) = parent.filter(|parent| self.keeps(parent.kind)) else { break };
-            if self.absent.get(&parent).is_some_and(|rounds| *rounds < self.grace) {
+            let Some(parent) = parent else { break };
+            if self.absent.contains_key(&parent) {
                 return None;
             }
-            if !self.objects.contains_key(&parent) {
+            if !self.objects.contains(&parent) {
                 break;
             }
             at = parent;
@@ -319,18 +383,20 @@ impl Inventory {
         family
     }
 
-    /// Everything that this object has a part in has to be looked at again.
+    /// This object, and what it counts under, have to be looked at again.
     fn touch(&mut self, key: &Key) {
+        self.changed.extend(self.root(key));
+        self.changed.insert(key.clone());
+    }
+
+    /// The same for all of its family.
+    fn touch_family(&mut self, key: &Key) {
         for member in self.family(key) {
-            if let Some(root) = self.root(&member) {
-                self.changed.insert(root);
-            }
-            self.changed.insert(member);
+            self.touch(&member);
         }
     }
 
-    fn unlink(&mut self, parent: Option<&Key>, child: &Key) {
-        let Some(parent) = parent else { return };
+    fn unlink(&mut self, parent: &Key, child: &Key) {
         if let Some(children) = self.children.get_mut(parent) {
             children.remove(child);
             if children.is_empty() {

@@ -1,24 +1,28 @@
 //! The platforms of nodes: what images need that run there, or may.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
+use super::record::Key;
 use crate::model::Platform;
 
-/// All nodes that there are, and those gone ones that Pods still name: when a node goes its Pods outlive it by some
-/// minutes.
+/// All nodes that there are, and what Pods name besides: when a node goes its Pods outlive it by some minutes, and a Pod
+/// may be known before its node is.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     known: HashMap<Arc<str>, Node>,
+    /// How many of the nodes that are there have which platform; none is the platform of those that do not say it.
+    counts: BTreeMap<Option<Platform>, usize>,
     all: Option<BTreeSet<Platform>>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Node {
     platform: Option<Platform>,
     is_there: bool,
+    pods: HashSet<Key>,
 }
 
 /// Whose needs a change touches.
@@ -37,31 +41,78 @@ impl Nodes {
         let label = |key: &str| labels.get(key).map(String::as_str).unwrap_or_default();
         // The kubelet sets and keeps both.
         let platform = Platform::new(label("kubernetes.io/os"), label("kubernetes.io/arch"), None);
-        let node = Node { platform, is_there: true };
-        if self.known.get(&name) == Some(&node) {
+        let node = self.known.entry(name).or_default();
+        if node.is_there && node.platform == platform {
             return Touched::Nobody;
         }
-        self.known.insert(name, node);
-        self.sum_up(Touched::Node)
+        let before = std::mem::replace(&mut node.platform, platform.clone());
+        let left = std::mem::replace(&mut node.is_there, true).then_some(before);
+        let is_new = self.enters(platform);
+        let was_last = left.is_some_and(|platform| self.leaves(&platform));
+        if is_new || was_last { self.sum_up(Touched::Node) } else { Touched::Node }
     }
 
-    /// A node is gone. `is_named` says which ones Pods still name.
-    pub fn remove(&mut self, name: &str, is_named: impl Fn(&str) -> bool) -> Touched {
-        let Some(node) = self.known.get_mut(name) else { return Touched::Nobody };
+    /// A node is gone.
+    pub fn remove(&mut self, name: &str) -> Touched {
+        let Some(node) = self.known.get_mut(name).filter(|node| node.is_there) else { return Touched::Nobody };
         node.is_there = false;
-        self.known.retain(|name, node| node.is_there || is_named(name));
-        self.sum_up(Touched::Nobody)
+        let platform = node.platform.clone();
+        if node.pods.is_empty() {
+            self.known.remove(name);
+        }
+        if self.leaves(&platform) { self.sum_up(Touched::Nobody) } else { Touched::Nobody }
+    }
+
+    /// A Pod runs on that node.
+    pub fn enter(&mut self, node: Arc<str>, pod: Key) {
+        self.known.entry(node).or_default().pods.insert(pod);
+    }
+
+    /// A Pod does not run on that node any more.
+    pub fn leave(&mut self, node: &str, pod: &Key) {
+        let Some(known) = self.known.get_mut(node) else { return };
+        known.pods.remove(pod);
+        if known.pods.is_empty() && !known.is_there {
+            self.known.remove(node);
+        }
+    }
+
+    /// The Pods on that node.
+    pub fn pods(&self, node: &str) -> impl Iterator<Item = &Key> {
+        self.known.get(node).into_iter().flat_map(|node| &node.pods)
+    }
+
+    /// Whether it is the first of its platform.
+    fn enters(&mut self, platform: Option<Platform>) -> bool {
+        let count = self.counts.entry(platform).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// Whether it was the last of its platform.
+    fn leaves(&mut self, platform: &Option<Platform>) -> bool {
+        let Some(count) = self.counts.get_mut(platform) else { return false };
+        *count -= 1;
+        let was_last = *count == 0;
+        if was_last {
+            self.counts.remove(platform);
+        }
+        was_last
     }
 
     fn sum_up(&mut self, at_least: Touched) -> Touched {
-        let nodes = self.known.values().filter(|node| node.is_there);
-        let all: Option<BTreeSet<Platform>> = nodes.map(|node| node.platform.clone()).collect();
+        let all: Option<BTreeSet<Platform>> = self.counts.keys().cloned().collect();
         let all = all.filter(|all| !all.is_empty());
         if self.all == all {
             return at_least;
         }
         self.all = all;
         Touched::Everybody
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.counts.is_empty()
     }
 
     /// The names of those that are there.
@@ -75,7 +126,12 @@ impl Nodes {
         let mut needed = BTreeSet::new();
         for node in pods {
             match node {
-                Some(name) => needed.extend([self.known.get(name)?.platform.clone()?]),
+                Some(name) => {
+                    let platform = self.known.get(name)?.platform.as_ref()?;
+                    if !needed.contains(platform) {
+                        needed.insert(platform.clone());
+                    }
+                }
                 None => needed.extend(self.all.clone()?),
             }
         }
@@ -86,6 +142,7 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{model::WorkloadKind, workload::inventory::Kind};
 
     fn labels(os: &str, architecture: &str) -> BTreeMap<String, String> {
         [("kubernetes.io/os", os), ("kubernetes.io/arch", architecture), ("other", "x")]
@@ -99,6 +156,10 @@ mod tests {
 
     fn platforms(names: &[&str]) -> Option<Vec<String>> {
         Some(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn pod(name: &str) -> Key {
+        Key { kind: Kind::Workload(WorkloadKind::Pod), namespace: "shop".into(), name: name.into() }
     }
 
     #[test]
@@ -127,6 +188,8 @@ mod tests {
         assert_eq!(needed(&nodes, &[Some("a")]), platforms(&["linux/amd64"]));
         nodes.set("b".into(), &labels("windows", "amd64"));
         assert_eq!(needed(&nodes, &[]), platforms(&["linux/amd64", "windows/amd64"]));
+        assert_eq!(nodes.set("b".into(), &labels("linux", "amd64")), Touched::Everybody);
+        assert_eq!(needed(&nodes, &[]), platforms(&["linux/amd64"]));
     }
 
     #[test]
@@ -135,12 +198,31 @@ mod tests {
         for (name, architecture) in [("a", "amd64"), ("b", "arm64"), ("c", "arm64")] {
             nodes.set(name.into(), &labels("linux", architecture));
         }
-        assert_eq!(nodes.remove("b", |name| name == "b"), Touched::Nobody);
+        nodes.enter("b".into(), pod("one"));
+        nodes.enter("b".into(), pod("two"));
+        assert_eq!(nodes.remove("b"), Touched::Nobody);
         assert_eq!(needed(&nodes, &[Some("b")]), platforms(&["linux/arm64"]));
         assert_eq!(nodes.names().count(), 2);
-        assert_eq!(nodes.remove("c", |_| false), Touched::Everybody, "no node is left of its kind");
+        assert_eq!(nodes.remove("c"), Touched::Everybody, "no node is left of its kind");
         assert_eq!(needed(&nodes, &[]), platforms(&["linux/amd64"]));
-        assert_eq!(needed(&nodes, &[Some("b")]), None, "no Pod named it any more");
-        assert_eq!(nodes.remove("never", |_| false), Touched::Nobody);
+        nodes.leave("b", &pod("one"));
+        assert_eq!(needed(&nodes, &[Some("b")]), platforms(&["linux/arm64"]));
+        nodes.leave("b", &pod("two"));
+        assert_eq!(needed(&nodes, &[Some("b")]), None, "no Pod names it any more");
+        assert_eq!(nodes.remove("never"), Touched::Nobody);
+        assert_eq!(nodes.known.len(), 1);
+    }
+
+    #[test]
+    fn a_node_that_only_pods_know_is_forgotten_with_them() {
+        let mut nodes = Nodes::default();
+        nodes.enter("a".into(), pod("one"));
+        assert_eq!(needed(&nodes, &[Some("a")]), None);
+        assert_eq!(nodes.names().count(), 0);
+        assert_eq!(nodes.set("a".into(), &labels("linux", "amd64")), Touched::Everybody);
+        assert_eq!(nodes.pods("a").count(), 1);
+        nodes.remove("a");
+        nodes.leave("a", &pod("one"));
+        assert!(nodes.known.is_empty());
     }
 }

@@ -1,11 +1,15 @@
 //! What is kept of an object.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use super::intern::{Interner, Pairs};
 use crate::{
     model::{ContainerKind, Owner, Reference, WorkloadKind},
-    workload::object::{Object, Spec},
+    workload::object::{Object, Spec, Status},
 };
 
 /// The kinds of objects that are kept: what runs containers, and what stands between a Pod and its Deployment.
@@ -16,6 +20,14 @@ pub(in crate::workload) enum Kind {
 }
 
 impl Kind {
+    /// The kind of workload that it is, if it is one.
+    pub fn workload(self) -> Option<WorkloadKind> {
+        match self {
+            Self::Workload(kind) => Some(kind),
+            Self::ReplicaSet => None,
+        }
+    }
+
     /// The kind that an owner reference names, if it is one that Pods, ReplicaSets or Jobs fold into.
     fn of_owner(group: &str, kind: &str) -> Option<Self> {
         match (group, kind) {
@@ -61,6 +73,9 @@ impl fmt::Display for Key {
     }
 }
 
+/// The longest name of an object or a kind. Owner references are not held to it by the API server.
+const LONGEST_NAME: usize = 253;
+
 /// What is kept of an object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -101,23 +116,30 @@ pub(super) struct ContainerRecord {
 }
 
 impl ContainerRecord {
-    /// Whether `other` is the same container with the same image.
-    pub fn same_use(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.name == other.name && self.image == other.image
+    /// What tells it from the other containers of its workload: the same container with another image is another use.
+    pub fn place(&self) -> Place<'_> {
+        (self.kind, &self.name, &self.image)
     }
 }
 
+/// Kind, name and image of a container.
+pub(super) type Place<'a> = (ContainerKind, &'a str, &'a str);
+
 impl Record {
-    /// What is kept of an object of that kind.
-    pub fn new(kind: Kind, object: &Object<()>, interner: &mut Interner) -> Self {
+    /// What is kept of an object of that kind. Of one that does not count only who made it.
+    pub fn new(kind: Kind, counts: bool, object: &Object<()>, interner: &mut Interner) -> Self {
         let meta = &object.metadata;
         let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+        // Nothing has such a name.
+        let controller = controller.filter(|owner| {
+            [&owner.api_version, &owner.kind, &owner.name].into_iter().all(|text| text.len() <= LONGEST_NAME)
+        });
         let controller = controller.map(|owner| Controller {
             group: interner.text(owner.api_version.split_once('/').map_or("", |(group, _)| group)),
             kind: interner.text(&owner.kind),
             name: interner.text(&owner.name),
         });
-        let Kind::Workload(workload) = kind else {
+        let Some(workload) = kind.workload().filter(|_| counts) else {
             return Self {
                 uid: Box::default(),
                 created: 0,
@@ -131,8 +153,8 @@ impl Record {
         Self {
             uid: meta.uid.as_deref().unwrap_or_default().into(),
             created: meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-            labels: meta.labels.as_ref().map(|labels| interner.pairs(labels)).unwrap_or_default(),
-            annotations: interner.pairs(&object.bounded_annotations()),
+            labels: interner.pairs(object.bounded_labels()),
+            annotations: interner.pairs(object.bounded_annotations()),
             controller,
             containers: containers(workload, object, interner),
             node: object.spec.as_ref().and_then(Spec::node).map(|node| interner.text(node)),
@@ -156,30 +178,34 @@ impl Record {
         if self.uid != earlier.uid {
             return;
         }
+        if self.containers.iter().all(|container| container.running.is_some()) {
+            return;
+        }
+        let known = |before: &'_ ContainerRecord| before.running.clone();
+        let before: HashMap<Place<'_>, _> =
+            earlier.containers.iter().filter_map(|before| Some((before.place(), known(before)?))).collect();
         for container in self.containers.iter_mut().filter(|container| container.running.is_none()) {
-            let before = earlier.containers.iter().find(|before| before.same_use(container));
-            container.running = before.and_then(|before| before.running.clone());
+            container.running = before.get(&container.place()).cloned();
         }
     }
 }
 
 fn containers(kind: WorkloadKind, object: &Object<()>, interner: &mut Interner) -> Box<[ContainerRecord]> {
+    let image_ids = object.status.as_ref().map(Status::image_ids).unwrap_or_default();
     let mut containers: Vec<ContainerRecord> = Vec::new();
-    for (container_kind, container) in object.pod_spec(kind).into_iter().flat_map(|spec| spec.containers()) {
-        let (name, image) = (container.name.0.trim(), container.image.0.trim());
-        if image.is_empty() {
+    let mut seen: HashSet<Place<'_>> = HashSet::new();
+    for (kind, container) in object.pod_spec(kind).into_iter().flat_map(Spec::containers) {
+        let (name, image) = (container.name.0.as_str(), container.image.0.as_str());
+        if image.is_empty() || !seen.insert((kind, name, image)) {
             continue;
         }
-        let image_id = object.status.as_ref().and_then(|status| status.image_id(container_kind, name));
-        let record = ContainerRecord {
-            kind: container_kind,
+        let image_id = image_ids.get(&(kind, name)).copied();
+        containers.push(ContainerRecord {
+            kind,
             name: interner.text(name),
             image: interner.text(image),
             running: image_id.and_then(running).map(|running| interner.text(running)),
-        };
-        if !containers.iter().any(|before| before.same_use(&record)) {
-            containers.push(record);
-        }
+        });
     }
     containers.into()
 }

@@ -3,7 +3,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::ContainerKind;
 
+mod cost;
 mod nodes;
+mod subsets;
 
 const ALL: [WorkloadKind; 6] = WorkloadKind::ALL;
 
@@ -354,7 +356,7 @@ fn annotations_are_bounded_together_by_whole_entries() {
         json!({ "metadata": { "annotations": { "a": "x".repeat(40_000), "b": "x".repeat(40_000), "c": "x" } } }),
     );
     let object: Object<()> = serde_json::from_value(value).unwrap();
-    assert_eq!(object.bounded_annotations().into_keys().collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(object.bounded_annotations().map(|(key, _)| key).collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(kind, Kind::Workload(WorkloadKind::Deployment));
 }
 
@@ -442,4 +444,23 @@ fn what_a_new_list_lacks_is_gone_where_it_was_listed() {
     assert_eq!(told(&mut inventory), ["- Deployment gone"]);
     inventory.retain(kind, None, &HashSet::from([kept]));
     assert_eq!(told(&mut inventory), ["- Deployment away"]);
+}
+
+#[test]
+fn what_is_far_too_long_is_kept_in_short() {
+    let huge = "a".repeat(1 << 20);
+    let short = format!("{}… (1048576 bytes)", "a".repeat(100));
+    let (kind, mut value) = pod("bare", "", 1, &[("b", &huge, &format!("{huge}@{}", digest('a')))]);
+    value["metadata"]["labels"] = json!({ "a": "x".repeat(40_000), "b": "x".repeat(40_000), "c": "x" });
+    value["spec"]["initContainers"] = json!([{ "name": huge, "image": "i:1" }]);
+    value["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": huge, "controller": true }]);
+    let mut inventory = inventory_of(&ALL, &[(kind, value)]);
+    let [Change::Set { uses, .. }] = &inventory.changes()[..] else { panic!() };
+    assert_eq!((uses[0].container.name.as_str(), uses[0].image.as_str()), (short.as_str(), "i:1"));
+    assert_eq!((uses[1].container.name.as_str(), uses[1].image.as_str()), ("b", short.as_str()));
+    assert_eq!((uses[1].running.len(), uses[1].workload.owners.len()), (0, 0));
+    assert_eq!(uses[1].workload.labels.keys().collect::<Vec<_>>(), ["a", "c"]);
+    let error = uses[1].image.parse::<crate::model::Reference>().unwrap_err().to_string();
+    assert!(error.contains("(1048576 bytes)") && error.contains("longer than") && error.len() < 300, "{error}");
 }

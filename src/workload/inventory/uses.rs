@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, Hash, Hasher as _, RandomState},
     sync::Arc,
 };
@@ -10,9 +10,9 @@ use std::{
 use super::{
     Inventory, Key, Kind,
     intern::Pairs,
-    record::{ContainerRecord, Record},
+    record::{ContainerRecord, Place, Record},
 };
-use crate::model::{Container, ContainerKind, ImageUse, Owner, Running, Workload, WorkloadId, WorkloadKind};
+use crate::model::{Container, ImageUse, Owner, Running, Workload, WorkloadId, WorkloadKind};
 
 impl Inventory {
     /// The uses of the workload `root`: its own containers, then what its family has beyond them.
@@ -22,45 +22,43 @@ impl Inventory {
         let members = || family.iter().filter_map(|key| Some((key, self.objects.get(key)?)));
 
         let mut containers: Vec<&ContainerRecord> = record.containers.iter().collect();
-        let mut places: HashMap<Place<'_>, usize> = containers.iter().copied().map(place).zip(0..).collect();
+        let mut places: HashMap<Place<'_>, usize> =
+            containers.iter().copied().map(ContainerRecord::place).zip(0..).collect();
         let mut extra: Vec<&ContainerRecord> = members()
             .flat_map(|(_, member)| &member.containers)
-            .filter(|container| !places.contains_key(&place(container)))
+            .filter(|container| !places.contains_key(&container.place()))
             .collect();
-        extra.sort_by_key(|container| place(container));
-        extra.dedup_by_key(|container| place(container));
+        extra.sort_by_key(|container| container.place());
+        extra.dedup_by_key(|container| container.place());
         for container in extra {
-            places.insert(place(container), containers.len());
+            places.insert(container.place(), containers.len());
             containers.push(container);
         }
 
         let mut pods: Vec<(&Key, &Record)> =
             members().filter(|(key, _)| key.kind == Kind::Workload(WorkloadKind::Pod)).collect();
         pods.sort_by_key(|(key, pod)| (Reverse(pod.created), &key.name));
-        let mut running: Vec<Vec<(&str, i64)>> = vec![Vec::new(); containers.len()];
-        for (container, since) in pods.iter().flat_map(|(_, pod)| pod.containers.iter().map(|one| (one, pod.created))) {
-            let slot = places.get(&place(container)).and_then(|index| running.get_mut(*index));
-            if let (Some(slot), Some(text)) = (slot, container.running.as_deref())
-                && !slot.iter().any(|(known, _)| *known == text)
-            {
-                slot.push((text, since));
+        let mut runs: Vec<Runs<'_>> = containers.iter().map(|_| Runs::default()).collect();
+        for (_, pod) in &pods {
+            for container in &pod.containers {
+                let place = places.get(&container.place()).copied();
+                if let Some(runs) = place.and_then(|place| runs.get_mut(place)) {
+                    runs.add(container.running.as_deref(), pod);
+                }
             }
         }
 
         let workload = Arc::new(self.workload(root, record, id));
         containers
             .into_iter()
-            .zip(running)
-            .map(|(container, running)| ImageUse {
-                platforms: self.nodes.as_ref().and_then(|nodes| {
-                    let theirs =
-                        pods.iter().filter(|(_, pod)| pod.containers.iter().any(|one| one.same_use(container)));
-                    nodes.needed(theirs.map(|(_, pod)| pod.node.as_deref()))
-                }),
+            .zip(runs)
+            .map(|(container, runs)| ImageUse {
+                platforms: self.nodes.as_ref().and_then(|nodes| nodes.needed(runs.nodes.into_iter())),
                 workload: Arc::clone(&workload),
                 container: Container { name: container.name.to_string(), kind: container.kind },
                 image: container.image.to_string(),
-                running: running
+                running: runs
+                    .images
                     .into_iter()
                     .filter_map(|(text, since)| Some(Running { image: text.parse().ok()?, since }))
                     .collect(),
@@ -96,10 +94,25 @@ impl Inventory {
     }
 }
 
-type Place<'a> = (ContainerKind, &'a str, &'a str);
+/// What the Pods of a workload run in one container, and where.
+#[derive(Default)]
+struct Runs<'a> {
+    /// Each with when the newest Pod that runs it was made; the newest first.
+    images: Vec<(&'a str, i64)>,
+    known: HashSet<&'a str>,
+    nodes: HashSet<Option<&'a str>>,
+}
 
-fn place(container: &ContainerRecord) -> Place<'_> {
-    (container.kind, &container.name, &container.image)
+impl<'a> Runs<'a> {
+    /// The next Pod, none newer than the ones before.
+    fn add(&mut self, image: Option<&'a str>, pod: &'a Record) {
+        self.nodes.insert(pod.node.as_deref());
+        if let Some(image) = image
+            && self.known.insert(image)
+        {
+            self.images.push((image, pod.created));
+        }
+    }
 }
 
 /// A number that differs when anything in these uses of one workload does. Its key is random for each inventory, so

@@ -4,7 +4,10 @@
 
 mod record;
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -13,7 +16,11 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use record::{Action, Observed, RENEW_DEADLINE, RETRY_PERIOD};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::client::describe;
@@ -23,6 +30,9 @@ const NAME: &str = "k8s-copycat.k8s-copycat";
 
 /// How long one request may take; two of them fit into the renew deadline.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(4);
+
+/// From one line about the same failure of renewing to the next.
+const REMINDER: Duration = Duration::from_secs(300);
 
 /// A Lease that could not be read or written. Trying again can help unless a right is missing.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +135,7 @@ impl Election {
                 }
             }
             // Candidates that started together must not ask together for ever.
-            tokio::time::sleep(RETRY_PERIOD.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
+            sleep(RETRY_PERIOD.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
         }
     }
 
@@ -199,34 +209,49 @@ impl Election {
     }
 }
 
+/// Whether a replica that leads may begin anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The Lease is renewed.
+    Held,
+    /// It could not be renewed for 10 s, and 5 s later another replica may take it: nothing new may begin. It is tried
+    /// on, and held again where nobody else has taken it.
+    Overdue,
+    /// Another holds it. Comes last.
+    Lost,
+}
+
 /// The Lease is held, and renewed until this is released or dropped. Dropped without release it runs out by itself.
 pub struct Leadership {
     election: Election,
-    lost: CancellationToken,
+    hold: watch::Receiver<Hold>,
     stop: CancellationToken,
     renewal: JoinHandle<()>,
 }
 
 impl Leadership {
     fn start(election: Election, held_since: Instant) -> Self {
-        let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
+        let stop = CancellationToken::new();
+        let (sender, hold) = watch::channel(Hold::Held);
         let renewal = tokio::spawn({
-            let (election, lost, stop) = (election.clone(), lost.clone(), stop.clone());
+            let (election, stop) = (election.clone(), stop.clone());
             async move {
                 // A request that is under way is given up with the rest: releasing reads the Lease anew.
-                if let Some(why) = stop.run_until_cancelled(renew(&election, held_since)).await {
-                    tracing::error!(identity = election.identity, why, "not leading any more");
-                    lost.cancel();
+                if stop.run_until_cancelled(renew(&election, held_since, &sender)).await.is_some() {
+                    tracing::error!(
+                        identity = election.identity,
+                        "another replica holds the lease: not leading any more"
+                    );
+                    sender.send_replace(Hold::Lost);
                 }
             }
         });
-        Self { election, lost, stop, renewal }
+        Self { election, hold, stop, renewal }
     }
 
-    /// Cancelled when the Lease was lost: another holds it, or it could not be renewed for 10 s. Then nothing may be
-    /// mirrored any more; another replica starts 5 s later.
-    pub fn lost(&self) -> CancellationToken {
-        self.lost.clone()
+    /// How it stands with the Lease, from now on.
+    pub fn hold(&self) -> watch::Receiver<Hold> {
+        self.hold.clone()
     }
 
     /// Gives the Lease up, so that another replica leads as soon as it asks, within 2.4 s. Takes 16 s at most, when the
@@ -245,24 +270,43 @@ impl Drop for Leadership {
     }
 }
 
-/// Renews for as long as that works; returns why it does not.
-async fn renew(election: &Election, held_since: Instant) -> &'static str {
+/// Renews for as long as no other holds the Lease.
+async fn renew(election: &Election, held_since: Instant, hold: &watch::Sender<Hold>) {
     let mut renewed = held_since;
     let mut observed = None;
+    let mut told: Option<(String, Instant)> = None;
     loop {
-        tokio::time::sleep(RETRY_PERIOD).await;
-        let asked = Instant::now();
-        let left = (renewed + RENEW_DEADLINE).saturating_duration_since(asked);
-        match timeout(left, election.attempt(&mut observed)).await {
+        let next = async {
+            sleep(RETRY_PERIOD).await;
+            (Instant::now(), election.attempt(&mut observed).await)
+        };
+        let mut next = pin!(next);
+        let overdue = sleep_until((renewed + RENEW_DEADLINE).into());
+        let is_held = *hold.borrow() == Hold::Held;
+        let (asked, attempt) = tokio::select! {
+            attempt = &mut next => attempt,
+            () = overdue, if is_held => {
+                hold.send_replace(Hold::Overdue);
+                next.await
+            }
+        };
+        match attempt {
             // It counts from the question: the answer may have come late.
-            Ok(Ok(Attempt::Held)) => renewed = asked,
-            Ok(Ok(Attempt::Raced)) => {}
-            Ok(Ok(Attempt::Taken)) => return "another replica holds the lease",
-            Ok(Err(error)) => tracing::warn!(%error, "the lease could not be renewed; trying again"),
-            Err(_) => return "the lease could not be renewed in time",
-        }
-        if renewed.elapsed() >= RENEW_DEADLINE {
-            return "the lease could not be renewed in time";
+            Ok(Attempt::Held) => {
+                (renewed, told) = (asked, None);
+                if renewed.elapsed() < RENEW_DEADLINE {
+                    hold.send_if_modified(|hold| std::mem::replace(hold, Hold::Held) != Hold::Held);
+                }
+            }
+            Ok(Attempt::Raced) => {}
+            Ok(Attempt::Taken) => return,
+            Err(error) => {
+                let error = error.to_string();
+                if told.as_ref().is_none_or(|(text, at)| *text != error || at.elapsed() >= REMINDER) {
+                    tracing::warn!(error, "the lease could not be renewed; trying again");
+                    told = Some((error, Instant::now()));
+                }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::{
 
 /// How long a holder that does not renew stays the holder.
 pub(super) const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// How long a leader that can't renew goes on.
+/// How long a leader that can't renew begins anything new.
 pub(super) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// From one try to the next.
 pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(2);
@@ -21,14 +21,20 @@ pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(2);
 pub(super) struct Observed {
     spec: LeaseSpec,
     since: Instant,
+    /// When it was read last.
+    seen: Instant,
 }
 
 impl Observed {
     /// What is known after the Lease was seen as `spec`, given what was known before.
+    /// Who could not read it for long does not know that it was not renewed, and a holder could not renew it either: its
+    /// time starts anew then, so that an outage of the API server changes no leader.
     pub fn update(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
         match before {
-            Some(before) if before.spec == spec => before,
-            _ => Self { spec, since: now },
+            Some(before) if before.spec == spec && now.saturating_duration_since(before.seen) <= RENEW_DEADLINE => {
+                Self { seen: now, ..before }
+            }
+            _ => Self { spec, since: now, seen: now },
         }
     }
 }
@@ -140,6 +146,19 @@ mod tests {
         let changed = Observed::update(Some(first), renewed, at(10));
         assert_eq!(next(&changed, "me", at(24)), Action::Wait);
         assert_eq!(next(&changed, "me", at(25)), Action::Take);
+    }
+
+    #[test]
+    fn who_could_not_read_a_lease_counts_its_time_anew() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let read = |before, seconds| Observed::update(before, lease(Some("other"), Some(15)), at(seconds));
+        let often = [5, 10, 15].into_iter().fold(read(None, 0), |before, seconds| read(Some(before), seconds));
+        assert_eq!(next(&often, "me", at(15)), Action::Take);
+        let after_an_outage = read(Some(read(None, 0)), 60);
+        assert_eq!(next(&after_an_outage, "me", at(60)), Action::Wait, "the holder could not renew it either");
+        let then = read(Some(read(Some(after_an_outage), 68)), 75);
+        assert_eq!(next(&then, "me", at(75)), Action::Take);
     }
 
     #[test]

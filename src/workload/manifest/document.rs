@@ -71,8 +71,9 @@ impl<'a> Header<'a> {
 }
 
 impl Documents {
-    pub fn new() -> Self {
-        let inventory = Inventory::new(&WorkloadKind::ALL, 0);
+    /// None yet. Workloads of the kinds `counted` will count.
+    pub fn new(counted: &[WorkloadKind]) -> Self {
+        let inventory = Inventory::new(counted, 0);
         Self { inventory, seen: HashSet::new(), passed_over: Vec::new() }
     }
 

@@ -9,7 +9,7 @@ use document::Documents;
 pub(super) use source::Source;
 
 use super::inventory::Change;
-use crate::model::ImageUse;
+use crate::model::{ImageUse, WorkloadKind};
 
 /// What manifest files hold.
 #[derive(Debug, Default)]
@@ -63,9 +63,9 @@ pub enum ManifestError {
 /// `*.yaml`, `*.yml` and `*.json` are left out), or `-` for standard input. A file is YAML of any number of documents,
 /// or JSON; lists are taken apart.
 ///
-/// Pods and Jobs fold into their owners as in a cluster. Blocks while it reads.
-pub fn read_manifests(files: &[PathBuf]) -> Result<Manifests, ManifestError> {
-    let mut documents = Documents::new();
+/// Workloads of the kinds `counted` count, and Pods and Jobs fold into them, as in a cluster. Blocks while it reads.
+pub fn read_manifests(files: &[PathBuf], counted: &[WorkloadKind]) -> Result<Manifests, ManifestError> {
+    let mut documents = Documents::new(counted);
     for file in files {
         for source in Source::find(file)? {
             documents.read(&source)?;

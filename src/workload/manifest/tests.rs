@@ -10,7 +10,7 @@ fn read(files: &[(&str, &str)]) -> Result<Manifests, ManifestError> {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    read_manifests(&[folder.path().to_owned()])
+    read_manifests(&[folder.path().to_owned()], &WorkloadKind::ALL)
 }
 
 fn uses(manifests: &Manifests) -> Vec<String> {
@@ -215,7 +215,7 @@ fn a_malformed_workload_is_told_by_name() {
 
 #[test]
 fn a_path_that_leads_nowhere_is_an_error() {
-    let missing = read_manifests(&["/nowhere/web.yaml".into()]).unwrap_err().to_string();
+    let missing = read_manifests(&["/nowhere/web.yaml".into()], &WorkloadKind::ALL).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/web.yaml"), "{missing}");
     let empty = read(&[("README.md", "")]).unwrap_err().to_string();
     assert!(empty.contains("holds no file"), "{empty}");

@@ -123,11 +123,17 @@ impl View {
                 let seen = std::mem::take(&mut state.seen);
                 self.inventory.retain(kind, state.part.namespace.as_deref(), &seen);
             }
-            (Read::Namespaces, watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+            (Read::Namespaces, watcher::Event::InitApply(object)) => {
                 let labels = object.metadata.labels.unwrap_or_default();
                 if let Some(name) = object.metadata.name {
                     self.inventory.namespace(&name, Some(&labels));
                     state.seen_names.insert(name);
+                }
+            }
+            (Read::Namespaces, watcher::Event::Apply(object)) => {
+                let labels = object.metadata.labels.unwrap_or_default();
+                if let Some(name) = object.metadata.name {
+                    self.inventory.namespace(&name, Some(&labels));
                 }
             }
             (Read::Namespaces, watcher::Event::Delete(object)) => {
@@ -145,11 +151,17 @@ impl View {
                     self.warn_of_missing_namespaces();
                 }
             }
-            (Read::Nodes, watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+            (Read::Nodes, watcher::Event::InitApply(object)) => {
                 let labels = object.metadata.labels.unwrap_or_default();
                 if let Some(name) = object.metadata.name {
                     self.inventory.node(&name, Some(&labels));
                     state.seen_names.insert(name);
+                }
+            }
+            (Read::Nodes, watcher::Event::Apply(object)) => {
+                let labels = object.metadata.labels.unwrap_or_default();
+                if let Some(name) = object.metadata.name {
+                    self.inventory.node(&name, Some(&labels));
                 }
             }
             (Read::Nodes, watcher::Event::Delete(object)) => {
@@ -347,6 +359,16 @@ mod tests {
         list(&mut view, 0, vec![deployment("a", "y"), deployment("a", "z")]);
         assert_eq!(told(&mut view), ["-a/x", "+a/z"]);
         assert_eq!(*restarts.0.lock().unwrap(), ["deployments", "deployments"]);
+    }
+
+    #[test]
+    fn what_comes_after_a_list_is_not_kept_for_the_next() {
+        let (mut view, _) = view();
+        for number in 0..100 {
+            let namespace = json!({ "metadata": { "name": format!("ns-{number}") } });
+            view.take(2, Ok(Apply(serde_json::from_value(namespace).unwrap())));
+        }
+        assert!(view.parts[2].seen_names.is_empty());
     }
 
     #[test]
