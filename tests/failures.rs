@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     mirroring::{index, single},
-    support::{Access, Cluster, Fault, Finished, Program, Registry, Request, deployment, eventually},
+    support::{Access, Cluster, Fault, Finished, Program, Registry, Request, deployment, eventually, list},
 };
 
 async fn sync(target: &Registry, image: &str, more: &str) -> Finished {
@@ -136,4 +136,74 @@ async fn what_failed_is_left_alone_until_somebody_says_otherwise() {
     eventually("it is mirrored", || target.manifest("team/missing", "1")).await;
     let (_, body) = program.get("/reset-cooldown").await;
     assert_eq!(body, "{\"reset\":false,\"clearedTargets\":0,\"message\":\"no cooldown entries to reset\"}\n");
+}
+
+#[tokio::test]
+async fn while_a_layer_drips_all_others_are_mirrored() {
+    let layer = |seed, size| demo::Layer::random(seed, size).unwrap();
+    let image = |layers: &[demo::Layer]| demo::Image::single(demo::Format::Oci, "amd64", layers);
+    let shared = layer(1, 200_000);
+    let (bad, good) =
+        (Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await);
+    let target = Registry::distribution(Access::Anonymous).await;
+    let dripping = bad.push("team/dripping", "1", &image(&[shared.clone(), layer(2, 1_000)])).await;
+    bad.inject(1000, |request| request.method == "GET" && request.is_blob(), Fault::Drip);
+    let mut manifests = vec![deployment("a-dripping").image(&dripping).manifest()];
+    let mut images = Vec::new();
+    // Some of them want the very layer that drips, and get it elsewhere.
+    for number in 0..8_u64 {
+        let own = layer(10 + number, 1_000);
+        let image = if number < 4 { image(&[shared.clone(), own]) } else { image(&[own]) };
+        let reference = good.push(&format!("team/app{number}"), "1", &image).await;
+        manifests.push(deployment(&format!("b-{number}")).image(&reference).manifest());
+        images.push(image);
+    }
+    // Two places in all.
+    let config = "requestTimeout: 2\nregistryRetryAttempts: 3\nwatchResources: [deployments]\n\
+                  maxConcurrentReconciles: 2\n";
+    let program = Program::new(&["sync", "-f", "-"])
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", target.host())
+        .config(config)
+        .stdin(&list(&manifests));
+    let finished = program.run_until(tokio::time::sleep(Duration::from_secs(120))).await;
+    let finished = finished.expect("it still waits for the layer that drips").assert_code(1);
+    assert!(finished.stdout.contains("too slowly"), "{}", finished.stdout);
+    for (number, image) in images.iter().enumerate() {
+        target.assert_has(&format!("team/app{number}"), "1", image).await;
+    }
+    assert_eq!(target.manifest("team/dripping", "1").await, None);
+}
+
+#[tokio::test]
+async fn what_a_target_half_has_is_written_anew() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let image = index("half");
+    let reference = source.push("team/app", "1", &image).await;
+    for more in ["", "digestPull: true\nmirrorPlatforms: [amd64, arm64]\n"] {
+        let target = Registry::distribution(Access::Anonymous).await;
+        sync(&target, &reference, more).await.assert_code(0);
+        target.empty_links("team/app");
+        let finished = sync(&target, &reference, "allowDifferentDigestRepush: false").await.assert_code(1);
+        assert!(
+            finished.stdout.contains("500"),
+            "what is there is not known, and may not be moved: {}",
+            finished.stdout
+        );
+        sync(&target, &reference, more).await.assert_code(0);
+        target.assert_has("team/app", "1", &image).await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_down_costs_no_pull() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let reference = source.push("team/app", "1", &single("down")).await;
+    let target = Registry::crane().await;
+    target.inject(1000, |_| true, Fault::Answer(500, vec![]));
+    source.take_requests();
+    let finished = sync(&target, &reference, "registryRetryAttempts: 2").await.assert_code(1);
+    assert!(finished.stdout.contains("500"), "{}", finished.stdout);
+    let asked = source.take_requests();
+    assert!(asked.iter().all(|request| request.method == "HEAD"), "only reading a manifest counts: {asked:?}");
 }

@@ -1,13 +1,13 @@
 //! Makes the rooms out of the settings.
 
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
 use crate::{
     config::{self, Config, CopyConfig, WatchConfig},
     mirror::{Copier, CopySettings, Mirror, PlatformSettings},
     model::{Observer, Target},
     policy::{self, Policy},
-    registry::{self, Aws, Backoff, Registries, SetupError},
+    registry::{self, Aws, Backoff, LeastRate, Registries, SetupError},
     workload::{Namespaces, WatchSettings},
 };
 
@@ -125,12 +125,22 @@ pub fn aws(config: &Config) -> Aws {
 pub fn access(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> registry::Settings {
     registry::Settings {
         request_timeout: config.copy.request_timeout,
+        least_rate: least_rate(&config.copy),
+        private_redirects: config.copy.private_redirects.clone(),
         credentials: config.credentials.clone(),
         aws: aws.clone(),
         observer,
         insecure: config.copy.insecure_registries.clone(),
         backoff: backoff(config),
     }
+}
+
+/// How long a transfer is watched before it is said to be too slow. Who lets it stand still for less wants to know sooner.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+
+fn least_rate(copy: &CopyConfig) -> Option<LeastRate> {
+    let window = copy.request_timeout.map_or(RATE_WINDOW, |timeout| timeout.min(RATE_WINDOW));
+    copy.least_transfer_rate.map(|bytes_per_second| LeastRate { bytes_per_second, window })
 }
 
 fn backoff(config: &Config) -> Backoff {

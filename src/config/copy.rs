@@ -6,7 +6,7 @@ use super::{
     CopyConfig, Flags,
     platforms::platforms,
     reader::{Found, Reader, Section},
-    scalar::{boolean, count, minutes, seconds, shown},
+    scalar::{boolean, count, glob, kib, minutes, seconds, shown},
     target_name::source_host,
 };
 
@@ -16,10 +16,15 @@ const BLOBS_AT_ONCE: usize = 4;
 /// Seldom reached by the images that are copied at once unless the user sets more of these.
 const CONNECTIONS: usize = 64;
 
+/// Bytes a second. Far less than any way has that images are copied over, far more than somebody sends who wants to keep us
+/// busy.
+const LEAST_TRANSFER_RATE: u64 = 4 * 1024;
+
 pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> CopyConfig {
     let cooldown = reader.setting(root, "failureCooldownMinutes", Some("FAILURE_COOLDOWN_MINUTES"), minutes);
     let force = reader.setting(root, "forceReconcileMinutes", Some("FORCE_RECONCILE_MINUTES"), minutes);
     let attempts = reader.setting(root, "registryRetryAttempts", Some("REGISTRY_RETRY_ATTEMPTS"), attempts);
+    let rate = reader.setting(root, "minTransferRateKiB", Some("MIN_TRANSFER_RATE_KIB"), kib);
     let mut most = |key, variable, default| {
         reader.setting(root, key, Some(variable), count).map_or(default, |found: Found<usize>| found.value)
     };
@@ -35,6 +40,8 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
     let repush = switch("allowDifferentDigestRepush", "ALLOW_DIFFERENT_DIGEST_REPUSH", true);
     CopyConfig {
         request_timeout: request_timeout(reader, root),
+        least_transfer_rate: rate.map_or(Some(LEAST_TRANSFER_RATE), |found| found.value),
+        private_redirects: reader.list_of(root, "privateRedirects", Some("PRIVATE_REDIRECTS"), redirect_host),
         retry_attempts: attempts.map_or(5, |found| found.value),
         retry_backoff: retry_backoff(reader, root),
         failure_cooldown: cooldown.map_or(Some(Duration::from_secs(1440 * 60)), |found| found.value),
@@ -50,6 +57,15 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
         dry_pull: flags.dry_pull.unwrap_or(dry_pull),
         insecure_registries: reader.list_of(root, "insecureRegistries", Some("INSECURE_REGISTRIES"), source_host),
     }
+}
+
+/// `host[:port]`, globs allowed.
+fn redirect_host(text: &str) -> Result<String, String> {
+    let host = text.trim().to_ascii_lowercase();
+    if host.is_empty() || host.contains(['/', '@']) {
+        return Err(format!("{} is no host; write host[:port], without scheme and path", shown(text)));
+    }
+    glob(&host)
 }
 
 fn request_timeout(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Duration> {

@@ -83,6 +83,12 @@ pub(super) fn minutes(text: &str) -> Result<Option<Duration>, String> {
     Ok(positive(integer(text, LONGEST_WAIT / 60, " of minutes")?.saturating_mul(60)))
 }
 
+/// KiB, as bytes; 0 and less turn it off.
+pub(super) fn kib(text: &str) -> Result<Option<u64>, String> {
+    let kib = integer(text, 1 << 20, " of KiB")?;
+    Ok(u64::try_from(kib).ok().filter(|kib| *kib > 0).map(|kib| kib * 1024))
+}
+
 fn positive(seconds: i64) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }

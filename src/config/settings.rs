@@ -157,6 +157,11 @@ pub enum OnFailure {
 pub struct CopyConfig {
     /// How long a request may wait, and a transfer stand still; none: for ever.
     pub request_timeout: Option<Duration>,
+    /// The least that a transfer brings a second, in bytes; none: it may be as slow as it likes.
+    pub least_transfer_rate: Option<u64>,
+    /// Hosts (`host[:port]`, globs allowed) that a registry on a public address may send us on to although theirs is
+    /// private.
+    pub private_redirects: Vec<String>,
     /// Tries of a request that can pass on another one, the first included; at least 1.
     pub retry_attempts: u32,
     /// The longest pause between two of them that is not the registry's own wish.

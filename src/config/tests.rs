@@ -102,6 +102,10 @@ fn numbers() {
     both_ways(("FORCE_RECONCILE_MINUTES", "60"), "forceReconcileMinutes: 60", force, &seconds(3600));
     let attempts = |c: &Config| c.copy.retry_attempts;
     both_ways(("REGISTRY_RETRY_ATTEMPTS", "3"), "registryRetryAttempts: 3", attempts, &3);
+    let rate = |c: &Config| c.copy.least_transfer_rate;
+    both_ways(("MIN_TRANSFER_RATE_KIB", "64"), "minTransferRateKiB: 64", rate, &Some(65_536));
+    both_ways(("MIN_TRANSFER_RATE_KIB", "0"), "minTransferRateKiB: 0", rate, &None);
+    assert_eq!(rate(&Setup::with_target("").config()), Some(4096));
     let pause = |c: &Config| c.copy.retry_backoff;
     both_ways(("REGISTRY_RETRY_BACKOFF", "0"), "registryRetryBackoff: 0", pause, &Duration::ZERO);
     assert_eq!(pause(&Setup::with_target("registryRetryBackoffSeconds: 7").config()), Duration::from_secs(7));
@@ -137,6 +141,18 @@ fn lists() {
     let insecure = |c: &Config| c.copy.insecure_registries.clone();
     let hosts = vec!["a.io:80".to_owned(), "b.io".to_owned()];
     both_ways(("INSECURE_REGISTRIES", "A.io:80,b.io"), "insecureRegistries: [a.io:80, b.io]", insecure, &hosts);
+    let private = |c: &Config| c.copy.private_redirects.clone();
+    let hosts = vec!["minio.corp:9000".to_owned(), "*.internal".to_owned()];
+    both_ways(
+        ("PRIVATE_REDIRECTS", "Minio.corp:9000,*.internal"),
+        "privateRedirects: ['minio.corp:9000', '*.internal']",
+        private,
+        &hosts,
+    );
+    for wrong in ["https://minio.corp", "minio.corp/bucket", "user@minio.corp", "[a"] {
+        let mistakes = Setup::with_target(&format!("privateRedirects: ['{wrong}']")).mistakes();
+        assert!(mistakes.iter().any(|mistake| mistake.contains("privateRedirects")), "{wrong}: {mistakes:?}");
+    }
     let watched = |c: &Config| c.watch.resources.clone();
     let kinds = vec![WorkloadKind::Job, WorkloadKind::Pod];
     both_ways(("WATCH_RESOURCES", "Pods, jobs,pods"), "watchResources: [pods, Jobs]", watched, &kinds);

@@ -203,6 +203,7 @@ impl Actor {
             News::ResetCooldown(done) => {
                 self.sources.reset();
                 self.targets.reset();
+                self.copier.reset_pauses();
                 let claims = &self.claims;
                 let _ = done.send(self.queue.reset_cooldown(|name| claims.source_registry(name).map(str::to_owned)));
                 self.queue.limits_changed();

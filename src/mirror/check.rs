@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use crate::{
     model::{Digest, Failure, FailureKind, Retry, Status},
-    registry::{Place, Repository, Selector, Store, StoreRepository},
+    registry::{Place, Repository, Selector, Store, StoreError, StoreRepository},
 };
+use tracing::warn;
 
 use super::{
     copy::{Attempt, Copier},
@@ -27,6 +28,8 @@ pub(super) struct Found {
     pub is_by_pods: bool,
     /// What the target has under the tag.
     pub present: Option<Digest>,
+    /// Why that could not be found out, where the target broke down over the question: it may have anything then.
+    pub unseen: Option<Failure>,
     /// The target has `wanted`, but not all that is wished of it.
     pub is_incomplete: bool,
     /// Which part of an index is wished; none where it is the whole.
@@ -44,12 +47,7 @@ impl Copier {
     ///
     /// Of what Pods say the digest alone counts, and only as long as they are believed: which repository they pulled it
     /// from is for them to say, and not what the image's name means.
-    pub(super) async fn check(
-        &self,
-        job: &CopyJob,
-        believe_pods: bool,
-        attempt: &Attempt,
-    ) -> Result<Check, Failure> {
+    pub(super) async fn check(&self, job: &CopyJob, believe_pods: bool, attempt: &Attempt) -> Result<Check, Failure> {
         let store = self.store(job)?;
         let target = store.repository(&job.destination.repository);
         let source = self.sources.repository(job.source.registry(), job.source.repository());
@@ -64,18 +62,29 @@ impl Copier {
             }
             resolved
         };
-        let found = |present, wanted: Digest| {
+        let found = |(present, unseen), wanted: Digest| {
             let wish = self.wish(job, &wanted);
             let (source, store, target) = (source.clone(), store.clone(), target.clone());
             let is_incomplete = false;
-            Box::new(Found { source, store, target, wanted, is_resolved, is_by_pods, present, is_incomplete, wish })
+            Box::new(Found {
+                source,
+                store,
+                target,
+                wanted,
+                is_resolved,
+                is_by_pods,
+                present,
+                unseen,
+                is_incomplete,
+                wish,
+            })
         };
         let Some(tag) = job.tag() else {
             let wanted = match known {
                 Some(known) => known,
                 None => resolve().await?,
             };
-            let mut found = found(None, wanted);
+            let mut found = found((None, None), wanted);
             if self.is_kept(&found.target, &found.wanted).await? {
                 if self.has_wished(&found, &found.wanted, false).await? {
                     return Ok(Check::Settled(Status::AlreadyThere(found.wanted)));
@@ -84,12 +93,12 @@ impl Copier {
             }
             return Ok(Check::Missing(found));
         };
-        let present = async { target.find(Place::Tag(tag)).await.map_err(|error| at_target(&error)) };
+        let present = look(&target, Place::Tag(tag), job);
         let told = told_by_pods(job).filter(|_| believe_pods);
         let (present, wanted, by_pods) = match (known, told) {
             (Some(known), _) => (present.await?, known, job.source.digest().is_none()),
             (None, Some(told)) => match present.await? {
-                Some(present) if present == *told => (Some(present), told.clone(), true),
+                (Some(present), _) if present == *told => ((Some(present), None), told.clone(), true),
                 present => (present, resolve().await?, false),
             },
             // Whatever the target says, only the source can tell whether that is right.
@@ -157,6 +166,12 @@ impl Copier {
         if found.is_incomplete {
             return Ok(());
         }
+        // What must stay as it is has to be known, and so has what is there if somebody else is to have the name.
+        if let Some(unseen) = &found.unseen
+            && (!self.may_move(job) || matches!(job.role, Role::Rival { .. }))
+        {
+            return Err(unseen.clone());
+        }
         if let Some(present) = &found.present
             && !self.may_move(job)
         {
@@ -179,14 +194,20 @@ impl Copier {
     /// then on: the source may be gone by the time the tag does.
     async fn is_kept(&self, target: &StoreRepository, digest: &Digest) -> Result<bool, Failure> {
         let place = Place::Kept(digest);
-        if let Some(kept) = target.find(place).await.map_err(|error| at_target(&error))? {
-            return is_same(target, &kept, digest).await;
+        match target.find(place).await {
+            Ok(Some(kept)) => return is_same(target, &kept, digest).await,
+            Ok(None) => {}
+            Err(error) if is_unknown(target, &error).await => return Ok(false),
+            Err(error) => return Err(at_target(&error)),
         }
         if self.settings.dry_run {
             return Ok(false);
         }
-        let Some(manifest) = target.manifest(digest).await.map_err(|error| at_target(&error))? else {
-            return Ok(false);
+        let manifest = match target.manifest(digest).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Ok(false),
+            Err(error) if is_unknown(target, &error).await => return Ok(false),
+            Err(error) => return Err(at_target(&error)),
         };
         match target.put(place, &manifest).await {
             // Something that it names is gone: it has to be brought anew.
@@ -216,6 +237,28 @@ impl Copier {
             || matches!(job.role, Role::Rival { .. })
             || job.tag().is_none_or(|tag| tag.eq_ignore_ascii_case("latest"))
     }
+}
+
+/// What the target has there; or why that is not known, where it can be written to all the same.
+async fn look(
+    target: &StoreRepository,
+    place: Place<'_>,
+    job: &CopyJob,
+) -> Result<(Option<Digest>, Option<Failure>), Failure> {
+    match target.find(place).await {
+        Ok(present) => Ok((present, None)),
+        Err(error) if is_unknown(target, &error).await => {
+            warn!(target = %job.destination, %error, "the target can't tell what it has there, so it is written anew");
+            Ok((None, Some(at_target(&error))))
+        }
+        Err(error) => Err(at_target(&error)),
+    }
+}
+
+/// Whether a target broke down over a question, and is at work otherwise: then it may have half of what was asked for, and
+/// heals when that is written to it. Where it is down altogether nothing is asked of the source, which may count that.
+pub(super) async fn is_unknown(target: &StoreRepository, error: &StoreError) -> bool {
+    error.is_breakdown() && target.is_up().await
 }
 
 /// Whether what the target calls `present` has the digest `wanted`. A registry tells digests of one algorithm, mostly

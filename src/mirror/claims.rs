@@ -284,9 +284,8 @@ impl Wanted {
         let Some(holder) = following.or_else(newest).copied() else { return Vec::new() };
         let others = same.iter().filter(|group| group.source != holder.source);
         let whose = holder.oldest().or(first.oldest());
-        let whose = whose.map_or_else(String::new, |(claimant, claim)| {
-            format!("{} of {}", claim.image, claimant.workload.id)
-        });
+        let whose =
+            whose.map_or_else(String::new, |(claimant, claim)| format!("{} of {}", claim.image, claimant.workload.id));
         let mut assigned: Vec<(&Group, Role)> = others.map(|group| (*group, Role::ByDigest)).collect();
         assigned.push((holder, Role::Holder));
         assigned.extend(rivals.into_iter().map(|group| (group, Role::Rival { holder: whose.clone() })));
@@ -436,7 +435,10 @@ mod tests {
         let (claims, name) = claims(&[("a", 1, &quay), ("b", 2, &ghcr)]);
         let jobs = claims.jobs(&name);
         assert_eq!(jobs.iter().map(|job| job.source.registry()).collect::<Vec<_>>(), ["quay.io", "ghcr.io"]);
-        assert!(jobs.iter().all(|job| job.role == Role::Holder), "one that can't be reached does not keep the other back");
+        assert!(
+            jobs.iter().all(|job| job.role == Role::Holder),
+            "one that can't be reached does not keep the other back"
+        );
     }
 
     #[test]

@@ -78,6 +78,19 @@ impl Copier {
         Self { sources, stores, settings, observer, blobs: Blobs::default(), subsets: Subsets::default() }
     }
 
+    /// Ends all pauses that registries have asked for, sources and targets; where pulls are used up, one may be tried.
+    pub fn reset_pauses(&self) {
+        self.sources.reset_pauses();
+        self.stores.values().for_each(Store::reset_pauses);
+    }
+
+    /// Takes back the uploads that were begun at targets and are not needed any more, and waits until that is done: for
+    /// the program's end. Each takes 10 s at most; whoever can't wait so long drops this.
+    pub async fn cleared(&self) {
+        self.stores.values().for_each(Store::clear);
+        self.sources.cleared().await;
+    }
+
     /// Carries out a job to its end, and tells how it ended.
     pub async fn copy(&self, job: &CopyJob) -> Copied {
         let started = Instant::now();

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,10 @@ const LONGEST_OUTWAIT: Duration = Duration::from_secs(60);
 pub struct Flight {
     ended: CancellationToken,
     landed: AtomicBool,
+    /// Bytes of its blobs that were sent.
+    moved: AtomicU64,
+    /// It was waited for in vain.
+    is_late: AtomicBool,
     ties: Mutex<Ties>,
 }
 
@@ -59,13 +63,32 @@ impl Flight {
         self.ended.is_cancelled()
     }
 
-    /// Waits until another one has ended, a minute at most, and says whether it landed. At once false where waiting is not wise: the other
-    /// waits itself, or somebody waits for this one.
+    /// So much more of it was sent.
+    pub fn moves(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How much of it was sent so far.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Waits until another one has ended, a minute at most, and says whether it landed. At once false where waiting is
+    /// not wise: the other waits itself, or somebody waits for this one, or has waited for the other in vain.
     pub async fn outwait(&self, other: &Self) -> bool {
+        self.outwait_for(other, LONGEST_OUTWAIT).await
+    }
+
+    async fn outwait_for(&self, other: &Self, longest: Duration) -> bool {
         if !other.has_ended() {
+            // Who has many blobs to mount would wait for each of them.
+            if other.is_late.load(Ordering::Relaxed) {
+                return false;
+            }
             let Some(_wait) = Wait::begin(self, other) else { return false };
-            let ended = tokio::time::timeout(LONGEST_OUTWAIT, other.ended.cancelled()).await;
+            let ended = tokio::time::timeout(longest, other.ended.cancelled()).await;
             if ended.is_err() {
+                other.is_late.store(true, Ordering::Relaxed);
                 return false;
             }
         }
@@ -129,6 +152,21 @@ mod tests {
             assert_eq!(wait.await, lands);
             assert_eq!(second.flight().outwait(&first_flight).await, lands, "it has ended before");
         }
+    }
+
+    #[tokio::test]
+    async fn who_was_waited_for_in_vain_is_not_waited_for_again() {
+        let [stuck, first, second] = [(); 3].map(|()| Departure::default());
+        assert!(!first.flight().outwait_for(stuck.flight(), Duration::from_millis(10)).await);
+        let flight = Arc::clone(stuck.flight());
+        {
+            let wait = second.flight().outwait(&flight);
+            tokio::pin!(wait);
+            assert_eq!(futures::poll!(&mut wait), std::task::Poll::Ready(false));
+        }
+        stuck.land();
+        drop(stuck);
+        assert!(second.flight().outwait(&flight).await, "it has landed all the same");
     }
 
     #[tokio::test]

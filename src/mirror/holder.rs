@@ -6,13 +6,22 @@ use crate::{
     registry::{Place, Repository, Selector, StoreRepository},
 };
 
-use super::{check::Found, copy::Copier, failure::at_target, job::{CopyJob, Role}};
+use super::{
+    check::Found,
+    copy::Copier,
+    failure::at_target,
+    job::{CopyJob, Role},
+};
 
 impl Copier {
     /// Which of the contenders the target has a name from: the one whose repository knows what is there. Where nobody
     /// does it is one that could not be asked, and else the first. Each contender is the images of one repository; the
     /// jobs are theirs.
-    pub(super) async fn holder(&self, jobs: &[CopyJob], contenders: &[Vec<Reference>]) -> Result<Option<Reference>, Failure> {
+    pub(super) async fn holder(
+        &self,
+        jobs: &[CopyJob],
+        contenders: &[Vec<Reference>],
+    ) -> Result<Option<Reference>, Failure> {
         let candidates = || contenders.iter().filter_map(|images| images.first());
         let first = candidates().next().cloned();
         let Some(job) = jobs.iter().find(|job| job.tag().is_some()).filter(|_| !self.settings.dry_pull) else {
@@ -20,7 +29,11 @@ impl Copier {
         };
         let target = self.store(job)?.repository(&job.destination.repository);
         let present = match job.tag() {
-            Some(tag) => target.find(Place::Tag(tag)).await.map_err(|error| at_target(&error))?,
+            Some(tag) => match target.find(Place::Tag(tag)).await {
+                // As where nothing is there: it is to be written, and must not wait for an answer that never comes.
+                Err(error) if error.is_breakdown() => None,
+                found => found.map_err(|error| at_target(&error))?,
+            },
             None => None,
         };
         let Some(present) = present else { return Ok(first) };

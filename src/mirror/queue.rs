@@ -172,10 +172,7 @@ impl Queue {
 
     /// Whether it waits for its turn or is being worked on.
     pub fn is_due(&self, name: &Name) -> bool {
-        matches!(
-            self.entries.get(name).map(|entry| &entry.phase),
-            Some(Phase::Waiting(_) | Phase::Active { .. })
-        )
+        matches!(self.entries.get(name).map(|entry| &entry.phase), Some(Phase::Waiting(_) | Phase::Active { .. }))
     }
 
     /// Until when `source` rests under this name, and why; none where it does not.
@@ -216,7 +213,8 @@ impl Queue {
             Retry::Later => doubled(FIRST_PAUSE_FOR_A_CHANGE),
         }
         .min(longest);
-        let failed = Failed { failures: failures.saturating_add(1), at: now, until: now + pause, error: Arc::from(error) };
+        let failed =
+            Failed { failures: failures.saturating_add(1), at: now, until: now + pause, error: Arc::from(error) };
         entry.failed.insert(source.clone(), failed);
         pause
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    check::Found,
+    check::{Found, is_unknown},
     copy::Copier,
     failure::{at_source, at_target},
     job::CopyJob,
@@ -58,8 +58,11 @@ impl Copier {
         if self.subsets.grants(wish, present) {
             return Ok(true);
         }
-        let Some(manifest) = found.target.manifest(present).await.map_err(|error| at_target(&error))? else {
-            return Ok(false);
+        let manifest = match found.target.manifest(present).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Ok(false),
+            Err(error) if is_unknown(&found.target, &error).await => return Ok(false),
+            Err(error) => return Err(at_target(&error)),
         };
         let Some(entries) = manifest.entries().map_err(|error| at_target(&error.into()))? else {
             self.subsets.grant(wish, present);
@@ -87,6 +90,10 @@ impl Copier {
     /// What of the source's manifest the target is to get.
     pub(super) async fn select(&self, job: &CopyJob, found: &Found, source: &Manifest) -> Result<Selection, Failure> {
         let Some(wish) = &found.wish else { return Ok(Selection::Whole) };
+        // What is there already is to be among it, and is not known.
+        if found.unseen.is_some() {
+            return Ok(Selection::Whole);
+        }
         let Some(entries) = source.entries().map_err(|error| at_source(&error))? else {
             return Ok(Selection::Whole);
         };
@@ -143,5 +150,9 @@ async fn has(target: &StoreRepository, child: &Descriptor) -> Result<bool, Failu
     } else {
         target.has_blob(child).await
     };
-    found.map_err(|error| at_target(&error))
+    match found {
+        // It may have half of it.
+        Err(error) if error.is_breakdown() => Ok(false),
+        found => found.map_err(|error| at_target(&error)),
+    }
 }

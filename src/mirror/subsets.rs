@@ -9,7 +9,8 @@ use crate::model::Digest;
 
 use super::platforms::Wanted;
 
-/// How many looks are remembered; then all are forgotten, which costs a few requests for each image.
+/// How many looks are remembered, twice: those that were not asked for while as many others came are forgotten, which
+/// costs a few requests for each.
 const REMEMBERED: usize = 16_384;
 
 /// What was wanted where.
@@ -28,23 +29,41 @@ pub struct Wish {
 /// What was found out so far.
 #[derive(Debug, Default)]
 pub struct Subsets {
-    granted: Mutex<HashMap<Wish, Digest>>,
+    granted: Mutex<Granted>,
     strict: Mutex<HashSet<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Granted {
+    young: HashMap<Wish, Digest>,
+    old: HashMap<Wish, Digest>,
+}
+
+impl Granted {
+    fn insert(&mut self, wish: Wish, present: Digest) {
+        if self.young.len() >= REMEMBERED {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(wish, present);
+    }
 }
 
 impl Subsets {
     /// Whether what the target calls `present` was seen to have all that is wished.
     pub fn grants(&self, wish: &Wish, present: &Digest) -> bool {
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner).get(wish) == Some(present)
+        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = granted.young.get(wish) {
+            return seen == present;
+        }
+        let Some((wish, seen)) = granted.old.remove_entry(wish) else { return false };
+        let grants = seen == *present;
+        granted.insert(wish, seen);
+        grants
     }
 
     /// What the target calls `present` has all that is wished.
     pub fn grant(&self, wish: &Wish, present: &Digest) {
-        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        if granted.len() >= REMEMBERED {
-            granted.clear();
-        }
-        granted.insert(wish.clone(), present.clone());
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner).insert(wish.clone(), present.clone());
     }
 
     /// Whether a target is known to take no index before everything that it names is there.
@@ -75,10 +94,13 @@ mod tests {
         assert!(!subsets.grants(&wish(0), &one));
         subsets.grant(&wish(0), &one);
         assert!(subsets.grants(&wish(0), &one) && !subsets.grants(&wish(0), &two) && !subsets.grants(&wish(1), &one));
-        for number in 1..=REMEMBERED {
+        for number in 1..=3 * REMEMBERED {
             subsets.grant(&wish(number), &one);
+            if number.is_multiple_of(1000) {
+                assert!(subsets.grants(&wish(1), &one), "it is asked for all the time");
+            }
         }
         assert!(!subsets.grants(&wish(0), &one), "memory has a bound");
-        assert!(subsets.grants(&wish(REMEMBERED), &one));
+        assert!(subsets.grants(&wish(2 * REMEMBERED + 100), &one) && subsets.grants(&wish(3 * REMEMBERED), &one));
     }
 }

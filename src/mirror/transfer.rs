@@ -3,22 +3,19 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
-use tokio::{
-    sync::{OwnedMutexGuard, Semaphore},
-    time::Instant,
-};
-use tracing::warn;
+use tokio::{sync::Semaphore, time::Instant};
+use tracing::{debug, warn};
 
 use crate::{
-    model::{Destination, Failure},
+    model::{Destination, Digest, Failure},
     registry::{
         Backoff, Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Repository, Room, Selector, Store,
-        StoreRepository, StoreUploadError,
+        StoreError, StoreRepository, StoreUploadError,
     },
 };
 
 use super::{
-    blobs::{Blobs, Home},
+    blobs::{Blobs, Home, Turn},
     bounds::Bounds,
     failure::{at_source, at_source_blob, at_target},
     flight::Flight,
@@ -100,7 +97,8 @@ impl<'a> Transfer<'a> {
 
     async fn child(&self, child: &Descriptor, depth: usize, bounds: &Bounds) -> Result<(), Failure> {
         let place = Place::Child(&child.digest);
-        if self.route.target.find(place).await.map_err(|error| at_target(&error))?.is_some() {
+        let found = self.route.target.find(place).await.map(|found| found.is_some());
+        if self.or_not(&child.digest, found)? {
             return Ok(());
         }
         let manifest = {
@@ -134,11 +132,11 @@ impl<'a> Transfer<'a> {
             return Ok(());
         }
         // The turn before a slot: who holds a slot waits for nobody.
-        let mut home = self.turn(blob).await;
+        let mut turn = self.turn(blob).await;
         let (mut is_missing, mut refused) = (false, None);
-        while let Some(known) = home.clone().filter(|home| refused.as_ref() != Some(&home.repository)) {
+        while let Some(known) = turn.home.clone().filter(|home| refused.as_ref() != Some(&home.repository)) {
             // Once one has brought it the others need no turns to find or to mount it.
-            drop(home);
+            drop(turn);
             let is_own = known.repository == self.route.destination.repository;
             if is_own || !is_missing {
                 if self.has(blob).await? {
@@ -153,24 +151,37 @@ impl<'a> Transfer<'a> {
                     return Ok(());
                 }
             }
-            home = self.turn(blob).await;
+            turn = self.turn(blob).await;
             refused = Some(known.repository);
         }
         if is_missing || !self.has(blob).await? {
             let _slot = self.slots.acquire().await;
-            self.upload(blob).await?;
+            self.upload(blob, turn.sets_out()).await?;
         }
-        *home = Some(Home { repository: self.route.destination.repository.clone(), flight: Arc::clone(self.flight) });
+        *turn.home =
+            Some(Home { repository: self.route.destination.repository.clone(), flight: Arc::clone(self.flight) });
         Ok(())
     }
 
-    async fn turn(&self, blob: &Descriptor) -> OwnedMutexGuard<Option<Home>> {
-        self.blobs.turn(&self.route.destination.target.name, &blob.digest).await
+    async fn turn(&self, blob: &Descriptor) -> Turn {
+        self.blobs.turn(&self.route.destination.target.name, &blob.digest, self.flight).await
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
         let _question = self.questions.acquire().await;
-        self.route.target.has_blob(blob).await.map_err(|error| at_target(&error))
+        self.or_not(&blob.digest, self.route.target.has_blob(blob).await)
+    }
+
+    /// Whether the target has something. One that breaks down over the question may have half of it: then it is brought
+    /// as if it were not there, and the target must take it.
+    fn or_not(&self, digest: &Digest, answer: Result<bool, StoreError>) -> Result<bool, Failure> {
+        match answer {
+            Err(error) if error.is_breakdown() => {
+                debug!(target = %self.route.destination, %digest, %error, "the target can't tell whether it has a part");
+                Ok(false)
+            }
+            answer => answer.map_err(|error| at_target(&error)),
+        }
     }
 
     /// Where a mount is refused although the blob is there, it may be granted as soon as the image is there too that it
@@ -190,18 +201,27 @@ impl<'a> Transfer<'a> {
     async fn mount(&self, blob: &Descriptor, home: &Home) -> Result<bool, Failure> {
         let _question = self.questions.acquire().await;
         let from = self.route.store.mount_name(&home.repository);
-        self.route.target.mount(blob, &from).await.map_err(|error| at_target(&error))
+        self.or_not(&blob.digest, self.route.target.mount(blob, &from).await)
     }
 
     /// A broken upload is sent again whole: its stream is spent.
-    async fn upload(&self, blob: &Descriptor) -> Result<(), Failure> {
+    async fn upload(
+        &self,
+        blob: &Descriptor,
+        moves: impl Fn(u64) + Clone + Send + Sync + 'static,
+    ) -> Result<(), Failure> {
         let mut failures = 0;
         let begun = Instant::now();
         loop {
-            let progress = self.progress.clone();
+            let (progress, flight, moves) = (self.progress.clone(), Arc::clone(self.flight), moves.clone());
+            let progress = move |bytes| {
+                progress(bytes);
+                flight.moves(bytes);
+                moves(bytes);
+            };
             let room = Room::between(self.route.source, self.route.target).await;
             let body = self.route.source.blob(blob);
-            let (failure, throttled) = match self.route.target.upload(blob, body, move |bytes| progress(bytes)).await {
+            let (failure, throttled) = match self.route.target.upload(blob, body, progress).await {
                 Ok(()) => return Ok(()),
                 // It was read on wherever it broke, as often as that helps; but what was read may be wrong.
                 Err(StoreUploadError::Source(error)) if !error.is_wrong_content() => {

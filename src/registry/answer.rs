@@ -1,6 +1,6 @@
 //! An answer, read within bounds of length and time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -12,6 +12,8 @@ use url::Url;
 use super::{
     connections::Place,
     error::{Answer, Fault},
+    rate::{LeastRate, Meter},
+    reach::{Limit, Reach},
 };
 use crate::model::{Digest, Retry};
 
@@ -22,14 +24,32 @@ const LONGEST_REFUSAL: usize = 64 * 1024;
 pub(super) struct Response {
     response: reqwest::Response,
     timeout: Option<Duration>,
+    meter: Meter,
+    limit: Limit,
     hope: bool,
     _place: Option<Place>,
 }
 
 impl Response {
-    /// `timeout` bounds each silence in the body.
-    pub(super) fn new(response: reqwest::Response, timeout: Option<Duration>) -> Self {
-        Self { response, timeout, hope: false, _place: None }
+    /// `timeout` bounds each silence in the body, `least` the speed at which it comes. `limit` says how near those on
+    /// whose behalf it was asked for may send us.
+    pub(super) fn new(
+        response: reqwest::Response,
+        timeout: Option<Duration>,
+        least: Option<LeastRate>,
+        limit: Limit,
+    ) -> Self {
+        Self { response, timeout, meter: Meter::new(least), limit, hope: false, _place: None }
+    }
+
+    /// How near those may send us on whose behalf it was asked for.
+    pub(super) fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// From where the peer's address can be reached, be it the one who answers or a proxy.
+    pub(super) fn peer(&self) -> Option<Reach> {
+        self.response.remote_addr().map(|address| Reach::of(address.ip()))
     }
 
     /// Another try can help, although the status does not look like it.
@@ -80,12 +100,18 @@ impl Response {
 
     /// The next piece of the body; none at its end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        let begun = Instant::now();
         let chunk = self.response.chunk();
         let chunk = match self.timeout {
             Some(timeout) => tokio::time::timeout(timeout, chunk).await.map_err(|_| Fault::Silence(timeout))?,
             None => chunk.await,
         };
-        chunk.map_err(|error| Fault::Network(error.without_url()))
+        let chunk = chunk.map_err(|error| Fault::Network(error.without_url()))?;
+        if let Some(bytes) = &chunk {
+            // Between two calls somebody else is waited for.
+            self.meter.add(bytes.len() as u64, begun.elapsed()).map_err(Fault::SendsTooSlowly)?;
+        }
+        Ok(chunk)
     }
 
     /// The whole body, at most `most` bytes of it.

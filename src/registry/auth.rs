@@ -15,11 +15,12 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
+    answer::Response,
     challenge::{Challenge, challenges},
     ecr::{Aws, EcrLogin, EcrToken, PublicLogin},
     error::Fault,
     token::{Token, TokenLogin, TokenService},
-    wire::Wire,
+    wire::{Onward, Wire},
 };
 use crate::model::{EcrRegistry, Login};
 
@@ -99,6 +100,13 @@ impl Auth {
     /// Nothing is known of the host yet.
     pub(super) fn new(identity: Identity) -> Self {
         Self { identity, wanted: RwLock::new(Wanted::Nothing), is_welcome: AtomicBool::new(false) }
+    }
+
+    /// Ends a pause that the token service has asked for.
+    pub(super) fn reset_pauses(&self) {
+        if let Wanted::Token(service) = &*self.wanted.read().unwrap_or_else(PoisonError::into_inner) {
+            service.reset_pauses();
+        }
     }
 
     /// Whether credentials are configured.
@@ -185,11 +193,11 @@ impl Auth {
     pub(super) fn learn(
         &self,
         wire: &Wire,
-        headers: &HeaderMap,
+        response: &Response,
         presented: Option<&Presented>,
         begun: Instant,
     ) -> Result<bool, Fault> {
-        let offered = challenges(headers);
+        let offered = challenges(response.headers());
         let mut wanted = self.wanted.write().unwrap_or_else(PoisonError::into_inner);
         let showed_login = presented.is_some_and(|presented| matches!(presented.shown, Shown::Login { .. }));
         let bearer = offered.iter().find_map(|challenge| match challenge {
@@ -202,7 +210,7 @@ impl Auth {
                 Ok(!showed_login)
             }
             (_, Some((realm, service)), known) => {
-                let realm = checked_realm(realm, wire)?;
+                let realm = checked_realm(realm, wire, response)?;
                 match known {
                     Wanted::Token(known) if known.is(&realm, service.as_deref()) => {
                         Ok(is_outdated(known, presented, begun))
@@ -245,13 +253,18 @@ pub(super) fn may_be_renewed(headers: &HeaderMap, presented: Option<&Presented>)
         && !headers.get_all(WWW_AUTHENTICATE).iter().any(says_too_little)
 }
 
-/// A token service gets credentials and gives such: never over plain HTTP, except where the user has said so.
-fn checked_realm(realm: &str, wire: &Wire) -> Result<Url, Fault> {
+/// A token service gets credentials and gives such: never over plain HTTP, except where the user has said so, and the
+/// registry speaks nothing else either.
+fn checked_realm(realm: &str, wire: &Wire, response: &Response) -> Result<Onward, Fault> {
     let url = Url::parse(realm)
         .map_err(|error| Fault::Malformed(format!("it names a token service that is no URL, {realm:?}: {error}")))?;
     match url.scheme() {
-        "https" => Ok(url),
-        "http" if wire.may_be_plain(&url) => Ok(url),
+        "https" => Ok(wire.onward(response, url)),
+        "http" if response.url().scheme() == "http" && wire.may_be_plain(&url) => Ok(wire.onward(response, url)),
+        "http" if wire.may_be_plain(&url) => Err(Fault::Refused(format!(
+            "it speaks TLS and names the token service {:?}, which does not: credentials don't go there",
+            url.host_str().unwrap_or_default()
+        ))),
         _ => Err(Fault::Refused(format!(
             "it names the token service {:?}, which would be spoken to without TLS: list that host as insecure if it \
              may be",

@@ -201,7 +201,10 @@ mod tests {
     use super::super::scripted::{Asked, Reply, Server, content, descriptor, read, settings};
     use super::super::settings::Settings;
     use super::*;
-    use crate::model::{Digest, Retry};
+    use crate::{
+        model::{Digest, Retry},
+        registry::LeastRate,
+    };
 
     /// The rest as a range asks for it.
     fn ranged(asked: &Asked, content: &[u8]) -> Reply {
@@ -289,6 +292,35 @@ mod tests {
         .await;
         let impatient = Settings { request_timeout: Some(Duration::from_millis(50)), ..settings() };
         assert!(read(server.repository_with(impatient).blob(&expected)).await.unwrap() == whole);
+    }
+
+    #[tokio::test]
+    async fn a_download_that_drips_is_given_up() {
+        let whole = content(50_000);
+        let expected = descriptor(&whole);
+        let server = Server::start(move |asked| ranged(asked, &whole).drip(Duration::from_millis(20))).await;
+        let least = LeastRate { bytes_per_second: 4096, window: Duration::from_millis(300) };
+        let settings = Settings { least_rate: Some(least), ..settings() };
+        let blob = read(server.repository_with(settings).blob(&expected));
+        let (came, error) =
+            tokio::time::timeout(Duration::from_secs(60), blob).await.expect("it drips on").unwrap_err();
+        assert!(error.to_string().contains("too slowly"), "{error}");
+        assert_eq!((error.retry(), server.asked().len()), (Retry::Soon, 3));
+        assert!(came.len() < 1_000);
+    }
+
+    #[tokio::test]
+    async fn a_source_is_not_slow_because_the_target_is() {
+        let whole = content(400_000);
+        let expected = descriptor(&whole);
+        let server = Server::start(move |asked| ranged(asked, &whole)).await;
+        let least = LeastRate { bytes_per_second: 1 << 20, window: Duration::from_millis(50) };
+        let mut blob = server.repository_with(Settings { least_rate: Some(least), ..settings() }).blob(&expected);
+        while let Some(bytes) = futures::TryStreamExt::try_next(&mut blob).await.unwrap() {
+            assert!(!bytes.is_empty());
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+        assert_eq!(server.asked().len(), 1);
     }
 
     #[tokio::test]

@@ -1,14 +1,22 @@
 //! HTTP clients, and with them the connections.
 
 use std::{
+    net::SocketAddr,
     sync::{Once, OnceLock},
     time::Duration,
 };
 
-use reqwest::{Certificate, Client, ClientBuilder, Identity};
+use reqwest::{
+    Certificate, Client, ClientBuilder, Identity,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
 use url::Url;
 
-use super::{error::root_cause, host::is_loopback};
+use super::{
+    error::root_cause,
+    host::is_loopback,
+    reach::{Limit, within},
+};
 
 /// Whatever the user says: longer than this a TCP connection never takes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,12 +36,20 @@ pub(super) struct Tls {
 /// the system's CA certificates takes milliseconds.
 pub(super) struct Clients {
     tls: Tls,
-    checked: OnceLock<Client>,
-    checked_direct: OnceLock<Client>,
-    unchecked: OnceLock<Client>,
-    unchecked_direct: OnceLock<Client>,
+    usual: Pair,
+    direct: Pair,
+    /// Those that connect with some addresses only. No connection of another client is theirs.
+    to_public: Pair,
+    to_private: Pair,
+    to_link: Pair,
     plain_direct: OnceLock<Client>,
     rootless: Once,
+}
+
+#[derive(Default)]
+struct Pair {
+    checked: OnceLock<Client>,
+    unchecked: OnceLock<Client>,
 }
 
 impl Clients {
@@ -41,29 +57,40 @@ impl Clients {
     pub(super) fn new(tls: Tls) -> Self {
         Self {
             tls,
-            checked: OnceLock::new(),
-            checked_direct: OnceLock::new(),
-            unchecked: OnceLock::new(),
-            unchecked_direct: OnceLock::new(),
+            usual: Pair::default(),
+            direct: Pair::default(),
+            to_public: Pair::default(),
+            to_private: Pair::default(),
+            to_link: Pair::default(),
             plain_direct: OnceLock::new(),
             rootless: Once::new(),
         }
     }
 
     /// Loopback is never behind a proxy, whatever `NO_PROXY` says: so it is in Go, where the original comes from.
-    pub(super) fn to(&self, url: &Url, is_insecure: bool) -> reqwest::Result<&Client> {
-        let is_checked = !is_insecure && !self.tls.skip_verify;
-        match (is_loopback(url), url.scheme() == "http", is_checked) {
-            (true, true, _) => made(&self.plain_direct, || builder().tls_certs_only([]).no_proxy().build()),
-            (true, false, true) => made(&self.checked_direct, || self.checked(ClientBuilder::no_proxy)),
-            (true, false, false) => made(&self.unchecked_direct, || self.unchecked().no_proxy().build()),
-            (false, _, true) => made(&self.checked, || self.checked(|builder| builder)),
-            (false, _, false) => made(&self.unchecked, || self.unchecked().build()),
+    /// `limit` says which addresses are connected with; none: whichever the host has, or its proxy.
+    pub(super) fn to(&self, url: &Url, is_insecure: bool, limit: Option<Limit>) -> reqwest::Result<&Client> {
+        let is_plain = url.scheme() == "http";
+        let guarded = |limit| move |builder: ClientBuilder| builder.no_proxy().dns_resolver(Guard(limit));
+        let (pair, with): (_, &dyn Fn(ClientBuilder) -> ClientBuilder) = match limit {
+            Some(limit @ Limit::Public) => (&self.to_public, &guarded(limit)),
+            Some(limit @ Limit::Private) => (&self.to_private, &guarded(limit)),
+            Some(limit @ Limit::LinkLocal) => (&self.to_link, &guarded(limit)),
+            Some(Limit::Anywhere) | None if is_loopback(url) && is_plain => {
+                return made(&self.plain_direct, || builder().tls_certs_only([]).no_proxy().build());
+            }
+            Some(Limit::Anywhere) | None if is_loopback(url) => (&self.direct, &ClientBuilder::no_proxy),
+            Some(Limit::Anywhere) | None => (&self.usual, &std::convert::identity),
+        };
+        if is_insecure || self.tls.skip_verify {
+            made(&pair.unchecked, || with(self.unchecked()).build())
+        } else {
+            made(&pair.checked, || self.checked(with))
         }
     }
 
     /// Without CA certificates, as in an image that has none, whatever needs none of them can be reached all the same.
-    fn checked(&self, with: fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Client> {
+    fn checked(&self, with: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Client> {
         let authorities = self.tls.authorities.clone();
         with(self.known()).tls_certs_merge(authorities.clone()).build().or_else(|error| {
             let rootless = with(self.known()).tls_certs_only(authorities).build()?;
@@ -86,6 +113,21 @@ impl Clients {
             Some(identity) => builder().identity(identity.clone()),
             None => builder(),
         }
+    }
+}
+
+/// Finds the addresses of a name, and hands out those alone that may be connected with: what was checked and what is
+/// connected with are the same.
+struct Guard(Limit);
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let limit = self.0;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed: Addrs = Box::new(within(limit, found)?.into_iter());
+            Ok(allowed)
+        })
     }
 }
 

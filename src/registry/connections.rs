@@ -2,16 +2,18 @@
 //!
 //! Whoever holds a place waits for no other, so that all of them become free again: a request gets its place when
 //! nothing but the registry's answer is left to wait for. The way of a blob is two requests, one of which waits for the
-//! other; it gets both places before either is sent ([`Room`]), of two registries always those of the same one first.
+//! other; it gets both places before either is sent ([`Room`]), of two registries always those of the same one first,
+//! and does not keep the one for long while it waits for the other.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Repository, StoreRepository};
+use super::{Repository, StoreRepository, shared::Shared};
+
+/// So long a place at one registry is kept while one at the other is waited for. Else the places of a registry that all
+/// images go to would be kept by those that wait for one which does not get on.
+const LONGEST_HELD: Duration = Duration::from_secs(2);
 
 /// Far more than any machine has connections.
 const MOST: u32 = 1 << 20;
@@ -19,8 +21,11 @@ const MOST: u32 = 1 << 20;
 /// All registries' places.
 pub(super) struct Connections {
     usual: usize,
-    hosts: Mutex<HashMap<String, Arc<Places>>>,
+    hosts: Shared<String, Places>,
 }
+
+/// So many registries are remembered before those are forgotten that nobody has a place at.
+const MOST_HOSTS: usize = 4096;
 
 /// The places of one registry.
 pub(super) struct Places {
@@ -37,17 +42,15 @@ pub(super) struct Place {
 impl Connections {
     /// So many requests at once for each registry of which nothing else is said; 0 counts as 1.
     pub(super) fn new(usual: usize) -> Self {
-        Self { usual, hosts: Mutex::default() }
+        Self { usual, hosts: Shared::new(MOST_HOSTS) }
     }
 
-    /// The places of `host`, always the same ones; `own` where something is said of it.
+    /// The places of `host`, always the same ones while somebody knows them; `own` where something is said of it.
     pub(super) fn to(&self, host: &str, own: Option<usize>) -> Arc<Places> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = hosts.entry(host.to_owned()).or_insert_with(|| {
+        self.hosts.get(host, || {
             let most = u32::try_from(own.unwrap_or(self.usual)).unwrap_or(u32::MAX).clamp(1, MOST);
-            Arc::new(Places { host: host.to_owned(), most, free: Arc::new(Semaphore::new(most as usize)) })
-        });
-        Arc::clone(places)
+            Places { host: host.to_owned(), most, free: Arc::new(Semaphore::new(most as usize)) }
+        })
     }
 }
 
@@ -82,17 +85,31 @@ impl Room {
             Some(target) if source.host == target.host => vec![source.take(2).await],
             Some(target) => {
                 let (first, second) = if source.host < target.host { (source, target) } else { (target, source) };
-                vec![first.one().await, second.one().await]
+                both(first, second).await
             }
         };
         Self { _places: places }
     }
 }
 
+async fn both(first: &Places, second: &Places) -> Vec<Place> {
+    loop {
+        let held = first.one().await;
+        let mut other = pin!(second.one());
+        match tokio::time::timeout(LONGEST_HELD, &mut other).await {
+            Ok(other) => return vec![held, other],
+            Err(_) => drop(held),
+        }
+        // Its turn in that line is kept, and nothing else.
+        let held = other.await;
+        if let Ok(first) = tokio::time::timeout(LONGEST_HELD, first.one()).await {
+            return vec![first, held];
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::future::join_all;
 
     use super::super::{
@@ -158,5 +175,25 @@ mod tests {
             }
         });
         join_all(all).await;
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_one_registry_keeps_nobody_from_another() {
+        let registries = Registries::new(settings(), &[], 2).unwrap();
+        let target = Store::registry(registries.clone(), "a.example").repository("team/app");
+        let [stuck, sound] = ["z.example", "y.example"].map(|host| registries.repository(host, "team/app"));
+        let all = stuck.host.places.take(2).await;
+        let waiting = join_all((0..8).map(|_| Room::between(&stuck, &target)));
+        tokio::pin!(waiting);
+        assert!(
+            futures::poll!(&mut waiting).is_pending(),
+            "they have all places at the target, and none at the source"
+        );
+        let room = tokio::select! {
+            _ = &mut waiting => panic!("there is no room at the source"),
+            room = tokio::time::timeout(Duration::from_secs(60), Room::between(&sound, &target)) => room,
+        };
+        drop(room.expect("it waits for those who wait"));
+        drop(all);
     }
 }

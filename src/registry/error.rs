@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use oci_client::errors::OciEnvelope;
 
-use super::{ecr::AwsError, retry::retry_after};
+use super::{ecr::AwsError, pace::wait_told, rate::TooSlow, reach::OffLimits, retry::retry_after};
 use crate::model::{Digest, Retry};
 
 /// How much of what a registry says of an error is told, in characters.
@@ -57,6 +57,11 @@ impl Error {
     /// Whether the registry says that we ask too often.
     pub fn is_throttling(&self) -> bool {
         self.has_status(&[StatusCode::TOO_MANY_REQUESTS])
+    }
+
+    /// Whether the registry broke down over what it was asked for, and has not said for how long.
+    pub fn is_breakdown(&self) -> bool {
+        matches!(&*self.fault, Fault::Status { status, retry: Retry::Soon, .. } if status.is_server_error())
     }
 
     /// Whether there is no such repository.
@@ -131,6 +136,31 @@ pub(super) enum Fault {
     /// Nothing was taken for too long.
     #[error("nothing could be sent for {}s", .0.as_secs_f32())]
     Stall(Duration),
+    /// A body came too slowly.
+    #[error("it sends too slowly: {0}")]
+    SendsTooSlowly(TooSlow),
+    /// A body was taken too slowly.
+    #[error("it takes too slowly: {0}")]
+    TakesTooSlowly(TooSlow),
+    /// Somebody sent us to where he can't send us.
+    #[error("{host} is at {why}")]
+    OffLimits {
+        /// Where to.
+        host: String,
+        /// Which address, and why not.
+        why: OffLimits,
+    },
+    /// A registry that refuses, each time for another reason.
+    #[error(
+        "it answered {times} requests in a row with 401, each time with another challenge, the last one {last}: its \
+         authentication is not set up as it should be"
+    )]
+    Challenges {
+        /// How many.
+        times: u32,
+        /// What it asked for at last.
+        last: String,
+    },
     /// We have asked too often, and were told to come again later.
     #[error("{host} limits requests, and is left alone for {}s", .wait.as_secs())]
     Throttled {
@@ -192,13 +222,15 @@ impl Fault {
             Self::Network(_)
             | Self::Silence(_)
             | Self::Stall(_)
+            | Self::SendsTooSlowly(_)
+            | Self::TakesTooSlowly(_)
             | Self::Malformed(_)
             | Self::Digest { .. }
             | Self::Gone(_) => Retry::Soon,
             Self::Status { retry, .. } => *retry,
             Self::Throttled { wait, .. } => Retry::After(*wait),
             Self::Aws(error) => error.retry(),
-            Self::Refused(_) => Retry::Later,
+            Self::Refused(_) | Self::OffLimits { .. } | Self::Challenges { .. } => Retry::Later,
             Self::Token { fault, .. } => fault.retry(),
         }
     }
@@ -226,7 +258,7 @@ impl Fault {
         let again = matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
             || (status == StatusCode::UNAUTHORIZED && !answer.headers.contains_key(WWW_AUTHENTICATE));
         let retry = match retry_after(&answer.headers, std::time::SystemTime::now()) {
-            Some(wait) if again => Retry::After(wait),
+            Some(wait) if again => Retry::After(wait_told(wait)),
             _ if again => Retry::Soon,
             _ => Retry::Later,
         };

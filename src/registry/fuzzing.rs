@@ -7,7 +7,6 @@ use url::Url;
 
 use super::{
     challenge::{self, Challenge},
-    host::is_lenient,
     location, quota, retry,
 };
 
@@ -24,8 +23,8 @@ pub fn challenges(headers: &HeaderMap) -> Vec<Option<(String, Option<String>)>> 
 }
 
 /// Where an answer from `from` sends us, if one may go there.
-pub fn location(from: &Url, headers: &HeaderMap, insecure: &[String]) -> Option<Url> {
-    location::location(from, headers, |url| is_lenient(url, insecure)).ok()
+pub fn location(from: &Url, headers: &HeaderMap) -> Option<Url> {
+    location::location(from, headers).ok()
 }
 
 /// How long a registry wants us to wait.

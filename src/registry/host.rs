@@ -19,11 +19,15 @@ use super::{
     pace::Pace,
     settings::Settings,
     ways::Ways,
+    wire::Onward,
 };
 use crate::model::{Digest, EcrRegistry};
 
 /// So long an upload session is believed to be there still.
 const LONGEST_SESSION: Duration = Duration::from_secs(30);
+
+/// So many upload sessions are kept before those are looked for that have been there too long.
+const MOST_SESSIONS: usize = 256;
 
 /// Where Docker Hub's registry really is.
 const DOCKER_HUB_SERVER: &str = "registry-1.docker.io";
@@ -58,7 +62,7 @@ pub(super) struct Host {
     /// For how many requests at once.
     pub(super) places: Arc<Places>,
     paces: Paces,
-    sessions: Mutex<HashMap<(String, Digest), (Url, Instant)>>,
+    sessions: Mutex<HashMap<(String, Digest), (Onward, Instant)>>,
 }
 
 impl Host {
@@ -147,19 +151,47 @@ impl Host {
             .is_some_and(|base| base.origin() == url.origin())
     }
 
-    /// Keeps an upload session that a refused mount has left behind, for the upload that follows.
-    pub(super) fn keep_session(&self, repository: &str, digest: &Digest, location: Url) {
+    /// Keeps an upload session that a refused mount has left behind, for the upload that follows. Answers with those
+    /// that are not kept any more.
+    pub(super) fn keep_session(&self, repository: &str, digest: &Digest, session: Onward) -> Vec<(String, Onward)> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        sessions.retain(|_, (_, since)| now.saturating_duration_since(*since) < LONGEST_SESSION);
-        sessions.insert((repository.to_owned(), digest.clone()), (location, now));
+        let mut dropped = Vec::new();
+        if sessions.len() >= MOST_SESSIONS {
+            let is_old = |since: Instant| now.saturating_duration_since(since) >= LONGEST_SESSION;
+            let old = sessions.extract_if(|_, (_, since)| is_old(*since));
+            dropped.extend(old.map(|((repository, _), (session, _))| (repository, session)));
+        }
+        // One more to be opened costs a request; to look through all of them for each mount costs more.
+        if sessions.len() >= MOST_SESSIONS {
+            dropped.extend(sessions.drain().map(|((repository, _), (session, _))| (repository, session)));
+        }
+        let before = sessions.insert((repository.to_owned(), digest.clone()), (session, now));
+        dropped.extend(before.map(|(session, _)| (repository.to_owned(), session)));
+        dropped
+    }
+
+    /// All of them, which are not kept any more.
+    pub(super) fn drop_sessions(&self) -> Vec<(String, Onward)> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.drain().map(|((repository, _), (session, _))| (repository, session)).collect()
     }
 
     /// Such a session, if there is one; the next caller won't get it.
-    pub(super) fn take_session(&self, repository: &str, digest: &Digest) -> Option<Url> {
+    pub(super) fn take_session(&self, repository: &str, digest: &Digest) -> Option<Onward> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let (location, since) = sessions.remove(&(repository.to_owned(), digest.clone()))?;
-        (since.elapsed() < LONGEST_SESSION).then_some(location)
+        let (session, since) = sessions.remove(&(repository.to_owned(), digest.clone()))?;
+        (since.elapsed() < LONGEST_SESSION).then_some(session)
+    }
+
+    /// Ends all pauses that it has asked for; where pulls are used up, one may be tried.
+    pub(super) fn reset_pauses(&self) {
+        match &self.paces {
+            Paces::Known(budgets) => budgets.resume(),
+            Paces::Learned(pace) => pace.resume(),
+        }
+        self.manifest_reads.probe_now();
+        self.auth.reset_pauses();
     }
 }
 
@@ -207,6 +239,8 @@ mod tests {
     fn settings(insecure: &[&str]) -> Settings {
         Settings {
             request_timeout: None,
+            least_rate: None,
+            private_redirects: Vec::new(),
             credentials: Vec::new(),
             aws: Aws::new(None),
             observer: Arc::new(()),

@@ -6,8 +6,8 @@ use url::Url;
 use super::error::Fault;
 
 /// The `Location` of an answer from `from`. Without its user and password: nobody but the user of this program gives it
-/// credentials. `may_be_plain` says which hosts may be spoken to without TLS, coming from one with it.
-pub(super) fn location(from: &Url, headers: &HeaderMap, may_be_plain: impl Fn(&Url) -> bool) -> Result<Url, Fault> {
+/// credentials. Never from TLS to something without.
+pub(super) fn location(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
     let text = headers
         .get(LOCATION)
         .and_then(|location| location.to_str().ok())
@@ -23,10 +23,9 @@ pub(super) fn location(from: &Url, headers: &HeaderMap, may_be_plain: impl Fn(&U
         let upgraded = to.set_scheme("https").and_then(|()| to.set_port(from.port()));
         upgraded.map_err(|()| Fault::Malformed("its answer names a Location that is no web address".to_owned()))?;
     }
-    let downgrade = from.scheme() == "https" && to.scheme() == "http" && !may_be_plain(&to);
     match to.scheme() {
         "https" => Ok(to),
-        "http" if !downgrade => Ok(to),
+        "http" if from.scheme() == "http" => Ok(to),
         _ => Err(Fault::Refused(format!(
             "it sends us on to {}, which is not followed: only HTTPS is, or plain HTTP from plain HTTP",
             to.origin().ascii_serialization()
@@ -37,12 +36,10 @@ pub(super) fn location(from: &Url, headers: &HeaderMap, may_be_plain: impl Fn(&U
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::host::is_lenient;
 
-    fn read(from: &str, to: &str, insecure: &[&str]) -> Result<String, Fault> {
+    fn read(from: &str, to: &str) -> Result<String, Fault> {
         let headers = HeaderMap::from_iter([(LOCATION, to.parse().unwrap())]);
-        let insecure: Vec<_> = insecure.iter().map(|&name| name.to_owned()).collect();
-        location(&Url::parse(from).unwrap(), &headers, |url| is_lenient(url, &insecure)).map(String::from)
+        location(&Url::parse(from).unwrap(), &headers).map(String::from)
     }
 
     #[test]
@@ -54,11 +51,9 @@ mod tests {
             ("https://r.io/v2/a", "https://user:pass@cdn.io/b", "https://cdn.io/b"),
             ("https://r.io/v2/a", "http://r.io/b", "https://r.io/b"),
             ("https://r.io:444/v2/a", "http://r.io/b", "https://r.io:444/b"),
-            ("https://r.io/v2/a", "http://127.0.0.1/b", "http://127.0.0.1/b"),
-            ("https://r.io/v2/a", "http://plain.io/b", "http://plain.io/b"),
             ("http://127.0.0.1/v2/a", "http://cdn.io/b", "http://cdn.io/b"),
         ] {
-            assert_eq!(read(from, to, &["plain.io"]).unwrap(), expected, "{from} {to}");
+            assert_eq!(read(from, to).unwrap(), expected, "{from} {to}");
         }
     }
 
@@ -66,6 +61,8 @@ mod tests {
     fn nobody_leads_us_astray() {
         for to in [
             "http://cdn.io/b",
+            "http://127.0.0.1/b",
+            "http://localhost/b",
             "http://r.io:8080/b",
             "http://r.io:80000/b",
             "file:///etc/passwd",
@@ -73,8 +70,8 @@ mod tests {
             "mailto:a@b",
             "https://",
         ] {
-            assert!(read("https://r.io/v2/a", to, &[]).is_err(), "{to}");
+            assert!(read("https://r.io/v2/a", to).is_err(), "{to}");
         }
-        assert!(location(&Url::parse("https://r.io/").unwrap(), &HeaderMap::new(), |_| true).is_err());
+        assert!(location(&Url::parse("https://r.io/").unwrap(), &HeaderMap::new()).is_err());
     }
 }

@@ -36,6 +36,11 @@ impl Pattern {
         Self { glob: glob.and_then(|glob| Regex::new(&format!("^{glob}$")).ok()), text }
     }
 
+    /// Whether it is, or fits, any of these names.
+    pub(super) fn holds(&self, names: &[String]) -> bool {
+        names.iter().any(|name| self.is(name) || self.fits(name))
+    }
+
     fn is(&self, name: &str) -> bool {
         self.text == name
     }

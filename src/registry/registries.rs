@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Repository, SetupError, settings::Settings, wire::Wire};
+use super::{Repository, SetupError, settings::Settings, upload, wire::Wire};
 use crate::model::RegistryAccess;
 
 /// The way to every registry. A clone is cheap and shares connections, tokens and what was learned about hosts.
@@ -25,6 +25,24 @@ impl Registries {
     /// tokens are not.
     pub fn beside(&self, settings: Settings) -> Self {
         Self { wire: Arc::new(self.wire.beside(settings)) }
+    }
+
+    /// Ends all pauses that registries have asked for; where pulls are used up, one may be tried.
+    pub fn reset_pauses(&self) {
+        self.wire.reset_pauses();
+    }
+
+    /// Takes back the uploads that were begun and are not needed any more.
+    pub fn clear(&self) {
+        for host in self.wire.known_hosts() {
+            upload::clear(&self.wire, &host);
+        }
+    }
+
+    /// Waits until what was left behind at registries is cleared away, of all that were made beside each other. Each
+    /// upload that was begun and broken off takes 10 s at most.
+    pub async fn cleared(&self) {
+        self.wire.cleared().await;
     }
 
     /// The repository `repository` (a path, `library/` explicit) of `registry` (`host[:port]`, Docker Hub is

@@ -27,6 +27,11 @@ impl RemoteRepository {
         &self.repository.host.places
     }
 
+    /// As [`Repository::is_up`].
+    pub(super) async fn is_up(&self) -> bool {
+        self.repository.is_up().await
+    }
+
     /// As [`Repository::head`].
     pub(super) async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, Error> {
         self.repository.head(selector).await

@@ -40,9 +40,24 @@ impl fmt::Display for Repository {
 }
 
 impl Repository {
+    /// One of a host that is known.
+    pub(super) fn at(wire: Arc<Wire>, host: Arc<Host>, name: &str) -> Self {
+        let place = format!("{}/{name}", host.authority()).into();
+        Self { wire, host, name: name.into(), place }
+    }
+
     pub(super) fn new(wire: Arc<Wire>, registry: &str, repository: &str) -> Self {
         let host = wire.host(registry);
         Self { wire, host, name: repository.into(), place: format!("{registry}/{repository}").into() }
+    }
+
+    /// Whether its registry is at work, whatever it has to say: one request.
+    pub async fn is_up(&self) -> bool {
+        let to = To::Path("/v2/", None);
+        let (headers, payload) = (HeaderMap::new(), Payload::Empty);
+        let request = Request { method: Method::GET, to, headers, scopes: &[], has_room: false, payload };
+        let answer = self.wire.send(&self.host, request).await;
+        answer.is_ok_and(|response| !response.status().is_server_error())
     }
 
     /// The digest of a manifest: one HEAD, and a GET only where the registry leaves the digest out; none where there is
@@ -370,7 +385,14 @@ mod tests {
     async fn a_long_wait_that_the_registry_asks_for_is_the_callers() {
         let server = Server::start(|_| Reply::new(429).header("Retry-After", 3600)).await;
         let error = server.repository().manifest(tag()).await.unwrap_err();
-        assert_eq!((error.retry(), server.asked().len()), (Retry::After(Duration::from_secs(3600)), 1));
+        assert_eq!(
+            (error.retry(), server.asked().len()),
+            (Retry::After(Duration::from_secs(60)), 1),
+            "it is probed then"
+        );
+        let server = Server::start(|_| Reply::new(429).header("Retry-After", 240)).await;
+        let error = server.repository().manifest(tag()).await.unwrap_err();
+        assert_eq!((error.retry(), server.asked().len()), (Retry::After(Duration::from_secs(240)), 1));
     }
 
     #[tokio::test]

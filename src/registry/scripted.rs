@@ -88,7 +88,7 @@ impl Reply {
         self
     }
 
-    /// Byte by byte, with such pauses.
+    /// The body byte by byte, with such pauses.
     pub(super) fn drip(mut self, pause: Duration) -> Self {
         self.drip = Some(pause);
         self
@@ -120,7 +120,12 @@ struct Busy {
 
 impl Server {
     pub(super) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    /// At another address.
+    pub(super) async fn start_at(address: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let handshakes = Arc::new(AtomicUsize::new(0));
@@ -184,6 +189,8 @@ impl Server {
 pub(super) fn settings() -> Settings {
     Settings {
         request_timeout: Some(Duration::from_secs(20)),
+        least_rate: None,
+        private_redirects: Vec::new(),
         credentials: Vec::new(),
         aws: crate::registry::Aws::new(None),
         observer: Arc::new(()),
@@ -310,6 +317,12 @@ async fn answer(stream: &mut BufReader<TcpStream>, asked: &Asked, reply: &Reply)
     }
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
+    if reply.drip.is_some() {
+        if stream.write_all(&bytes).await.is_err() {
+            return false;
+        }
+        bytes.clear();
+    }
     if asked.method != "HEAD" {
         let sent = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
         if reply.chunked && !sent.is_empty() {

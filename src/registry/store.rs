@@ -75,6 +75,11 @@ impl StoreError {
         matches!(self, Self::Remote(error) if error.is_throttling())
     }
 
+    /// Whether the store broke down over what it was asked for: that is no answer, and says nothing of the rest.
+    pub fn is_breakdown(&self) -> bool {
+        matches!(self, Self::Remote(error) if error.is_breakdown())
+    }
+
     /// Whether another try can help.
     pub fn retry(&self) -> Retry {
         match self {
@@ -118,6 +123,20 @@ impl Store {
         }
     }
 
+    /// Ends all pauses that its registry has asked for.
+    pub fn reset_pauses(&self) {
+        if let Self::Registry { registries, .. } = self {
+            registries.reset_pauses();
+        }
+    }
+
+    /// Takes back the uploads that were begun at its registry and are not needed any more.
+    pub fn clear(&self) {
+        if let Self::Registry { registries, .. } = self {
+            registries.clear();
+        }
+    }
+
     /// The name by which another repository of the same store mounts from this one.
     pub fn mount_name(&self, repository: &str) -> String {
         match self {
@@ -128,6 +147,14 @@ impl Store {
 }
 
 impl StoreRepository {
+    /// Whether the store is at work, whatever it has to say: one request.
+    pub async fn is_up(&self) -> bool {
+        match self {
+            Self::Remote(repository) => repository.is_up().await,
+            Self::Layout(_) => true,
+        }
+    }
+
     /// The digest of what is there; one request.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::{
@@ -16,12 +16,14 @@ use http::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::{
     auth::sensitive,
     error::Fault,
-    wire::{Payload, Wire},
+    pace::Pace,
+    retry::retry_after,
+    wire::{Onward, Payload, Wire},
 };
 use crate::model::Retry;
 
@@ -34,8 +36,8 @@ const LONGEST_LIFE: u64 = 24 * 60 * 60;
 /// No answer of a token service is longer.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// So many tokens are kept before the ended ones are looked for.
-const MANY: usize = 256;
+/// So many tokens are kept before the ended ones are looked for, and of the others the half that ends first.
+const MANY: usize = 1024;
 
 /// A token for some scopes.
 #[derive(Debug)]
@@ -61,19 +63,20 @@ type Fetch = Shared<BoxFuture<'static, Result<Arc<Token>, Arc<Fault>>>>;
 
 /// A token service as one registry uses it, and the tokens it gave.
 pub(super) struct TokenService {
-    realm: Url,
+    realm: Onward,
     service: Option<String>,
     tokens: Mutex<HashMap<String, Fetch>>,
+    pace: Arc<Pace>,
 }
 
 impl TokenService {
     /// Nothing is asked yet.
-    pub(super) fn new(realm: Url, service: Option<String>) -> Self {
-        Self { realm, service, tokens: Mutex::default() }
+    pub(super) fn new(realm: Onward, service: Option<String>) -> Self {
+        Self { realm, service, tokens: Mutex::default(), pace: Arc::new(Pace::free()) }
     }
 
     /// Whether a challenge names this one.
-    pub(super) fn is(&self, realm: &Url, service: Option<&str>) -> bool {
+    pub(super) fn is(&self, realm: &Onward, service: Option<&str>) -> bool {
         self.realm == *realm && self.service.as_deref() == service
     }
 
@@ -91,18 +94,24 @@ impl TokenService {
                 Some(fetch) => fetch.clone(),
                 None => {
                     if tokens.len() >= MANY {
-                        tokens.retain(|_, fetch| is_good(fetch));
+                        forget_some(&mut tokens);
                     }
-                    let fetch = fetch(Arc::clone(wire), self.request(login, scopes)).boxed().shared();
+                    let request = self.request(login, scopes);
+                    let fetch = detached(fetch(Arc::clone(wire), Arc::clone(&self.pace), request)).boxed().shared();
                     tokens.insert(key, fetch.clone());
                     fetch
                 }
             }
         };
         fetch.await.map_err(|fault| {
-            let path = self.realm.path();
-            Fault::Token { service: format!("{}{path}", self.realm.origin().ascii_serialization()), fault }
+            let realm = &self.realm.url;
+            Fault::Token { service: format!("{}{}", realm.origin().ascii_serialization(), realm.path()), fault }
         })
+    }
+
+    /// Ends a pause that it has asked for.
+    pub(super) fn reset_pauses(&self) {
+        self.pace.resume();
     }
 
     /// Drops a token that was not accepted.
@@ -124,19 +133,19 @@ impl TokenService {
                 ];
                 let form =
                     form_urlencoded::Serializer::new(String::new()).extend_pairs(form).extend_pairs(service).finish();
-                return TokenRequest { url: self.realm.clone(), login: None, form: Some(form.into()) };
+                return TokenRequest { to: self.realm.clone(), login: None, form: Some(form.into()) };
             }
             Some(TokenLogin::Basic(header)) => Some(header),
             None => None,
         };
-        let mut url = self.realm.clone();
-        url.query_pairs_mut().extend_pairs(service).extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
-        TokenRequest { url, login, form: None }
+        let mut to = self.realm.clone();
+        to.url.query_pairs_mut().extend_pairs(service).extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
+        TokenRequest { to, login, form: None }
     }
 }
 
 struct TokenRequest {
-    url: Url,
+    to: Onward,
     login: Option<HeaderValue>,
     /// What is posted; none where it is a GET.
     form: Option<SecretString>,
@@ -151,6 +160,27 @@ fn is_good(fetch: &Fetch) -> bool {
     }
 }
 
+/// What has ended, and what ends first of the rest. What is being fetched stays.
+fn forget_some(tokens: &mut HashMap<String, Fetch>) {
+    tokens.retain(|_, fetch| is_good(fetch));
+    if tokens.len() < MANY {
+        return;
+    }
+    let end = |fetch: &Fetch| fetch.peek().and_then(|fetched| fetched.as_ref().ok()).map(|token| token.ends);
+    let mut ends: Vec<Instant> = tokens.values().filter_map(end).collect();
+    let Some(last) = ends.len().div_ceil(2).checked_sub(1) else { return };
+    let (_, &mut last, _) = ends.select_nth_unstable(last);
+    tokens.retain(|_, fetch| end(fetch).is_none_or(|end| end > last));
+}
+
+/// Goes on whoever of those who wait for it goes away, so that the next one does not find a request that has stood still.
+async fn detached(
+    fetch: impl Future<Output = Result<Arc<Token>, Arc<Fault>>> + Send + 'static,
+) -> Result<Arc<Token>, Arc<Fault>> {
+    let broke = |broken: tokio::task::JoinError| Arc::new(Fault::Malformed(format!("asking broke off: {broken}")));
+    tokio::spawn(fetch).await.map_err(broke)?
+}
+
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: Option<String>,
@@ -158,22 +188,29 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-async fn fetch(wire: Arc<Wire>, request: TokenRequest) -> Result<Arc<Token>, Arc<Fault>> {
+async fn fetch(wire: Arc<Wire>, pace: Arc<Pace>, request: TokenRequest) -> Result<Arc<Token>, Arc<Fault>> {
+    let TokenRequest { to, login, form } = request;
+    let host = to.url.authority().to_owned();
+    let turn = pace.turn().await.map_err(|wait| Fault::Throttled { host, wait })?;
     let begun = Instant::now();
-    let TokenRequest { url, login, form } = request;
     let with_login = login.is_some() || form.is_some();
     let mut answer = match form {
         None => {
             let headers = login.into_iter().map(|login| (AUTHORIZATION, login)).collect();
-            wire.follow(Method::GET, url, headers, Payload::Empty).await?
+            wire.follow(Method::GET, to, headers, Payload::Empty).await?
         }
         Some(form) => {
             let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, form_type)]);
             let form = Payload::Bytes(form.expose_secret().to_owned().into());
-            wire.follow(Method::POST, url, headers, form).await?
+            wire.follow(Method::POST, to, headers, form).await?
         }
     };
+    if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        turn.too_fast(Instant::now(), retry_after(answer.headers(), SystemTime::now()));
+    } else {
+        turn.went_well();
+    }
     if !answer.status().is_success() {
         let refused = answer.status() == StatusCode::UNAUTHORIZED;
         let fault = answer.refusal(with_login).await;
@@ -204,6 +241,7 @@ mod tests {
 
     use super::super::{
         Registries, Repository, Selector,
+        reach::Limit,
         scripted::{Asked, Reply, Server, password, settings, with_login},
     };
     use super::*;
@@ -356,7 +394,8 @@ mod tests {
     async fn many_tokens_do_not_pile_up() {
         let service = Server::start(|_| Reply::new(200).body(r#"{"token":"t","expires_in":1}"#)).await;
         let wire = Arc::new(Wire::new(settings(), &[], 64).unwrap());
-        let tokens = TokenService::new(Url::parse(&service.url("/token")).unwrap(), None);
+        let realm = Onward { url: url::Url::parse(&service.url("/token")).unwrap(), limit: Limit::Anywhere };
+        let tokens = TokenService::new(realm, None);
         for number in 0..MANY {
             tokens.token(&wire, None, &[number.to_string()]).await.unwrap();
         }

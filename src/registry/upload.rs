@@ -6,22 +6,26 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future, stream::Peekable};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
-use url::Url;
 
 use super::{
     BlobStream, Descriptor, Error, Repository, UploadError,
     answer::Response,
     error::Fault,
+    host::Host,
     patience::Patience,
     repository::{check_announced, query},
-    wire::{Payload, Request, To},
+    wire::{Onward, Payload, Request, To, Wire},
 };
 use crate::model::{Digest, Retry};
+
+/// So long it may take to tell a registry that nothing more comes. Nobody waits for it but the registry's disk.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
 
 /// See [`Repository::mount`]. The session of a refused mount is kept for the upload that follows.
 pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Result<bool, Fault> {
@@ -33,7 +37,9 @@ pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Resul
             StatusCode::CREATED => check_announced(&response, digest).map(|()| true),
             StatusCode::ACCEPTED => {
                 if let Ok(session) = to.wire.location(&response) {
-                    to.host.keep_session(&to.name, digest, session);
+                    for (repository, unused) in to.host.keep_session(&to.name, digest, session) {
+                        drop(Session::in_repository(to, &repository, unused));
+                    }
                 }
                 Ok(false)
             }
@@ -72,7 +78,7 @@ pub(super) async fn upload(
     }
     let session = async {
         match to.host.take_session(&to.name, digest) {
-            Some(kept) => Ok(kept),
+            Some(kept) => Ok(Session::in_repository(to, &to.name, kept)),
             None => open_session(to).await,
         }
     };
@@ -85,9 +91,10 @@ pub(super) async fn upload(
     if let Some(Err(error)) = Pin::new(&mut body).next_if(Result::is_err).await {
         return Err(UploadError::Source(error));
     }
-    session.query_pairs_mut().append_pair("digest", &digest.to_string());
+    let mut last = session.at.clone();
+    last.url.query_pairs_mut().append_pair("digest", &digest.to_string());
 
-    let patience = Arc::new(Patience::new());
+    let patience = Arc::new(Patience::new(to.wire.least_rate()));
     let broke = Arc::new(Mutex::new(None));
     let outgoing = Outgoing {
         source: body,
@@ -105,12 +112,21 @@ pub(super) async fn upload(
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))]);
     let scopes = [to.push_scope()];
     let request =
-        Request { method: Method::PUT, to: To::Url(session), headers, scopes: &scopes, has_room: true, payload };
+        Request { method: Method::PUT, to: To::Onward(last), headers, scopes: &scopes, has_room: true, payload };
     let answer = to.wire.send(&to.host, request).await;
     if let Some(error) = broke.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(UploadError::Source(error));
     }
     let response = answer.map_err(target)?;
+    // What it has stored is no session any more, and who asks for less is asked for nothing else.
+    session.is_open = match response.status() {
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE => false,
+        status => !status.is_success(),
+    };
     match response.status() {
         StatusCode::OK if response.is_page() => {
             Err(target(Fault::Malformed("a web page came where a blob was to be stored".to_owned())))
@@ -128,10 +144,58 @@ pub(super) async fn upload(
     }
 }
 
-async fn open_session(to: &Repository) -> Result<Url, Fault> {
+/// An upload that has begun. Whoever drops it unfinished, be it that the upload failed or that nobody wants it any more,
+/// has it taken back: what was sent would lie at the registry for days.
+struct Session {
+    repository: Repository,
+    at: Onward,
+    is_open: bool,
+}
+
+impl Session {
+    /// One of the repository `name` of the same registry as `to`.
+    fn in_repository(to: &Repository, name: &str, at: Onward) -> Self {
+        Self { repository: Repository::at(Arc::clone(&to.wire), Arc::clone(&to.host), name), at, is_open: true }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let (repository, at) = (self.repository.clone(), self.at.clone());
+        self.repository.wire.clear(async move {
+            let scopes = [repository.push_scope()];
+            let (to, headers) = (To::Onward(at), HeaderMap::new());
+            let request = Request {
+                method: Method::DELETE,
+                to,
+                headers,
+                scopes: &scopes,
+                has_room: false,
+                payload: Payload::Empty,
+            };
+            let farewell = repository.wire.send(&repository.host, request);
+            let status =
+                tokio::time::timeout(LONGEST_FAREWELL, farewell).await.map(|answer| answer.map(|it| it.status()));
+            tracing::debug!(%repository, ?status, "took an unfinished upload back");
+        });
+    }
+}
+
+/// Takes back all sessions of a host that were kept for uploads.
+pub(super) fn clear(wire: &Arc<Wire>, host: &Arc<Host>) {
+    for (name, at) in host.drop_sessions() {
+        let repository = Repository::at(Arc::clone(wire), Arc::clone(host), &name);
+        drop(Session { repository, at, is_open: true });
+    }
+}
+
+async fn open_session(to: &Repository) -> Result<Session, Fault> {
     let response = start(to, None, &[to.push_scope()], true).await?;
     match response.status() {
-        StatusCode::ACCEPTED => to.wire.location(&response),
+        StatusCode::ACCEPTED => Ok(Session::in_repository(to, &to.name, to.wire.location(&response)?)),
         status if status.is_success() => {
             Err(Fault::Malformed(format!("it answered {status} where an upload was to begin")))
         }
@@ -183,14 +247,13 @@ impl<P: Fn(u64)> Stream for Outgoing<P> {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.patience.source_is_asked();
         let piece = match self.source.poll_next_unpin(context) {
-            Poll::Pending => {
-                self.patience.source_is_asked();
-                return Poll::Pending;
-            }
+            Poll::Pending => return Poll::Pending,
             Poll::Ready(piece) => piece,
         };
-        self.patience.receiver_is_handed();
+        let length = piece.as_ref().and_then(|piece| piece.as_ref().ok()).map_or(0, Bytes::len);
+        self.patience.receiver_is_handed(length as u64);
         let size = self.descriptor.size;
         Poll::Ready(match piece {
             Some(Ok(bytes)) => {
@@ -338,7 +401,7 @@ mod tests {
         let broken = Error::new("reading".to_owned(), Fault::Malformed("broken".to_owned()));
         let body: BlobStream = Box::pin(futures::stream::iter([Ok("abc".into()), Err(broken)]));
         source(repository.upload(&expected, body, |_| ()).await.unwrap_err());
-        assert!(server.lines().iter().all(|line| line.starts_with("POST")), "{:?}", server.lines());
+        assert!(server.lines().iter().all(|line| !line.starts_with("PUT")), "{:?}", server.lines());
 
         let server = Server::start(|asked| match asked.method.as_str() {
             "POST" => Reply::new(202).header("Location", "/up"),
@@ -425,6 +488,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_session_of_a_refused_mount_that_nobody_needs_is_taken_back() {
+        let server = Server::start(|asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", format!("/up/{}", asked.target.len())),
+            _ => Reply::new(204),
+        })
+        .await;
+        let registries = super::super::Registries::new(settings(), &[], 64).unwrap();
+        let repository = registries.repository(&server.address.to_string(), "team/app");
+        for from in ["a", "base"] {
+            assert!(!repository.mount(&descriptor(b"abc").digest, from).await.unwrap());
+        }
+        registries.clear();
+        registries.cleared().await;
+        let mut taken_back: Vec<_> = server.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
+        taken_back.sort();
+        taken_back.dedup();
+        assert_eq!(taken_back.len(), 2, "{:?}", server.lines());
+    }
+
+    #[tokio::test]
     async fn a_mount_that_we_may_not_is_no_error_but_a_down_registry_is() {
         let server = Server::start(|_| Reply::new(403)).await;
         assert!(!server.repository().mount(&Digest::sha256(b"abc"), "base").await.unwrap());
@@ -433,5 +516,88 @@ mod tests {
             let server = Server::start(move |_| reply.clone()).await;
             assert!(server.repository().mount(&Digest::sha256(b"abc"), "base").await.is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_nobody_wants_any_more_is_taken_back() {
+        let server = Server::start(|asked| match asked.method.as_str() {
+            "POST" => Reply::new(202).header("Location", "/up?state=1"),
+            "DELETE" => Reply::new(204),
+            _ => Reply::new(201).after(Duration::from_secs(3600)),
+        })
+        .await;
+        let repository = server.repository();
+        let blob = descriptor(b"abc");
+        let upload = repository.upload(&blob, once(b"abc"), |_| ());
+        tokio::time::timeout(Duration::from_millis(500), upload).await.unwrap_err();
+        for _ in 0..100 {
+            if server.lines().iter().any(|line| line == "DELETE /up?state=1") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the session stays at the registry: {:?}", server.lines());
+    }
+
+    /// A registry that takes so many bytes in each hundredth of a second.
+    async fn slow_registry(piece: usize) -> std::net::SocketAddr {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut read, mut wanted) = (Vec::new(), None);
+                    let mut piece = vec![0; piece];
+                    loop {
+                        let Ok(length @ 1..) = stream.read(&mut piece).await else { return };
+                        read.extend_from_slice(&piece[..length]);
+                        if read[0] == 0x16 {
+                            return;
+                        }
+                        let text = String::from_utf8_lossy(&read[..read.len().min(2_000)]).to_ascii_lowercase();
+                        if let Some(head) = text.find("\r\n\r\n").filter(|_| wanted.is_none()) {
+                            let length = text.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
+                            wanted = Some(head + 4 + length.map_or(0, |length| length.parse::<usize>().unwrap()));
+                        }
+                        if wanted.is_some_and(|wanted| read.len() >= wanted) {
+                            let answer = match text.starts_with("post") {
+                                true => "HTTP/1.1 202 Accepted\r\nLocation: /up\r\nContent-Length: 0\r\n\r\n",
+                                false => "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n",
+                            };
+                            stream.write_all(answer.as_bytes()).await.unwrap();
+                            (read, wanted) = (Vec::new(), None);
+                        }
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_takes_too_slowly_is_given_up_and_one_that_is_fast_enough_is_not() {
+        // So long that no buffer on the way holds it.
+        let whole = content(32 << 20);
+        let expected = descriptor(&whole);
+        let pieces = |whole: &[u8]| -> BlobStream {
+            let pieces: Vec<_> = whole.chunks(64 << 10).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+            Box::pin(futures::stream::iter(pieces))
+        };
+        let upload = async |piece, kib: u64| {
+            let address = slow_registry(piece).await;
+            let least = crate::registry::LeastRate { bytes_per_second: kib * 1024, window: Duration::from_millis(300) };
+            let settings = Settings { least_rate: Some(least), ..settings() };
+            let registries = super::super::Registries::new(settings, &[], 64).unwrap();
+            let repository = registries.repository(&address.to_string(), "team/app");
+            let upload = repository.upload(&expected, pieces(&whole), |_| ());
+            tokio::time::timeout(Duration::from_secs(100), upload).await.expect("it goes on and on")
+        };
+        // Less than a MiB a second.
+        let error = target(upload(8 << 10, 16 << 10).await.unwrap_err());
+        assert!(error.to_string().contains("takes too slowly"), "{error}");
+        assert_eq!(error.retry(), Retry::Soon);
+        upload(256 << 10, 16).await.unwrap();
     }
 }

@@ -1,13 +1,16 @@
 //! How single registries are reached, as the user says, and how all others.
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Certificate, Identity};
 use secrecy::{ExposeSecret, SecretString};
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::{
     clients::{Clients, Tls, builder},
     connections::Connections,
     error::SetupError,
+    host::is_loopback,
     naming::{Pattern, chosen, names_of},
 };
 use crate::model::{ClientCertificate, PemFile, RegistryAccess};
@@ -17,6 +20,9 @@ use crate::model::{ClientCertificate, PemFile, RegistryAccess};
 pub(super) struct Ways {
     special: Vec<(Vec<Pattern>, Way)>,
     usual: Way,
+    proxies: Matcher,
+    /// What is still cleared away at registries although nobody waits for it.
+    pub(super) clearing: TaskTracker,
     /// How many requests each registry gets at once.
     pub(super) connections: Connections,
 }
@@ -37,7 +43,20 @@ impl Ways {
     pub(super) fn new(registries: &[RegistryAccess], connections: usize) -> Result<Self, SetupError> {
         let special = registries.iter().map(|access| Ok((vec![Pattern::new(&access.registry)], way(access)?)));
         let usual = Way { is_plain: false, is_tls: false, clients: Clients::new(Tls::default()), connections: None };
-        Ok(Self { special: special.collect::<Result<_, _>>()?, usual, connections: Connections::new(connections) })
+        Ok(Self {
+            special: special.collect::<Result<_, _>>()?,
+            usual,
+            // As reqwest's own.
+            proxies: Matcher::from_system(),
+            clearing: TaskTracker::new(),
+            connections: Connections::new(connections),
+        })
+    }
+
+    /// Whether a proxy stands before the host of a URL: then nobody here knows its address.
+    pub(super) fn is_proxied(&self, url: &Url) -> bool {
+        let uri = url.as_str().parse::<http::Uri>();
+        !is_loopback(url) && uri.is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
     }
 
     /// The one to the host of a URL.

@@ -2,15 +2,14 @@
 //! takes no client of ours, follows redirects unseen, and needs two requests where one would do.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, WWW_AUTHENTICATE},
 };
 use url::Url;
 
@@ -18,14 +17,18 @@ use super::{
     answer::Response,
     auth::{Doubt, may_be_renewed},
     connections::Place,
-    error::{Fault, SetupError, is_certificate_fault},
+    error::{Fault, SetupError, is_certificate_fault, one_line},
     host::{Host, Scheme, is_lenient, is_listed},
     location::location,
+    naming::{Pattern, names_of},
     pace::LONGEST_THROTTLING,
     patience::Patience,
     quota::Quota,
+    rate::LeastRate,
+    reach::{Limit, OffLimits, Reach},
     retry::{Backoff, retry_after},
     settings::Settings,
+    shared::Shared,
     ways::Ways,
 };
 use crate::model::{Event, RegistryAccess};
@@ -33,11 +36,20 @@ use crate::model::{Event, RegistryAccess};
 /// A registry that sends us farther has lost its way.
 const MOST_REDIRECTS: usize = 5;
 
+/// So often a request is sent again because of a 401: for a token, for one that replaces it, for another service. Whoever
+/// asks for something else still would do so for ever.
+const MOST_CHALLENGES: u32 = 4;
+
+/// So many hosts are remembered before those are forgotten that nobody uses: what was learned about them costs a few
+/// requests.
+const MOST_HOSTS: usize = 1024;
+
 /// All that requests to any host share.
 pub(super) struct Wire {
     settings: Settings,
     ways: Arc<Ways>,
-    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    private_redirects: Vec<Pattern>,
+    hosts: Shared<String, Host>,
 }
 
 /// One request to a registry.
@@ -57,7 +69,16 @@ pub(super) enum To<'a> {
     /// A path on the registry.
     Path(&'a str, Option<&'a str>),
     /// A place that the registry has named.
-    Url(Url),
+    Onward(Onward),
+}
+
+/// A place that somebody has named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Onward {
+    /// Where it is.
+    pub url: Url,
+    /// How near it may be.
+    pub limit: Limit,
 }
 
 /// What a request carries.
@@ -86,25 +107,47 @@ impl Wire {
         registries: &[RegistryAccess],
         connections: usize,
     ) -> Result<Self, SetupError> {
-        Ok(Self { ways: Arc::new(Ways::new(registries, connections)?), settings, hosts: Mutex::default() })
+        Ok(Self::over(Arc::new(Ways::new(registries, connections)?), settings))
     }
 
     /// Another one over the same connections. What was learned about hosts, tokens among it, is not shared.
     pub(super) fn beside(&self, settings: Settings) -> Self {
-        Self { ways: Arc::clone(&self.ways), settings, hosts: Mutex::default() }
+        Self::over(Arc::clone(&self.ways), settings)
     }
 
-    /// The host of a registry; always the same one for the same name.
-    pub(super) fn host(&self, registry: &str) -> Arc<Host> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        match hosts.get(registry) {
-            Some(host) => Arc::clone(host),
-            None => {
-                let host = Arc::new(Host::new(registry, &self.settings, &self.ways));
-                hosts.insert(registry.to_owned(), Arc::clone(&host));
-                host
-            }
+    fn over(ways: Arc<Ways>, settings: Settings) -> Self {
+        let private_redirects = settings.private_redirects.iter().map(|host| Pattern::new(host)).collect();
+        Self { ways, settings, private_redirects, hosts: Shared::new(MOST_HOSTS) }
+    }
+
+    /// Ends all pauses that registries have asked for; where pulls are used up, one may be tried.
+    pub(super) fn reset_pauses(&self) {
+        for host in self.hosts.all() {
+            host.reset_pauses();
         }
+    }
+
+    /// The hosts that are known.
+    pub(super) fn known_hosts(&self) -> Vec<Arc<Host>> {
+        self.hosts.all()
+    }
+
+    /// Does something that nobody waits for; not at all where the program ends.
+    pub(super) fn clear(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.ways.clearing.spawn_on(task, &runtime);
+        }
+    }
+
+    /// Waits until all of that is done.
+    pub(super) async fn cleared(&self) {
+        self.ways.clearing.close();
+        self.ways.clearing.wait().await;
+    }
+
+    /// The host of a registry; always the same one for the same name while it is in use.
+    pub(super) fn host(&self, registry: &str) -> Arc<Host> {
+        self.hosts.get(registry, || Host::new(registry, &self.settings, &self.ways))
     }
 
     /// When requests are sent again.
@@ -117,6 +160,11 @@ impl Wire {
         self.settings.request_timeout
     }
 
+    /// How slow a transfer may be.
+    pub(super) fn least_rate(&self) -> Option<LeastRate> {
+        self.settings.least_rate
+    }
+
     /// Whether a host may be spoken to over plain HTTP: on loopback, and where the user says so.
     pub(super) fn may_be_plain(&self, url: &Url) -> bool {
         is_lenient(url, &self.settings.insecure) || self.ways.to(Some(url)).is_plain
@@ -126,6 +174,7 @@ impl Wire {
     pub(super) async fn send(self: &Arc<Self>, host: &Host, mut request: Request<'_>) -> Result<Response, Fault> {
         let begun = Instant::now();
         let mut renewed = false;
+        let mut challenges = 0;
         loop {
             let presented = host.auth.present(self, request.scopes).await?;
             let authorization = presented.as_ref().map(|presented| &presented.header);
@@ -141,8 +190,13 @@ impl Wire {
                     throttled && begun.elapsed() < LONGEST_THROTTLING
                 }
                 Doubt::Challenged => {
-                    host.auth.learn(self, response.headers(), presented, begun)?
-                        || (may_be_renewed(response.headers(), presented) && !std::mem::replace(&mut renewed, true))
+                    let again = host.auth.learn(self, &response, presented, begun)?
+                        || (may_be_renewed(response.headers(), presented) && !std::mem::replace(&mut renewed, true));
+                    challenges += u32::from(again);
+                    if challenges > MOST_CHALLENGES {
+                        return Err(too_many_challenges(challenges, response.headers()));
+                    }
+                    again
                 }
                 Doubt::Unsure if !self.says_no_to(host, authorization, request.has_room).await? => false,
                 // Whether it was old or has just been fetched: another one is tried once.
@@ -166,17 +220,19 @@ impl Wire {
     ) -> Result<Response, Fault> {
         let path = match &request.to {
             To::Path(path, _) => path,
-            To::Url(url) => url.path(),
+            To::Onward(to) => to.url.path(),
         };
         let reads_manifest = request.method == Method::GET && path.contains("/manifests/");
         let pace = host.pace(&request.method, path).cloned();
         let told = |wait| Fault::Throttled { host: host.authority().to_owned(), wait };
-        if reads_manifest {
-            host.manifest_reads.turn().await.map_err(told)?;
-        }
-        if let Some(pace) = &pace {
-            pace.turn().await.map_err(told)?;
-        }
+        let read_turn = match reads_manifest {
+            true => Some(host.manifest_reads.turn().await.map_err(told)?),
+            false => None,
+        };
+        let turn = match &pace {
+            Some(pace) => Some(pace.turn().await.map_err(told)?),
+            None => None,
+        };
         let place = self.place(host, request).await;
         let response = self.reach(host, request, authorization).await?;
         // Nobody else has a body that matters, and a refusal may lead to another request.
@@ -184,18 +240,21 @@ impl Wire {
         let response = if is_read { response.in_place(place) } else { response };
         if !host.has(response.url()) {
             // It has sent us on, so it did not mind.
-            if let Some(pace) = &pace {
-                pace.went_well();
+            for turn in [turn, read_turn].into_iter().flatten() {
+                turn.went_well();
             }
             return Ok(response);
         }
         let (now, registry) = (Instant::now(), host.authority());
-        if let Some(pace) = pace {
-            if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-                pace.went_well();
-            } else if let Some(pause) = pace.too_fast(now, retry_after(response.headers(), SystemTime::now())) {
+        if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let asked = retry_after(response.headers(), SystemTime::now());
+            if let Some(pause) = turn.and_then(|turn| turn.too_fast(now, asked)) {
                 tracing::debug!(registry, ?pause, "everybody slows down");
                 self.settings.observer.observe(&Event::Throttled { registry });
+            }
+        } else {
+            for turn in [turn, read_turn].into_iter().flatten() {
+                turn.went_well();
             }
         }
         if let Some(quota) = Quota::of(response.headers()).filter(|_| reads_manifest) {
@@ -236,20 +295,20 @@ impl Wire {
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Fault> {
         let (path, query) = match &request.to {
-            To::Url(url) => return self.with_authorization(host, url.clone(), request, authorization).await,
+            To::Onward(to) => return self.with_authorization(host, to.clone(), request, authorization).await,
             To::Path(path, query) => (*path, *query),
         };
         if let Some(scheme) = host.scheme() {
-            let url = host.url(scheme, path, query)?;
-            return self.with_authorization(host, url, request, authorization).await;
+            let to = Onward::anywhere(host.url(scheme, path, query)?);
+            return self.with_authorization(host, to, request, authorization).await;
         }
         let _probing = host.probing.lock().await;
         if let Some(scheme) = host.scheme() {
-            let url = host.url(scheme, path, query)?;
-            return self.with_authorization(host, url, request, authorization).await;
+            let to = Onward::anywhere(host.url(scheme, path, query)?);
+            return self.with_authorization(host, to, request, authorization).await;
         }
-        let url = host.url(Scheme::Https, path, query)?;
-        let first = match self.with_authorization(host, url, request, authorization).await {
+        let to = Onward::anywhere(host.url(Scheme::Https, path, query)?);
+        let first = match self.with_authorization(host, to, request, authorization).await {
             Err(Fault::Network(error)) if error.is_connect() && !is_certificate_fault(&error) => error,
             other => {
                 if other.is_ok() {
@@ -258,8 +317,8 @@ impl Wire {
                 return other;
             }
         };
-        let url = host.url(Scheme::Http, path, query)?;
-        match self.with_authorization(host, url, request, authorization).await {
+        let to = Onward::anywhere(host.url(Scheme::Http, path, query)?);
+        match self.with_authorization(host, to, request, authorization).await {
             // Neither is spoken there, so the first has as much to tell as the second.
             Err(Fault::Network(second)) if second.is_connect() => Err(Fault::Network(first)),
             Err(other) => Err(other),
@@ -276,61 +335,96 @@ impl Wire {
     async fn with_authorization(
         &self,
         host: &Host,
-        url: Url,
+        to: Onward,
         request: &mut Request<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Fault> {
         let mut headers = request.headers.clone();
         if let Some(authorization) = authorization
-            && host.has(&url)
+            && host.has(&to.url)
         {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         let again = request.payload.again();
         let payload = std::mem::replace(&mut request.payload, again);
-        self.follow(request.method.clone(), url, headers, payload).await
+        self.follow(request.method.clone(), to, headers, payload).await
     }
 
     /// One request wherever it leads. `Authorization` is shown to the first host alone.
     pub(super) async fn follow(
         &self,
         method: Method,
-        mut url: Url,
+        mut to: Onward,
         mut headers: HeaderMap,
         mut payload: Payload,
     ) -> Result<Response, Fault> {
-        if headers.contains_key(AUTHORIZATION) && url.scheme() != "https" && !self.may_be_plain(&url) {
+        if headers.contains_key(AUTHORIZATION) && to.url.scheme() != "https" && !self.may_be_plain(&to.url) {
             return Err(Fault::Refused("credentials are not sent over plain HTTP".to_owned()));
         }
         let reading = method == Method::GET || method == Method::HEAD;
         for _ in 0..=MOST_REDIRECTS {
             let again = payload.again();
-            let response = self.exchange(&method, &url, &headers, std::mem::replace(&mut payload, again)).await?;
+            let response = self.exchange(&method, &to, &headers, std::mem::replace(&mut payload, again)).await?;
             if !reading || !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
             let next = self.location(&response)?;
-            if next.origin() != url.origin() {
+            if next.url.origin() != to.url.origin() {
                 headers.remove(AUTHORIZATION);
             }
-            url = next;
+            to = next;
         }
         Err(Fault::Refused(format!("it redirects more than {MOST_REDIRECTS} times")))
     }
 
-    /// Where an answer sends us, if one may go there.
-    pub(super) fn location(&self, response: &Response) -> Result<Url, Fault> {
-        location(response.url(), response.headers(), |url| self.may_be_plain(url))
+    /// Where an answer sends us.
+    pub(super) fn location(&self, response: &Response) -> Result<Onward, Fault> {
+        Ok(self.onward(response, location(response.url(), response.headers())?))
+    }
+
+    /// A place that an answer names. Nobody makes us go nearer than he is himself, or whoever sent us to him.
+    pub(super) fn onward(&self, response: &Response, url: Url) -> Onward {
+        let limit = response.limit();
+        let from = response.url();
+        if url.origin() == from.origin() {
+            return Onward { url, limit };
+        }
+        let sender = if self.ways.is_proxied(from) { Reach::of_text(from) } else { response.peer() };
+        Onward { url, limit: limit.min(Limit::of(sender)) }
+    }
+
+    /// Whether the user says that a host may be private whoever names it.
+    fn may_be_private(&self, url: &Url) -> bool {
+        let mut names = None;
+        self.private_redirects.iter().any(|pattern| pattern.holds(names.get_or_insert_with(|| names_of(url))))
+    }
+
+    /// The client for a place: one that connects with no other addresses than it may have.
+    fn client(&self, to: &Onward) -> Result<&reqwest::Client, Fault> {
+        let Onward { url, limit } = to;
+        let limit = if self.may_be_private(url) { Limit::Private.max(*limit) } else { *limit };
+        if limit != Limit::Anywhere
+            && let Some(reach) = Reach::of_text(url).filter(|reach| !limit.allows(*reach))
+        {
+            let address = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+            return Err(off_limits(url, OffLimits { address, reach }));
+        }
+        // What a proxy connects with only the proxy knows.
+        let limit = if limit == Limit::Anywhere || self.ways.is_proxied(url) { None } else { Some(limit) };
+        let clients = &self.ways.to(Some(url)).clients;
+        clients.to(url, is_listed(url, &self.settings.insecure), limit).map_err(Fault::Network)
     }
 
     /// One request, one answer.
     async fn exchange(
         &self,
         method: &Method,
-        url: &Url,
+        to: &Onward,
         headers: &HeaderMap,
         payload: Payload,
     ) -> Result<Response, Fault> {
+        let Onward { url, limit } = to;
+        let client = self.client(to)?;
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = headers.clone();
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -345,12 +439,10 @@ impl Wire {
                 request.headers_mut().insert(CONTENT_LENGTH, length.into());
                 *request.body_mut() = Some(body);
                 // Its turn may have been long in coming.
-                its.receiver_is_handed();
+                its.begins();
                 patience = Some(its);
             }
         }
-        let client = self.ways.to(Some(url)).clients.to(url, is_listed(url, &self.settings.insecure));
-        let client = client.map_err(Fault::Network)?;
         let begun = Instant::now();
         let answer = self.within(client.execute(request), patience).await;
         let (host, path) = (url.authority(), url.path());
@@ -358,9 +450,13 @@ impl Wire {
         match answer {
             Ok(response) => {
                 tracing::debug!(%method, host, path, status = response.status().as_u16(), millis, "registry request");
-                Ok(Response::new(response, self.timeout()))
+                Ok(Response::new(response, self.timeout(), self.least_rate(), *limit))
             }
             Err(fault) => {
+                let fault = match &fault {
+                    Fault::Network(error) => off_limits_behind(error).map_or(fault, |why| off_limits(url, why)),
+                    _ => fault,
+                };
                 tracing::debug!(%method, host, path, millis, "registry request failed: {fault}");
                 Err(fault)
             }
@@ -374,16 +470,44 @@ impl Wire {
     ) -> Result<reqwest::Response, Fault> {
         let answer = async { answer.await.map_err(|error| Fault::Network(error.without_url())) };
         match (self.timeout(), patience) {
-            (None, _) => answer.await,
+            (None, None) => answer.await,
             (Some(timeout), None) => {
                 tokio::time::timeout(timeout, answer).await.unwrap_or(Err(Fault::Silence(timeout)))
             }
-            (Some(timeout), Some(patience)) => tokio::select! {
+            (timeout, Some(patience)) => tokio::select! {
                 answer = answer => answer,
-                () = patience.ends(timeout) => Err(Fault::Stall(timeout)),
+                fault = patience.ends(timeout) => Err(fault),
             },
         }
     }
+}
+
+impl Onward {
+    /// Where the user, or an image's name, says to go.
+    fn anywhere(url: Url) -> Self {
+        Self { url, limit: Limit::Anywhere }
+    }
+}
+
+fn too_many_challenges(times: u32, headers: &HeaderMap) -> Fault {
+    let last = headers.get(WWW_AUTHENTICATE).map(|value| one_line(&String::from_utf8_lossy(value.as_bytes())));
+    Fault::Challenges { times, last: last.unwrap_or_default() }
+}
+
+fn off_limits(url: &Url, why: OffLimits) -> Fault {
+    Fault::OffLimits { host: one_line(url.authority()), why }
+}
+
+/// Why no address of a name was connected with, if that is what came to pass.
+fn off_limits_behind(error: &reqwest::Error) -> Option<OffLimits> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(why) = error.downcast_ref::<OffLimits>() {
+            return Some(*why);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 impl Payload {

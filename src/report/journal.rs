@@ -2,6 +2,7 @@
 
 use tracing::{debug, error, info, warn};
 
+use super::moment::utc;
 use crate::model::{Event, Observer, Outcome, Status};
 
 /// Writes a log line for each outcome.
@@ -12,6 +13,30 @@ impl Observer for Journal {
     fn observe(&self, event: &Event<'_>) {
         match event {
             Event::Finished(outcome) => finished(outcome),
+            Event::InCooldown { workload, source, destination, until, reason } => {
+                info!(
+                    %source,
+                    target = %destination,
+                    kind = workload.kind.name(),
+                    namespace = workload.namespace,
+                    pod = workload.name,
+                    next_try = utc(*until),
+                    error = reason,
+                    "in cooldown"
+                );
+            }
+            Event::TagTaken { workloads, source, destination, before } => {
+                let workload = workloads.first();
+                warn!(
+                    %source,
+                    target = %destination,
+                    digest = %before,
+                    namespace = workload.map(|id| id.namespace.as_str()).unwrap_or_default(),
+                    pod = workload.map(|id| id.name.as_str()).unwrap_or_default(),
+                    "the tag was moved from a digest that the source does not know: it may have been another image's; \
+                     tell them apart with $registry in the repository prefix or with a pathMap rule"
+                );
+            }
             Event::Undecided { workload, image, reason } => {
                 warn!(
                     namespace = workload.namespace,
@@ -50,7 +75,8 @@ fn finished(outcome: &Outcome) {
         Status::WouldCopy(digest) => info!(%source, %target, %digest, namespace, pod, "dry run: would push"),
         Status::WouldPull => info!(%source, %target, namespace, pod, "dry pull: would pull"),
         Status::Failed(failure) => {
-            error!(%source, %target, namespace, pod, kind = failure.kind.name(), error = %failure, "failed");
+            let next_try = outcome.next_try.map(utc);
+            error!(%source, %target, namespace, pod, kind = failure.kind.name(), next_try, error = %failure, "failed");
         }
     }
 }

@@ -9,6 +9,7 @@ mod journal;
 mod json_lines;
 mod logging;
 mod metrics;
+mod moment;
 mod observers;
 mod operations;
 mod plugin_metrics;

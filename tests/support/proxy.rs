@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -141,12 +142,21 @@ async fn back(response: reqwest::Response, fault: Option<Fault>) -> Response<Bod
     *answer.status_mut() = response.status();
     *answer.headers_mut() = headers;
     *answer.body_mut() = match fault {
+        Some(Fault::Drip) => dripping(response.bytes().await.unwrap_or_default()),
         Some(fault @ (Fault::Cut | Fault::Stall | Fault::Flip)) => {
             damaged(response.bytes().await.unwrap_or_default(), &fault)
         }
         _ => Body::from_stream(response.bytes_stream()),
     };
     answer
+}
+
+fn dripping(body: Bytes) -> Body {
+    Body::from_stream(stream::unfold(body, |mut left| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let byte = (!left.is_empty()).then(|| left.split_to(1))?;
+        Some((Ok::<_, io::Error>(byte), left))
+    }))
 }
 
 fn damaged(body: Bytes, fault: &Fault) -> Body {

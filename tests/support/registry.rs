@@ -235,6 +235,25 @@ impl Registry {
         fs::remove_dir_all(all.join(repository)).unwrap();
     }
 
+    /// Empties the files of a repository that say which manifests and layers it has, as a full disk leaves them.
+    pub fn empty_links(&self, repository: &str) {
+        let all = self.directory.path().join("storage/docker/registry/v2/repositories");
+        let mut folders = vec![all.join(repository)];
+        let mut emptied = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.file_name().is_some_and(|name| name == "link") {
+                    fs::write(path, "").unwrap();
+                    emptied += 1;
+                }
+            }
+        }
+        assert!(emptied > 0, "{repository} has no links");
+    }
+
     /// The names of all repositories.
     pub async fn repositories(&self) -> Vec<String> {
         let response = self.client.get(format!("{}/v2/_catalog?n=10000", self.url)).send().await.unwrap();

@@ -55,6 +55,8 @@ pub enum Fault {
     Stall,
     /// One byte of the body is another.
     Flip,
+    /// The body comes byte by byte, one in a tenth of a second.
+    Drip,
 }
 
 type Matches = Box<dyn Fn(&Request) -> bool + Send>;

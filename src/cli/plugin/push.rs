@@ -59,6 +59,8 @@ fn registries(args: &Args, host: &str) -> Result<Registries, CommandError> {
     let access = RegistryAccess { registry: host.to_owned(), plain_http: args.plain_http, ..RegistryAccess::default() };
     let settings = Settings {
         request_timeout: Some(REQUEST_TIMEOUT),
+        least_rate: None,
+        private_redirects: Vec::new(),
         credentials: credential(args, host)?.into_iter().collect(),
         aws: Aws::new(Some(REQUEST_TIMEOUT)),
         observer: Arc::new(()),

@@ -139,6 +139,12 @@ impl Actor {
         until: Instant,
         error: &Arc<str>,
     ) {
-        self.observer.observe(&Event::InCooldown { workload, source, destination, until: as_time(until), reason: error });
+        self.observer.observe(&Event::InCooldown {
+            workload,
+            source,
+            destination,
+            until: as_time(until),
+            reason: error,
+        });
     }
 }

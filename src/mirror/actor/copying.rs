@@ -278,7 +278,8 @@ impl Actor {
                 let seconds = until.saturating_duration_since(now).max(Duration::from_secs(1)).as_secs();
                 warn!(
                     registry,
-                    seconds, "the registry keeps failing: one copy at a time tries it, all others wait, next in so many seconds"
+                    seconds,
+                    "the registry keeps failing: one copy at a time tries it, all others wait, next in so many seconds"
                 );
             }
         }

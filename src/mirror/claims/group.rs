@@ -167,11 +167,8 @@ impl Group {
 
     /// The digests that Pods run, the newest Pod's first.
     pub fn running(&self) -> Vec<Digest> {
-        let mut digests: Vec<(&Digest, i64)> = self
-            .running
-            .iter()
-            .filter_map(|(digest, moments)| Some((digest, *moments.last_key_value()?.0)))
-            .collect();
+        let mut digests: Vec<(&Digest, i64)> =
+            self.running.iter().filter_map(|(digest, moments)| Some((digest, *moments.last_key_value()?.0))).collect();
         digests.sort_by_key(|(_, since)| Reverse(*since));
         digests.into_iter().map(|(digest, _)| digest.clone()).collect()
     }

@@ -40,6 +40,14 @@ impl Default for Budgets {
 }
 
 impl Budgets {
+    /// Ends all pauses.
+    pub fn resume(&self) {
+        let Self { read_manifest, write_manifest, check_blob, read_blob, start_upload, upload } = self;
+        for pace in [read_manifest, write_manifest, check_blob, read_blob, start_upload, upload] {
+            pace.resume();
+        }
+    }
+
     /// What a request counts against.
     pub fn of(&self, method: &Method, path: &str) -> Option<&Arc<Pace>> {
         let reads = *method == Method::GET || *method == Method::HEAD;

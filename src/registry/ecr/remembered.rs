@@ -11,6 +11,7 @@ use futures::{
 };
 
 use super::AwsError;
+use crate::model::Retry;
 
 /// After a failure nobody asks again for so long; whoever needs it meanwhile is told of that failure.
 const COOLDOWN: Duration = Duration::from_secs(5);
@@ -157,7 +158,14 @@ fn shared<T: Send + Sync + 'static>(
         // From its end: the tries of one call may last longer than the cooldown.
         Err(error) => Err(Failed { error, until: now + begun.elapsed() + COOLDOWN }),
     });
-    fetched.boxed().shared()
+    // It goes on whoever of those who wait for it goes away.
+    let detached = async move {
+        tokio::spawn(fetched).await.unwrap_or_else(|broken| {
+            let error = AwsError::new("asking AWS".to_owned(), broken.to_string(), Retry::Soon);
+            Err(Failed { error, until: Instant::now() + COOLDOWN })
+        })
+    };
+    detached.boxed().shared()
 }
 
 #[cfg(test)]
@@ -165,7 +173,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
-    use crate::model::Retry;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,10 +1,6 @@
 //! Repositories, which ECR wants to exist before anything is written to them.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::{
@@ -20,8 +16,15 @@ use tokio::sync::OnceCell;
 use super::{Aws, AwsError, call::Call};
 use crate::{
     model::{EcrRegistry, NewRepositories, Retry, TagMutability},
-    registry::error::{Error, Fault},
+    registry::{
+        error::{Error, Fault},
+        shared::Shared,
+    },
 };
+
+/// So many repositories are remembered before those are forgotten that were not written to for long: to find out that one
+/// is there costs a call.
+const MOST_REPOSITORIES: usize = 16_384;
 
 /// The repositories of one registry. A clone is cheap and shares what is known of them.
 #[derive(Clone)]
@@ -34,7 +37,7 @@ struct Inner {
     registry: EcrRegistry,
     new: Option<NewRepositories>,
     client: OnceCell<aws_sdk_ecr::Client>,
-    known: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Known>>>>,
+    known: Shared<String, tokio::sync::Mutex<Known>>,
 }
 
 #[derive(Default)]
@@ -57,7 +60,12 @@ enum Stage {
 impl EcrRepositories {
     /// `new` is for those that are missing; none: none is made.
     pub fn new(aws: Aws, registry: EcrRegistry, new: Option<NewRepositories>) -> Self {
-        let inner = Inner { aws, registry, new, client: OnceCell::new(), known: Mutex::default() };
+        // What is made and not complete would be taken for somebody else's.
+        let is_settled = |known: &tokio::sync::Mutex<Known>| {
+            known.try_lock().is_ok_and(|known| matches!(known.stage, Stage::Unknown | Stage::Ready))
+        };
+        let known = Shared::keeping(MOST_REPOSITORIES, is_settled);
+        let inner = Inner { aws, registry, new, client: OnceCell::new(), known };
         Self { inner: Arc::new(inner) }
     }
 
@@ -70,10 +78,7 @@ impl EcrRepositories {
             return Ok(());
         }
         let asked = Instant::now();
-        let known = {
-            let mut all = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(all.entry(name.to_owned()).or_default())
-        };
+        let known = self.inner.known.get(name, tokio::sync::Mutex::default);
         let mut known = known.lock_owned().await;
         if known.stage == Stage::Ready {
             return Ok(());
@@ -110,11 +115,8 @@ impl EcrRepositories {
             );
             return error.because(Fault::Refused(text));
         }
-        let known = {
-            let all = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
-            all.get(name).cloned()
-        };
-        if let Some(known) = known {
+        let known = self.inner.known.get(name, tokio::sync::Mutex::default);
+        {
             let mut known = known.lock().await;
             if known.stage == Stage::Ready {
                 known.stage = Stage::Unknown;

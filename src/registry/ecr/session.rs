@@ -21,10 +21,13 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::sync::OnceCell;
 
 use super::{AwsError, Budgets, EcrLogin, PublicLogin, call::Call};
-use crate::model::EcrRegistry;
+use crate::{model::EcrRegistry, registry::shared::Shared as Remembering};
 
 /// How assumed roles' sessions are called in the account's audit log.
 const SESSION: &str = env!("CARGO_PKG_NAME");
+
+/// So many registries are remembered before those are forgotten that nobody speaks to: an image's name can name any.
+const MOST_REGISTRIES: usize = 1024;
 
 /// Tries of a call, the first included.
 const ATTEMPTS: u32 = 5;
@@ -42,8 +45,8 @@ struct Shared {
     timeout: Option<Duration>,
     base: OnceCell<SdkConfig>,
     roles: Mutex<HashMap<String, Arc<Role>>>,
-    logins: Mutex<HashMap<LoginKey, Arc<EcrLogin>>>,
-    budgets: Mutex<HashMap<(String, String), Arc<Budgets>>>,
+    logins: Remembering<LoginKey, EcrLogin>,
+    budgets: Remembering<(String, String), Budgets>,
     public: Arc<PublicLogin>,
 }
 
@@ -72,8 +75,8 @@ impl Aws {
             timeout,
             base: OnceCell::new(),
             roles: Mutex::default(),
-            logins: Mutex::default(),
-            budgets: Mutex::default(),
+            logins: Remembering::new(MOST_REGISTRIES),
+            budgets: Remembering::new(MOST_REGISTRIES),
             public: Arc::default(),
         };
         Self { shared: Arc::new(shared), role: None }
@@ -109,9 +112,7 @@ impl Aws {
 
     /// The login of a registry; always the same one for the same registry and role.
     pub(in crate::registry) fn login(&self, registry: &EcrRegistry) -> Arc<EcrLogin> {
-        let mut logins = self.shared.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (registry.clone(), self.role().map(str::to_owned));
-        Arc::clone(logins.entry(key).or_default())
+        self.shared.logins.get(&(registry.clone(), self.role().map(str::to_owned)), EcrLogin::default)
     }
 
     /// The login of the public registry.
@@ -121,8 +122,7 @@ impl Aws {
 
     /// What may be asked of the registry of an account and region, whoever asks.
     pub(in crate::registry) fn budgets(&self, registry: &EcrRegistry) -> Arc<Budgets> {
-        let mut budgets = self.shared.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(budgets.entry((registry.account.clone(), registry.region.clone())).or_default())
+        self.shared.budgets.get(&(registry.account.clone(), registry.region.clone()), Budgets::default)
     }
 
     pub(super) async fn ecr(&self, registry: &EcrRegistry) -> aws_sdk_ecr::Client {

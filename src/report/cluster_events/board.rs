@@ -22,6 +22,10 @@ pub(super) enum Topic {
     Image(Destination, Reference),
     /// An image of a workload that can't be decided.
     Undecided(WorkloadId, String),
+    /// An image in cooldown that a workload wants.
+    InCooldown(WorkloadId, Destination, Reference),
+    /// A tag that may have been another source's.
+    TagTaken(Destination),
     /// The program's own configuration.
     Configuration,
 }

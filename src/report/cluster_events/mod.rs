@@ -10,7 +10,7 @@ mod written;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use board::{Board, Statement, Topic};
@@ -19,8 +19,8 @@ pub use publisher::Publisher;
 use publisher::Shared;
 use written::Writer;
 
-use super::Metrics;
-use crate::model::{Event, Observer, Outcome, Status, WorkloadId, WorkloadKind};
+use super::{Metrics, moment::utc};
+use crate::model::{Destination, Digest, Event, Observer, Outcome, Reference, Status, WorkloadId, WorkloadKind};
 
 /// How many users of one image are told, oldest first: an image in every namespace must not become a thousand requests.
 const MAX_WORKLOADS: usize = 10;
@@ -32,7 +32,8 @@ const MAX_NOTE: usize = 1024;
 /// it longer or shorter.
 const RENEWAL: Duration = Duration::from_secs(30 * 60);
 
-/// Tells of failures by Kubernetes events: a Warning `MirrorFailed` for each failed copy, a Warning `MirrorUndecided` for
+/// Tells of failures by Kubernetes events: a Warning `MirrorFailed` for each failed copy and for each workload that wants
+/// an image in cooldown, a Warning `MirrorTagTaken` for a tag that may have been another source's, a Warning `MirrorUndecided` for
 /// each image use that could not be decided, a Normal `Mirrored` for the first success after a failure, and for a changed
 /// configuration that can't be used a Warning `ReloadRefused` about this program's own Pod. Nothing else, so that a
 /// healthy cluster sees none.
@@ -97,7 +98,7 @@ impl ClusterEvents {
         let topic = Topic::Image(destination.clone(), source.clone());
         let (kind, reason, note) = match status {
             Status::Failed(failure) => {
-                let note = format!("Image {image} was not mirrored to {destination}: {failure}");
+                let note = not_mirrored(image, destination, &failure.message, outcome.next_try);
                 (EventType::Warning, "MirrorFailed", note)
             }
             Status::Copied(digest) | Status::AlreadyThere(digest) => {
@@ -117,6 +118,42 @@ impl ClusterEvents {
             lasts: is_failure,
         };
         self.say(topic, statement);
+    }
+
+    fn in_cooldown(
+        &self,
+        workload: &WorkloadId,
+        source: &Reference,
+        destination: &Destination,
+        until: SystemTime,
+        reason: &str,
+    ) {
+        let note = not_mirrored(&source.to_string(), destination, reason, Some(until));
+        let statement = Statement {
+            kind: EventType::Warning,
+            reason: "MirrorFailed",
+            note: bounded(&note).into(),
+            image: Some(destination.to_string()),
+            workloads: vec![workload.clone()],
+            lasts: false,
+        };
+        self.say(Topic::InCooldown(workload.clone(), destination.clone(), source.clone()), statement);
+    }
+
+    fn tag_taken(&self, workloads: &[WorkloadId], source: &Reference, destination: &Destination, before: &Digest) {
+        let note = format!(
+            "Tag {destination} was moved to {source} from digest {before}, which is not known there: it may have been \
+             another image's. Tell them apart with $registry in the repository prefix or with a pathMap rule"
+        );
+        let statement = Statement {
+            kind: EventType::Warning,
+            reason: "MirrorTagTaken",
+            note: bounded(&note).into(),
+            image: Some(destination.to_string()),
+            workloads: workloads.iter().take(MAX_WORKLOADS).cloned().collect(),
+            lasts: false,
+        };
+        self.say(Topic::TagTaken(destination.clone()), statement);
     }
 
     fn undecided(&self, workload: &WorkloadId, image: &str, reason: &str) {
@@ -164,6 +201,12 @@ impl Observer for ClusterEvents {
             Event::Forgotten { destination, source } => {
                 self.shared.lock().withdraw(&Topic::Image((*destination).clone(), (*source).clone()));
             }
+            Event::InCooldown { workload, source, destination, until, reason } => {
+                self.in_cooldown(workload, source, destination, *until, reason);
+            }
+            Event::TagTaken { workloads, source, destination, before } => {
+                self.tag_taken(workloads, source, destination, before);
+            }
             Event::Undecided { workload, image, reason } => self.undecided(workload, image, reason),
             Event::Decided { workload } => self.decided(workload),
             Event::ReloadRefused { reason } => {
@@ -183,6 +226,12 @@ impl Observer for ClusterEvents {
             _ => {}
         }
     }
+}
+
+fn not_mirrored(image: &str, destination: &Destination, cause: &str, next_try: Option<SystemTime>) -> String {
+    let next_try = next_try.map(|moment| format!(" (next try at {})", utc(moment))).unwrap_or_default();
+    // The cause may be long, and is cut then.
+    format!("Image {image} was not mirrored to {destination}{next_try}: {cause}")
 }
 
 /// At most [`MAX_NOTE`] bytes of it.

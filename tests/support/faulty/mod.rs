@@ -222,6 +222,8 @@ impl Shared {
     fn unnamed(&self, head: &Head) -> Answer {
         match head.path.as_str() {
             "/v2/" => Answer::new(200).body("{}"),
+            // An upload that failed is taken back.
+            path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
             "/loop" => Answer::new(307).header("Location", "/loop"),
             // Whoever gives an upload up may say so.
             path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
