@@ -1,7 +1,7 @@
 # Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy image lint toolchain
+.PHONY: help build demo test test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy bench-layout image lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -68,6 +68,10 @@ bench-policy: toolchain ## what deciding with plugins costs
 bench-copy: build ## what copying with the release program costs, beside crane, regctl and skopeo
 	servers=$$(tests/servers/install --bench) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --workspace --bench copy -- "$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
+
+bench-layout: build ## what a pass of 5,000 and of 10,000 images into an image layout costs
+	$(CARGO) bench --locked --workspace --profile dev --bench layout -- \
+		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
 
 bench-plugins: build ## what plugins in six languages weigh, and how long they take
 	tests/toolchains/test-plugins "$(CARGO_TARGET_DIR)/release/k8s-copycat" --bench

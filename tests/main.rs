@@ -31,6 +31,7 @@ mod reloading;
 mod settings;
 mod shipped;
 mod soak;
+mod signals;
 mod support;
 mod syncing;
 mod watching;

@@ -128,6 +128,70 @@ async fn a_plan_for_people_is_a_table() {
     assert!(bad[3] == "(error)" && bad[4].contains("is no image reference"), "{bad:?}");
 }
 
+/// Acts on a terminal, or is not seen.
+const HIDDEN: [char; 8] = ['\x1b', '\x07', '\x7f', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{e0041}'];
+
+#[tokio::test]
+async fn nothing_that_is_written_acts_on_a_terminal() {
+    let hostile: String = HIDDEN.iter().flat_map(|hidden| ['x', *hidden]).collect();
+    let mut web = deployment("web").image(&hostile).image("nginx:1").manifest();
+    web["metadata"]["name"] = format!("web{hostile}").into();
+    web["metadata"]["namespace"] = format!("shop\nforged {hostile}").into();
+    let config = "skipNames: { deployments: [\"other\"] }";
+    let manifests = list(&[web]);
+    for arguments in [&["plan", "-f", "-"][..], &["plan", "-f", "-", "-o", "json"], &["sync", "--dry-pull", "-f", "-"]]
+    {
+        let finished = command(arguments, &manifests).config(config).run().await;
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(!said.contains(HIDDEN) && !said.contains("\nforged"), "{arguments:?}: {said:?}");
+        if arguments.contains(&"json") {
+            let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert!(lines.iter().any(|line| line["image"] == hostile), "{said}");
+        } else {
+            assert!(said.contains("x\\u{1b}x\\u{7}x\\u{7f}x\\u{9b}x\\u{200b}x\\u{202e}x"), "{arguments:?}: {said}");
+        }
+    }
+    let missing = format!("/nowhere/{hostile}\nforged");
+    for arguments in [
+        &["plan", "-f", &missing][..],
+        &["sync", "-f", &missing],
+        &["plan", "--config", &missing],
+        &["plugin", "inspect", &missing],
+        &["plugin", "push", &missing, &missing],
+        &["plugin", "test", &missing, "--cases", &missing],
+    ] {
+        let finished = command(arguments, "").run().await;
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(!said.is_empty() && !said.contains(HIDDEN) && !said.contains("\nforged"), "{arguments:?}: {said:?}");
+    }
+    // Words of a log line that is meant for people.
+    let dump = list(&[json!({ "apiVersion": "v1", "kind": "ReplicationController", "metadata": { "name": hostile },
+        "spec": { "template": { "spec": { "containers": [] } } } })]);
+    let program = command(&["plan", "-f", "-", "--log-format", "text"], &dump);
+    let finished = program.run().await.assert_code(0);
+    assert!(finished.stderr.contains("may run containers") && !finished.stderr.contains(HIDDEN), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_container_without_an_image_is_told() {
+    let mut manifest = deployment("web").image("nginx:1").manifest();
+    manifest["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("image");
+    let manifests = list(&[manifest]);
+    let lines = plan(command(&["plan", "-f", "-", "-o", "json"], &manifests)).await;
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert_eq!((&lines[0]["image"], &lines[0]["decision"]), (&json!(""), &json!("error")));
+    assert_eq!(lines[0]["reason"], "container main names no image");
+    let finished = command(&["plan", "-f", "-"], &manifests).run().await.assert_code(0);
+    let row = finished.stdout.lines().find(|line| line.contains("default/deployment/web")).unwrap();
+    assert!(row.contains("(none)") && row.ends_with("container main names no image"), "{row}");
+    let finished = command(&["sync", "-f", "-"], &manifests).run().await.assert_code(1);
+    for told in
+        ["undecided      (none) of deployment default/web: container main names no image", "1 undecided; 1 workl"]
+    {
+        assert!(finished.stdout.contains(told), "{finished:?}");
+    }
+}
+
 #[tokio::test]
 async fn manifests_come_from_input_files_and_folders_in_yaml_and_json() {
     let [web, db, agent] = [

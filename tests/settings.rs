@@ -274,13 +274,15 @@ async fn credentials_reach_the_sources_they_are_for() {
         let config = format!("registryCredentials: [{{ {entry} }}]");
         sync(target, &manifest).config(&config).env("THE_TOKEN", &token).env("THE_USER", USER).env("SECRET", PASSWORD)
     };
-    let alias =
-        format!("registry: registry.example, registryAliases: ['127.0.0.?:{}']", host.rsplit_once(':').unwrap().1);
+    let port = host.rsplit_once(':').unwrap().1;
+    let alias = format!("registry: registry.example, registryAliases: ['127.0.0.?:{port}']");
+    let set = format!("registry: '127.0.0.[0-2]:{port}'");
     for (login, exchanged) in [
         (format!("registry: '{host}', tokenEnv: THE_TOKEN"), false),
         (format!("registry: '{host}', token: {token}"), false),
         (format!("registry: '{host}', usernameEnv: THE_USER, passwordEnv: SECRET"), true),
         (format!("registry: '{host}', username: {USER}, password: '{PASSWORD}'"), true),
+        (format!("{set}, username: {USER}, passwordEnv: SECRET"), true),
         (format!("{alias}, username: {USER}, passwordEnv: SECRET"), true),
     ] {
         let target = Registry::crane().await;

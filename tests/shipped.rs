@@ -96,6 +96,8 @@ async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
     // Of its own: the manifest's names are fixed.
     let cluster = Cluster::start().await;
     let client = cluster.admin();
+    // Somebody else's.
+    cluster.apply("{ apiVersion: v1, kind: Namespace, metadata: { name: test } }").await;
     cluster.apply(MANIFEST).await;
     let shipped = Shipped::read();
     let source = Registry::distribution(Access::Anonymous).await;
@@ -120,20 +122,21 @@ async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
     let program = shipped.start(&cluster, &shipped.config).await;
     program.logged("the images are told", |log| log.contains("dry pull: would pull")).await;
     let body = program.post("/force-reconcile").await.1;
-    assert!(body.contains(r#""success":true,"workloadsProcessed":6,"imagesMirrored":6,"#), "{body}");
+    assert!(body.contains(r#""success":true,"workloadsProcessed":7,"imagesMirrored":7,"#), "with its own: {body}");
     let log = program.terminate().await.assert_code(0).stdout;
     assert!(log.contains("registry.test.svc.cluster.local:5000/shop/app:1"), "{log}");
-    assert_eq!(log.matches("dry pull: would pull").count(), 2, "once at the start, once in the forced pass: {log}");
+    assert_eq!(log.matches("dry pull: would pull").count(), 4, "two at the start, two in the forced pass: {log}");
     assert!(!log.contains("orbidden") && !log.contains("\"status\":403"), "{log}");
     assert_eq!(source.take_requests(), []);
     shipped.assert_all_allowed(&cluster);
 
-    // As its first lines tell people to; the namespaces stay, because the program's own image can't be had here.
+    // As its first lines tell people to; of one namespace only, because the program's own image can't be had here.
     let for_real: String = shipped
         .config
         .lines()
         .filter(|line| !["dryRun:", "dryPull:"].iter().any(|key| line.starts_with(key)))
         .map(|line| format!("{}\n", line.replace("registry.test.svc.cluster.local:5000", &target.host())))
+        .map(|line| line.replace("includeNamespaces: [\"*\"]", "includeNamespaces: [test]"))
         .collect();
     assert_ne!(for_real, shipped.config);
     let for_real = for_real + "digestPull: true\ncheckNodePlatform: true\n";
@@ -175,6 +178,63 @@ async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
         cluster.audit(&shipped.namespace, &shipped.account).iter().any(|event| status(event) == 403).then_some(())
     })
     .await;
+}
+
+/// What people read before they apply it.
+const TEXTS: [&str; 4] = [
+    include_str!("../README.md"),
+    include_str!("../docs/install.md"),
+    include_str!("../docs/ecr.md"),
+    include_str!("../docs/configuration.md"),
+];
+
+#[test]
+fn the_manifests_hold_nothing_of_others() {
+    for text in [MANIFEST, EKS] {
+        for object in serde_yaml::from_multiple::<Value>(text).unwrap() {
+            let (kind, metadata) = (object["kind"].as_str().unwrap(), &object["metadata"]);
+            match kind {
+                "Namespace" => assert_eq!(metadata["name"], "k8s-copycat"),
+                "ClusterRole" | "ClusterRoleBinding" => {
+                    assert!(metadata["name"].as_str().unwrap().starts_with("k8s-copycat-"), "{metadata}");
+                }
+                _ => assert_eq!(metadata["namespace"], "k8s-copycat", "{kind} {metadata}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_image_is_set_in_one_place_and_can_not_be_pulled_before() {
+    let image = Shipped::read().container["image"].as_str().unwrap().to_owned();
+    // No such name is ever to be found (RFC 2606, "2. TLDs for Testing, & Documentation Examples").
+    assert!(image.split('/').next().unwrap().ends_with(".invalid"), "{image}");
+    assert_eq!(image.rsplit(':').next(), Some(env!("CARGO_PKG_VERSION")));
+    let lines = MANIFEST.lines().chain(EKS.lines()).filter(|line| line.contains(".invalid"));
+    assert_eq!(lines.count(), 1);
+    let [readme, install, ..] = TEXTS;
+    assert!(readme.contains(&image) && install.contains(&image), "it is told what to replace");
+    for text in TEXTS.into_iter().chain([MANIFEST, EKS]) {
+        assert!(!text.contains("ghcr.io/matzegebbe"), "an image of somebody else's program");
+    }
+}
+
+#[test]
+fn upgrade_and_uninstall_are_told() {
+    let [readme, install, ..] = TEXTS;
+    assert!(readme.contains("docs/install.md"));
+    for told in ["\n## Upgrade\n", "\n## Uninstall\n", "kubectl delete -f k8s.yaml", "kubectl set image -n k8s-copycat"]
+    {
+        assert!(install.contains(told), "{told}");
+    }
+    // The settings that it shows are settings.
+    let parts = install.split("```yaml\n").skip(1).map(|part| part.split("```").next().unwrap());
+    let objects: Vec<Value> = parts.map(|part| serde_yaml::from_str(part).unwrap()).collect();
+    let [overlay, config] = objects.as_slice() else { panic!("{objects:#?}") };
+    let image = Shipped::read().container["image"].as_str().unwrap().to_owned();
+    assert_eq!(Some(overlay["images"][0]["name"].as_str().unwrap()), image.rsplit_once(':').map(|(name, _)| name));
+    let shipped = serde_yaml::from_multiple::<Value>(MANIFEST).unwrap();
+    assert!(shipped.iter().any(|object| object["kind"] == "ConfigMap" && object["metadata"] == config["metadata"]));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::plugin::PluginCommand;
 use crate::config::{Flags, LogFormat};
 
 /// What to do, and the settings that came with it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Args {
     /// The subcommand; [`Command::Run`] where none is given.
     pub command: Command,

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
+use tokio::task::spawn_blocking;
+
 use crate::{
     config::{self, Config, CopyConfig, WatchConfig},
     mirror::{Copier, CopySettings, Mirror, PlatformSettings},
@@ -65,13 +67,16 @@ fn threads() -> usize {
     thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// The policy, its plugins fetched and loaded.
+/// The policy, its plugins fetched, and loaded in a thread that may be left to itself.
 ///
 /// # Errors
 /// Every plugin that can't be had.
 pub async fn policy(config: &Config, observer: Arc<dyn Observer>) -> Result<(Policy, Modules), CommandError> {
     let modules = Modules::default().fetched(config).await.map_err(CommandError::Modules)?;
-    Ok((Policy::load(policy_settings(config, &modules), observer)?, modules))
+    let settings = policy_settings(config, &modules);
+    let loaded = spawn_blocking(move || Policy::load(settings, observer)).await;
+    let policy = loaded.map_err(|source| CommandError::Broken { what: "loading the plugins", source })??;
+    Ok((policy, modules))
 }
 
 /// Those of `plugins` that can't be loaded: told beside settings that are wrong as well. No registry is asked.

@@ -1,11 +1,12 @@
 //! What can end a subcommand, and with which exit code.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{error::Error as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use crate::{
     authoring::{BindingsError, CasesError, TimingError, WrapError},
     config::Mistakes,
     mirror::Stopped,
+    model::printable,
     policy::{LoadError, ProbeError},
     registry::{self, SetupError},
     report::{LoggingError, MetricsError},
@@ -131,9 +132,20 @@ pub enum CommandError {
     /// Bindings can't be written.
     #[error(transparent)]
     Bindings(#[from] BindingsError),
-    /// Somebody asked for the end.
-    #[error("interrupted by {0} before the pass was over")]
-    Interrupted(&'static str),
+    /// Signals can't be waited for.
+    #[error("can't wait for signals: {0}")]
+    Signals(std::io::Error),
+    /// There are no threads to work with.
+    #[error("can't start: {0}")]
+    Runtime(std::io::Error),
+    /// Something broke down while it was read or loaded.
+    #[error("{what} broke down: {source}")]
+    Broken {
+        /// What was done.
+        what: &'static str,
+        /// How it broke.
+        source: tokio::task::JoinError,
+    },
 }
 
 impl From<Vec<LoadError>> for CommandError {
@@ -143,6 +155,35 @@ impl From<Vec<LoadError>> for CommandError {
 }
 
 impl CommandError {
+    /// What is told of it on standard error: a line for each thing to put right, none of which acts on a terminal.
+    pub fn lines(&self) -> Vec<String> {
+        let told: Vec<String> = match self {
+            Self::Configuration { settings, plugins } => {
+                settings.iter().map(ToString::to_string).chain(plugins.iter().map(ToString::to_string)).collect()
+            }
+            Self::Plugins(errors) => errors.iter().map(ToString::to_string).collect(),
+            Self::Modules(errors) => errors.iter().map(ToString::to_string).collect(),
+            // They quote the author's own file.
+            Self::Wrap { .. } | Self::Probe { .. } | Self::Timing { .. } | Self::Cases { .. } | Self::Bindings(_) => {
+                self.with_causes().lines().map(str::to_owned).collect()
+            }
+            _ => vec![self.with_causes()],
+        };
+        told.iter().map(|line| printable(line).into_owned()).collect()
+    }
+
+    fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(source) = cause {
+            if !text.contains(&source.to_string()) {
+                text = format!("{text}: {source}");
+            }
+            cause = source.source();
+        }
+        text
+    }
+
     /// 2 for a configuration or a case file that somebody has to change, 1 for all else.
     pub fn code(&self) -> ExitCode {
         match self {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::{config::Config, model::ImageUse, workload};
@@ -14,7 +15,11 @@ pub async fn uses(config: &Config, files: &[PathBuf]) -> Result<Vec<ImageUse>, C
         let client = workload::client(config.process.kubeconfig.as_deref()).await?;
         return Ok(workload::list(&client, &assemble::watch_settings(config)).await?);
     }
-    let manifests = workload::read_manifests(files, &config.watch.resources)?;
+    // Standard input may be waited for.
+    let files = files.to_vec();
+    let counted = config.watch.resources.clone();
+    let read = spawn_blocking(move || workload::read_manifests(&files, &counted)).await;
+    let manifests = read.map_err(|source| CommandError::Broken { what: "reading the manifests", source })??;
     for passed_over in &manifests.passed_over {
         warn!("{passed_over}");
     }

@@ -4,7 +4,10 @@ use std::io::Write;
 
 use tracing::{info, warn};
 
-use crate::registry::{Aws, AwsError, Caller};
+use crate::{
+    model::printable,
+    registry::{Aws, AwsError, Caller},
+};
 
 /// Not the end, when this is not known: a private network may reach ECR and not this.
 const UNKNOWN: &str = "AWS does not say who we are";
@@ -27,7 +30,7 @@ pub async fn show(identities: Vec<(Aws, String)>) {
             Err(error) => format!("{UNKNOWN}: {error}"),
         };
         // Whoever closed it does not want to know.
-        let _ = writeln!(std::io::stderr(), "{line}");
+        let _ = writeln!(std::io::stderr(), "{}", printable(&line));
     }
 }
 

@@ -11,6 +11,7 @@ mod modules;
 mod plan;
 mod plugin;
 mod progress;
+mod quiet;
 mod reload;
 mod run;
 mod signals;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     config::Config,
-    model::{Decision, ImageUse, TraceEntry, Verdict},
+    model::{Decision, ImageUse, TraceEntry, Verdict, printable, printable_json},
 };
 
 use super::{CommandError, args::PlanFormat, assemble, gather};
@@ -108,8 +108,7 @@ fn write_plan(out: &mut dyn Write, output: PlanFormat, plan: &[(ImageUse, Decisi
     match output {
         PlanFormat::Json => {
             for (image_use, decision) in plan {
-                serde_json::to_writer(&mut *out, &Line::of(image_use, decision))?;
-                writeln!(out)?;
+                writeln!(out, "{}", printable_json(&Line::of(image_use, decision))?)?;
             }
             Ok(())
         }
@@ -127,7 +126,8 @@ fn write_table(out: &mut dyn Write, plan: &[(ImageUse, Decision)]) -> io::Result
             .iter()
             .map(|entry| format!("{}: {} ({} µs)", entry.plugin, entry.answer, microseconds(entry)));
         let why = why.collect::<Vec<_>>().join("; ");
-        let start = [workload, image_use.container.name.clone(), image_use.image.clone()];
+        let image = if image_use.image.is_empty() { "(none)" } else { &image_use.image };
+        let start = [workload, image_use.container.name.clone(), image.to_owned()];
         let ends: Vec<[String; 2]> = match &decision.verdict {
             Verdict::Mirror(destinations) => {
                 destinations.iter().map(|destination| [destination.to_string(), why.clone()]).collect()
@@ -137,7 +137,7 @@ fn write_table(out: &mut dyn Write, plan: &[(ImageUse, Decision)]) -> io::Result
         };
         for [target, why] in ends {
             let [workload, container, image] = start.clone();
-            rows.push([workload, container, image, target, why]);
+            rows.push([workload, container, image, target, why].map(|cell| printable(&cell).into_owned()));
         }
     }
     let mut widths = [0; 4];

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::model::{Event, Observer, Outcome, Status};
+use crate::model::{Event, Observer, Outcome, Status, printable};
 
 /// Shows each outcome on standard output as it comes.
 pub struct Progress {
@@ -33,7 +33,7 @@ impl Progress {
 
     fn line(&self, line: &str) {
         // A closed pipe is no reason to stop mirroring.
-        self.bar.suspend(|| drop(writeln!(std::io::stdout(), "{line}")));
+        self.bar.suspend(|| drop(writeln!(std::io::stdout(), "{}", printable(line))));
     }
 }
 
@@ -45,6 +45,7 @@ impl Observer for Progress {
                 self.line(&line(outcome));
             }
             Event::Undecided { workload, image, reason } => {
+                let image = if image.is_empty() { "(none)" } else { image };
                 self.line(&format!("undecided      {image} of {workload}: {reason}"));
             }
             Event::Queue { waiting, active, cooling } => {

@@ -33,27 +33,40 @@ use super::{
     files::Snapshot,
     identity,
     leading::{Leading, follow_lease},
+    quiet,
     reload::{ReloadState, Reloading},
-    signals, stores,
+    signals::Signals,
+    stores,
 };
 
 /// How long copies under way may take to end after SIGTERM, or when another replica leads; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(15);
 /// How long giving up the Lease may take after that.
 const RELEASE: Duration = Duration::from_secs(5);
+/// How long uploads that were broken off may take to be cancelled at the target; with all else that is less than the 30 s.
+const LONGEST_CLEANING: Duration = Duration::from_secs(2);
 /// Where a Pod learns its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Watches and mirrors until SIGTERM or SIGINT, or until another replica leads. `files` are those that `config` came
 /// from, as they were then.
-pub async fn run(flags: &Flags, config: Config, files: Snapshot) -> Result<ExitCode, CommandError> {
+pub async fn run(flags: &Flags, config: Config, files: Snapshot, signals: &Signals) -> Result<ExitCode, CommandError> {
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new()?);
     // Before the cluster is looked for: a plugin that can't be loaded is a mistake wherever this runs.
     let watching_plugins = Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal)]));
-    let (policy, modules) = assemble::policy(&config, watching_plugins).await?;
-    let policy = Arc::new(policy);
-    let client = workload::client(config.process.kubeconfig.as_deref()).await?;
+    let prepared = signals.or(async {
+        let (policy, modules) = assemble::policy(&config, watching_plugins).await?;
+        let client = workload::client(config.process.kubeconfig.as_deref()).await?;
+        Ok::<_, CommandError>((Arc::new(policy), modules, client))
+    });
+    let (policy, modules, client) = match prepared.await {
+        Ok(prepared) => prepared?,
+        Err(signal) => {
+            info!(signal = signal.name(), "ending before anything was begun");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let (events, publisher) = ClusterEvents::new(client.clone(), host(), namespace(), metrics.clone());
     let observer: Arc<dyn Observer> =
         Arc::new(Observers::new(vec![metrics.clone(), Arc::new(Journal), Arc::new(events)]));
@@ -90,7 +103,7 @@ pub async fn run(flags: &Flags, config: Config, files: Snapshot) -> Result<ExitC
     let mut reloading = tokio::spawn(reloading.follow(files));
 
     let ended = tokio::select! {
-        ended = lead(&config, client, &mirror, &metrics, &leads) => ended,
+        ended = lead(&config, client, &mirror, &metrics, &leads, signals) => ended,
         // They follow for ever, so this is a defect; better to start anew than to stand still and call it ready.
         _ = &mut watching => Err(CommandError::Stopped(Stopped)),
         _ = &mut reloading => Err(CommandError::Stopped(Stopped)),
@@ -104,6 +117,7 @@ pub async fn run(flags: &Flags, config: Config, files: Snapshot) -> Result<ExitC
             error!(error = %broken, "a listener broke off");
         }
     }
+    quiet::quiet(LONGEST_CLEANING).await;
     ended
 }
 
@@ -114,6 +128,7 @@ async fn lead(
     mirror: &Mirror,
     metrics: &Metrics,
     leads: &Leading,
+    signals: &Signals,
 ) -> Result<ExitCode, CommandError> {
     let election = if config.process.leader_elect { election(client) } else { None };
     let leadership = match &election {
@@ -121,8 +136,8 @@ async fn lead(
             info!(identity = election.identity(), "waiting to lead");
             tokio::select! {
                 leadership = election.campaign() => Some(leadership),
-                signal = signals::ended() => {
-                    info!(signal, "ending without having led");
+                signal = signals.ended() => {
+                    info!(signal = signal.name(), "ending without having led");
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -142,8 +157,8 @@ async fn lead(
         }
         () = again_and_again(config.copy.force_reconcile, mirror) => ExitCode::FAILURE,
         () = mirror.stopped() => return Err(CommandError::Stopped(Stopped)),
-        signal = signals::ended() => {
-            info!(signal, "ending");
+        signal = signals.ended() => {
+            info!(signal = signal.name(), "ending");
             ExitCode::SUCCESS
         }
     };
@@ -352,13 +367,14 @@ mod tests {
         mirror.ready().await.unwrap();
         let client = workload::client(Some(&kubeconfig)).await.unwrap();
         let (metrics, leads) = (Metrics::new().unwrap(), Leading::default());
+        let (_tell, signals) = Signals::scripted();
         let looked = async {
             for _ in 0..3 {
                 looks.recv().await.unwrap();
             }
         };
         tokio::select! {
-            ended = lead(&config, client, &mirror, &metrics, &leads) => panic!("{ended:?}"),
+            ended = lead(&config, client, &mirror, &metrics, &leads, &signals) => panic!("{ended:?}"),
             looked = timeout(Duration::from_secs(120), looked) => looked.unwrap(),
         }
     }

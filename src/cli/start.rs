@@ -1,12 +1,14 @@
 //! From the command line to a subcommand, and from its end to an exit code.
 
 use std::{
-    error::Error,
     ffi::OsString,
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
+use tokio::{runtime::Runtime, task::spawn_blocking};
 use tracing::{level_filters::LevelFilter, warn};
 
 use crate::{
@@ -19,43 +21,71 @@ use super::{
     args::{self, Args, Command},
     assemble,
     files::Snapshot,
-    plan, plugin, run, sync,
+    plan, plugin, run,
+    signals::Signals,
+    sync,
 };
 
+/// How long what can't be broken off (a plugin being compiled, a read that waits) may go on after the end.
+const LONGEST_LEFT: Duration = Duration::from_secs(1);
+
 /// Does what the command line says; the program's name comes first in it.
-pub async fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let args = match args::parse(arguments) {
         Ok(args) => args,
         Err(error) => error.exit(),
     };
-    match obey(&args).await {
+    match started(&args) {
         Ok(code) => code,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(source) = cause {
-                if !text.contains(&source.to_string()) {
-                    text = format!("{text}: {source}");
-                }
-                cause = source.source();
+            for line in error.lines() {
+                // Nobody is left to tell when even standard error is closed.
+                let _ = writeln!(io::stderr(), "{line}");
             }
-            // Nobody is left to tell when even standard error is closed.
-            let _ = writeln!(io::stderr(), "{text}");
             error.code()
         }
     }
 }
 
-async fn obey(args: &Args) -> Result<ExitCode, CommandError> {
-    match &args.command {
-        Command::Run => {
-            let (config, files) = settings(args)?;
-            run::run(&args.flags, config, files).await
+fn started(args: &Args) -> Result<ExitCode, CommandError> {
+    let runtime = Runtime::new().map_err(CommandError::Runtime)?;
+    // Before anything that takes time, so that no signal comes too early to be obeyed. Of the others nothing has to be put
+    // in order: a signal ends them at once.
+    let signals = || Signals::listen().map_err(CommandError::Signals);
+    let ended = match &args.command {
+        Command::Run => runtime.block_on(run_until(args, &signals()?)),
+        Command::Sync { files } => runtime.block_on(sync_until(args, files, &signals()?)),
+        Command::Plan { files, output } => {
+            runtime.block_on(async { plan::plan(&settings(args)?.0, files, *output).await })
         }
-        Command::Sync { files } => sync::sync(&settings(args)?.0, files).await,
-        Command::Plan { files, output } => plan::plan(&settings(args)?.0, files, *output).await,
-        Command::Plugin { command } => plugin::plugin(command).await,
+        Command::Plugin { command } => runtime.block_on(plugin::plugin(command)),
+    };
+    runtime.shutdown_timeout(LONGEST_LEFT);
+    ended
+}
+
+async fn run_until(args: &Args, signals: &Signals) -> Result<ExitCode, CommandError> {
+    match signals.or(settings_read(args)).await {
+        Ok(read) => {
+            let (config, files) = read?;
+            run::run(&args.flags, config, files, signals).await
+        }
+        Err(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+async fn sync_until(args: &Args, files: &[PathBuf], signals: &Signals) -> Result<ExitCode, CommandError> {
+    match signals.or(settings_read(args)).await {
+        Ok(read) => sync::sync(&read?.0, files, signals).await,
+        Err(signal) => Ok(sync::interrupted(signal, None)),
+    }
+}
+
+/// As [`settings`], in a thread that may wait.
+async fn settings_read(args: &Args) -> Result<(Config, Snapshot), CommandError> {
+    let args = args.clone();
+    let read = spawn_blocking(move || settings(&args)).await;
+    read.map_err(|source| CommandError::Broken { what: "reading the settings", source })?
 }
 
 /// The settings, and the files that they came from, as these were then. From here on there is a log.

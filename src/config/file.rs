@@ -24,6 +24,7 @@ pub(super) fn read_tree(reader: &mut Reader<'_>, file: &Path, must_exist: bool) 
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return None,
         Err(error) => {
             reader.refuse(&place, format!("can't be read: {error}"));
+            reader.file_is_known = false;
             return None;
         }
     };
@@ -47,6 +48,7 @@ pub(super) fn tree_of(reader: &mut Reader<'_>, file: &Path, text: &str) -> Optio
         }
         Err(fault) => {
             reader.refuse(&at(&fault), fault.message);
+            reader.file_is_known = false;
             None
         }
     }

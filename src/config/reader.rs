@@ -18,6 +18,9 @@ pub(super) struct Reader<'e> {
     pub warnings: Vec<String>,
     /// Files and folders that were looked at, whether they are there or not.
     pub files: Vec<PathBuf>,
+    /// Whether what stands in the configuration file is known. Where it can't be read, nothing is called missing: it may
+    /// be there.
+    pub file_is_known: bool,
 }
 
 /// A value and where it stands.
@@ -29,11 +32,18 @@ pub(super) struct Found<T = String> {
 
 impl<'e> Reader<'e> {
     pub fn new(env: &'e dyn Fn(&str) -> Option<String>) -> Self {
-        Self { env, mistakes: Vec::new(), warnings: Vec::new(), files: Vec::new() }
+        Self { env, mistakes: Vec::new(), warnings: Vec::new(), files: Vec::new(), file_is_known: true }
     }
 
     pub fn refuse(&mut self, place: &Place, message: impl Into<String>) {
         self.mistakes.push(Mistake { place: place.clone(), message: message.into() });
+    }
+
+    /// Refuses that something is not there, unless it may stand in a file that can't be read.
+    pub fn refuse_missing(&mut self, place: &Place, message: impl Into<String>) {
+        if self.file_is_known {
+            self.refuse(place, message);
+        }
     }
 
     pub fn warn(&mut self, place: &Place, message: impl AsRef<str>) {
@@ -132,7 +142,10 @@ impl<'n> Section<'n> {
         let empty =
             Self { file, path: String::new(), mark: Mark { line: 1, column: 1 }, entries: &[], asked: Vec::new() };
         match document {
-            Some(node) => empty.inside(reader, String::new(), node),
+            Some(node) => {
+                reader.file_is_known &= matches!(node.value, Value::Map(_) | Value::Null);
+                empty.inside(reader, String::new(), node)
+            }
             None => empty,
         }
     }

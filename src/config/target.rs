@@ -73,9 +73,12 @@ fn only_target(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<Target
     let mut settings = Settings::default();
     let sections = [("docker", TargetKind::Docker), ("ecr", TargetKind::Ecr), ("ociLayout", TargetKind::OciLayout)];
     for (key, section_kind) in sections {
+        let mistakes = reader.mistakes.len();
         let mut section = root.section(reader, key);
+        let is_refused = reader.mistakes.len() > mistakes;
         let names = if section_kind == kind { Names::KeysAndVariables } else { Names::Keys };
-        let read = Settings::of(reader, &mut section, section_kind, names);
+        let mut read = Settings::of(reader, &mut section, section_kind, names);
+        read.faulty |= is_refused;
         section.finish(reader);
         if section_kind == kind {
             settings = read;
@@ -254,7 +257,7 @@ fn missing(reader: &mut Reader<'_>, place: &Place, kind: TargetKind, needed: &[(
     });
     let default = if only && kind == TargetKind::Ecr { ", the default," } else { "" };
     let names = names.collect::<Vec<_>>().join(" and ");
-    reader.refuse(place, format!("the kind {kind}{default} needs {names}"));
+    reader.refuse_missing(place, format!("the kind {kind}{default} needs {names}"));
 }
 
 fn login_of(reader: &mut Reader<'_>, username: Option<Found>, password: Option<Found>) -> Option<Login> {
@@ -264,11 +267,11 @@ fn login_of(reader: &mut Reader<'_>, username: Option<Found>, password: Option<F
         }
         (None, None) => None,
         (Some(half), None) => {
-            reader.refuse(&half.place, "a user name without a password: set both, or none");
+            reader.refuse_missing(&half.place, "a user name without a password: set both, or none");
             None
         }
         (None, Some(half)) => {
-            reader.refuse(&half.place, "a password without a user name: set both, or none");
+            reader.refuse_missing(&half.place, "a password without a user name: set both, or none");
             None
         }
     }

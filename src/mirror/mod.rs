@@ -48,7 +48,7 @@ use actor::{Actor, Command, News};
 
 pub use actor::Reconfiguration;
 pub use copy::{Copier, CopySettings};
-pub use pass::PassReport;
+pub use pass::{Left, PassReport};
 pub use platforms::PlatformSettings;
 
 /// How far the tellers may be ahead of the decisions.
@@ -130,10 +130,11 @@ impl Mirror {
     }
 
     /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing
-    /// is looked at twice, and what failed is not tried again.
+    /// is looked at twice, and what failed is not tried again. When it is stopped meanwhile the report says how far it
+    /// came, and what is left.
     ///
     /// # Errors
-    /// When it has stopped.
+    /// When it had stopped.
     pub async fn only_pass(&self) -> Result<Arc<PassReport>, Stopped> {
         let (done, answer) = oneshot::channel();
         self.tell(News::OnlyPass(done)).await?;

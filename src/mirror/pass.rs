@@ -23,12 +23,22 @@ pub struct PassReport {
     pub images: usize,
     /// Containers whose image could not be decided on.
     pub undecided: usize,
-    /// Containers whose image was not looked at before the pass was given up.
-    pub unfinished: usize,
     /// What went wrong, by workload: one line each, none twice.
     pub failures: Vec<(WorkloadId, String)>,
     /// How each copy ended, by destination and source.
     pub outcomes: Vec<Outcome>,
+    /// Destinations that were not done with, and workloads that were not decided on, when it was stopped; only a pass
+    /// that was stopped has any.
+    pub left: Left,
+}
+
+/// What a pass that was stopped has not done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Names at targets.
+    pub names: usize,
+    /// Workloads whose images may lead to further ones.
+    pub workloads: usize,
 }
 
 /// A pass under way.
@@ -142,9 +152,9 @@ impl Pass {
 
     /// Sums up. Whatever is still waited for, `unfinished` says why.
     pub fn report(self, unfinished: &str) -> PassReport {
+        let left = Left { names: self.busy.len(), workloads: self.awaited.len() };
         let mut failures = self.failures;
         let mut images = 0;
-        let mut not_looked_at = 0;
         for workload in &self.awaited {
             failures.push((workload.clone(), format!("its images were not looked at: {unfinished}")));
         }
@@ -157,7 +167,6 @@ impl Pass {
                     continue;
                 }
                 if self.busy.contains(name) {
-                    not_looked_at += 1;
                     failures.push((workload.clone(), format!("{source} was not looked at for {name}: {unfinished}")));
                     continue;
                 }
@@ -178,13 +187,6 @@ impl Pass {
         failures.dedup();
         let mut outcomes: Vec<Outcome> = self.outcomes.into_values().flatten().collect();
         outcomes.sort_by_cached_key(|outcome| (outcome.destination.to_string(), outcome.source.clone()));
-        PassReport {
-            workloads: self.workloads.len(),
-            images,
-            undecided: self.undecided,
-            unfinished: not_looked_at + self.awaited.len(),
-            failures,
-            outcomes,
-        }
+        PassReport { workloads: self.workloads.len(), images, undecided: self.undecided, failures, outcomes, left }
     }
 }

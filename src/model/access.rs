@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 /// What holds for one registry, or for all whose names fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryAccess {
-    /// `host[:port]` in any case; `*` and `?` as in a shell.
+    /// `host[:port]` in any case, or a shell glob: `*`, `?`, `[a-c]`, `[^a-c]`.
     pub registry: String,
     /// Plain HTTP is spoken, and nothing else tried.
     pub plain_http: bool,

@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 /// Credentials for a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// `host[:port]` in any case; `*` and `?` as in a shell.
+    /// `host[:port]` in any case, or a shell glob: `*`, `?`, `[a-c]`, `[^a-c]`.
     pub registry: String,
     /// Further names of the same registry, written alike.
     pub aliases: Vec<String>,

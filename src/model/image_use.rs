@@ -48,7 +48,7 @@ pub struct ImageUse {
     pub workload: Arc<Workload>,
     /// Which of its containers.
     pub container: Container,
-    /// The image as written in the specification, trimmed; it may be malformed.
+    /// The image as written in the specification, trimmed; it may be malformed, and in a manifest file missing: empty.
     pub image: String,
     /// What its Pods say that they run (`imageID`); the newest Pod's first, no image twice.
     pub running: Vec<Running>,

@@ -47,6 +47,10 @@ pub struct Decider {
 impl Decider {
     /// Decides one image use. Blocks while plugins think.
     pub fn decide(&self, image_use: &ImageUse) -> Decision {
+        if image_use.image.is_empty() {
+            let reason = format!("container {} names no image", image_use.container.name);
+            return Decision { source: None, verdict: Verdict::Error { reason, retry: false }, trace: Vec::new() };
+        }
         let source: Reference = match image_use.image.parse() {
             Ok(source) => source,
             Err(error) => {

@@ -2,19 +2,18 @@
 
 use std::borrow::Cow;
 
+use crate::model::one_line;
+
 /// `text`, or as much of its start as fits in `longest` bytes, and an ellipsis; on one line, so that it can't pass for
-/// more than one.
+/// more than one, and with nothing in it that acts on a terminal.
 pub fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
     let end = text.floor_char_boundary(longest);
     let start = text.get(..end).unwrap_or_default();
-    if start.len() == text.len() && !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
+    let line = one_line(start);
+    if start.len() == text.len() {
+        return line;
     }
-    let mut line = start.replace(char::is_control, " ");
-    if start.len() < text.len() {
-        line.push('…');
-    }
-    Cow::Owned(line)
+    Cow::Owned(line.into_owned() + "…")
 }
 
 #[cfg(test)]
@@ -23,7 +22,7 @@ mod tests {
 
     #[test]
     fn texts_are_one_line() {
-        assert_eq!(shortened("fine\r\n\x1b[31merror: forged", 100), "fine   [31merror: forged");
+        assert_eq!(shortened("fine\r\n\x1b[31merror: forged", 100), "fine  \\u{1b}[31merror: forged");
     }
 
     #[test]

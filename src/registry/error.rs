@@ -7,7 +7,7 @@ use http::{StatusCode, header::WWW_AUTHENTICATE};
 use oci_client::errors::OciEnvelope;
 
 use super::{ecr::AwsError, pace::wait_told, rate::TooSlow, reach::OffLimits, retry::retry_after};
-use crate::model::{Digest, Retry};
+use crate::model::{self, Digest, Retry};
 
 /// How much of what a registry says of an error is told, in characters.
 const LONGEST_DETAIL: usize = 300;
@@ -309,7 +309,8 @@ fn detail(body: &[u8]) -> Option<String> {
 
 /// Bounded, and without characters that could forge a log line or steer a terminal.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().take(LONGEST_DETAIL).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let start: String = text.chars().take(LONGEST_DETAIL).collect();
+    model::one_line(&start).into_owned()
 }
 
 /// What lies behind an error: what is before it says little more than that a request failed.
@@ -379,8 +380,8 @@ mod tests {
         let error = Error::new("reading the manifest of r.example/a:1".to_owned(), fault);
         assert_eq!(
             error.to_string(),
-            "reading the manifest of r.example/a:1: r.example answered 404 Not Found (MANIFEST_UNKNOWN: no such  [31m \
-             tag); check that this name and this tag or digest exist there"
+            "reading the manifest of r.example/a:1: r.example answered 404 Not Found (MANIFEST_UNKNOWN: no such \
+             \\u{1b}[31m tag); check that this name and this tag or digest exist there"
         );
         assert_eq!(error.retry(), Retry::Later);
     }

@@ -1,5 +1,7 @@
 //! Names of registries, as users write them and as URLs have them.
 
+use std::str::Chars;
+
 use regex::Regex;
 use url::Url;
 
@@ -22,7 +24,8 @@ pub(super) fn names_of(url: &Url) -> Vec<String> {
     bare.into_iter().chain(url.port_or_known_default().map(|port| format!("{host}:{port}"))).collect()
 }
 
-/// A name, in which `*` is any text and `?` any one character.
+/// A name, or a shell glob as the configuration takes them: `*` is any text, `?` any one character, `[a-c]` one of a set
+/// and `[^a-c]` one that is not in it, and `\\` takes the next character as it is.
 pub(super) struct Pattern {
     text: String,
     glob: Option<Regex>,
@@ -32,8 +35,8 @@ impl Pattern {
     /// As a user writes it.
     pub(super) fn new(written: &str) -> Self {
         let text = canonical(written);
-        let glob = text.contains(['*', '?']).then(|| regex::escape(&text).replace(r"\*", ".*").replace(r"\?", "."));
-        Self { glob: glob.and_then(|glob| Regex::new(&format!("^{glob}$")).ok()), text }
+        let glob = text.contains(['*', '?', '[']).then(|| expression(&text));
+        Self { glob: glob.and_then(|glob| Regex::new(&glob).ok()), text }
     }
 
     /// Whether it is, or fits, any of these names.
@@ -47,6 +50,76 @@ impl Pattern {
 
     fn fits(&self, name: &str) -> bool {
         self.glob.as_ref().is_some_and(|glob| glob.is_match(name))
+    }
+}
+
+/// The regular expression of a glob.
+fn expression(glob: &str) -> String {
+    let mut expression = String::from("^");
+    let mut rest = glob.chars();
+    while let Some(next) = rest.next() {
+        match next {
+            '*' => expression.push_str(".*"),
+            '?' => expression.push('.'),
+            '\\' => push_literal(&mut expression, rest.next().unwrap_or('\\')),
+            '[' => match set(rest.as_str()) {
+                Some((set, after)) => {
+                    expression.push_str(&set);
+                    rest = after.chars();
+                }
+                None => push_literal(&mut expression, '['),
+            },
+            literal => push_literal(&mut expression, literal),
+        }
+    }
+    expression.push('$');
+    expression
+}
+
+fn push_literal(expression: &mut String, literal: char) {
+    expression.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
+}
+
+/// The expression of the set that begins `text`, and what follows it. None where the bracket begins none: it is never
+/// closed, or there is a colon between, which the brackets of an IPv6 address have and no name of a host.
+fn set(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.chars();
+    let is_negated = rest.as_str().starts_with('^');
+    if is_negated {
+        rest.next();
+    }
+    let mut members = String::new();
+    let mut is_first = true;
+    while is_first || !rest.as_str().starts_with(']') {
+        is_first = false;
+        let low = member(&mut rest)?;
+        let mut high = low;
+        if rest.as_str().starts_with('-') {
+            rest.next();
+            high = member(&mut rest)?;
+        }
+        // A range that runs backwards has nothing in it.
+        if low <= high {
+            push_literal(&mut members, low);
+            members.push('-');
+            push_literal(&mut members, high);
+        }
+    }
+    rest.next();
+    let set = match (is_negated, members.is_empty()) {
+        (false, false) => format!("[{members}]"),
+        (true, false) => format!("[^{members}]"),
+        (false, true) => r"[^\s\S]".to_owned(),
+        (true, true) => ".".to_owned(),
+    };
+    Some((set, rest.as_str()))
+}
+
+fn member(rest: &mut Chars<'_>) -> Option<char> {
+    match rest.next()? {
+        '\\' => rest.next(),
+        '-' | ']' | ':' => None,
+        member => Some(member),
     }
 }
 
@@ -75,6 +148,26 @@ mod tests {
             ("a*b*c", "aXbYb", false),
             ("**", "abc", true),
             ("a.b", "a.b", false),
+            ("r.example:510[13]", "r.example:5101", true),
+            ("r.example:510[13]", "r.example:5103", true),
+            ("r.example:510[13]", "r.example:5102", false),
+            ("r.example:510[13]", "r.example:510[13]", false),
+            ("[A-C]?.example", "b1.example", true),
+            ("[a-c]?.example", "d1.example", false),
+            ("[^a-c]*.example", "d1.example", true),
+            ("[^a-c]*.example", "a1.example", false),
+            ("[ac-e].example", "d.example", true),
+            ("[ac-e].example", "b.example", false),
+            ("[c-a].example", "b.example", false),
+            ("[^c-a].example", "b.example", true),
+            (r"r[\-\]].example", "r-.example", true),
+            (r"r[.&&^~].example", "ra.example", false),
+            (r"\*[1].example", "*1.example", true),
+            (r"\*[1].example", "x1.example", false),
+            ("[::1]:*", "[::1]:5000", true),
+            ("[::1]:*", ":5000", false),
+            ("[::1]:5000", ":5000", false),
+            ("[a", "[a", true),
         ] {
             assert_eq!(Pattern::new(glob).fits(text), fits, "{glob} {text}");
         }

@@ -18,6 +18,7 @@ use tracing_subscriber::{
 };
 
 use super::logging::PROGRAM;
+use crate::model::printable_json;
 
 /// The keys that every line begins with; a field of such a name gets an underscore.
 const KEYS: [&str; 4] = ["level", "ts", "logger", "msg"];
@@ -64,7 +65,7 @@ where
 }
 
 fn json(value: &impl Serialize) -> Result<String, fmt::Error> {
-    serde_json::to_string(value).map_err(|_| fmt::Error)
+    printable_json(value).map_err(|_| fmt::Error)
 }
 
 /// The module below the program's own crate, with dots: `mirror.copy`; another crate's target as it is.
@@ -200,6 +201,18 @@ mod tests {
         let parsed: Value = serde_json::from_str(other).unwrap();
         assert_eq!((&parsed["logger"], &parsed["msg"]), (&"hyper.client".into(), &"1".into()));
         parsed["ts"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    }
+
+    #[test]
+    fn nothing_of_a_line_acts_on_a_terminal() {
+        let hostile = "a\x1b[2J\u{9b}2J\x7f\u{202e}\u{e0041}";
+        let lines = lines(|| tracing::info!(source = hostile, target = %hostile, "{hostile}"));
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(line.is_ascii() && !line.contains(char::is_control), "{line:?}");
+        let parsed: Value = serde_json::from_str(line).unwrap();
+        for key in ["msg", "source", "target"] {
+            assert_eq!(parsed[key], hostile, "{key}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt as _, TryInitError},
 };
 
-use super::json_lines::JsonLines;
+use super::{json_lines::JsonLines, text_fields::TextFields};
 
 /// What every target of this program's own begins with.
 pub(super) const PROGRAM: &str = env!("CARGO_CRATE_NAME");
@@ -48,7 +48,7 @@ where
             fmt::layer().fmt_fields(JsonFields::new()).event_format(JsonLines).with_writer(writer).boxed()
         }
         LogFormat::Text { color } => {
-            let layer = fmt::layer().with_writer(writer);
+            let layer = fmt::layer().fmt_fields(TextFields).with_writer(writer);
             if color { layer.boxed() } else { layer.with_ansi(false).boxed() }
         }
     };

@@ -16,6 +16,7 @@ mod plugin_metrics;
 mod plugins_page;
 mod registry_limits;
 mod server;
+mod text_fields;
 
 pub use cluster_events::{ClusterEvents, Publisher};
 pub use health::{Condition, Readiness, serve_health};

@@ -19,6 +19,7 @@ use super::{
     plugins_page::{Page, PluginsReport},
     server::serve,
 };
+use crate::model::printable_json;
 
 /// What came of clearing the cooldowns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +193,7 @@ impl From<ForcedPass> for PassAnswer {
 
 /// One line of JSON, with status 200 whatever it says: scripts written for the original look at the body alone.
 fn json(answer: &impl Serialize) -> Response {
-    match serde_json::to_string(answer) {
+    match printable_json(answer) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

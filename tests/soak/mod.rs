@@ -2,6 +2,7 @@
 //! `plan` says, what the target has and what the gauges say is one and the same.
 //!
 //! `SOAK_MINUTES=30` runs it for so long, with 2,000 workloads; `SOAK_WORKLOADS` and `SOAK_SEED` say otherwise.
+//! `SOAK_LOG` names a file for all that the program has logged where it fails.
 
 mod catalog;
 mod churn;
@@ -110,9 +111,10 @@ async fn after_any_trouble_the_target_has_what_the_plan_says_and_the_gauges_tell
     let mut next_reset = Duration::ZERO;
     loop {
         if settling.elapsed() >= next_reset {
-            // A pass ends when all has been looked at; nobody waits for it here.
             let (status, body) = program.post("/reset-cooldown").await;
             assert_eq!(status, 200, "{body}");
+            // Only a pass asks sources again what their tags mean.
+            force_pass(&program).await;
             next_reset += BETWEEN_RESETS;
         }
         let wrongs = plan.wrongs(&registries, &program.metrics().await);
@@ -120,6 +122,11 @@ async fn after_any_trouble_the_target_has_what_the_plan_says_and_the_gauges_tell
             break;
         }
         let elapsed = settling.elapsed();
+        if elapsed >= longest
+            && let Some(file) = env::var_os("SOAK_LOG")
+        {
+            fs::write(file, program.log()).unwrap();
+        }
         let shown = wrongs.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
         assert!(elapsed < longest, "{} wrongs after {elapsed:?}:\n{shown}\n{}", wrongs.len(), tail(&program.log()));
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -155,14 +162,17 @@ async fn watch(program: &Running, begun: Instant, half: Duration, is_over: &Cell
             program.post("/reset-cooldown").await;
         }
         if seconds % 15 == 0 {
-            // As a script with a timeout does: it goes away before the pass has ended.
-            let pass = program.post("/force-reconcile");
-            let _ = tokio::time::timeout(Duration::from_secs(2), pass).await;
+            force_pass(program).await;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     watched.resident = resident(program.id());
     watched
+}
+
+/// As a script with a timeout does: it goes away before the pass has ended.
+async fn force_pass(program: &Running) {
+    let _ = tokio::time::timeout(Duration::from_secs(2), program.post("/force-reconcile")).await;
 }
 
 /// Bytes that a process has in memory.
@@ -174,5 +184,5 @@ fn resident(id: u32) -> u64 {
 
 fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }

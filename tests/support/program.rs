@@ -134,6 +134,25 @@ impl Program {
         }
     }
 
+    /// Runs it, sends it these signals (as `kill` names them) one after another when `moment` comes, and waits for its
+    /// end. What `moment` answers is kept until then.
+    pub async fn run_and_send<T>(&self, signals: &[&str], moment: impl Future<Output = T>) -> Finished {
+        let mut process = Process::start(self);
+        let _kept = tokio::select! {
+            kept = moment => kept,
+            finished = process.wait() => panic!("it has ended before: {finished:?}"),
+        };
+        for (number, signal) in signals.iter().enumerate() {
+            // Two of a kind that come at once are one.
+            if number > 0 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            let id = process.child.id().to_string();
+            assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
+        }
+        process.wait().await
+    }
+
     /// Starts the controller, on ports of its own for metrics and health.
     pub fn start(self) -> Running {
         let [metrics, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));

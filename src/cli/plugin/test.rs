@@ -10,6 +10,7 @@ use super::{files, output};
 use crate::{
     authoring::{self, Case, CaseResult},
     cli::CommandError,
+    model::printable,
 };
 
 /// Which plugin and which cases.
@@ -43,18 +44,18 @@ fn report(out: &mut dyn Write, results: &[CaseResult]) -> io::Result<()> {
     let mut failed = 0;
     for result in results {
         if result.differences.is_empty() {
-            writeln!(out, "ok    {}", result.name)?;
+            writeln!(out, "ok    {}", printable(&result.name))?;
             continue;
         }
         failed += 1;
-        writeln!(out, "FAIL  {}", result.name)?;
+        writeln!(out, "FAIL  {}", printable(&result.name))?;
         for difference in &result.differences {
-            writeln!(out, "      {}", difference.question)?;
-            writeln!(out, "        expected  {}", difference.expected)?;
-            writeln!(out, "        got       {}", difference.got)?;
+            writeln!(out, "      {}", printable(&difference.question))?;
+            writeln!(out, "        expected  {}", printable(&difference.expected))?;
+            writeln!(out, "        got       {}", printable(&difference.got))?;
         }
         for line in &result.log {
-            writeln!(out, "      log: {line}")?;
+            writeln!(out, "      log: {}", printable(line))?;
         }
     }
     writeln!(out, "{} passed, {failed} failed", results.len() - failed)

@@ -178,6 +178,32 @@ fn documents_that_are_no_settings() {
 }
 
 #[test]
+fn what_an_unreadable_file_may_hold_is_not_called_missing() {
+    for file in [
+        "docker: [",
+        "- a\n- b\n",
+        "just text",
+        "targetKind: docker\n  docker:\n",
+        "\u{0}",
+        "docker: [a]\ntargetKind: docker",
+    ] {
+        let mistakes = Setup::new(file).mistakes();
+        assert!(mistakes.len() == 1 && !mistakes[0].contains("needs"), "{file:?}: {mistakes:#?}");
+    }
+    // What is wrong beside it is told all the same.
+    let setup = Setup::new("docker: [").var("DRY_RUN", "maybe").var("TARGET_USERNAME", "me");
+    let mistakes = setup.mistakes();
+    assert!(mistakes.len() == 2 && mistakes[0].starts_with("DRY_RUN: "), "{mistakes:#?}");
+
+    let mut setup = Setup::new("");
+    setup.flags.config = Some("/nonexistent/config.yaml".into());
+    let mistakes = setup.mistakes();
+    assert!(mistakes.len() == 1 && mistakes[0].contains("can't be read"), "{mistakes:#?}");
+    setup.flags.config = None;
+    assert!(setup.mistakes()[0].contains("needs ECR_ACCOUNT_ID"));
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let secret = "hunter2";
     for file in [

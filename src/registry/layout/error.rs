@@ -1,11 +1,11 @@
 //! What can go wrong with a layout.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 use crate::model::{Digest, Retry};
 
 /// Something that was wanted of a layout did not come about.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LayoutError {
     /// The file system refused.
     #[error("cannot {action} {}: {source}", path.display())]
@@ -14,9 +14,9 @@ pub enum LayoutError {
         action: &'static str,
         /// On which file or folder.
         path: PathBuf,
-        /// What the file system said.
+        /// What the file system said; several names may share one failure.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// A file of the layout is not what the image layout specification says.
     #[error("{} is damaged ({reason}); it was left as it is: repair it, or take another folder", path.display())]
@@ -89,7 +89,7 @@ impl LayoutError {
     /// For `map_err`: what was tried, and on what.
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io { action, path, source: Arc::new(source) }
     }
 }
 

@@ -35,17 +35,37 @@ pub(super) fn temporary(folder: &Path) -> Result<NamedTempFile, LayoutError> {
 
 /// Gives a finished file its name, in place of one that had it, so that a loss of power after it can't undo it.
 pub(super) fn publish(file: NamedTempFile, path: &Path) -> Result<(), LayoutError> {
-    file.as_file().sync_all().map_err(LayoutError::io("write", file.path()))?;
-    file.persist(path).map_err(|error| LayoutError::io("write", path)(error.error))?;
-    let Some(folder) = path.parent() else { return Ok(()) };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(LayoutError::io("write", folder))
+    sync(&file)?;
+    rename(file, path)?;
+    sync_names_of(path)
 }
 
 /// Writes a small file by way of a temporary one in `folder`.
 pub(super) fn write(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
+    publish(written(folder, bytes)?, path)
+}
+
+/// A temporary file in `folder` with this content.
+pub(super) fn written(folder: &Path, bytes: &[u8]) -> Result<NamedTempFile, LayoutError> {
     let mut file = temporary(folder)?;
     file.write_all(bytes).map_err(LayoutError::io("write", file.path()))?;
-    publish(file, path)
+    Ok(file)
+}
+
+/// The first step of [`publish`]: all that was written is on the disk.
+pub(super) fn sync(file: &NamedTempFile) -> Result<(), LayoutError> {
+    file.as_file().sync_all().map_err(LayoutError::io("write", file.path()))
+}
+
+/// The second step of [`publish`]: the file has its name, unless the power is lost.
+pub(super) fn rename(file: NamedTempFile, path: &Path) -> Result<File, LayoutError> {
+    file.persist(path).map_err(|error| LayoutError::io("write", path)(error.error))
+}
+
+/// The third step of [`publish`]: the file has its name, whatever happens.
+pub(super) fn sync_names_of(path: &Path) -> Result<(), LayoutError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(LayoutError::io("write", folder))
 }
 
 /// Reads a file; nothing when there is none.

@@ -1,4 +1,4 @@
-//! The folder of a layout: its blobs, and the names in its index. Everything here blocks.
+//! The folder of a layout and its blobs. Everything here blocks.
 
 use std::{
     collections::HashSet,
@@ -9,12 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{
-    LayoutError,
-    blob::BlobWriter,
-    files,
-    index::{EMPTY, Entry, Index},
-};
+use super::{LayoutError, blob::BlobWriter, files, index::EMPTY, names::Names};
 use crate::{
     model::Digest,
     registry::{Contents, Descriptor, Manifest},
@@ -28,6 +23,7 @@ const MANIFEST_LIMIT: u64 = 16 << 20;
 /// A layout's folder; need not exist before something is written.
 pub(super) struct Folder {
     path: PathBuf,
+    names: Names,
     cleaned: AtomicBool,
 }
 
@@ -40,11 +36,16 @@ struct Marker {
 
 impl Folder {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, cleaned: AtomicBool::new(false) }
+        Self { names: Names::of(&path), path, cleaned: AtomicBool::new(false) }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The names of the images.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Whether there is a blob, with its size.
@@ -52,13 +53,11 @@ impl Folder {
         Ok(files::size(&self.blob_path(digest))? == Some(size))
     }
 
-    /// The digest of the first entry that is `wanted`, if all that it names, directly or not, is there with its size.
-    pub(super) fn find(&self, wanted: impl Fn(&Entry<'_>) -> bool) -> Result<Option<Digest>, LayoutError> {
+    /// The digest of the first entry of that name, if all that it names, directly or not, is there with its size.
+    pub(super) fn find(&self, name: &str) -> Result<Option<Digest>, LayoutError> {
         self.check_version()?;
-        let path = self.index_path();
-        let Some(text) = files::read(&path)? else { return Ok(None) };
-        let index = Index::parse(&text).map_err(corrupt(&path))?;
-        for entry in index.entries().filter(|entry| wanted(entry)) {
+        let Some(index) = self.names.read()? else { return Ok(None) };
+        for entry in index.named(name) {
             let Some(digest) = entry.digest() else { continue };
             if self.has(&digest, entry.size())? && self.complete(&digest, Some(entry.media_type()))? {
                 return Ok(Some(digest));
@@ -86,9 +85,9 @@ impl Folder {
         blob.finish(&self.blob_path(digest))
     }
 
-    /// Stores a manifest that is complete, and gives it `name` if there is one.
-    pub(super) fn put(&self, manifest: &Manifest, name: Option<&str>) -> Result<(), LayoutError> {
-        let Descriptor { media_type, digest, size, .. } = manifest.descriptor();
+    /// Stores a manifest that is complete; it has no name yet.
+    pub(super) fn put(&self, manifest: &Manifest) -> Result<(), LayoutError> {
+        let Descriptor { digest, size, .. } = manifest.descriptor();
         if let Some(missing) = self.missing(manifest)? {
             return Err(LayoutError::Incomplete { path: self.path.clone(), manifest: digest, missing });
         }
@@ -97,20 +96,6 @@ impl Folder {
             let mut blob = self.begin(&digest, size)?;
             blob.write(&[manifest.bytes().clone()])?;
             self.finish(blob, &digest)?;
-        }
-        match name {
-            Some(name) => self.set(Entry::new(name, &media_type, &digest, size)),
-            None => Ok(()),
-        }
-    }
-
-    fn set(&self, entry: Entry<'_>) -> Result<(), LayoutError> {
-        let path = self.index_path();
-        let _lock = files::lock(&self.path)?;
-        let text = files::read(&path)?;
-        let mut index = Index::parse(text.as_deref().unwrap_or(EMPTY)).map_err(corrupt(&path))?;
-        if index.set(entry).map_err(corrupt(&path))? {
-            files::write(&self.path, &path, &index.to_json().map_err(corrupt(&path))?)?;
         }
         Ok(())
     }
@@ -177,9 +162,9 @@ impl Folder {
         }
         if !self.check_version()? {
             let _lock = files::lock(&self.path)?;
-            let index = self.index_path();
-            if files::size(&index)?.is_none() {
-                files::write(&self.path, &index, EMPTY)?;
+            let index = self.names.path();
+            if files::size(index)?.is_none() {
+                files::write(&self.path, index, EMPTY)?;
             }
             if !self.check_version()? {
                 let marker = format!(r#"{{"imageLayoutVersion":"{VERSION}"}}"#);
@@ -211,17 +196,13 @@ impl Folder {
         self.path.join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 
-    fn index_path(&self) -> PathBuf {
-        self.path.join("index.json")
-    }
-
     fn marker_path(&self) -> PathBuf {
         self.path.join("oci-layout")
     }
 }
 
 /// For `map_err`: which file has that mistake.
-fn corrupt(path: &Path) -> impl FnOnce(serde_json::Error) -> LayoutError {
+pub(super) fn corrupt(path: &Path) -> impl FnOnce(serde_json::Error) -> LayoutError {
     let path = path.to_owned();
     move |error| LayoutError::Corrupt { path, reason: error.to_string() }
 }

@@ -1,8 +1,12 @@
 //! `index.json`: which manifest has which name. What others wrote into it stays as they wrote it.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::Digest;
@@ -11,11 +15,14 @@ use crate::model::Digest;
 pub(super) const EMPTY: &[u8] =
     br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
-/// The entries of an `index.json`, and all else that stands in it. It borrows from the text, since there may be
-/// thousands of entries, and many who read them at once.
-pub(super) struct Index<'a> {
-    fields: BTreeMap<String, &'a RawValue>,
-    entries: Vec<(Entry<'a>, Cow<'a, RawValue>)>,
+/// The entries of an `index.json`, and all else that stands in it. There may be many thousands of entries: they are found
+/// by their names, and a clone shares their texts.
+#[derive(Clone)]
+pub(super) struct Index {
+    fields: BTreeMap<String, Box<RawValue>>,
+    entries: Vec<Arc<RawValue>>,
+    /// Where the entries of a name are, in order; more than one only where others wrote.
+    places: HashMap<Arc<str>, Vec<usize>>,
 }
 
 /// What is asked of an entry; what it has besides is kept, and not looked at.
@@ -38,9 +45,9 @@ struct Annotations<'a> {
     ref_name: Cow<'a, str>,
 }
 
-impl<'a> Entry<'a> {
+impl Entry<'static> {
     /// A manifest under a name.
-    pub(super) fn new(name: &'a str, media_type: &'a str, digest: &Digest, size: u64) -> Self {
+    pub(super) fn new(name: String, media_type: String, digest: &Digest, size: u64) -> Self {
         Self {
             media_type: media_type.into(),
             digest: digest.to_string().into(),
@@ -48,7 +55,9 @@ impl<'a> Entry<'a> {
             annotations: Some(Annotations { ref_name: name.into() }),
         }
     }
+}
 
+impl Entry<'_> {
     /// The manifest's media type; empty where the entry has none.
     pub(super) fn media_type(&self) -> &str {
         &self.media_type
@@ -70,44 +79,100 @@ impl<'a> Entry<'a> {
     }
 }
 
-impl<'a> Index<'a> {
+impl Index {
     /// Reads an `index.json`.
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, serde_json::Error> {
-        let mut fields: BTreeMap<String, &'a RawValue> = serde_json::from_slice(text)?;
+    pub(super) fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(text)?;
         // Go's encoder writes a list of nothing as null.
-        let entries: Vec<&'a RawValue> = match fields.remove("manifests") {
+        let raws: Vec<&RawValue> = match fields.remove("manifests") {
             Some(manifests) => serde_json::from_str::<Option<_>>(manifests.get())?.unwrap_or_default(),
             None => Vec::new(),
         };
-        let entries = entries.into_iter().map(|raw| Ok((serde_json::from_str(raw.get())?, Cow::Borrowed(raw))));
-        Ok(Self { fields, entries: entries.collect::<Result<_, serde_json::Error>>()? })
+        let mut index = Self {
+            fields: fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
+            entries: Vec::with_capacity(raws.len()),
+            places: HashMap::with_capacity(raws.len()),
+        };
+        for raw in raws {
+            let entry: Entry<'_> = serde_json::from_str(raw.get())?;
+            index.push(raw.to_owned().into(), entry.name());
+        }
+        Ok(index)
     }
 
-    /// The entries, in order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry<'a>> {
-        self.entries.iter().map(|(entry, _)| entry)
+    fn push(&mut self, raw: Arc<RawValue>, name: Option<&str>) {
+        if let Some(name) = name {
+            let place = self.entries.len();
+            match self.places.get_mut(name) {
+                Some(places) => places.push(place),
+                None => drop(self.places.insert(name.into(), vec![place])),
+            }
+        }
+        self.entries.push(raw);
     }
 
-    /// Lets `entry` be the only one of its name, in the place of the first that had it. False when nothing changed.
-    pub(super) fn set(&mut self, entry: Entry<'a>) -> Result<bool, serde_json::Error> {
-        let mut holders = self.entries().filter(|other| other.name() == entry.name());
-        if holders.next() == Some(&entry) && holders.next().is_none() {
+    /// The entries of that name, in order.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = Entry<'_>> {
+        let places = self.places.get(name).into_iter().flatten();
+        places.filter_map(|place| serde_json::from_str(self.entries.get(*place)?.get()).ok())
+    }
+
+    /// Lets `entry`, which has a name, be the only one of its name, in the place of the first that had it. False when
+    /// nothing changed.
+    pub(super) fn set(&mut self, entry: &Entry<'_>) -> Result<bool, serde_json::Error> {
+        let name = entry.name().unwrap_or_default();
+        let mut holders = self.named(name);
+        if holders.next().as_ref() == Some(entry) && holders.next().is_none() {
             return Ok(false);
         }
         drop(holders);
-        let place = self.entries().position(|other| other.name() == entry.name()).unwrap_or(self.entries.len());
-        self.entries.retain(|(other, _)| other.name() != entry.name());
-        let raw = to_raw_value(&entry)?;
-        self.entries.insert(place, (entry, Cow::Owned(raw)));
+        let raw: Arc<RawValue> = to_raw_value(entry)?.into();
+        let Some([first, twins @ ..]) = self.places.get(name).map(Vec::as_slice) else {
+            self.push(raw, Some(name));
+            return Ok(true);
+        };
+        if let Some(held) = self.entries.get_mut(*first) {
+            *held = raw;
+        }
+        if !twins.is_empty() {
+            let twins = twins.to_vec();
+            self.remove(&twins)?;
+        }
         Ok(true)
+    }
+
+    /// Takes out the entries at these places; all others are counted anew.
+    fn remove(&mut self, gone: &[usize]) -> Result<(), serde_json::Error> {
+        self.places.clear();
+        for (place, raw) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if !gone.contains(&place) {
+                let entry: Entry<'_> = serde_json::from_str(raw.get())?;
+                self.push(Arc::clone(&raw), entry.name());
+            }
+        }
+        Ok(())
     }
 
     /// The text of the `index.json`.
     pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let manifests: Vec<&RawValue> = self.entries.iter().map(|(_, raw)| &**raw).collect();
-        let manifests = to_raw_value(&manifests)?;
-        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), *value));
-        serde_json::to_vec(&fields.chain([("manifests", &*manifests)]).collect::<BTreeMap<_, _>>())
+        let fields = self.fields.iter().map(|(name, value)| (name.as_str(), Field::Raw(value)));
+        let fields: BTreeMap<_, _> = fields.chain([("manifests", Field::Entries(Entries(&self.entries)))]).collect();
+        serde_json::to_vec(&fields)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Field<'a> {
+    Raw(&'a RawValue),
+    Entries(Entries<'a>),
+}
+
+struct Entries<'a>(&'a [Arc<RawValue>]);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|raw| &**raw))
     }
 }
 
@@ -115,24 +180,33 @@ impl<'a> Index<'a> {
 mod tests {
     use super::*;
 
-    fn entry<'a>(name: &'a str, content: &[u8]) -> Entry<'a> {
-        Entry::new(name, "application/vnd.oci.image.manifest.v1+json", &Digest::sha256(content), content.len() as u64)
+    fn entry(name: &str, content: &[u8]) -> Entry<'static> {
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        Entry::new(name.to_owned(), media_type.to_owned(), &Digest::sha256(content), content.len() as u64)
     }
 
-    fn names<'a>(index: &'a Index<'_>) -> Vec<&'a str> {
-        index.entries().filter_map(Entry::name).collect()
+    fn entries(index: &Index) -> Vec<Entry<'_>> {
+        index.entries.iter().map(|raw| serde_json::from_str(raw.get()).unwrap()).collect()
+    }
+
+    /// In their order; each is found by its name.
+    fn names(index: &Index) -> Vec<String> {
+        let names: Vec<_> = entries(index).iter().filter_map(Entry::name).map(str::to_owned).collect();
+        assert!(names.iter().all(|name| index.named(name).all(|entry| entry.name() == Some(name))));
+        assert_eq!(index.places.values().map(Vec::len).sum::<usize>(), names.len());
+        names
     }
 
     #[test]
     fn a_name_is_moved_and_the_others_stay_where_they_are() {
         let mut index = Index::parse(EMPTY).unwrap();
         for name in ["a:1", "b:1", "c:1"] {
-            assert!(index.set(entry(name, b"old")).unwrap());
+            assert!(index.set(&entry(name, b"old")).unwrap());
         }
-        assert!(index.set(entry("b:1", b"new")).unwrap());
-        assert!(!index.set(entry("b:1", b"new")).unwrap(), "nothing is to be written for what is there already");
+        assert!(index.set(&entry("b:1", b"new")).unwrap());
+        assert!(!index.set(&entry("b:1", b"new")).unwrap(), "nothing is to be written for what is there already");
         assert_eq!(names(&index), ["a:1", "b:1", "c:1"]);
-        let digests: Vec<_> = index.entries().filter_map(Entry::digest).collect();
+        let digests: Vec<_> = entries(&index).iter().filter_map(Entry::digest).collect();
         assert_eq!(digests, [Digest::sha256(b"old"), Digest::sha256(b"new"), Digest::sha256(b"old")]);
     }
 
@@ -144,8 +218,9 @@ mod tests {
             serde_json::to_string(&entry("b:1", b"x")).unwrap()
         );
         let mut index = Index::parse(text.as_bytes()).unwrap();
-        assert!(index.set(entry("a:1", b"x")).unwrap());
+        assert!(index.set(&entry("a:1", b"x")).unwrap());
         assert_eq!(names(&index), ["a:1", "b:1"]);
+        assert!(!index.set(&entry("b:1", b"x")).unwrap());
     }
 
     #[test]
@@ -154,17 +229,17 @@ mod tests {
             r#"{ "digest":"blake3:00", "size": 1, "x": [1.50, 18446744073709551616], "platform":{"os":"linux"} }"#;
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{foreign}],"annotations":{{"who":"else"}},"y":1e400}}"#);
         let mut index = Index::parse(text.as_bytes()).unwrap();
-        assert!(index.set(entry("a:1", b"x")).unwrap());
+        assert!(index.set(&entry("a:1", b"x")).unwrap());
         let written = String::from_utf8(index.to_json().unwrap()).unwrap();
         assert!(written.contains(foreign), "{written}");
         assert!(written.contains(r#""annotations":{"who":"else"}"#) && written.contains(r#""y":1e400"#), "{written}");
-        assert_eq!(Index::parse(written.as_bytes()).unwrap().entries().count(), 2);
+        assert_eq!(Index::parse(written.as_bytes()).unwrap().entries.len(), 2);
     }
 
     #[test]
     fn an_index_without_a_list_is_empty() {
         for text in ["{}", r#"{"manifests":null}"#, r#"{"manifests":[]}"#] {
-            assert_eq!(Index::parse(text.as_bytes()).unwrap().entries().count(), 0, "{text}");
+            assert_eq!(Index::parse(text.as_bytes()).unwrap().entries.len(), 0, "{text}");
         }
     }
 

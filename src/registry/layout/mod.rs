@@ -4,6 +4,9 @@
 //! of its entry in `index.json`: `REPOSITORY:TAG`, or `REPOSITORY@DIGEST` where it has no tag. So
 //! `oci:PATH:REPOSITORY:TAG` is how skopeo and its kin refer to it.
 //!
+//! `index.json` is read once, and again when another has changed it, and many new names share one writing of it: what is
+//! asked or stored costs the same whether there are ten images or a hundred thousand.
+//!
 //! Files get their names only when they are complete and on the disk, and `index.json` is changed under a lock: neither
 //! a crash nor another writer (of this program) leaves anything but a valid layout behind. An upload that was cut off
 //! leaves a file `.k8s-copycat-*.tmp` at most; a program that starts writing a day later removes it.
@@ -13,19 +16,22 @@ mod error;
 mod files;
 mod folder;
 mod index;
+mod names;
 
-use std::{mem, path::PathBuf, sync::Arc};
+use std::{io, mem, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 pub use self::error::{LayoutError, LayoutUploadError};
-use self::folder::Folder;
+use self::{folder::Folder, index::Entry, names::Written};
 use super::{BlobStream, Descriptor, Manifest, Selector};
 use crate::model::Digest;
 
 /// How many bytes of a blob are gathered before they are hashed and written, away from the async threads.
 const BATCH: usize = 1 << 20;
+/// How long names wait for others at most before they are written together.
+const LONGEST_GATHERING: Duration = Duration::from_millis(250);
 
 /// An image layout in a folder; a clone is cheap.
 #[derive(Clone)]
@@ -65,7 +71,7 @@ impl LayoutRepository {
     /// When the layout can't be read, is damaged, or is of an unknown version.
     pub async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, LayoutError> {
         let name = self.ref_name(selector);
-        self.blocking(move |folder| folder.find(|entry| entry.name() == Some(&name))).await
+        self.blocking(move |folder| folder.find(&name)).await
     }
 
     /// A stored manifest, its digest checked; none where it is not there.
@@ -144,8 +150,10 @@ impl LayoutRepository {
         {
             return Err(LayoutError::OtherDigest { manifest: manifest.digest().clone(), asked: asked.clone() });
         }
-        let (name, manifest) = (self.ref_name(selector), manifest.clone());
-        self.blocking(move |folder| folder.put(&manifest, Some(&name))).await
+        let Descriptor { media_type, digest, size, .. } = manifest.descriptor();
+        let entry = Entry::new(self.ref_name(selector), media_type, &digest, size);
+        self.put_child(manifest).await?;
+        self.enter(entry).await
     }
 
     /// Stores a manifest that an index is going to name, byte for byte and without an entry in `index.json`: it is
@@ -155,7 +163,17 @@ impl LayoutRepository {
     /// As [`Self::put_manifest`].
     pub async fn put_child(&self, manifest: &Manifest) -> Result<(), LayoutError> {
         let manifest = manifest.clone();
-        self.blocking(move |folder| folder.put(&manifest, None)).await
+        self.blocking(move |folder| folder.put(&manifest)).await
+    }
+
+    /// Waits until the entry is in `index.json`, written together with all others that wait by then. When the future is
+    /// dropped on the way it is written all the same.
+    async fn enter(&self, entry: Entry<'static>) -> Result<(), LayoutError> {
+        let (written, nobody_writes) = self.folder.names().enlist(entry);
+        if nobody_writes {
+            tokio::spawn(write_names(Arc::clone(&self.folder)));
+        }
+        written.await.unwrap_or_else(|_| Err(self.broke_off(io::Error::other("the writing broke off"))))
     }
 
     fn ref_name(&self, selector: Selector<'_>) -> String {
@@ -170,10 +188,27 @@ impl LayoutRepository {
         work: impl FnOnce(&Folder) -> Result<T, LayoutError> + Send + 'static,
     ) -> Result<T, LayoutError> {
         let folder = Arc::clone(&self.folder);
-        let path = folder.path().to_owned();
-        match spawn_blocking(move || work(&folder)).await {
-            Ok(result) => result,
-            Err(ended) => Err(LayoutError::io("finish the work in", path)(ended.into())),
+        spawn_blocking(move || work(&folder)).await.unwrap_or_else(|ended| Err(self.broke_off(ended.into())))
+    }
+
+    fn broke_off(&self, ended: io::Error) -> LayoutError {
+        LayoutError::io("finish the work in", self.folder.path())(ended)
+    }
+}
+
+/// Writes names until none wait. The more writing them costs, the longer further ones are waited for, unless as many wait
+/// already.
+async fn write_names(folder: Arc<Folder>) {
+    loop {
+        let writing = Arc::clone(&folder);
+        match spawn_blocking(move || writing.names().write()).await {
+            Ok(Some(Written { took, names })) => {
+                if folder.names().waiting() < names {
+                    sleep(took.min(LONGEST_GATHERING)).await;
+                }
+            }
+            Ok(None) => return,
+            Err(_) => return folder.names().give_up(),
         }
     }
 }

@@ -84,7 +84,7 @@ fn names(path: &Path) -> Vec<String> {
 }
 
 fn unfinished(path: &Path) -> usize {
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
     fs::read_dir(path).unwrap().map(name).filter(|name| name.ends_with(".tmp")).count()
 }
 
@@ -295,6 +295,107 @@ async fn a_layout_of_another_version_is_refused() {
     let body: BlobStream = Box::pin(stream::iter([Ok(Bytes::from_static(b"layer"))]));
     let error = app.upload(&descriptor(LAYER, b"layer"), body, |_| ()).await.unwrap_err();
     assert!(matches!(error, LayoutUploadError::Target(LayoutError::Corrupt { .. })), "{error}");
+}
+
+fn counts(layout: &Layout) -> (usize, usize) {
+    let counts = &layout.folder.names().counts;
+    (counts.reads.load(Ordering::Relaxed), counts.writes.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn names_share_a_writing_and_questions_a_reading() {
+    const NAMES: usize = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path().to_owned());
+    let app = layout.repository("app");
+    let digest = put(&app, "first", "layer").await;
+    let (reads, writes) = counts(&layout);
+    assert!(reads <= 1 && writes == 1, "{reads} {writes}");
+
+    // Another writer is in the way for a while.
+    let lock = files::lock(folder.path()).unwrap();
+    let puts: Vec<_> = (0..NAMES)
+        .map(|number| {
+            let app = app.clone();
+            tokio::spawn(async move { app.put_manifest(Selector::Tag(&number.to_string()), &image("layer")).await })
+        })
+        .collect();
+    while layout.folder.names().waiting() < NAMES {
+        sleep(Duration::from_millis(1)).await;
+    }
+    drop(lock);
+    for put in puts {
+        put.await.unwrap().unwrap();
+    }
+    assert_eq!(counts(&layout), (reads, writes + 1));
+    for number in 0..NAMES {
+        assert_eq!(tag(&app, &number.to_string()).await.as_ref(), Some(&digest));
+        assert_eq!(tag(&app, &format!("no{number}")).await, None);
+    }
+    assert_eq!(counts(&layout), (reads, writes + 1), "what was written here need not be read");
+    assert_eq!(names(folder.path()).len(), 1 + NAMES);
+
+    // Who comes later reads it once.
+    let later = Layout::new(folder.path().to_owned());
+    sleep(Duration::from_millis(200)).await;
+    for number in 0..NAMES {
+        assert_eq!(tag(&later.repository("app"), &number.to_string()).await.as_ref(), Some(&digest));
+    }
+    assert_eq!(counts(&later), (1, 0));
+}
+
+#[tokio::test]
+async fn whatever_others_do_to_the_index_is_seen_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (layout, other) = (Layout::new(folder.path().to_owned()), Layout::new(folder.path().to_owned()));
+    let (app, others) = (layout.repository("app"), other.repository("app"));
+    let digests = [put(&app, "1", "one").await, put(&app, "2", "two").await];
+    let path = folder.path().join("index.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let swapped = text.replace("app:1", "app:0").replace("app:2", "app:1").replace("app:0", "app:2");
+    for round in 0..20 {
+        // In place, and of the same length.
+        fs::write(&path, if round % 2 == 0 { &swapped } else { &text }).unwrap();
+        assert_eq!(tag(&app, "1").await.as_ref(), Some(&digests[(round + 1) % 2]), "{round}");
+    }
+    for round in 0..20 {
+        others.put_manifest(Selector::Tag("1"), &image(["one", "two"][round % 2])).await.unwrap();
+        assert_eq!(tag(&app, "1").await.as_ref(), Some(&digests[round % 2]), "{round}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(tag(&app, "1").await, None);
+    assert_eq!(put(&app, "1", "one").await, digests[0]);
+    assert_eq!(names(folder.path()), ["app:1"]);
+}
+
+#[tokio::test]
+async fn names_that_can_not_be_written_are_told_to_all_who_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path().to_owned());
+    let app = layout.repository("app");
+    put(&app, "1", "layer").await;
+    let path = folder.path().join("index.json");
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, "{").unwrap();
+    let (image, tags) = (image("layer"), ["2", "3", "4"]);
+    let puts = tags.map(|tag| app.put_manifest(Selector::Tag(tag), &image));
+    for result in futures::future::join_all(puts).await {
+        let error = result.unwrap_err();
+        assert!(matches!(&error, LayoutError::Corrupt { path: damaged, .. } if *damaged == path), "{error}");
+    }
+    fs::write(&path, good).unwrap();
+    // One that is dropped does not keep the others from being written.
+    let lock = files::lock(folder.path()).unwrap();
+    {
+        let mut dropped = std::pin::pin!(app.put_manifest(Selector::Tag("5"), &image));
+        while layout.folder.names().waiting() == 0 {
+            let _ = tokio::time::timeout(Duration::from_millis(1), &mut dropped).await;
+        }
+    }
+    drop(lock);
+    app.put_manifest(Selector::Tag("6"), &image).await.unwrap();
+    let names = names(folder.path());
+    assert!(["app:5", "app:6"].iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

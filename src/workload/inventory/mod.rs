@@ -62,6 +62,7 @@ pub(super) struct Inventory {
     absent_namespaces: BTreeMap<Arc<str>, u8>,
     /// None where nobody asks what Pods run on.
     nodes: Option<Nodes>,
+    tells_missing_images: bool,
     changed: BTreeSet<Key>,
     /// To be looked at when the round is over.
     later: BTreeSet<Key>,
@@ -95,12 +96,19 @@ impl Inventory {
             namespaces: None,
             absent_namespaces: BTreeMap::new(),
             nodes: None,
+            tells_missing_images: false,
             changed: BTreeSet::new(),
             later: BTreeSet::new(),
             round: 0,
             told: HashMap::new(),
             hasher: RandomState::new(),
         }
+    }
+
+    /// From now on a container that names no image is a use of one, of an empty name. The API server takes none in a Pod;
+    /// in a template it takes a blank, which a controller of somebody's replaces, so that in a cluster it is no mistake.
+    pub fn tell_missing_images(&mut self) {
+        self.tells_missing_images = true;
     }
 
     /// What names an object here; nothing for one without a name or the start of one.

@@ -195,8 +195,8 @@ fn containers(kind: WorkloadKind, object: &Object<()>, interner: &mut Interner) 
     let mut containers: Vec<ContainerRecord> = Vec::new();
     let mut seen: HashSet<Place<'_>> = HashSet::new();
     for (kind, container) in object.pod_spec(kind).into_iter().flat_map(Spec::containers) {
-        let (name, image) = (container.name.0.as_str(), container.image.0.as_str());
-        if image.is_empty() || !seen.insert((kind, name, image)) {
+        let (name, image) = (container.name.0.trim(), container.image.0.trim());
+        if !seen.insert((kind, name, image)) {
             continue;
         }
         let image_id = image_ids.get(&(kind, name)).copied();

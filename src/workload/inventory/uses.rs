@@ -52,6 +52,7 @@ impl Inventory {
         containers
             .into_iter()
             .zip(runs)
+            .filter(|(container, _)| self.tells_missing_images || !container.image.is_empty())
             .map(|(container, runs)| ImageUse {
                 platforms: self.nodes.as_ref().and_then(|nodes| nodes.needed(runs.nodes.into_iter())),
                 workload: Arc::clone(&workload),

@@ -73,7 +73,8 @@ impl<'a> Header<'a> {
 impl Documents {
     /// None yet. Workloads of the kinds `counted` will count.
     pub fn new(counted: &[WorkloadKind]) -> Self {
-        let inventory = Inventory::new(counted, 0);
+        let mut inventory = Inventory::new(counted, 0);
+        inventory.tell_missing_images();
         Self { inventory, seen: HashSet::new(), passed_over: Vec::new() }
     }
 

@@ -207,6 +207,21 @@ fn a_mistake_is_told_with_its_place_and_without_the_lines_around_it() {
 }
 
 #[test]
+fn a_container_without_an_image_is_a_use_of_none() {
+    let text = "
+{ apiVersion: v1, kind: Pod, metadata: { name: p }, spec: { initContainers: [{ name: a, image: '' }], containers: [{ name: b }, { name: c, image: ' ' }, { name: d, image: i }] } }
+---
+{ apiVersion: apps/v1, kind: Deployment, metadata: { name: d }, spec: { template: { spec: { containers: [{ name: a, image: null }] } } } }
+";
+    let manifests = read(&[("x.yaml", text)]).unwrap();
+    assert_eq!(
+        uses(&manifests),
+        ["deployment default/d a=", "pod default/p a=", "pod default/p b=", "pod default/p c=", "pod default/p d=i"]
+    );
+    assert_eq!(manifests.passed_over, [""; 0]);
+}
+
+#[test]
 fn a_malformed_workload_is_told_by_name() {
     let text = DEPLOYMENT.replace("[{ name: app, image: nginx:1 }]", "{ name: app }");
     let told = read(&[("web.yaml", &text)]).unwrap_err().to_string();

@@ -1,0 +1,120 @@
+//! Whoever asks the program to end is obeyed, whatever it is doing, and told what was done.
+
+use std::{net::Ipv4Addr, process::Command, time::Duration};
+
+use tokio::{net::TcpListener, time::sleep};
+
+use crate::{
+    mirroring::{arrives, single},
+    planning::command,
+    support::{Access, Cluster, Program, Registry, deployment, list},
+};
+
+/// Accepts connections, and says nothing.
+struct Silent(TcpListener);
+
+impl Silent {
+    async fn start() -> Self {
+        Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap())
+    }
+
+    fn host(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
+    }
+
+    /// Waits until somebody has come; the connection stays open as long as what is answered.
+    async fn asked(&self) -> tokio::net::TcpStream {
+        self.0.accept().await.unwrap().0
+    }
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_controller_in_order_while_it_starts() {
+    // A plugin's registry is waited for, for up to two minutes.
+    let registry = Silent::start().await;
+    let plugin = format!("plugins: [{{ name: slow, oci: '{}/slow:1@sha256:{}' }}]", registry.host(), "0a".repeat(32));
+    let program = Program::new(&["run", "--leader-elect=false"])
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", "mirror.test")
+        .config(&plugin)
+        .start();
+    let _connection = registry.asked().await;
+    let finished = program.terminate().await.assert_code(0);
+    assert!(finished.stdout.contains("ending before anything was begun"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_controller_in_order_at_every_step() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    for step in ["listening", "waiting to lead", "\"mirroring\"", "everything that exists is known"] {
+        let program = Program::new(&[]);
+        let kubeconfig = cluster.kubeconfig(program.directory(), cluster.admin_token());
+        let program = program
+            .env("KUBECONFIG", kubeconfig)
+            .env("POD_NAMESPACE", &namespace)
+            .env("TARGET_KIND", "docker")
+            .env("TARGET_REGISTRY", "mirror.test")
+            .env("INCLUDE_NAMESPACES", &namespace)
+            .start();
+        program.logged(step, |log| log.contains(step)).await;
+        let finished = program.terminate().await.assert_code(0);
+        assert!(finished.stdout.contains("\"ending"), "{step}: {finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_sync_says_what_was_done_and_what_was_not() {
+    for (signal, code, name) in [("INT", 130, "SIGINT"), ("TERM", 143, "SIGTERM")] {
+        let (source, silent) = (Registry::distribution(Access::Anonymous).await, Silent::start().await);
+        let target = Registry::crane().await;
+        let image = single("done");
+        let done = source.push("team/done", "1", &image).await;
+        let stuck = format!("{}/team/stuck:1", silent.host());
+        let manifests = list(&[deployment("a").image(&done).manifest(), deployment("b").image(&stuck).manifest()]);
+        let program = command(&["sync", "-f", "-"], &manifests).env("TARGET_REGISTRY", target.host());
+        let moment = async {
+            let connection = silent.asked().await;
+            arrives(&target, "team/done", "1", &image).await;
+            connection
+        };
+        let finished = program.run_and_send(&[signal], moment).await.assert_code(code);
+        let told = format!("interrupted by {name}: 1 copied, 1 not done; 2 workloads, ");
+        assert!(finished.stdout.lines().last().unwrap().starts_with(&told), "{finished:?}");
+        assert!(finished.stdout.lines().any(|line| line.starts_with("copied ")), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sync_that_has_not_begun_is_interrupted_at_once() {
+    let program = command(&["sync", "-f", "pipe.yaml"], "");
+    let pipe = program.directory().join("pipe.yaml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Opened for writing as soon as the program waits for what will never be written.
+    let moment = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
+    let finished = program.run_and_send(&["INT"], async { moment.await.unwrap() }).await.assert_code(130);
+    assert_eq!(finished.stdout, "interrupted by SIGINT: nothing was looked at yet\n");
+}
+
+#[tokio::test]
+async fn a_second_ctrl_c_ends_at_once() {
+    let silent = Silent::start().await;
+    let manifests = list(&[deployment("a").image(&format!("{}/team/stuck:1", silent.host())).manifest()]);
+    let program = command(&["sync", "-f", "-"], &manifests);
+    let finished = program.run_and_send(&["INT", "INT"], silent.asked()).await.assert_code(130);
+    assert_eq!(finished.stdout, "", "the copy under way was not waited for");
+}
+
+#[tokio::test]
+async fn what_has_nothing_to_put_in_order_ends_by_the_signal_itself() {
+    let program = command(&["plan", "-f", "pipe.yaml"], "");
+    let pipe = program.directory().join("pipe.yaml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let moment = async {
+        let opened = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
+        let pipe = opened.await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+        pipe
+    };
+    assert_eq!(program.run_and_send(&["TERM"], moment).await.code, None);
+}
