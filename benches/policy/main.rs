@@ -196,7 +196,7 @@ fn uses(count: usize, pairs: usize) -> Vec<ImageUse> {
         owners: Vec::new(),
         labels: some("label"),
         annotations: some("annotation"),
-        namespace_labels: some("namespace"),
+        namespace_labels: some("namespace").into(),
         created: 0,
     });
     let image_use = |number: usize| ImageUse {

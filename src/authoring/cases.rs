@@ -139,7 +139,7 @@ fn image_use(workload: &WorkloadText, container: &ContainerText, image: &str) ->
             owners: owners.map(|OwnerText { group, kind, name }| Owner { group, kind, name }).collect(),
             labels: workload.labels,
             annotations: workload.annotations,
-            namespace_labels: workload.namespace_labels,
+            namespace_labels: workload.namespace_labels.into(),
             created: 0,
         }),
         container: Container { name: container.name.clone(), kind: container.kind.into() },

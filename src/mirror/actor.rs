@@ -242,7 +242,7 @@ impl Actor {
             let Lengths { waiting, active, cooling } = lengths;
             self.observer.observe(&Event::Queue { waiting, active, cooling });
         }
-        has_more
+        has_more || self.passes.is_due()
     }
 
     fn may_start(&self) -> bool {

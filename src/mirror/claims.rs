@@ -323,7 +323,7 @@ mod tests {
             owners: Vec::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
-            namespace_labels: BTreeMap::new(),
+            namespace_labels: Arc::default(),
             created,
         });
         let container = Container { name: "main".into(), kind: ContainerKind::Regular };

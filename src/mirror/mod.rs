@@ -24,6 +24,8 @@ mod selection;
 mod subsets;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod told;
 mod transfer;

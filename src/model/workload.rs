@@ -1,6 +1,6 @@
 //! What runs containers in a cluster.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 /// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,8 +115,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// The object's annotations, bounded as the plugin contract says.
     pub annotations: BTreeMap<String, String>,
-    /// The labels of its namespace, where they can be read.
-    pub namespace_labels: BTreeMap<String, String>,
+    /// The labels of its namespace, where they can be read; all workloads of a namespace share them.
+    pub namespace_labels: Arc<BTreeMap<String, String>>,
     /// When it was made, in seconds since 1970; 0 where a manifest file says nothing.
     pub created: i64,
 }

@@ -318,7 +318,7 @@ mod tests {
         let mut blob = server.repository_with(Settings { least_rate: Some(least), ..settings() }).blob(&expected);
         while let Some(bytes) = futures::TryStreamExt::try_next(&mut blob).await.unwrap() {
             assert!(!bytes.is_empty());
-            tokio::time::sleep(Duration::from_millis(60)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         assert_eq!(server.asked().len(), 1);
     }

@@ -27,7 +27,7 @@ mod remote;
 mod repository;
 mod retry;
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 mod settings;
 mod shared;
 mod store;

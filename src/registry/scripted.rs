@@ -18,7 +18,7 @@ use crate::model::{Credential, Digest, Login};
 
 /// What was asked.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub method: String,
     /// Path and query.
     pub target: String,
@@ -28,19 +28,19 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// `METHOD target`.
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }
 }
 
 /// What is answered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -52,50 +52,50 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(status: u16) -> Self {
+    pub(crate) fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
 
-    pub(super) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         self.body = body.as_ref().to_vec();
         self
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.body.len()
     }
 
     /// The connection ends after so many bytes of the body.
-    pub(super) fn cut(mut self, after: usize) -> Self {
+    pub(crate) fn cut(mut self, after: usize) -> Self {
         self.cut = Some(after);
         self
     }
 
     /// The connection stays, but nothing more comes after so many bytes of the body.
-    pub(super) fn stall(mut self, after: usize) -> Self {
+    pub(crate) fn stall(mut self, after: usize) -> Self {
         self.stall = true;
         self.cut(after)
     }
 
     /// Without `Content-Length`.
-    pub(super) fn chunked(mut self) -> Self {
+    pub(crate) fn chunked(mut self) -> Self {
         self.chunked = true;
         self
     }
 
     /// The body byte by byte, with such pauses.
-    pub(super) fn drip(mut self, pause: Duration) -> Self {
+    pub(crate) fn drip(mut self, pause: Duration) -> Self {
         self.drip = Some(pause);
         self
     }
 
     /// So late.
-    pub(super) fn after(mut self, delay: Duration) -> Self {
+    pub(crate) fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
@@ -104,7 +104,7 @@ impl Reply {
 type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
 
 /// The server; it ends with the test's runtime.
-pub(super) struct Server {
+pub(crate) struct Server {
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
     handshakes: Arc<AtomicUsize>,
@@ -119,12 +119,12 @@ struct Busy {
 }
 
 impl Server {
-    pub(super) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", script).await
     }
 
     /// At another address.
-    pub(super) async fn start_at(address: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start_at(address: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -147,46 +147,46 @@ impl Server {
     }
 
     /// All requests so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
     /// Their first lines.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.asked().iter().map(Asked::line).collect()
     }
 
     /// How many connections tried to speak TLS.
-    pub(super) fn handshakes(&self) -> usize {
+    pub(crate) fn handshakes(&self) -> usize {
         self.handshakes.load(Ordering::SeqCst)
     }
 
     /// How many requests it had at once, at most. One counts no longer when its answer begins, so that its sender never
     /// knows of that before.
-    pub(super) fn most_at_once(&self) -> usize {
+    pub(crate) fn most_at_once(&self) -> usize {
         self.busy.lock().unwrap().most
     }
 
     /// Forgets how many that were.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.busy.lock().unwrap().most = 0;
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// The repository `team/app`, with three quick attempts.
-    pub(super) fn repository(&self) -> Repository {
+    pub(crate) fn repository(&self) -> Repository {
         self.repository_with(settings())
     }
 
-    pub(super) fn repository_with(&self, settings: Settings) -> Repository {
+    pub(crate) fn repository_with(&self, settings: Settings) -> Repository {
         Registries::new(settings, &[], 64).unwrap().repository(&self.address.to_string(), "team/app")
     }
 }
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         request_timeout: Some(Duration::from_secs(20)),
         least_rate: None,
@@ -200,16 +200,16 @@ pub(super) fn settings() -> Settings {
 }
 
 /// The same, with a login for every host.
-pub(super) fn with_login(login: Login) -> Settings {
+pub(crate) fn with_login(login: Login) -> Settings {
     let credential = Credential { registry: "*".to_owned(), aliases: Vec::new(), login };
     Settings { credentials: vec![credential], ..settings() }
 }
 
-pub(super) fn password() -> Login {
+pub(crate) fn password() -> Login {
     Login::Password { username: "user".to_owned(), password: "pass".to_owned().into() }
 }
 
-pub(super) fn descriptor(content: &[u8]) -> Descriptor {
+pub(crate) fn descriptor(content: &[u8]) -> Descriptor {
     Descriptor {
         media_type: "application/octet-stream".to_owned(),
         digest: Digest::sha256(content),
@@ -219,17 +219,17 @@ pub(super) fn descriptor(content: &[u8]) -> Descriptor {
 }
 
 /// Content that is nowhere like itself.
-pub(super) fn content(length: usize) -> Vec<u8> {
+pub(crate) fn content(length: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(7);
     std::iter::repeat_with(|| random.u8(..)).take(length).collect()
 }
 
-pub(super) fn once(content: &[u8]) -> BlobStream {
+pub(crate) fn once(content: &[u8]) -> BlobStream {
     let content = Bytes::copy_from_slice(content);
     Box::pin(futures::stream::once(async { Ok(content) }))
 }
 
-pub(super) async fn read(stream: BlobStream) -> Result<Vec<u8>, (Vec<u8>, super::Error)> {
+pub(crate) async fn read(stream: BlobStream) -> Result<Vec<u8>, (Vec<u8>, super::Error)> {
     let mut read = Vec::new();
     let mut stream = stream;
     loop {

@@ -66,7 +66,7 @@ fn image_use(namespace: &str, image: &str) -> ImageUse {
         owners: Vec::new(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
-        namespace_labels: BTreeMap::new(),
+        namespace_labels: Arc::default(),
         created: 0,
     };
     ImageUse {

@@ -31,7 +31,7 @@ use crate::model::Digest;
 /// How many bytes of a blob are gathered before they are hashed and written, away from the async threads.
 const BATCH: usize = 1 << 20;
 /// How long names wait for others at most before they are written together.
-const LONGEST_GATHERING: Duration = Duration::from_millis(250);
+const LONGEST_GATHERING: Duration = Duration::from_millis(50);
 
 /// An image layout in a folder; a clone is cheap.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use intern::{Interner, Pairs};
+use intern::Interner;
 use nodes::{Nodes, Touched};
 use objects::Objects;
 use record::Record;
@@ -44,6 +44,9 @@ pub enum Change {
 /// as there are Pods, and each Pod of a rollout gives cause for some.
 const LARGE: usize = 200;
 
+/// The labels of a namespace, which all its workloads share.
+type Labels = Arc<BTreeMap<String, String>>;
+
 /// All objects that are known, and what was told of them.
 pub(super) struct Inventory {
     counted: Vec<WorkloadKind>,
@@ -57,7 +60,7 @@ pub(super) struct Inventory {
     /// up.
     absent: BTreeMap<Key, u8>,
     /// The labels of namespaces; none where they can't be read.
-    namespaces: Option<HashMap<Arc<str>, Pairs>>,
+    namespaces: Option<HashMap<Arc<str>, Labels>>,
     /// Namespaces that have objects but are not known, and for how many rounds they have been missed.
     absent_namespaces: BTreeMap<Arc<str>, u8>,
     /// None where nobody asks what Pods run on.
@@ -226,11 +229,12 @@ impl Inventory {
         let namespaces = self.namespaces.get_or_insert_default();
         match labels {
             Some(labels) => {
-                let labels = self.interner.pairs(bounded(labels));
-                if namespaces.get(&name) == Some(&labels) {
+                let labels: BTreeMap<String, String> =
+                    bounded(labels).map(|(key, value)| (key.clone(), value.clone())).collect();
+                if namespaces.get(&name).is_some_and(|known| **known == labels) {
                     return;
                 }
-                namespaces.insert(Arc::clone(&name), labels);
+                namespaces.insert(Arc::clone(&name), Arc::new(labels));
                 self.absent_namespaces.remove(&name);
             }
             None => {

@@ -369,7 +369,7 @@ fn labels_of_a_namespace_reach_its_workloads_and_no_others() {
     assert_eq!(told(&mut inventory), [""; 0]);
     inventory.namespace("shop", Some(&labels));
     match &inventory.changes()[..] {
-        [Change::Set { uses, .. }] => assert_eq!(uses[0].workload.namespace_labels, labels),
+        [Change::Set { uses, .. }] => assert_eq!(*uses[0].workload.namespace_labels, labels),
         other => panic!("{other:?}"),
     }
     inventory.namespace("shop", Some(&labels));

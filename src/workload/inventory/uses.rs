@@ -9,7 +9,6 @@ use std::{
 
 use super::{
     Inventory, Key, Kind,
-    intern::Pairs,
     record::{ContainerRecord, Place, Record},
 };
 use crate::model::{Container, ImageUse, Owner, Running, Workload, WorkloadId, WorkloadKind};
@@ -75,7 +74,7 @@ impl Inventory {
             owners: self.owners(key, record),
             labels: record.labels.to_map(),
             annotations: record.annotations.to_map(),
-            namespace_labels: namespace_labels.map(Pairs::to_map).unwrap_or_default(),
+            namespace_labels: namespace_labels.cloned().unwrap_or_default(),
             created: record.created,
         }
     }

@@ -3,8 +3,11 @@
 use super::*;
 use crate::workload::resource::{Namespaces, Read, WatchSettings};
 
+/// Kind and name.
+type Id = (&'static str, &'static str);
+
 /// Objects with who made them, and an image of its own for each but the ReplicaSet.
-fn families() -> Vec<(&'static str, &'static str, Option<(&'static str, &'static str)>)> {
+fn families() -> Vec<(&'static str, &'static str, Option<Id>)> {
     vec![
         ("Deployment", "web", None),
         ("ReplicaSet", "web-1", Some(("Deployment", "web"))),
