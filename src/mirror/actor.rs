@@ -46,6 +46,9 @@ pub use reconfiguration::Reconfiguration;
 /// How long the first copies wait for the first decisions, so that equal images become one copy.
 const LONGEST_GATHERING: Duration = Duration::from_secs(10);
 
+/// How long it may take at the end to take back uploads that were broken off.
+const LONGEST_CLEANING: Duration = Duration::from_secs(5);
+
 /// Names that are taken up before other events are looked at: each takes microseconds.
 const STARTS_AT_ONCE: usize = 256;
 
@@ -269,6 +272,10 @@ impl Actor {
         self.passes.end("the program was stopped before");
         self.decisions.stop();
         self.copying.shutdown().await;
+        // What was broken off is not to lie about at the targets.
+        if tokio::time::timeout(LONGEST_CLEANING, self.copier.cleared()).await.is_err() {
+            warn!("stopped before all uploads that were broken off were taken back at the targets");
+        }
     }
 }
 
