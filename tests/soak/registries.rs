@@ -107,7 +107,7 @@ impl Registries {
                 let image = self.catalog.borrow_mut().make(random);
                 return (reference, Some(Late { at, source, repository, image }));
             }
-            86..88 => format!("{host}/missing/app-{}:1", random.u8(..20)),
+            86..88 => format!("{host}/s{source}/missing-{}:1", random.u8(..20)),
             88 => format!("{host}/Not/A-Name:{}", random.u8(..5)),
             _ => format!("{}/platform/proxy:1", self.sources[0].host()),
         };
