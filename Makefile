@@ -1,7 +1,7 @@
 # Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-plugins faults fuzz test-servers bench bench-policy bench-copy bench-layout image lint toolchain
+.PHONY: help build demo test test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy bench-layout image lint toolchain
 
 # What was built outlives the checkout: the servers take minutes, and so do the dependencies.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -33,6 +33,11 @@ faults: toolchain ## thousands of schedules of faults, and kills in mid-copy
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) test --locked --workspace --test integration -- faults:: --nocapture --test-threads 1
 
+soak: export SOAK_MINUTES ?= 30
+soak: toolchain ## half an hour of workloads that come and go while registries fail at random
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
+		$(CARGO) test --locked --workspace --test integration -- soak:: --nocapture
+
 # Of a nightly toolchain, and so not among what is built otherwise. The code is safe Rust: no sanitizer is needed.
 FUZZ_RUNS ?= 10000000
 # Seconds for one input, and memory for the whole process.
@@ -53,6 +58,11 @@ bench: build ## what the release program costs beside a real API server and real
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
 		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --pods 10000
+
+bench-scale: build ## what the release program costs with 5,000 and 20,000 Deployments, and with 40,000 workloads of one image
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
+		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
+		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --scale
 
 bench-policy: toolchain ## what deciding with plugins costs
 	$(CARGO) bench --locked --workspace --bench policy

@@ -32,6 +32,7 @@ mod plugins;
 mod reloading;
 mod settings;
 mod shipped;
+mod soak;
 mod signals;
 mod support;
 mod syncing;

@@ -2,6 +2,9 @@
 //!
 //! `make bench` builds the program for release and runs this; by hand:
 //! `cargo bench --workspace --profile dev --bench cluster -- PROGRAM [--pods NUMBER]`. Prints tables in Markdown.
+//!
+//! With `--scale` instead (`make bench-scale`), what it costs in large clusters: `--deployments 5000,20000` says in how
+//! large ones, `--workloads 40000` how many of one image `sync` is given.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,12 +15,17 @@
     reason = "a benchmark stops at the first surprise, and prints what it found"
 )]
 
+mod any_name;
+#[path = "../copy/measure.rs"]
+mod measure;
 mod process;
+mod scale;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::{
-    path::{Path, PathBuf},
+    ffi::OsString,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -40,27 +48,48 @@ const IDLE: Duration = Duration::from_secs(20);
 /// So many runs are averaged, since CPU time is counted in hundredths of a second.
 const PLANS: u32 = 20;
 
-#[tokio::main]
-async fn main() {
-    let (program, pods) = arguments();
-    plan(&program).await;
-    idle(&program, 0).await;
+fn main() {
+    // Cargo adds `--bench`.
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).filter(|argument| argument != "--bench").collect();
+    if arguments.first().is_some_and(|first| first == measure::FLAG) {
+        return measure::measure(&arguments[1..]);
+    }
+    let arguments: Vec<String> = arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect();
+    let (program, options) = arguments.split_first().expect("the path of the program is missing");
+    let program = std::fs::canonicalize(program).expect("the program is not there");
+    tokio::runtime::Runtime::new().unwrap().block_on(run(&program, options));
+}
+
+async fn run(program: &Path, options: &[String]) {
+    if let Some(("--scale", options)) = options.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        let (mut deployments, mut workloads) = (vec![5000, 20_000], 40_000);
+        for option in options.chunks(2) {
+            match option {
+                [name, list] if name == "--deployments" => deployments = list.split(',').map(number).collect(),
+                [name, count] if name == "--workloads" => workloads = number(count),
+                other => panic!("what is {other:?}?"),
+            }
+        }
+        if workloads > 0 {
+            scale::workloads(program, workloads);
+        }
+        deployments.retain(|size| *size > 0);
+        return scale::deployments(program, &deployments).await;
+    }
+    let pods = match options {
+        [] => 0,
+        [name, pods] if name == "--pods" => number(pods),
+        other => panic!("what is {other:?}?"),
+    };
+    plan(program).await;
+    idle(program, 0).await;
     if pods > 0 {
-        idle(&program, pods).await;
+        idle(program, pods).await;
     }
 }
 
-/// The program to be measured, and the number of Pods in a second round.
-fn arguments() -> (PathBuf, usize) {
-    // Cargo adds `--bench`.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let program = arguments.next().expect("the path of the program is missing");
-    let pods = match arguments.next().as_deref() {
-        None => 0,
-        Some("--pods") => arguments.next().and_then(|number| number.parse().ok()).expect("--pods wants a number"),
-        Some(other) => panic!("what is {other}?"),
-    };
-    (std::fs::canonicalize(program).expect("the program is not there"), pods)
+fn number(text: &str) -> usize {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
 }
 
 /// `plan` for one manifest with the default plugins alone.

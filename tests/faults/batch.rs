@@ -1,12 +1,25 @@
 //! Many images in one run of `sync`, and whether what it said of each is so.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use super::{
     case::Case,
     world::{Played, World},
 };
-use crate::support::{Access, Finished, Program, list};
+use crate::support::{
+    Access, Finished, Program,
+    faulty::{Challenge, Fault},
+    list,
+};
+
+/// With a timeout of one second for requests, an image that nothing goes wrong with is at the target after so long,
+/// whatever goes wrong with those beside it; far more than that takes on a machine that has nothing else to do.
+const HEALTHY: Duration = Duration::from_secs(100);
+/// So many requests for one image may be told to log in elsewhere before the program gives it up.
+const CHALLENGES: usize = 100;
 
 /// How one image's way ended.
 pub struct Ended {
@@ -16,6 +29,8 @@ pub struct Ended {
     pub played: Vec<Played>,
     /// What is not at the target.
     pub lacking: Vec<String>,
+    /// How long after the start all its tags were there.
+    pub after: Option<Duration>,
 }
 
 /// How all of them ended.
@@ -32,6 +47,14 @@ impl Ended {
     }
 
     fn wrong(&self, world: &World) -> Option<String> {
+        if self.case.is_healthy() && self.after.is_none_or(|after| after > HEALTHY) {
+            return Some(format!("nothing is wrong with it, and it is there after {:?}", self.after));
+        }
+        let elsewhere = [Challenge::OtherService, Challenge::OtherRealm].map(Fault::Unauthorized);
+        let challenges = self.played.iter().filter(|(_, _, fault)| elsewhere.contains(fault)).count();
+        if challenges > CHALLENGES {
+            return Some(format!("it followed {challenges} challenges that change each time"));
+        }
         if self.is_done() {
             let lacking = self.lacking.join(", ");
             return (!self.lacking.is_empty()).then(|| format!("a false \"done\": the target lacks {lacking}"));
@@ -48,11 +71,13 @@ pub async fn run(access: Access, cases: Vec<Case>) -> Batch {
     let world = World::new(access, &cases);
     let manifests: Vec<_> = world.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
     let program = Program::new(&["sync", "-f", "-"]).config(&world.config(1)).stdin(&list(&manifests));
+    let begun = Instant::now();
     let finished = program.run().await;
-    judge(&world, cases, &finished)
+    judge(&world, cases, &finished, begun)
 }
 
-fn judge(world: &World, cases: Vec<Case>, finished: &Finished) -> Batch {
+/// What is to be said of a run that began at `begun`.
+pub fn judge(world: &World, cases: Vec<Case>, finished: &Finished, begun: Instant) -> Batch {
     let mut lines: HashMap<&str, &str> = HashMap::new();
     let mut wrongs = world.violations();
     for line in finished.stdout.lines() {
@@ -66,6 +91,7 @@ fn judge(world: &World, cases: Vec<Case>, finished: &Finished) -> Batch {
         line: lines.get(case.repository.as_str()).copied().unwrap_or_default().to_owned(),
         played: world.played(&case),
         lacking: world.lacking(&case),
+        after: world.since(&case).map(|since| since - begun),
         case,
     });
     let ended: Vec<Ended> = ended.collect();

@@ -4,6 +4,7 @@ use std::fmt;
 
 use demo::Image;
 
+use super::world::SILENT;
 use crate::support::faulty::{Fault, Kind, Planned, STAYS, keeping_tag};
 
 /// How a workload names an image.
@@ -24,7 +25,7 @@ pub struct Case {
     pub repository: String,
     pub image: Image,
     pub named: Named,
-    /// Which of the sources has it.
+    /// Which of the sources has it, or [`super::world::SILENT`].
     pub source: usize,
     /// Whether the target takes manifests whatever they name.
     pub lax: bool,
@@ -95,9 +96,20 @@ impl Case {
         }
     }
 
+    /// From a host that never answers.
+    pub fn silent(mut self) -> Self {
+        self.source = SILENT;
+        self
+    }
+
+    /// Whether nothing goes wrong with it, whatever becomes of those beside it.
+    pub fn is_healthy(&self) -> bool {
+        self.source != SILENT && self.at_source.is_empty() && self.at_target.is_empty()
+    }
+
     /// Whether all that goes wrong passes.
     pub fn passes(&self) -> bool {
-        self.at_source.iter().chain(&self.at_target).all(|planned| planned.times != STAYS)
+        self.source != SILENT && self.at_source.iter().chain(&self.at_target).all(|planned| planned.times != STAYS)
     }
 }
 
@@ -105,11 +117,9 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (blobs, lax) = (self.image.blobs().len(), if self.lax { ", lax" } else { "" });
         let sizes: Vec<usize> = self.image.blobs().iter().map(|blob| blob.bytes.len()).collect();
-        writeln!(
-            f,
-            "{} by {:?} from source {}{lax}: {blobs} blobs of {sizes:?} bytes",
-            self.repository, self.named, self.source
-        )?;
+        let source =
+            if self.source == SILENT { "the silent host".to_owned() } else { format!("source {}", self.source) };
+        writeln!(f, "{} by {:?} from {source}{lax}: {blobs} blobs of {sizes:?} bytes", self.repository, self.named)?;
         for (side, all) in [("source", &self.at_source), ("target", &self.at_target)] {
             for planned in all {
                 let Planned { at, after, times, fault } = planned;

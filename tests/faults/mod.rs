@@ -7,10 +7,13 @@ mod controller;
 mod cuts;
 mod found;
 mod killed;
+mod neighbours;
 mod random;
 mod world;
 
 use std::time::Instant;
+
+pub use random::{passing, staying_fault};
 
 /// Images in one run of the program.
 const AT_ONCE: usize = 100;
@@ -67,12 +70,9 @@ async fn any_schedule_of_faults_ends_in_a_whole_image_or_in_a_failure_that_is_to
     let (count, first) = (schedules(), setting("FAULT_SEED", 1));
     let begun = Instant::now();
     let mut sum = Sum::default();
-    for seed in first.. {
-        let left = count - sum.schedules;
-        if left == 0 {
-            break;
-        }
-        let (access, cases) = random::cases(seed, left.min(AT_ONCE));
+    for (seed, before) in (first..).zip((0..count).step_by(AT_ONCE)) {
+        let (access, mut cases) = random::cases(seed, AT_ONCE.min(count - before));
+        cases.extend(random::neighbours(seed));
         sum.add(batch::run(access, cases).await);
     }
     let Sum { schedules, faults, done, few, few_done, .. } = sum;

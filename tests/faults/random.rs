@@ -5,7 +5,7 @@ use fastrand::Rng;
 
 use super::{
     case::{Case, Named},
-    world::SOURCES,
+    world::{SILENT, SOURCES},
 };
 use crate::support::{
     Access,
@@ -14,6 +14,8 @@ use crate::support::{
 
 /// So many images share a layer.
 const SHARING: usize = 4;
+/// Of so many seeds one has a host that never answers: its images cost seconds each.
+const SILENT_EACH: u64 = 3;
 /// Nearly all images overcome so many faults that pass.
 pub const FEW: usize = 3;
 
@@ -30,6 +32,54 @@ pub fn cases(seed: u64, count: usize) -> (Access, Vec<Case>) {
     });
     let cases = cases.collect();
     (access, cases)
+}
+
+/// What stands beside the [`cases`] of a seed, which they leave as they are: bad neighbours, and who must not suffer from
+/// them.
+pub fn neighbours(seed: u64) -> Vec<Case> {
+    let mut random = Rng::with_seed(!seed);
+    let mut cases = Vec::new();
+    let mut add = |random: &mut Rng, kind: &str, count: usize| {
+        let first = cases.len();
+        for number in 0..count {
+            let base = layer(random);
+            let mut case = Case::new(&format!("s{seed}/{kind}{number}"), image(random, &base));
+            case.source = random.usize(..SOURCES.len());
+            cases.push(case);
+        }
+        first
+    };
+    // Each waits for as long as a transfer may be slow.
+    let dripping = add(&mut random, "drips", 2);
+    let challenged = add(&mut random, "challenged", 3);
+    let silent = add(&mut random, "silent", if seed.is_multiple_of(SILENT_EACH) { 8 } else { 0 });
+    add(&mut random, "healthy", 4);
+    for case in &mut cases[dripping..challenged] {
+        let at_target = random.bool();
+        let at = kind(&mut random, at_target);
+        let place = random.usize(..1_000_000);
+        let has_body = matches!(at, Kind::Token | Kind::ManifestGet | Kind::BlobGet);
+        let fault = if has_body && random.bool() { Fault::Drip(place) } else { Fault::DripHead(place) };
+        let planned = Planned::once(at, random.usize(..most(at)), fault);
+        if at_target { case.at_target.push(planned) } else { case.at_source.push(planned) }
+    }
+    for case in &mut cases[challenged..silent] {
+        let at_target = random.bool();
+        let fault = [Challenge::OtherService, Challenge::OtherRealm].map(Fault::Unauthorized)[random.usize(..2)];
+        let mut at = kind(&mut random, at_target);
+        while at == Kind::Token {
+            at = kind(&mut random, at_target);
+        }
+        let after = random.usize(..most(at));
+        let planned = if random.bool() { Planned::once(at, after, fault) } else { Planned::staying(at, after, fault) };
+        if at_target { case.at_target.push(planned) } else { case.at_source.push(planned) }
+    }
+    for case in &mut cases[silent..] {
+        if case.repository.contains("silent") {
+            case.source = SILENT;
+        }
+    }
+    cases
 }
 
 fn case(random: &mut Rng, repository: &str, base: &Layer) -> Case {
@@ -119,7 +169,7 @@ fn most(kind: Kind) -> usize {
 }
 
 /// A fault that another try overcomes. A lax target is told no lies: nobody can find them out.
-fn passing(random: &mut Rng, at: Kind, lax: bool) -> Fault {
+pub fn passing(random: &mut Rng, at: Kind, lax: bool) -> Fault {
     let place = random.usize(..1_000_000);
     let mut faults = vec![
         status(random),
@@ -198,7 +248,7 @@ fn passing(random: &mut Rng, at: Kind, lax: bool) -> Fault {
 }
 
 /// A fault that may end a copy.
-fn staying_fault(random: &mut Rng, at: Kind, lax: bool) -> Fault {
+pub fn staying_fault(random: &mut Rng, at: Kind, lax: bool) -> Fault {
     match random.u8(..6) {
         0 | 1 => Fault::Gone,
         2 => Fault::Status([400, 401, 403, 404, 405, 413][random.usize(..6)], RetryAfter::Unsaid),

@@ -1,13 +1,18 @@
 //! Sources and a target, the images that are to go from the ones to the other, and what goes wrong with each.
 
+use std::time::Instant;
+
 use super::case::{Case, TAG};
 use crate::support::{
-    Access, PASSWORD, USER, Workload, deployment,
+    Access, PASSWORD, Silent, USER, Workload, deployment,
     faulty::{Fault, Faulty, Kind},
 };
 
 /// The sources, each with its own way to know its users.
 pub const SOURCES: [Access; 3] = [Access::Anonymous, Access::Basic, Access::Token];
+
+/// In the place of a source's number: a host that accepts connections and never answers.
+pub const SILENT: usize = SOURCES.len();
 
 /// At the request of this kind before which so many others came, this went wrong.
 pub type Played = (Kind, usize, Fault);
@@ -17,16 +22,19 @@ pub struct World {
     pub target: Faulty,
     access: Access,
     sources: [Faulty; SOURCES.len()],
+    pub silent: Silent,
 }
 
 impl World {
     /// The sources hold the images; the target knows its users by `access`, and holds nothing.
     pub fn new(access: Access, cases: &[Case]) -> Self {
-        let world = Self { target: Faulty::start(access), access, sources: SOURCES.map(Faulty::start) };
+        let (target, sources) = (Faulty::start(access), SOURCES.map(Faulty::start));
+        let world = Self { target, access, sources, silent: Silent::start() };
         for case in cases {
-            let source = world.source(case);
-            source.hold(&case.repository, TAG, &case.image);
-            source.plan(&case.repository, &case.at_source);
+            if let Some(source) = world.source(case) {
+                source.hold(&case.repository, TAG, &case.image);
+                source.plan(&case.repository, &case.at_source);
+            }
             world.target.plan(&case.repository, &case.at_target);
             if case.lax {
                 world.target.make_lax(&case.repository);
@@ -35,18 +43,23 @@ impl World {
         world
     }
 
-    fn source(&self, case: &Case) -> &Faulty {
-        &self.sources[case.source]
+    /// None where it never answers.
+    fn source(&self, case: &Case) -> Option<&Faulty> {
+        self.sources.get(case.source)
+    }
+
+    fn source_host(&self, case: &Case) -> String {
+        self.source(case).map_or_else(|| self.silent.host(), Faulty::host)
     }
 
     /// The image as a workload writes it.
     pub fn reference(&self, case: &Case) -> String {
-        case.reference(&self.source(case).host())
+        case.reference(&self.source_host(case))
     }
 
-    /// A workload for each image.
+    /// A workload for each image, in their order.
     pub fn workloads(&self, cases: &[Case]) -> Vec<Workload> {
-        let workload = |(number, case)| deployment(&format!("app-{number}")).image(&self.reference(case));
+        let workload = |(number, case)| deployment(&format!("app-{number:04}")).image(&self.reference(case));
         cases.iter().enumerate().map(workload).collect()
     }
 
@@ -68,14 +81,21 @@ impl World {
         config
     }
 
-    /// Whether a failure's text names the registry and the repository that an image was to come from or go to.
+    /// Whether a failure's text names the registry and the repository that an image was to come from or go to. Of a host
+    /// that never answers not every image need be asked for.
     pub fn is_cause(&self, case: &Case, text: &str) -> bool {
-        [self.source(case), &self.target].iter().any(|it| text.contains(&it.host())) && text.contains(&case.repository)
+        let hosts = [self.source_host(case), self.target.host()];
+        hosts.iter().any(|host| text.contains(host)) && (case.source == SILENT || text.contains(&case.repository))
     }
 
     /// What went wrong with an image.
     pub fn played(&self, case: &Case) -> Vec<Played> {
-        [self.source(case), &self.target].iter().flat_map(|it| it.played(&case.repository)).collect()
+        self.source(case).into_iter().chain([&self.target]).flat_map(|it| it.played(&case.repository)).collect()
+    }
+
+    /// When an image had all its tags at the target.
+    pub fn since(&self, case: &Case) -> Option<Instant> {
+        self.target.since(&case.repository, &case.tags())
     }
 
     /// What an image has that is not at the target.

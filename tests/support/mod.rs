@@ -13,6 +13,7 @@ mod program;
 mod proxy;
 mod registry;
 mod servers;
+mod silent;
 mod smoke;
 mod token_server;
 mod traffic;
@@ -26,6 +27,7 @@ pub use mount::Mount;
 pub use program::{Finished, Metrics, Program, Running};
 pub use registry::{Access, PASSWORD, Registry, USER};
 pub use servers::{free_port, program};
+pub use silent::Silent;
 pub use traffic::{Fault, Request};
 pub use workloads::{
     Workload, add_ephemeral, cron_job, daemon_set, deployment, job, list, pod, replica_set, set_pod_status,

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams},
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
@@ -152,6 +152,18 @@ impl Workload {
         let name = self.metadata["name"].as_str().unwrap();
         let parameters = PatchParams::apply("k8s-copycat-tests").force();
         api.patch(name, &parameters, &Patch::Apply(self.manifest())).await.unwrap()
+    }
+
+    /// Deletes it; who is not there is gone already.
+    pub async fn delete(&self, client: &Client, namespace: &str) {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &self.resource());
+        // Otherwise a Job would wait for a controller that does not run here.
+        let parameters = DeleteParams::background().grace_period(0);
+        match api.delete(self.metadata["name"].as_str().unwrap(), &parameters).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn resource(&self) -> ApiResource {

@@ -133,7 +133,10 @@ impl Actor {
             let outcome = Outcome { next_try: Some(as_time(*until)), ..defect::not_tried(&job, failure) };
             if !self.told.is_failure(name, &job.source) {
                 self.observer.observe(&Event::Finished(&outcome));
-                self.told.update(name, std::slice::from_ref(&outcome), |_| true);
+                // It may have been told at another place, before others wanted the name as well.
+                for (destination, source) in self.told.update(name, std::slice::from_ref(&outcome), |_| true) {
+                    self.observer.observe(&Event::Forgotten { destination: &destination, source: &source });
+                }
             }
             if let Some(pass) = self.passes.current() {
                 pass.came_of(name, std::slice::from_ref(&outcome), now);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::{
     fault::Fault,
-    http::{Answer, Delivery, End, within},
+    http::{Answer, Delivery, End, Speed, within},
 };
 
 /// What is sent instead of `answer`. `bare` leaves the body out, as for a HEAD.
@@ -13,7 +13,7 @@ pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
     match fault {
         Fault::CutHead(place) => {
             let mut delivery = answer.delivery(bare);
-            let head = delivery.bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+            let head = head_length(&delivery.bytes);
             delivery.bytes.truncate(within(place, head));
             Delivery { end: End::Close, ..delivery }
         }
@@ -42,7 +42,7 @@ pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
             if !bare {
                 bytes.extend_from_slice(&answer.body);
             }
-            Delivery { bytes, pieces: None, end: End::Close }
+            Delivery { bytes, speed: Speed::Whole, end: End::Close }
         }
         Fault::Chunked => {
             let answer = answer.header("Transfer-Encoding", "chunked");
@@ -55,7 +55,7 @@ pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
                 }
                 bytes.extend_from_slice(b"0\r\n\r\n");
             }
-            Delivery { bytes, pieces: None, end: End::Keep }
+            Delivery { bytes, speed: Speed::Whole, end: End::Keep }
         }
         Fault::Gzip => {
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -70,7 +70,16 @@ pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
         Fault::NoDigest => answer.without(DIGEST).delivery(bare),
         Fault::Slow => {
             let delivery = answer.delivery(bare);
-            Delivery { pieces: Some(delivery.bytes.len().div_ceil(8)), ..delivery }
+            Delivery { speed: Speed::Pieces(delivery.bytes.len().div_ceil(8)), ..delivery }
+        }
+        Fault::Drip(place) => {
+            let delivery = answer.delivery(bare);
+            let kept = if bare { 0 } else { length - within(place, length.saturating_sub(1)) };
+            Delivery { speed: Speed::Drip(delivery.bytes.len() - kept), ..delivery }
+        }
+        Fault::DripHead(place) => {
+            let delivery = answer.delivery(bare);
+            Delivery { speed: Speed::Drip(within(place, head_length(&delivery.bytes))), ..delivery }
         }
         _ => answer.delivery(bare),
     }
@@ -78,6 +87,11 @@ pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
 
 /// The header in which registries tell what they have or took.
 pub const DIGEST: &str = "Docker-Content-Digest";
+
+/// Where an answer's head ends, but for the empty line.
+fn head_length(bytes: &[u8]) -> usize {
+    bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap()
+}
 
 fn broken(answer: Answer, bare: bool, place: usize, end: End) -> Delivery {
     let kept = if bare { 0 } else { answer.body.len() - within(place, answer.body.len().saturating_sub(1)) };
@@ -92,7 +106,7 @@ fn said(answer: Answer, bare: bool, length: usize, end: End) -> Delivery {
     if !bare {
         bytes.extend_from_slice(&answer.body);
     }
-    Delivery { bytes, pieces: None, end }
+    Delivery { bytes, speed: Speed::Whole, end }
 }
 
 #[cfg(test)]
@@ -125,6 +139,11 @@ mod tests {
             assert_eq!(sent(fault), (format!("{head}{rest}"), end), "{fault:?}");
         }
         assert_eq!(sent(Fault::CutHead(4)), ("HTTP".to_owned(), End::Close));
+        let drips = |fault, bare| damaged(Answer::new(200).body("0123456789"), bare, fault).speed;
+        let whole = "HTTP/1.1 200 Scripted\r\nContent-Length: 10\r\n\r\n".len();
+        assert_eq!(drips(Fault::Drip(13), false), Speed::Drip(whole + 3));
+        assert_eq!(drips(Fault::Drip(13), true), Speed::Drip(whole), "a HEAD has no body that could drip");
+        assert_eq!(drips(Fault::DripHead(4), false), Speed::Drip(4));
         assert!(!sent(Fault::NoDigest).0.contains("Digest"));
     }
 }

@@ -41,6 +41,10 @@ pub enum Challenge {
     Renew,
     /// A token of a service that is not there.
     DeadRealm,
+    /// A token for another service each time.
+    OtherService,
+    /// A token of another realm each time.
+    OtherRealm,
 }
 
 /// Where an answer sends a client.
@@ -121,6 +125,12 @@ pub enum Fault {
     NoDigest,
     /// In small pieces with pauses.
     Slow,
+    /// From so many bytes of the answer's body on it comes byte by byte, each before the client's patience ends.
+    Drip(usize),
+    /// From so many bytes of the answer's head on.
+    DripHead(usize),
+    /// The request's body is taken byte by byte; nothing is done with it.
+    Sip,
 
     /// A success with another status: 201 for an upload that begins, 202 for one that ends.
     Success(u16),

@@ -35,9 +35,19 @@ pub struct Answer {
 /// An answer as it is sent.
 pub struct Delivery {
     pub bytes: Vec<u8>,
-    /// In pieces of so many bytes, with pauses; otherwise at once.
-    pub pieces: Option<usize>,
+    pub speed: Speed,
     pub end: End,
+}
+
+/// How an answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speed {
+    /// At once.
+    Whole,
+    /// In pieces of so many bytes, with pauses.
+    Pieces(usize),
+    /// So many bytes at once, and from there on one by one, far apart.
+    Drip(usize),
 }
 
 /// What becomes of the connection.
@@ -52,6 +62,8 @@ pub enum End {
 const PIECE: usize = 64 * 1024;
 /// Between two pieces of a slow answer.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Between two bytes that drip: less than a client waits before it says that nothing comes.
+const DRIP: Duration = Duration::from_millis(250);
 
 impl Head {
     /// The next request; none where the client has gone, or has broken off.
@@ -106,6 +118,16 @@ impl Head {
             received.send_modify(|received| *received += piece.len() as u64);
         }
         Some(body.into())
+    }
+
+    /// Takes its body byte by byte until the client gives up, or has sent all of it.
+    pub async fn sip(&self, connection: &mut Connection) {
+        for _ in 0..self.length() {
+            tokio::time::sleep(DRIP).await;
+            if connection.read_u8().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Reads so many bytes of its body.
@@ -166,18 +188,24 @@ impl Answer {
         if !bare {
             bytes.extend_from_slice(&whole.body);
         }
-        Delivery { bytes, pieces: None, end: End::Keep }
+        Delivery { bytes, speed: Speed::Whole, end: End::Keep }
     }
 }
 
 impl Delivery {
     /// Sends it. Whether the connection can go on.
     pub async fn send(self, connection: &mut Connection) -> bool {
-        let pieces = self.pieces.unwrap_or(self.bytes.len()).max(1);
-        for (number, piece) in self.bytes.chunks(pieces).enumerate() {
-            if number > 0 {
-                tokio::time::sleep(PAUSE).await;
-            }
+        let (at_once, piece, pause) = match self.speed {
+            Speed::Whole => (self.bytes.len(), 1, PAUSE),
+            Speed::Pieces(piece) => (0, piece.max(1), PAUSE),
+            Speed::Drip(at_once) => (at_once, 1, DRIP),
+        };
+        let (at_once, slowly) = self.bytes.split_at(at_once);
+        if connection.write_all(at_once).await.is_err() {
+            return false;
+        }
+        for piece in slowly.chunks(piece) {
+            tokio::time::sleep(pause).await;
             if connection.write_all(piece).await.is_err() {
                 return false;
             }

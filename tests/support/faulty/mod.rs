@@ -11,7 +11,10 @@ mod tokens;
 pub use fault::{Challenge, Fault, Kind, Location, Planned, Redirect, RetryAfter, STAYS};
 pub use store::keeping_tag;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
+};
 
 use demo::Image;
 use tokio::{
@@ -74,6 +77,27 @@ impl Faulty {
         self.shared.state().plans.insert(repository.to_owned(), planned.to_vec());
     }
 
+    /// From now on `choose` says what goes wrong with requests for which nothing else is planned.
+    pub fn fail(&self, choose: impl FnMut(Kind) -> Option<Fault> + Send + 'static) {
+        self.shared.state().failing = Some(Box::new(choose));
+    }
+
+    /// Nothing that was not planned goes wrong any more.
+    pub fn heal(&self) {
+        self.shared.state().failing = None;
+    }
+
+    /// How much went wrong so far.
+    pub fn faults(&self) -> usize {
+        self.shared.state().played.values().map(Vec::len).sum()
+    }
+
+    /// The digest that a tag or digest leads to.
+    pub fn digest(&self, repository: &str, reference: &str) -> Option<String> {
+        let state = self.shared.state();
+        state.repositories.get(repository)?.manifest(reference).map(|(digest, _)| digest.clone())
+    }
+
     /// What went wrong with a repository: the requests' kinds and numbers, and the faults.
     pub fn played(&self, repository: &str) -> Vec<(Kind, usize, Fault)> {
         self.shared.state().played.get(repository).cloned().unwrap_or_default()
@@ -82,6 +106,13 @@ impl Faulty {
     /// What `image` has that a repository has not byte for byte, or not under these tags.
     pub fn lacks(&self, repository: &str, tags: &[String], image: &Image) -> Vec<String> {
         self.shared.state().repositories.entry(repository.to_owned()).or_default().lacks(tags, image)
+    }
+
+    /// When a repository had all these tags for the first time.
+    pub fn since(&self, repository: &str, tags: &[String]) -> Option<Instant> {
+        let state = self.shared.state();
+        let since = &state.repositories.get(repository)?.since;
+        tags.iter().map(|tag| since.get(tag).copied()).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// How often each blob of a repository was sent whole.
@@ -150,6 +181,10 @@ async fn answer(connection: &mut Connection, head: &Head, shared: &Shared, elsew
             head.some_body(connection, place).await;
             return false;
         }
+        Some(Fault::Sip) => {
+            head.sip(connection).await;
+            return false;
+        }
         Some(Fault::Early(status)) => {
             let refusal = Answer::error(status, "UNKNOWN").header("Connection", "close");
             let mut delivery = refusal.delivery(bare);
@@ -190,6 +225,8 @@ impl Shared {
             // An upload that failed is taken back.
             path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
             "/loop" => Answer::new(307).header("Location", "/loop"),
+            // Whoever gives an upload up may say so.
+            path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
             _ => {
                 self.state().violations.push(format!("what no copy needs: {} {}", head.method, head.path));
                 Answer::error(405, "UNSUPPORTED")

@@ -1,6 +1,6 @@
 //! The distribution specification, as far as a copy goes; and the faults that lie in what a registry does.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
 
@@ -21,6 +21,8 @@ pub struct State {
     /// Faults that had their turn, by repository.
     pub played: HashMap<String, Vec<(Kind, usize, Fault)>>,
     pub violations: Vec<String>,
+    /// What goes wrong where nothing is planned.
+    pub failing: Option<Failing>,
     counts: HashMap<(String, Kind), usize>,
     uploads: usize,
     /// Its own `host:port`.
@@ -28,6 +30,9 @@ pub struct State {
     /// Another server's, which has the same content, and asks for no credentials.
     pub elsewhere: String,
 }
+
+/// Says what goes wrong with a request of this kind, if anything.
+pub type Failing = Box<dyn FnMut(Kind) -> Option<Fault> + Send>;
 
 /// What a request is about.
 #[derive(Clone, Debug)]
@@ -43,7 +48,7 @@ impl Subject {
         let subject = |kind, repository: &str, reference: &str| {
             Some(Self { kind, repository: repository.to_owned(), reference: reference.to_owned() })
         };
-        if head.path == "/token" {
+        if head.path == "/token" || head.path.starts_with("/token-") {
             let scope = head.queried("scope").next()?.strip_prefix("repository:")?;
             return subject(Kind::Token, scope.rsplit_once(':')?.0, "");
         }
@@ -91,6 +96,7 @@ impl State {
             plans: HashMap::new(),
             played: HashMap::new(),
             violations: Vec::new(),
+            failing: None,
             counts: HashMap::new(),
             uploads: 0,
             host: String::new(),
@@ -107,11 +113,11 @@ impl State {
         let count = self.counts.entry((subject.repository.clone(), subject.kind)).or_default();
         let before = *count;
         *count += 1;
-        let planned =
-            self.plans.get(&subject.repository)?.iter().find(|planned| planned.is_due(subject.kind, before))?;
-        let played = self.played.entry(subject.repository.clone()).or_default();
-        played.push((subject.kind, before, planned.fault));
-        Some(planned.fault)
+        let mut plan = self.plans.get(&subject.repository).into_iter().flatten();
+        let planned = plan.find(|planned| planned.is_due(subject.kind, before)).map(|planned| planned.fault);
+        let fault = planned.or_else(|| self.failing.as_mut()?(subject.kind))?;
+        self.played.entry(subject.repository.clone()).or_default().push((subject.kind, before, fault));
+        Some(fault)
     }
 
     /// Does what was asked for, or does not, as the fault has it, and says what it has to say.
@@ -147,6 +153,8 @@ impl State {
             }
             Challenge::DeadRealm => Answer::error(401, "UNAUTHORIZED")
                 .header("WWW-Authenticate", "Bearer realm=\"http://127.0.0.1:9/token\",service=\"dead\""),
+            Challenge::OtherService => self.tokens.other_challenge(&self.host, false),
+            Challenge::OtherRealm => self.tokens.other_challenge(&self.host, true),
         }
     }
 
@@ -197,6 +205,7 @@ impl State {
             repository.manifests.insert(found.clone(), (media_type, body));
             if !by_digest {
                 repository.tags.insert(reference.clone(), found.clone());
+                repository.since.entry(reference.clone()).or_insert_with(Instant::now);
             }
         }
         success(fault, 201).header("Location", format!("/v2/{name}/manifests/{found}")).header(DIGEST, found)

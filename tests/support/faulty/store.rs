@@ -1,6 +1,9 @@
 //! What a registry holds, and what was done to it that no client should do.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use demo::Image;
@@ -16,6 +19,8 @@ pub struct Repository {
     pub manifests: HashMap<String, (String, Bytes)>,
     /// Digests by tag.
     pub tags: HashMap<String, String>,
+    /// When each tag was set for the first time by a client.
+    pub since: HashMap<String, Instant>,
     /// How often each blob was sent whole.
     pub sent: HashMap<String, usize>,
     /// It has said of something that it was there, and it was not: a client can't be blamed any more for believing it.

@@ -16,11 +16,12 @@ pub struct Tokens {
     pub access: Access,
     given: HashMap<String, Vec<String>>,
     count: usize,
+    challenges: usize,
 }
 
 impl Tokens {
     pub fn new(access: Access) -> Self {
-        Self { access, given: HashMap::new(), count: 0 }
+        Self { access, given: HashMap::new(), count: 0, challenges: 0 }
     }
 
     /// Whether a request may do `action` in a repository.
@@ -57,9 +58,21 @@ impl Tokens {
         }
     }
 
+    /// A 401 that names a service, or a realm, that none before it named. Every one of them gives tokens.
+    pub fn other_challenge(&mut self, host: &str, realm: bool) -> Answer {
+        self.challenges += 1;
+        let number = self.challenges;
+        let challenge = if realm {
+            format!("Bearer realm=\"http://{host}/token-{number}\",service=\"scripted\"")
+        } else {
+            format!("Bearer realm=\"http://{host}/token\",service=\"scripted-{number}\"")
+        };
+        Answer::error(401, "UNAUTHORIZED").header("WWW-Authenticate", challenge)
+    }
+
     /// What the token service says.
     pub fn token(&mut self, head: &Head, fault: Option<Fault>) -> Answer {
-        if !knows(head) {
+        if self.access != Access::Anonymous && !knows(head) {
             return Answer::error(401, "UNAUTHORIZED");
         }
         self.count += 1;
