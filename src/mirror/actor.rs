@@ -97,6 +97,9 @@ pub struct Actor {
     sources: Availability,
     /// Of the registries of targets.
     targets: Availability,
+    /// Registries that have just answered somebody, so that others need not wait until that copy has ended.
+    answers: mpsc::UnboundedReceiver<String>,
+    answering: mpsc::UnboundedSender<String>,
     copying: JoinSet<Ended>,
     active: HashMap<Name, Active>,
     passes: Passes,
@@ -123,6 +126,8 @@ impl Actor {
         places: usize,
         paused: Arc<AtomicBool>,
     ) -> Self {
+        // One for each copy that begins.
+        let (answering, answers) = mpsc::unbounded_channel();
         Self {
             policy,
             copier: Arc::new(copier),
@@ -135,6 +140,8 @@ impl Actor {
             queue: Queue::new(cooldown),
             sources: Availability::default(),
             targets: Availability::default(),
+            answers,
+            answering,
             copying: JoinSet::new(),
             active: HashMap::new(),
             passes: Passes::default(),
@@ -165,6 +172,7 @@ impl Actor {
                     None => return,
                 },
                 Some(decided) = self.decisions.ended() => self.decided(decided),
+                Some(host) = self.answers.recv() => self.source_answered(&host),
                 Some(ended) = self.copying.join_next() => match ended {
                     Ok(ended) => self.ended(ended),
                     Err(broken) => error!(error = %broken, "a copy broke off"),

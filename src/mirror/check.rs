@@ -1,7 +1,5 @@
 //! Looks whether a job is done already, before anything is moved.
 
-use std::sync::atomic::Ordering;
-
 use crate::{
     model::{Digest, Failure, FailureKind, Retry, Status},
     registry::{Place, Repository, Selector, Store, StoreError, StoreRepository},
@@ -47,7 +45,12 @@ impl Copier {
     ///
     /// Of what Pods say the digest alone counts, and only as long as they are believed: which repository they pulled it
     /// from is for them to say, and not what the image's name means.
-    pub(super) async fn check(&self, job: &CopyJob, believe_pods: bool, attempt: &Attempt) -> Result<Check, Failure> {
+    pub(super) async fn check(
+        &self,
+        job: &CopyJob,
+        believe_pods: bool,
+        attempt: &Attempt<'_>,
+    ) -> Result<Check, Failure> {
         let store = self.store(job)?;
         let target = store.repository(&job.destination.repository);
         let source = self.sources.repository(job.source.registry(), job.source.repository());
@@ -58,7 +61,7 @@ impl Copier {
         let resolve = async || {
             let resolved = resolve(&source, job).await;
             if resolved.is_ok() {
-                attempt.source_answered.store(true, Ordering::Relaxed);
+                attempt.source_answers();
             }
             resolved
         };

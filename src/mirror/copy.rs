@@ -50,11 +50,20 @@ pub struct Copied {
 }
 
 /// What happens in the course of one attempt.
-#[derive(Default)]
-pub(super) struct Attempt {
+pub(super) struct Attempt<'a> {
     /// Bytes of blobs that were sent.
     pub sent: Arc<AtomicU64>,
-    pub source_answered: AtomicBool,
+    source_answered: AtomicBool,
+    on_answer: &'a (dyn Fn() + Send + Sync),
+}
+
+impl Attempt<'_> {
+    /// The source's registry gave an answer.
+    pub fn source_answers(&self) {
+        if !self.source_answered.swap(true, Ordering::Relaxed) {
+            (self.on_answer)();
+        }
+    }
 }
 
 /// Copies images from any source to the configured targets.
@@ -91,15 +100,16 @@ impl Copier {
         self.sources.cleared().await;
     }
 
-    /// Carries out a job to its end, and tells how it ended.
-    pub async fn copy(&self, job: &CopyJob) -> Copied {
+    /// Carries out a job to its end, and tells how it ended. `on_answer` is called when the source's registry gives its
+    /// first answer.
+    pub async fn copy(&self, job: &CopyJob, on_answer: &(dyn Fn() + Send + Sync)) -> Copied {
         let started = Instant::now();
-        let attempt = Attempt::default();
+        let attempt = Attempt { sent: Arc::default(), source_answered: AtomicBool::new(false), on_answer };
         let status = match self.attempt(job, &attempt).await {
             Ok(status) => status,
             Err(failure) => {
                 if failure.kind == FailureKind::Source && failure.retry == Retry::Later {
-                    attempt.source_answered.store(true, Ordering::Relaxed);
+                    attempt.source_answers();
                 }
                 match failure.kind {
                     FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
@@ -127,7 +137,7 @@ impl Copier {
         Copied { outcome, source_answered: attempt.source_answered.into_inner() }
     }
 
-    async fn attempt(&self, job: &CopyJob, attempt: &Attempt) -> Result<Status, Failure> {
+    async fn attempt(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }
@@ -152,7 +162,7 @@ impl Copier {
                 Err(error) => return Err(at_source(&error)),
             }
         };
-        attempt.source_answered.store(true, Ordering::Relaxed);
+        attempt.source_answers();
         self.observer.observe(&Event::PullSucceeded(&job.image));
         let part = match self.select(job, &found, &manifest).await? {
             Selection::Nothing(present) => return Ok(Status::AlreadyThere(present)),

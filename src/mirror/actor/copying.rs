@@ -63,7 +63,7 @@ impl Actor {
             return;
         }
         let cancel = CancellationToken::new();
-        let copier = Arc::clone(&self.copier);
+        let (copier, answering) = (Arc::clone(&self.copier), self.answering.clone());
         let task = {
             let (name, jobs, cancel) = (name.clone(), jobs.clone(), cancel.clone());
             let contenders = self.claims.contenders(&name);
@@ -76,8 +76,12 @@ impl Actor {
                     }
                     let mut done = Vec::with_capacity(jobs.len());
                     for job in jobs {
+                        let on_answer = || {
+                            // Nobody listens any more at the end.
+                            let _ = answering.send(job.source.registry().to_owned());
+                        };
                         // A defect in one copy must not leave its name under way for ever.
-                        let copied = AssertUnwindSafe(copier.copy(&job)).catch_unwind().await;
+                        let copied = AssertUnwindSafe(copier.copy(&job, &on_answer)).catch_unwind().await;
                         let copied = copied.unwrap_or_else(|_| defect::broken_off(&job));
                         done.push((job, copied));
                     }
@@ -259,6 +263,17 @@ impl Actor {
         }
     }
 
+    /// More of a registry's images may be under way once it is known to answer.
+    pub(super) fn source_answered(&mut self, host: &str) {
+        let limit = self.sources.limit(host, self.places);
+        if self.sources.answered(host) {
+            info!(registry = host, "the registry answers again");
+        }
+        if self.sources.limit(host, self.places) != limit {
+            self.queue.limits_changed();
+        }
+    }
+
     fn note_availability(&mut self, outcome: &Outcome, source_answered: bool, now: Instant) {
         let host = outcome.source.registry();
         let target = &outcome.destination.target.registry;
@@ -286,8 +301,8 @@ impl Actor {
                 );
             }
         }
-        if source_answered && !source_fails && self.sources.answered(host) {
-            info!(registry = host, "the registry answers again");
+        if source_answered && !source_fails {
+            self.source_answered(host);
         }
         let is_dry = matches!(outcome.status, Status::WouldPull);
         let target_answered = failure.is_none_or(|failure| failure.kind != FailureKind::Source) && !is_dry;
