@@ -293,7 +293,7 @@ async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
         })
         .await;
         assert!(reason.contains(message) && reason.lines().count() == 1, "{name}: {reason}");
-        assert!(program.log().contains(message), "{name}");
+        program.logged(name, |log| log.contains(message)).await;
     }
     let app = single("app");
     deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;

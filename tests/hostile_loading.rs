@@ -322,6 +322,19 @@ async fn a_plugin_that_is_being_asked_does_not_hold_up_the_end() {
     assert!(asked.elapsed() < IN_TIME, "it took {:?}", asked.elapsed());
 }
 
+/// A module that keeps the compiler busy for as long as it may be.
+fn large(folder: &Path) {
+    fs::write(folder.join("large.wasm"), nested_loops(9_999)).unwrap();
+}
+
+/// Ends the program while it compiles, and insists that the compiler ends, too.
+async fn end_while_compiling(program: Running) {
+    let child = eventually("it is being compiled", || async { children(program.id()).first().copied() }).await;
+    assert_eq!(program.terminate().await.code, Some(0));
+    let gone = || async { (!Path::new(&format!("/proc/{child}")).exists()).then_some(()) };
+    eventually("the compiler is gone, too", gone).await;
+}
+
 #[tokio::test]
 async fn a_module_that_is_being_compiled_does_not_hold_up_the_end() {
     let cluster = Cluster::shared().await;
@@ -329,14 +342,20 @@ async fn a_module_that_is_being_compiled_does_not_hold_up_the_end() {
     let target = Registry::crane().await;
     let folder = tempfile::tempdir().unwrap();
     let program = controller(cluster, &namespace, &target, folder.path()).await;
-    let large = nested_loops(9_999);
-    fs::write(folder.path().join("large.wasm"), large).unwrap();
-    let child = eventually("it is being compiled", || async { children(program.id()).first().copied() }).await;
-    assert_eq!(program.terminate().await.code, Some(0));
-    eventually("the compiler is gone, too", || async {
-        (!Path::new(&format!("/proc/{child}")).exists()).then_some(())
-    })
-    .await;
+    large(folder.path());
+    end_while_compiling(program).await;
+}
+
+#[tokio::test]
+async fn a_start_can_be_ended_while_it_compiles() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let target = Registry::crane().await;
+    let (folder, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    large(folder.path());
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let program = Program::controller(&kubeconfig).config(&config(&namespace, &target));
+    end_while_compiling(program.env("PLUGIN_DIR", folder.path()).start()).await;
 }
 
 /// The processes that `parent` has started.

@@ -88,7 +88,8 @@ fn rooms_above(root: &Path, path: &str, limit: &str, usage: &str, prefix: &str) 
     path.ancestors().filter_map(room).collect()
 }
 
-/// An eighth is kept for what the program does meanwhile, and a quarter of the rest for taking the result over.
+/// An eighth is kept for what the program does meanwhile, and a quarter of the rest for taking the result over, which is
+/// a third of what the compiler has.
 fn left(limit: u64, used: u64) -> u64 {
     let kept = (limit / 8).min(64 * MIB);
     limit.saturating_sub(used).saturating_sub(kept) / 4 * 3

@@ -103,7 +103,8 @@ fn converse(mut child: Ended, module: &[u8], allowance: &Allowance) -> Result<Ve
         // Dropped before the scope waits for its threads: their pipes end with it.
         let mut child = child;
         let (sender, answer) = mpsc::channel();
-        let longest = allowance.memory;
+        // A third of what the child may have is what was kept for taking the result over.
+        let longest = allowance.memory / 3;
         scope.spawn(move || {
             // It may end before it has read everything; its answer says why. It ends when its input does.
             let length = u64::try_from(module.len()).unwrap_or(u64::MAX);
@@ -129,6 +130,7 @@ fn converse(mut child: Ended, module: &[u8], allowance: &Allowance) -> Result<Ve
         };
         match answer {
             Some((COMPILED, compiled)) => Ok(compiled),
+            Some((TOO_LONG, _)) => Err(no_memory(allowance)),
             Some((REFUSED, text)) => Err(CompileFault::refused(&String::from_utf8_lossy(&text))),
             _ => {
                 let status = ending(&mut child.0);
@@ -139,14 +141,16 @@ fn converse(mut child: Ended, module: &[u8], allowance: &Allowance) -> Result<Ve
     })
 }
 
+/// In place of an answer's kind: there is no room for it.
+const TOO_LONG: u8 = 0;
+
 /// What kind it is, and itself; none where the process ended before it was complete.
 fn read_answer(mut stdout: impl Read, longest: u64) -> Option<(u8, Vec<u8>)> {
     let (mut kind, mut length) = ([0], [0; LENGTH]);
     stdout.read_exact(&mut kind).and_then(|()| stdout.read_exact(&mut length)).ok()?;
     let length = u64::from_le_bytes(length);
-    // Longer than what the process may have at all.
     if length > longest {
-        return None;
+        return Some((TOO_LONG, Vec::new()));
     }
     let mut content = Vec::new();
     content.try_reserve_exact(usize::try_from(length).ok()?).ok()?;
@@ -167,24 +171,43 @@ fn ending(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-fn breakdown(status: Option<ExitStatus>, said: &str, allowance: &Allowance) -> CompileFault {
+fn no_memory(allowance: &Allowance) -> CompileFault {
     let mib = allowance.memory >> 20;
-    let memory = || if allowance.is_scarce { CompileFault::ScarceMemory(mib) } else { CompileFault::Memory(mib) };
+    if allowance.is_scarce { CompileFault::ScarceMemory(mib) } else { CompileFault::Memory(mib) }
+}
+
+fn breakdown(status: Option<ExitStatus>, said: &str, allowance: &Allowance) -> CompileFault {
     // Where a panic was comes before what it was, and is of no use to whoever reads this.
     let mut lines = said.lines().filter(|line| !line.trim().is_empty() && !line.contains("panicked at"));
     let line = lines.next().unwrap_or("it said nothing");
     // How Rust's library tells it; in threads of wasmtime's as well, and of the pool that it compiles in.
-    let no_memory =
+    let words_for_it =
         ["memory allocation of", "Cannot allocate memory", "out of memory", "Resource temporarily unavailable"];
     match status.and_then(|status| status.signal()) {
         Some(OUT_OF_CPU_TIME) => CompileFault::CpuTime(allowance.cpu),
-        _ if no_memory.iter().any(|words| said.contains(words)) => memory(),
+        _ if words_for_it.iter().any(|words| said.contains(words)) => no_memory(allowance),
         // By the kernel, which had no memory left: nobody else kills it.
-        Some(KILLED) => memory(),
+        Some(KILLED) => no_memory(allowance),
         Some(ABORTED) if said.contains("overflowed its stack") => {
             CompileFault::Broke("its nesting is too deep for it".to_owned())
         }
         Some(signal) => CompileFault::Broke(format!("signal {signal}: {}", shortened(line, LONGEST_TEXT))),
         None => CompileFault::Broke(shortened(line, LONGEST_TEXT).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_where_it_is_whole_and_there_is_room_for_it() {
+        let answer = |length: u64, content: &[u8]| [&[COMPILED], &length.to_le_bytes()[..], content].concat();
+        assert_eq!(read_answer(&*answer(4, b"code"), 4), Some((COMPILED, b"code".to_vec())));
+        assert_eq!(read_answer(&*answer(4, b"cod"), 4), None);
+        assert_eq!(read_answer(&*answer(5, b"code!"), 4), Some((TOO_LONG, Vec::new())));
+        assert_eq!(read_answer(&*answer(u64::MAX, b"code"), 4), Some((TOO_LONG, Vec::new())));
+        assert_eq!(read_answer(&b"C123"[..], 4), None);
+        assert_eq!(read_answer(&b""[..], 4), None);
     }
 }
