@@ -70,18 +70,21 @@ async fn a_host_that_never_answers_holds_nobody_else_up() {
 #[tokio::test]
 async fn a_layer_that_drips_holds_up_only_who_needs_it_and_not_for_ever() {
     let base = Layer::random(7, 100_000).unwrap();
+    // Nearly all of those that share the layer have it from the source that drips, so that one of them comes first.
     let sharing = |number: usize| {
         let own = Layer::random(1000 + number as u64, 2000).unwrap();
-        Case::new(&format!("sharing/app{number}"), Image::single(Format::Oci, "amd64", &[base.clone(), own]))
+        let image = Image::single(Format::Oci, "amd64", &[base.clone(), own]);
+        let case = Case::new(&format!("sharing/app{number}"), image);
+        if number.is_multiple_of(20) {
+            return Case { source: 1, ..case };
+        }
+        Case { at_source: vec![Planned::staying(Kind::BlobGet, 0, Fault::Drip(0))], ..case }
     };
-    let mut cases: Vec<Case> = (0..100).map(sharing).collect();
-    cases[0].at_source.push(Planned::staying(Kind::BlobGet, 0, Fault::Drip(50_000)));
-    let others = (0..30).map(healthy).filter(|case| case.source != cases[0].source);
-    let cases: Vec<Case> = cases.iter().cloned().chain(others).collect();
+    let others = (0..30).map(healthy).filter(|case| case.source != 0);
+    let cases: Vec<Case> = (0..MANY).map(sharing).chain(others).collect();
     let batch = batch::run(Access::Anonymous, cases).await;
     assert_right(&batch);
-    let first = batch.ended.iter().find(|ended| !ended.case.is_healthy()).unwrap();
-    assert!(!first.played.is_empty(), "nothing dripped");
+    assert!(batch.ended.iter().any(|ended| !ended.played.is_empty()), "nothing dripped");
 }
 
 /// All that can drip, each for an image of its own.

@@ -82,10 +82,11 @@ impl World {
     }
 
     /// Whether a failure's text names the registry and the repository that an image was to come from or go to. Of a host
-    /// that never answers not every image need be asked for.
+    /// that keeps failing not every image need be asked for.
     pub fn is_cause(&self, case: &Case, text: &str) -> bool {
         let hosts = [self.source_host(case), self.target.host()];
-        hosts.iter().any(|host| text.contains(host)) && (case.source == SILENT || text.contains(&case.repository))
+        hosts.iter().any(|host| text.contains(host))
+            && (text.starts_with("not tried: ") || text.contains(&case.repository))
     }
 
     /// What went wrong with an image.
