@@ -201,7 +201,7 @@ impl Work {
             owners: Vec::new(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
-            namespace_labels: BTreeMap::new(),
+            namespace_labels: Arc::default(),
             created,
         };
         let running = running.iter().map(|image| Running { image: image.parse().unwrap(), since: created });
