@@ -241,6 +241,86 @@ async fn a_broken_case_file_ends_with_2() {
 }
 
 #[tokio::test]
+async fn a_name_of_a_case_passes_for_no_result() {
+    let cases =
+        r#"cases: [{ name: "one\nok    two\u2028ok    three\u202e", config: keep, image: x, expect: { skip: keep } }]"#;
+    let finished = run(test_hostile(cases), 1).await;
+    assert!(!finished.stdout.lines().any(|line| line.starts_with("ok")), "{finished:?}");
+    assert!(finished.stdout.starts_with(r"FAIL  one\nok    two\u{2028}ok    three\u{202e}"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_case_can_take_the_configuration_of_the_file_away() {
+    let cases = r#"
+config: keep
+cases:
+- { name: has it, image: x, expect: { configure: ok } }
+- { name: has none, config: null, image: x, expect: { configure: { error: invalid-config } } }
+"#;
+    told(&run(test_hostile(cases), 0).await, &["2 passed, 0 failed"]);
+}
+
+#[tokio::test]
+async fn errors_of_a_case_file_speak_to_its_author() {
+    let case = "name: n, image: x, expect: { skip: pass }";
+    let keys = "keys with values are expected here";
+    for (cases, why) in [
+        ("cases: []\n---\ncases: []".to_owned(), "only single YAML document expected"),
+        ("- a".to_owned(), keys),
+        ("cases: a".to_owned(), "a list is expected here"),
+        ("cases: [a]".to_owned(), keys),
+        (format!("cases: [{{ {case}, workload: [] }}]"), keys),
+        (format!("cases: [{{ {case}, container: main }}]"), keys),
+        (format!("cases: [{{ {case}, targets: [a] }}]"), keys),
+        ("cases: [{ name: {}, image: x, expect: { skip: pass } }]".to_owned(), "a text is expected here"),
+        ("cases: [{ name: n, image: x, expect: pass }]".to_owned(), keys),
+        (format!("cases: [{{ {case}, container: {{ kind: car }} }}]"), "expected one of init, regular, ephemeral"),
+        (String::new(), "unexpected end of file"),
+    ] {
+        let finished = run(test_hostile(&cases), 2).await;
+        told(&finished, &["cases.yaml: ", why]);
+        for word in ["struct", "from_str", "deserializ", "mapping start", "sequence start", "scalar"] {
+            assert!(!finished.stderr.contains(word), "{word}: {finished:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn cases_that_expect_an_error_are_not_timed() {
+    let hostile = guests::hostile();
+    let bench = ["bench", text(&hostile), "--cases", "cases.yaml"];
+    let cases = r#"
+config: fail
+cases:
+- { name: says no, workload: { namespace: trouble }, image: x, expect: { skip: { error: invalid-request } } }
+- { name: says yes, image: x, expect: { skip: pass } }
+"#;
+    told(&run(plugin(&bench).file("cases.yaml", cases), 0).await, &["instantiate ", "skip ", "path-mapping "]);
+    let only = cases.lines().filter(|line| !line.contains("yes")).collect::<Vec<_>>().join("\n");
+    let finished = run(plugin(&bench).file("cases.yaml", &only), 0).await;
+    told(&finished, &["skip                      not timed: every case expects an error", "path-mapping "]);
+    let wrong = cases.replace("{ error: invalid-request }", "pass");
+    told(&run(plugin(&bench).file("cases.yaml", &wrong), 1).await, &["case \"says no\", hook skip: no such team"]);
+}
+
+#[tokio::test]
+async fn a_module_may_be_wrapped_as_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let (core, wrapped) = (folder.path().join("core.wat"), folder.path().join("wrapped.wasm"));
+    fs::write(&core, REACHES_FOR_WASI).unwrap();
+    run(plugin(&["wrap", text(&core), "-o", text(&wrapped)]), 0).await;
+    told(&run(plugin(&["inspect", text(&wrapped)]), 0).await, &["hooks     skip\n"]);
+    fs::write(&core, "(module\n  (func (exprot \"x\")))").unwrap();
+    told(&run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await, &["this is not a WebAssembly module", ":2:10"]);
+    for bytes in [&b"\x7fELF\x02\x01\x01 and more"[..], b"", b"\0as", b"\0asm\x07\0\0\0"] {
+        fs::write(&core, bytes).unwrap();
+        let finished = run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await;
+        told(&finished, &["this is not a WebAssembly module"]);
+        assert!(!finished.stderr.contains(['[', '=']) && finished.stderr.lines().count() == 1, "{finished:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_hook_is_timed_over_built_in_or_given_uses() {
     let hooks = [
         "instantiate ",
@@ -281,6 +361,24 @@ async fn a_new_project_holds_what_its_language_needs_and_overwrites_nothing() {
             assert!(project.join(file).is_file(), "{language}: {file}");
         }
         told(&run(plugin(&new), 1).await, &["is not empty"]);
+    }
+}
+
+#[tokio::test]
+async fn a_project_may_begin_in_a_fresh_repository_and_builds_a_plugin_of_its_own_name() {
+    for language in ["rust", "c", "js", "python", "go", "zig"] {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("Team A.policy");
+        fs::create_dir_all(project.join(".git/objects")).unwrap();
+        fs::write(project.join(".git/HEAD"), "ref: refs/heads/main").unwrap();
+        // As `.` does, it names its folder without saying so.
+        run(plugin(&["new", "--lang", language, text(&project.join(".git/.."))]), 0).await;
+        let read = |file: &str| fs::read_to_string(project.join(file)).unwrap();
+        assert!(read("Makefile").contains("PLUGIN := team-a-policy.wasm\n"), "{}", read("Makefile"));
+        let readme = read("README.md");
+        assert!(readme.contains("builds team-a-policy.wasm") && !readme.contains(" policy.wasm"), "{readme}");
+        assert!(read(".gitignore").contains("*.wasm\n"));
+        assert_eq!(read(".git/HEAD"), "ref: refs/heads/main");
     }
 }
 

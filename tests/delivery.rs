@@ -1,6 +1,19 @@
 //! Plugins from registries: pushed, fetched by their digest, and verified.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::Request,
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::{
     guests,
@@ -161,4 +174,110 @@ async fn a_change_of_the_reference_takes_effect_while_it_runs() {
     })
     .await;
     assert_eq!(program.terminate().await.code, Some(0));
+}
+
+/// A registry that answers as `answer` does: method, path, and the body that came.
+async fn answering(answer: impl Fn(&Method, &str, Bytes) -> Response + Clone + Send + Sync + 'static) -> String {
+    let router = Router::new().fallback(move |request: Request| {
+        let answer = answer.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            answer(&head.method, head.uri.path(), body)
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(axum::serve(listener, router).into_future());
+    host
+}
+
+#[tokio::test]
+async fn a_registry_that_keeps_nothing_is_found_out_by_a_push() {
+    let yes = |_: &Method, _: &str, _: Bytes| (StatusCode::OK, "{}").into_response();
+    let takes_all = |method: &Method, path: &str, _: Bytes| match method.as_str() {
+        "HEAD" | "GET" if path == "/v2/" => StatusCode::OK.into_response(),
+        "POST" => (StatusCode::ACCEPTED, [(header::LOCATION, "/v2/acme/policy/blobs/uploads/1")]).into_response(),
+        "PUT" | "PATCH" => StatusCode::CREATED.into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    };
+    // It has the manifest, and none of what it names.
+    let kept = Arc::new(Mutex::new(Bytes::new()));
+    let keeps_manifests = move |method: &Method, path: &str, body: Bytes| match method.as_str() {
+        "HEAD" if path.contains("/blobs/") => StatusCode::OK.into_response(),
+        "PUT" if path.contains("/manifests/") => {
+            *kept.lock().unwrap() = body;
+            StatusCode::CREATED.into_response()
+        }
+        "HEAD" | "GET" if path.contains("/manifests/") => {
+            let kept = kept.lock().unwrap().clone();
+            ([(header::CONTENT_TYPE, "application/vnd.oci.image.manifest.v1+json")], kept).into_response()
+        }
+        "GET" if path == "/v2/" => StatusCode::OK.into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    };
+    let hosts = [
+        ("yes", answering(yes).await),
+        ("takes all", answering(takes_all).await),
+        ("keeps manifests", answering(keeps_manifests).await),
+    ];
+    for (name, host) in hosts {
+        let program = Program::new(&["plugin", "push"]).arg(guests::hostile()).arg(format!("{host}/acme/policy:1"));
+        let finished = program.run().await.assert_code(1);
+        assert!(finished.stdout.is_empty(), "{name}: {finished:?}");
+        assert!(finished.stderr.contains(&host) && finished.stderr.lines().count() == 1, "{name}: {finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_drips_ends_a_fetch_with_the_request_timeout() {
+    let component = Bytes::from(std::fs::read(guests::hostile()).unwrap());
+    let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes)));
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": { "mediaType": "application/vnd.wasm.config.v0+json", "digest": digest(b"{}"), "size": 2 },
+        "layers": [{ "mediaType": "application/wasm", "digest": digest(&component), "size": component.len() }],
+    });
+    let manifest = Bytes::from(manifest.to_string());
+    let reference = digest(&manifest);
+    let host = answering(move |_, path, _| {
+        if path.contains("/manifests/") {
+            return ([(header::CONTENT_TYPE, "application/vnd.oci.image.manifest.v1+json")], manifest.clone())
+                .into_response();
+        }
+        if !path.contains("/blobs/") {
+            return StatusCode::OK.into_response();
+        }
+        let drops = futures::stream::unfold(component.clone(), |mut rest| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let drop = rest.split_to(8.min(rest.len()));
+            Some((Ok::<_, std::io::Error>(drop), rest))
+        });
+        axum::body::Body::from_stream(drops).into_response()
+    })
+    .await;
+    let config = format!(
+        "requestTimeout: 2\nminTransferRateKiB: 0\nplugins: [{{ oci: '{host}/acme/policy@{reference}', config: {{ version: v1 }} }}]\n"
+    );
+    let program = planning(&config);
+    let fetched = tokio::time::timeout(Duration::from_secs(90), program.run());
+    let finished = fetched.await.expect("it drips on").assert_code(1);
+    let told = "has not come whole after 2s; raise requestTimeout";
+    assert!(finished.stderr.contains(told) && finished.stderr.contains("plugin policy"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_password_that_is_empty_is_none() {
+    for stdin in ["", "\n"] {
+        let program = Program::new(&["plugin", "push"])
+            .arg(guests::hostile())
+            .arg("127.0.0.1:9/acme/policy:1")
+            .arg("--username")
+            .arg(USER)
+            .arg("--password-stdin")
+            .stdin(stdin);
+        let finished = program.run().await.assert_code(1);
+        assert!(finished.stderr.contains("standard input holds no password"), "{finished:?}");
+    }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::{
+    guests,
     mirroring::single,
     support::{Access, Program, Registry, cron_job, daemon_set, deployment, job, list, pod, stateful_set},
 };
@@ -123,7 +124,11 @@ async fn a_plan_for_people_is_a_table() {
     let web = row("default/deployment/web");
     assert_eq!(web[1..4], ["main", "nginx:1.27", "registry.example/library/nginx:1.27"]);
     assert!(web[4].starts_with("skip: pass (") && web[4].contains(" µs); target-selection: default ("), "{}", web[4]);
-    assert_eq!(row("legacy/job/old")[3..], ["(skipped)", "namespace legacy is in skipNamespaces"]);
+    let old = row("legacy/job/old");
+    assert!(
+        old[3] == "(skipped)" && old[4].starts_with("skip: skip: namespace legacy is in skipNamespaces ("),
+        "{old:?}"
+    );
     let bad = row("default/pod/bad");
     assert!(bad[3] == "(error)" && bad[4].contains("is no image reference"), "{bad:?}");
 }
@@ -314,5 +319,146 @@ async fn what_is_not_watched_takes_nothing_in() {
     {
         let program = command(&["plan", "-f", "-", "-o", "json"], &manifests).env("WATCH_RESOURCES", watched);
         assert_eq!(planned(&plan(program).await), planned_, "{watched}");
+    }
+}
+
+/// Two images that one name at the target can't hold, and others that share a name and can.
+fn one_name_for_two() -> Vec<Value> {
+    let digest = |byte: &str| format!("sha256:{}", byte.repeat(32));
+    let pinned = |byte| format!("ghcr.io/team/pinned:1@{}", digest(byte));
+    vec![
+        deployment("one").image("ghcr.io/team/app:1").manifest_in("a"),
+        deployment("two").image("quay.io/team/app:1").manifest_in("b"),
+        deployment("same").image("ghcr.io/team/same:1").image("ghcr.io/team/same:1").manifest_in("a"),
+        deployment("follows").image("ghcr.io/team/pinned:1").manifest_in("a"),
+        deployment("pins").image(&pinned("0a")).image(&pinned("0b")).manifest_in("a"),
+        deployment("bare").image(&format!("ghcr.io/team/bare@{}", digest("0a"))).manifest_in("a"),
+        deployment("barer").image(&format!("quay.io/team/bare@{}", digest("0a"))).manifest_in("b"),
+    ]
+}
+
+#[tokio::test]
+async fn two_images_with_one_name_are_told() {
+    let manifests = list(&one_name_for_two());
+    let lines = plan(command(&["plan", "-f", "-", "-o", "json"], &manifests)).await;
+    let conflicts: Vec<(&Value, &Value)> = lines
+        .iter()
+        .filter(|line| !line["targets"][0]["conflict"].is_null())
+        .map(|line| (&line["workload"]["name"], &line["targets"][0]["conflict"]))
+        .collect();
+    let (one, two) = ("ghcr.io/team/app:1 of deployment a/one", "quay.io/team/app:1 of deployment b/two");
+    assert_eq!(conflicts, [(&json!("one"), &json!(two)), (&json!("two"), &json!(one))], "{lines:#?}");
+
+    let finished = command(&["plan", "-f", "-"], &manifests).run().await.assert_code(0);
+    for (row, other) in [("a/deployment/one", two), ("b/deployment/two", one)] {
+        let row = finished.stdout.lines().find(|line| line.starts_with(row)).unwrap();
+        assert!(row.contains(&format!("  conflict: {other} has the same name; skip: pass (")), "{row}");
+    }
+    assert!(finished.stdout.ends_with("\n1 name is wanted by different images\n"), "{finished:?}");
+    assert_eq!(finished.stdout.matches("conflict").count(), 2, "{finished:?}");
+    let same = list(&one_name_for_two()[2..]);
+    let finished = command(&["plan", "-f", "-"], &same).run().await.assert_code(0);
+    assert!(!finished.stdout.contains("conflict") && !finished.stdout.contains("different images"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_plan_fails_on_what_it_is_asked_to() {
+    let all = one_name_for_two();
+    let (conflict, good) = (list(&all[..2]), list(&all[2..]));
+    let undecided = list(&[deployment("web").image("No Image").manifest()]);
+    let both = list(&[all[0].clone(), all[1].clone(), deployment("web").image("No Image").manifest()]);
+    for (manifests, fail_on, code, told) in [
+        (&conflict, "conflict", 1, "1 name is wanted by different images"),
+        (&conflict, "undecided", 0, ""),
+        (&undecided, "undecided", 1, "1 image is undecided"),
+        (&undecided, "conflict", 0, ""),
+        (&both, "conflict,undecided", 1, "1 name is wanted by different images, 1 image is undecided"),
+        (&good, "conflict,undecided", 0, ""),
+    ] {
+        for output in ["text", "json"] {
+            let arguments = ["plan", "-f", "-", "-o", output, "--fail-on", fail_on];
+            let program = command(&arguments, manifests).config("excludeRegistries: []");
+            let finished = program.run().await.assert_code(code);
+            let said: Vec<&str> = finished.stderr.lines().collect();
+            assert_eq!(said, told.split('\n').filter(|line| !line.is_empty()).collect::<Vec<_>>(), "{finished:?}");
+        }
+    }
+    let finished = command(&["plan", "-f", "-", "--fail-on", "weather"], &good).run().await.assert_code(2);
+    assert!(finished.stderr.contains("conflict, undecided"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn why_names_the_plugin_that_skipped_an_image() {
+    let manifests = list(&[
+        deployment("web").image("nginx:1").manifest_in("trouble"),
+        deployment("old").image("nginx:1").manifest_in("legacy"),
+        deployment("own").image("registry.example/nginx:1").manifest_in("shop"),
+    ]);
+    let row = |finished: &crate::support::Finished, start: &str| {
+        let line = finished.stdout.lines().find(|line| line.starts_with(start)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{start}: {finished:?}"))
+    };
+    let config = |deed: &str| {
+        let module = guests::hostile();
+        format!("plugins: [{{ module: '{}', config: {deed} }}]\nskipNamespaces: [legacy]\n", module.display())
+    };
+    let finished = command(&["plan", "-f", "-"], &manifests).config(&config("skip")).run().await.assert_code(0);
+    let web = row(&finished, "trouble/deployment/web");
+    assert!(web.contains("(skipped)") && web.contains("hostile: skip: because ("), "{web}");
+    let old = row(&finished, "legacy/deployment/old");
+    assert!(old.contains("hostile: pass (") && old.contains("; skip: skip: namespace legacy is in skip"), "{old}");
+    // Nobody was asked.
+    assert!(row(&finished, "shop/deployment/own").ends_with("  already in target registry registry.example"));
+    let finished = command(&["plan", "-f", "-"], &manifests).config(&config("{ select: [] }")).run().await;
+    let web = row(&finished.assert_code(0), "trouble/deployment/web");
+    assert!(web.contains("hostile: no target (") && web.ends_with("; plugin hostile chose no target"), "{web}");
+}
+
+#[tokio::test]
+async fn labels_of_namespaces_that_no_file_tells_are_missed_aloud() {
+    let web = deployment("web").image("nginx:1").manifest_in("shop");
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop",
+        "labels": { "kubernetes.io/metadata.name": "shop" } } });
+    let config = format!("plugins: [{{ module: '{}', config: keep }}]\n", guests::hostile().display());
+    let told = "no labels of namespaces";
+    for (manifests, config, is_told) in [
+        (vec![web.clone()], config.as_str(), true),
+        (vec![web.clone(), namespace], &config, false),
+        (vec![web], "", false),
+    ] {
+        let finished = command(&["plan", "-f", "-"], &list(&manifests)).config(config).run().await.assert_code(0);
+        assert_eq!(finished.stderr.contains(told), is_told, "{finished:?}");
+        assert_eq!(finished.stderr.contains("shop"), is_told, "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn file_names_stay_on_the_line_and_act_on_no_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |ending: &str| {
+        let path = folder.path().join(format!("x\u{202e}\x1b[2J\nforged{ending}"));
+        fs::write(&path, "cases: [").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (module, cases, manifests) = (name(".wasm"), name(".cases"), name(".yaml"));
+    let good = guests::hostile().display().to_string();
+    let config = format!("plugins: [{{ name: p, module: {} }}]\n", json!(module));
+    let dir = format!("pluginDir: {}\n", json!(folder.path()));
+    for (arguments, config) in [
+        (&["plugin", "inspect", &module][..], ""),
+        (&["plugin", "bench", &module], ""),
+        (&["plugin", "wrap", &module, "-o", "out.wasm"], ""),
+        (&["plugin", "test", &good, "--cases", &cases], ""),
+        (&["plugin", "test", &module, "--cases", "cases.yaml"], ""),
+        (&["plan", "-f", &manifests], ""),
+        (&["plan", "-f", "-"], &config),
+        (&["plan", "-f", "-"], &dir),
+    ] {
+        let program = command(arguments, "").config(config);
+        let program = program.file("cases.yaml", "cases: [{ name: n, image: x, expect: { skip: pass } }]");
+        let finished = program.run().await;
+        let said = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(finished.code != Some(0) && said.contains("forged"), "{arguments:?}: {said}");
+        assert!(!said.contains(HIDDEN) && !said.contains("\nforged"), "{arguments:?}: {said:?}");
     }
 }

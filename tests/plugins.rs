@@ -320,3 +320,34 @@ async fn what_is_no_plugin_stops_every_command_and_all_of_it_is_told() {
         told(&finished, &["maxConcurrentReconciles", "skipNamespaces"]);
     }
 }
+
+#[tokio::test]
+async fn a_plugin_that_is_passed_over_is_told_when_it_begins_and_when_it_ends() {
+    let manifests: Vec<Value> = (0..2000)
+        .map(|number| deployment(&format!("web-{number}")).image(&format!("app:{number}")).manifest_in("trouble"))
+        .collect();
+    let config = hostile(&json!("panic"), ", onFailure: pass");
+    let finished = program(&["plan", "-f", "-"], &manifests).config(&config).run().await.assert_code(0);
+    assert_eq!(finished.stdout.matches("registry.example/library/app:").count(), 2000);
+    let told: Vec<Value> = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let about = |what: &str| -> Vec<&Value> {
+        told.iter().filter(|line| line["msg"].as_str().unwrap().contains(what)).collect()
+    };
+    let (begins, ends) = (about("fails, and is passed over"), about("is passed over no more"));
+    let ([begin], [end]) = (begins.as_slice(), ends.as_slice()) else {
+        panic!("{} lines: {:#?}", told.len(), &told[..told.len().min(5)])
+    };
+    for line in [begin, end] {
+        assert_eq!(
+            (&line["level"], &line["plugin"], &line["hook"]),
+            (&"warn".into(), &"villain".into(), &"skip".into())
+        );
+        let (image, workload) = (line["image"].as_str().unwrap(), line["workload"].as_str().unwrap());
+        let number = image.strip_prefix("app:").unwrap();
+        assert_eq!(workload, format!("deployment trouble/web-{number}"));
+        assert!(line["error"].as_str().unwrap().starts_with("it trapped: "), "{line}");
+    }
+    assert_eq!((&end["failed"], &end["asked"]), (&json!(2000), &json!(8000)));
+    // Besides, that the manifests hold no Namespace objects.
+    assert_eq!(told.len(), 3, "{told:#?}");
+}

@@ -1,9 +1,10 @@
 //! Case files: image uses, and what a plugin is expected to answer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_yaml::{MessageFormatter, UserMessageFormatter};
 
 use super::expectation::{ErrorKind, Expectation, ExpectationError};
 use crate::{
@@ -74,7 +75,8 @@ pub struct Case {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn read(text: &str) -> Result<Vec<Case>, CasesError> {
-    let file: FileText = serde_yaml::from_str(text).map_err(|error| CasesError::Syntax(error.to_string()))?;
+    let told = |error: serde_yaml::Error| CasesError::Syntax(error.render_with_formatter(&Words));
+    let file: FileText = serde_yaml::from_str(text).map_err(told)?;
     let mut cases: Vec<Case> = Vec::new();
     for written in &file.cases {
         let name = &written.name;
@@ -85,6 +87,24 @@ pub fn read(text: &str) -> Result<Vec<Case>, CasesError> {
         cases.push(case);
     }
     if cases.is_empty() { Err(CasesError::Empty) } else { Ok(cases) }
+}
+
+/// What a parser's error says to the author of the file: by itself it speaks to who calls the parser.
+struct Words;
+
+impl MessageFormatter for Words {
+    fn format_message<'a>(&self, error: &'a serde_yaml::Error) -> Cow<'a, str> {
+        match error {
+            serde_yaml::Error::Unexpected { expected: "mapping start", .. } => {
+                Cow::Borrowed("keys with values are expected here, as `key: value`")
+            }
+            serde_yaml::Error::Unexpected { expected: "sequence start", .. } => {
+                Cow::Borrowed("a list is expected here, as `- value`")
+            }
+            serde_yaml::Error::Unexpected { expected: "string scalar", .. } => Cow::Borrowed("a text is expected here"),
+            other => UserMessageFormatter.format_message(other),
+        }
+    }
 }
 
 /// A question that any plugin may be asked, and a target.
@@ -118,7 +138,11 @@ fn case(written: &CaseText, file: &FileText) -> Result<Case, CaseFault> {
     let targets = written.targets.as_ref().or(file.targets.as_ref());
     Ok(Case {
         name: written.name.clone(),
-        config: written.config.clone().or_else(|| file.config.clone()),
+        config: match &written.config {
+            Some(Value::Null) => None,
+            Some(config) => Some(config.clone()),
+            None => file.config.clone(),
+        },
         question: Question::about(&image_use(&written.workload, &written.container, &written.image))?,
         targets: match targets {
             Some(targets) => targets.iter().map(|target| Arc::new(target.clone().into())).collect(),
@@ -161,6 +185,8 @@ struct FileText {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CaseText {
     name: String,
+    /// `null` takes that of the file away.
+    #[serde(default, deserialize_with = "given")]
     config: Option<Value>,
     #[serde(default)]
     workload: WorkloadText,
@@ -169,6 +195,11 @@ struct CaseText {
     image: String,
     targets: Option<Vec<TargetText>>,
     expect: ExpectText,
+}
+
+/// A value that is written down, `null` too.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
 }
 
 #[derive(Deserialize)]

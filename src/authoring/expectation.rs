@@ -93,6 +93,11 @@ impl Expectation {
         error_kind(value).map(Some).ok_or_else(|| unreadable("configure", value, "ok"))
     }
 
+    /// Whether it is that there is no answer.
+    pub fn is_error(&self) -> bool {
+        matches!(self, Self::Error(_) | Self::Answer(Answer::Error(..)))
+    }
+
     /// Whether `answer` is what was expected.
     pub fn is_met_by(&self, answer: &Answer) -> bool {
         match (self, answer) {

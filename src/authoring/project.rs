@@ -20,7 +20,13 @@ pub enum ProjectLanguage {
 }
 
 /// A path in the project, and the text of the file.
-pub type ProjectFile = (&'static str, &'static str);
+pub type ProjectFile = (&'static str, String);
+
+/// A file of an example.
+type Example = (&'static str, &'static str);
+
+/// What the plugin of every example is called.
+const EXAMPLE: &str = "policy";
 
 macro_rules! example {
     ($language:literal: $($path:literal),+) => {
@@ -29,7 +35,7 @@ macro_rules! example {
 }
 
 /// What each language has for itself.
-fn sources(language: ProjectLanguage) -> &'static [ProjectFile] {
+fn sources(language: ProjectLanguage) -> &'static [Example] {
     match language {
         ProjectLanguage::Rust => example!("rust": "Cargo.lock", "Cargo.toml", "Makefile", "README.md", "src/lib.rs"),
         ProjectLanguage::C => example!("c": "Makefile", "README.md", "policy.c"),
@@ -47,16 +53,53 @@ fn sources(language: ProjectLanguage) -> &'static [ProjectFile] {
 
 /// What all of them share. The compilers of some languages read the contract itself; for the others `plugin bindings`
 /// writes it down.
-const SHARED: &[ProjectFile] = &[
+const SHARED: &[Example] = &[
     (".gitignore", include_str!("../../examples/plugins/.gitignore")),
     ("cases.yaml", include_str!("../../examples/plugins/cases.yaml")),
     ("wit/world.wit", include_str!("../../examples/plugins/wit/world.wit")),
     ("wit/deps/policy.wit", WIT),
 ];
 
-/// The files of a project that builds, and passes its cases, as it is.
-pub fn project(language: ProjectLanguage) -> impl Iterator<Item = ProjectFile> {
+/// The files of a project that builds, and passes its cases, as it is. The plugin is named after `directory`, so that
+/// those of two projects have room in one folder or ConfigMap.
+pub fn project(language: ProjectLanguage, directory: &str) -> impl Iterator<Item = ProjectFile> {
     let reads_contract = matches!(language, ProjectLanguage::Rust | ProjectLanguage::Js | ProjectLanguage::Python);
     let shared = SHARED.iter().filter(move |(path, _)| reads_contract || !path.starts_with("wit/"));
-    sources(language).iter().chain(shared).copied()
+    let name = plugin_name(directory);
+    sources(language).iter().chain(shared).map(move |(path, text)| {
+        let text = match *path {
+            "Makefile" => text.replacen(&format!("PLUGIN := {EXAMPLE}.wasm"), &format!("PLUGIN := {name}.wasm"), 1),
+            "README.md" => text.replace(&format!("builds {EXAMPLE}.wasm"), &format!("builds {name}.wasm")),
+            _ => (*text).to_owned(),
+        };
+        (*path, text)
+    })
+}
+
+/// What may be a file, a key of a ConfigMap and the name of a plugin.
+fn plugin_name(directory: &str) -> String {
+    const LONGEST: usize = 63;
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
+    let name: String = directory.chars().map(allowed).take(LONGEST).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { EXAMPLE.to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_has_a_name_that_a_configmap_takes() {
+        for (directory, name) in [
+            ("my-policy", "my-policy"),
+            ("Team A.policy", "team-a-policy"),
+            ("..", "policy"),
+            ("", "policy"),
+            ("ü/x", "x"),
+        ] {
+            assert_eq!(plugin_name(directory), name, "{directory}");
+        }
+        assert_eq!(plugin_name(&"a".repeat(300)).len(), 63);
+    }
 }

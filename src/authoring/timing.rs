@@ -26,8 +26,10 @@ pub enum TimingError {
     #[error(transparent)]
     Start(#[from] LoadFault),
     /// A call fails.
-    #[error("hook {hook}: {error}")]
+    #[error("{}hook {hook}: {error}", .case.as_ref().map(|case| format!("case {case:?}, ")).unwrap_or_default())]
     Call {
+        /// The case whose question it was; none for the built-in one.
+        case: Option<String>,
         /// The question.
         hook: Hook,
         /// How the call failed.
@@ -57,18 +59,29 @@ pub struct Timing {
     pub instantiate: Spread,
     /// To make an instance and configure it.
     pub start: Spread,
-    /// For an answer, by hook.
-    pub calls: Vec<(Hook, Spread)>,
+    /// For an answer, by hook; none where every case expects an error.
+    pub calls: Vec<(Hook, Option<Spread>)>,
+}
+
+/// What a plugin is asked once.
+struct Asked<'a> {
+    /// Its name; none for the built-in question.
+    case: Option<&'a str>,
+    question: &'a Question,
+    targets: &'a [Arc<Target>],
+    /// To these it is expected to have no answer.
+    errors: Vec<Hook>,
 }
 
 /// What a plugin is asked while it is timed.
 struct Load<'a> {
     config: Option<&'a Value>,
-    questions: Vec<(&'a Question, &'a [Arc<Target>])>,
+    questions: Vec<Asked<'a>>,
 }
 
 /// Times a plugin over the image uses of `cases` that have the configuration of the first; over a built-in image use and
-/// without configuration where there are none. Whether the answers are right is not looked at, only that there are some.
+/// without configuration where there are none. Whether the answers are right is not looked at, only that there are some
+/// where no error is expected.
 ///
 /// # Errors
 /// When it can't be started, or a call fails.
@@ -80,38 +93,49 @@ pub fn time(probe: &Probe, cases: &[Case]) -> Result<Timing, TimingError> {
     let start = spread(STARTS, |_| plugin.start())?;
     let mut calls = Vec::new();
     for hook in probe.hooks() {
-        let mut call =
-            |index: usize| ask(&plugin, *hook, &load, index).map_err(|error| TimingError::Call { hook: *hook, error });
+        let asked: Vec<&Asked<'_>> = load.questions.iter().filter(|asked| !asked.errors.contains(hook)).collect();
+        if asked.is_empty() {
+            calls.push((*hook, None));
+            continue;
+        }
+        let mut call = |index: usize| ask(&plugin, *hook, &asked, index);
         spread(WARM_UP, &mut call)?;
-        calls.push((*hook, spread(CALLS, &mut call)?));
+        calls.push((*hook, Some(spread(CALLS, &mut call)?)));
     }
     Ok(Timing { instantiate, start, calls })
 }
 
 fn load<'a>(cases: &'a [Case], built_in: (&'a Question, &'a [Arc<Target>])) -> Result<Load<'a>, TimingError> {
     if cases.is_empty() {
-        return Ok(Load { config: None, questions: vec![built_in] });
+        let (question, targets) = built_in;
+        let asked = Asked { case: None, question, targets, errors: Vec::new() };
+        return Ok(Load { config: None, questions: vec![asked] });
     }
     let first = cases.iter().find(|case| case.refusal.is_none()).ok_or(TimingError::NoCase)?;
     let alike = cases.iter().filter(|case| case.refusal.is_none() && case.config == first.config);
-    let questions = alike.map(|case| (&case.question, case.targets.as_slice())).collect();
+    let questions = alike.map(|case| {
+        let errors = case.answers.iter().filter(|(_, expected)| expected.is_error()).map(|(hook, _)| *hook).collect();
+        Asked { case: Some(&case.name), question: &case.question, targets: &case.targets, errors }
+    });
+    let questions = questions.collect();
     Ok(Load { config: first.config.as_ref(), questions })
 }
 
 /// Asks the question whose turn it is.
-fn ask(plugin: &ProbedPlugin, hook: Hook, load: &Load<'_>, index: usize) -> Result<(), CallError> {
-    let Some((question, targets)) = index.checked_rem(load.questions.len()).and_then(|at| load.questions.get(at))
+fn ask(plugin: &ProbedPlugin, hook: Hook, asked: &[&Asked<'_>], index: usize) -> Result<(), TimingError> {
+    let Some(Asked { case, question, targets, .. }) = index.checked_rem(asked.len()).and_then(|at| asked.get(at))
     else {
         return Ok(());
     };
     let target = targets.first();
-    match (hook, target) {
+    let answered: Result<(), CallError> = match (hook, target) {
         (Hook::Skip, _) => plugin.skip(question).map(drop),
         (Hook::TargetSelection, _) => plugin.select(question, targets).map(drop),
         (Hook::PathMapping, Some(target)) => plugin.rewrite(question, target).map(drop),
         (Hook::RepositoryPrefix, Some(target)) => plugin.render(question, target).map(drop),
         (Hook::PathMapping | Hook::RepositoryPrefix, None) => Ok(()),
-    }
+    };
+    answered.map_err(|error| TimingError::Call { case: case.map(str::to_owned), hook, error })
 }
 
 fn spread<E>(runs: usize, mut run: impl FnMut(usize) -> Result<(), E>) -> Result<Spread, E> {

@@ -1,12 +1,14 @@
 //! Makes a plugin of a core module, as compilers of C, Go and Zig make it.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use wasmparser::{ExternalKind, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, metadata};
 
 use super::contract::{ContractError, PACKAGE, World};
 
+/// What all WebAssembly begins with.
+const MAGIC: &[u8] = b"\0asm";
 /// The module through which programs built for WASI reach the world outside.
 const WASI: &str = "wasi_snapshot_preview1";
 /// What stands in for it, so that the component imports nothing.
@@ -28,7 +30,13 @@ pub enum WrapError {
     #[error("this is a component already; `plugin inspect` says whether it is a plugin")]
     Component,
     /// It is not WebAssembly.
+    #[error("this is not a WebAssembly module, neither as bytes nor as text")]
+    Unknown,
+    /// It is the text of no WebAssembly module.
     #[error("this is not a WebAssembly module: {0}")]
+    Text(String),
+    /// It begins as WebAssembly, and is damaged.
+    #[error("this is not a WebAssembly module that can be read: {0}")]
     NotWasm(String),
     /// It has nothing to do with the contract.
     #[error(
@@ -43,11 +51,13 @@ pub enum WrapError {
     Encode(String),
 }
 
-/// A component of the core module `module`, with the contract's types, and with nothing of WASI left.
+/// A component of the core module `module`, which may be written as text (`.wat`), with the contract's types, and with
+/// nothing of WASI left.
 ///
 /// # Errors
 /// When it is no core module, or not one of a plugin.
 pub fn wrap(module: &[u8], options: &WrapOptions) -> Result<Vec<u8>, WrapError> {
+    let module = &*binary(module)?;
     if Parser::is_component(module) {
         return Err(WrapError::Component);
     }
@@ -69,6 +79,16 @@ pub fn wrap(module: &[u8], options: &WrapOptions) -> Result<Vec<u8>, WrapError> 
     encoder.and_then(ComponentEncoder::encode).map_err(encode_error)
 }
 
+/// The module as bytes.
+fn binary(module: &[u8]) -> Result<Cow<'_, [u8]>, WrapError> {
+    if module.starts_with(MAGIC) {
+        return Ok(Cow::Borrowed(module));
+    }
+    let text = str::from_utf8(module).ok().filter(|text| text.contains('('));
+    let text = text.ok_or(WrapError::Unknown)?;
+    wat::parse_str(text).map(Cow::Owned).map_err(|error| WrapError::Text(error.to_string()))
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
 fn encode_error(error: anyhow::Error) -> WrapError {
     WrapError::Encode(format!("{error:#}"))
@@ -76,7 +96,10 @@ fn encode_error(error: anyhow::Error) -> WrapError {
 
 /// `skip@1.0.0` of `k8s-copycat:policy/skip@1.0.0#decide`, for every export that is written so.
 fn exported_interfaces(module: &[u8]) -> Result<BTreeSet<String>, WrapError> {
-    let not_wasm = |error: wasmparser::BinaryReaderError| WrapError::NotWasm(error.to_string());
+    let not_wasm = |error: wasmparser::BinaryReaderError| {
+        // Numbers stand in columns there.
+        WrapError::NotWasm(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    };
     let mut interfaces = BTreeSet::new();
     for payload in Parser::new(0).parse_all(module) {
         let Payload::ExportSection(exports) = payload.map_err(not_wasm)? else { continue };

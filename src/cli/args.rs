@@ -39,6 +39,9 @@ pub enum Command {
         /// How to write the plan
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
         output: PlanFormat,
+        /// End with exit code 1 where there is one of these: several separated by commas
+        #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+        fail_on: Vec<FailOn>,
     },
     /// Make, inspect, test and measure plugins
     Plugin {
@@ -55,6 +58,15 @@ pub enum PlanFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// What a plan fails on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Different images that are to have one name.
+    Conflict,
+    /// An image that can't be decided.
+    Undecided,
 }
 
 /// Reads a command line, the program's name first. Go's way of writing flags is read too: `-leader-elect=false`.
@@ -224,10 +236,14 @@ mod tests {
         let args = parsed(&["sync", "-f", "a.yaml", "b", "-f", "-", "--dry-run"]);
         assert_eq!(args.command, Command::Sync { files: files(&["a.yaml", "b", "-"]) });
         assert_eq!(args.flags.dry_run, Some(true));
-        let plan = |output| Command::Plan { files: files(&["m"]), output };
+        let plan = |output| Command::Plan { files: files(&["m"]), output, fail_on: vec![] };
         assert_eq!(parsed(&["plan", "-f", "m"]).command, plan(PlanFormat::Text));
         assert_eq!(parsed(&["plan", "-f", "m", "--output", "json"]).command, plan(PlanFormat::Json));
         assert_eq!(parsed(&["plan", "-fm", "-output=json"]).command, plan(PlanFormat::Json));
+        let Command::Plan { fail_on, .. } = parsed(&["plan", "--fail-on", "conflict,undecided"]).command else {
+            panic!()
+        };
+        assert_eq!(fail_on, [FailOn::Conflict, FailOn::Undecided]);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! What can end a subcommand, and with which exit code.
 
-use std::{error::Error as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use crate::{
     authoring::{BindingsError, CasesError, TimingError, WrapError},
@@ -84,7 +89,7 @@ pub enum CommandError {
         source: std::io::Error,
     },
     /// No plugin can be made of a module.
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {source}", shown(.file))]
     Wrap {
         /// The module.
         file: PathBuf,
@@ -92,7 +97,7 @@ pub enum CommandError {
         source: WrapError,
     },
     /// A file is no plugin.
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {source}", shown(.file))]
     Probe {
         /// The file.
         file: PathBuf,
@@ -100,7 +105,7 @@ pub enum CommandError {
         source: ProbeError,
     },
     /// A plugin can't be measured.
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {source}", shown(.file))]
     Timing {
         /// The plugin.
         file: PathBuf,
@@ -111,13 +116,16 @@ pub enum CommandError {
     #[error("{} is not empty; name a folder that is, or that is not there yet", .0.display())]
     NotEmpty(PathBuf),
     /// A case file can't be used.
-    #[error("{}: {source}", .file.display())]
+    #[error("{}: {source}", shown(.file))]
     Cases {
         /// The file.
         file: PathBuf,
         /// Why.
         source: Box<CasesError>,
     },
+    /// Who pushes has no password.
+    #[error("standard input holds no password; write it there, as in `--password-stdin < token`")]
+    NoPassword,
     /// A plugin can't be stored under a name.
     #[error("{reference}: {fault}")]
     Destination {
@@ -146,6 +154,11 @@ pub enum CommandError {
         /// How it broke.
         source: tokio::task::JoinError,
     },
+}
+
+/// A path on one line: what it stands in may have several.
+fn shown(file: &Path) -> String {
+    printable(&file.to_string_lossy()).into_owned()
 }
 
 impl From<Vec<LoadError>> for CommandError {

@@ -11,22 +11,90 @@ use serde::Serialize;
 
 use crate::{
     config::Config,
-    model::{Decision, ImageUse, TraceEntry, Verdict, printable, printable_json},
+    mirror::Conflicts,
+    model::{Decision, Destination, ImageUse, TraceEntry, Verdict, printable, printable_json},
 };
 
-use super::{CommandError, args::PlanFormat, assemble, gather};
+use super::{
+    CommandError,
+    args::{FailOn, PlanFormat},
+    assemble, gather,
+};
 
-/// Decides on the images of the cluster, or of manifest files, and writes what was decided.
-pub async fn plan(config: &Config, files: &[PathBuf], output: PlanFormat) -> Result<ExitCode, CommandError> {
+/// Decides on the images of the cluster, or of manifest files, and writes what was decided. 1 where something was found
+/// of what it is to fail on.
+pub async fn plan(
+    config: &Config,
+    files: &[PathBuf],
+    output: PlanFormat,
+    fail_on: &[FailOn],
+) -> Result<ExitCode, CommandError> {
     let (policy, _) = assemble::policy(config, Arc::new(())).await?;
     let uses = gather::uses(config, files).await?;
     let decisions = policy.decide(uses.clone()).await;
-    let plan: Vec<_> = uses.into_iter().zip(decisions).collect();
+    // What its plugins have to say at the end belongs before the plan's last word.
+    drop(policy);
+    let plan = Plan::of(uses.into_iter().zip(decisions).collect());
     let mut out = BufWriter::new(io::stdout().lock());
-    match write_plan(&mut out, output, &plan).and_then(|()| out.flush()) {
+    match plan.write(&mut out, output).and_then(|()| out.flush()) {
         // Who reads only the first lines has got what they wanted.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
-        _ => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(CommandError::Output(error)),
+        _ => {}
+    }
+    let faults = plan.faults(fail_on);
+    if faults.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Nobody is left to tell when even standard error is closed.
+    let _ = writeln!(io::stderr(), "{}", faults.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// What was decided, and where that can't all come true.
+struct Plan {
+    decided: Vec<(ImageUse, Decision)>,
+    conflicts: Conflicts,
+}
+
+impl Plan {
+    fn of(decided: Vec<(ImageUse, Decision)>) -> Self {
+        let wishes = decided.iter().filter_map(|(image_use, decision)| match (&decision.source, &decision.verdict) {
+            (Some(source), Verdict::Mirror(destinations)) => {
+                Some((image_use.clone(), source.clone(), destinations.clone()))
+            }
+            _ => None,
+        });
+        let conflicts = Conflicts::among(wishes);
+        Self { decided, conflicts }
+    }
+
+    /// In words, each thing of `fail_on` that there is.
+    fn faults(&self, fail_on: &[FailOn]) -> Vec<String> {
+        let undecided = self.decided.iter().filter(|(_, decision)| matches!(decision.verdict, Verdict::Error { .. }));
+        let asked = |what| fail_on.contains(&what);
+        let faults = [
+            self.conflicting_names().filter(|_| asked(FailOn::Conflict)),
+            match undecided.count() {
+                0 => None,
+                1 => Some("1 image is undecided".to_owned()),
+                count => Some(format!("{count} images are undecided")),
+            }
+            .filter(|_| asked(FailOn::Undecided)),
+        ];
+        faults.into_iter().flatten().collect()
+    }
+
+    /// None where every image has its name to itself.
+    fn conflicting_names(&self) -> Option<String> {
+        match self.conflicts.names() {
+            0 => None,
+            1 => Some("1 name is wanted by different images".to_owned()),
+            count => Some(format!("{count} names are wanted by different images")),
+        }
+    }
+
+    fn conflict(&self, decision: &Decision, destination: &Destination) -> Option<&str> {
+        self.conflicts.other(destination, decision.source.as_ref()?)
     }
 }
 
@@ -56,6 +124,9 @@ struct LineWorkload<'a> {
 struct LineTarget<'a> {
     name: &'a str,
     reference: String,
+    /// Another image that is to have this name, and whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,7 +138,7 @@ struct LineAnswer<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(image_use: &'a ImageUse, decision: &'a Decision) -> Self {
+    fn of(plan: &'a Plan, image_use: &'a ImageUse, decision: &'a Decision) -> Self {
         let id = &image_use.workload.id;
         let (word, reason, destinations) = match &decision.verdict {
             Verdict::Mirror(destinations) => ("mirror", None, destinations.as_slice()),
@@ -84,7 +155,11 @@ impl<'a> Line<'a> {
             reason,
             targets: destinations
                 .iter()
-                .map(|destination| LineTarget { name: &destination.target.name, reference: destination.to_string() })
+                .map(|destination| LineTarget {
+                    name: &destination.target.name,
+                    reference: destination.to_string(),
+                    conflict: plan.conflict(decision, destination),
+                })
                 .collect(),
             trace: decision
                 .trace
@@ -104,35 +179,54 @@ fn microseconds(entry: &TraceEntry) -> u64 {
     u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn write_plan(out: &mut dyn Write, output: PlanFormat, plan: &[(ImageUse, Decision)]) -> io::Result<()> {
-    match output {
-        PlanFormat::Json => {
-            for (image_use, decision) in plan {
-                writeln!(out, "{}", printable_json(&Line::of(image_use, decision))?)?;
+impl Plan {
+    fn write(&self, out: &mut dyn Write, output: PlanFormat) -> io::Result<()> {
+        match output {
+            PlanFormat::Json => self.decided.iter().try_for_each(|(image_use, decision)| {
+                writeln!(out, "{}", printable_json(&Line::of(self, image_use, decision))?)
+            }),
+            PlanFormat::Text => {
+                write_table(out, self)?;
+                self.conflicting_names().map_or(Ok(()), |told| writeln!(out, "{told}"))
             }
-            Ok(())
         }
-        PlanFormat::Text => write_table(out, plan),
     }
 }
 
-fn write_table(out: &mut dyn Write, plan: &[(ImageUse, Decision)]) -> io::Result<()> {
+/// Each plugin that was asked, and its answer.
+fn answers(decision: &Decision) -> String {
+    let answers = decision.trace.iter();
+    let answers = answers.map(|entry| format!("{}: {} ({} µs)", entry.plugin, entry.answer, microseconds(entry)));
+    answers.collect::<Vec<_>>().join("; ")
+}
+
+/// Why an image is skipped: the answers, and the reason where it is not one of them.
+fn why_skipped(decision: &Decision, reason: &str) -> String {
+    let is_told = decision.trace.last().is_some_and(|entry| entry.answer.strip_prefix("skip: ") == Some(reason));
+    match (is_told, decision.trace.is_empty()) {
+        (true, _) => answers(decision),
+        (false, true) => reason.to_owned(),
+        (false, false) => format!("{}; {reason}", answers(decision)),
+    }
+}
+
+fn write_table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let mut rows = vec![["WORKLOAD", "CONTAINER", "IMAGE", "GOES TO", "WHY"].map(str::to_owned)];
-    for (image_use, decision) in plan {
+    for (image_use, decision) in &plan.decided {
         let id = &image_use.workload.id;
         let workload = format!("{}/{}/{}", id.namespace, id.kind.name().to_lowercase(), id.name);
-        let why = decision
-            .trace
-            .iter()
-            .map(|entry| format!("{}: {} ({} µs)", entry.plugin, entry.answer, microseconds(entry)));
-        let why = why.collect::<Vec<_>>().join("; ");
         let image = if image_use.image.is_empty() { "(none)" } else { &image_use.image };
         let start = [workload, image_use.container.name.clone(), image.to_owned()];
         let ends: Vec<[String; 2]> = match &decision.verdict {
             Verdict::Mirror(destinations) => {
-                destinations.iter().map(|destination| [destination.to_string(), why.clone()]).collect()
+                let why = answers(decision);
+                let end = |destination: &Destination| match plan.conflict(decision, destination) {
+                    None => [destination.to_string(), why.clone()],
+                    Some(other) => [destination.to_string(), format!("conflict: {other} has the same name; {why}")],
+                };
+                destinations.iter().map(end).collect()
             }
-            Verdict::Skip(reason) => vec![["(skipped)".to_owned(), reason.clone()]],
+            Verdict::Skip(reason) => vec![["(skipped)".to_owned(), why_skipped(decision, reason)]],
             Verdict::Error { reason, .. } => vec![["(error)".to_owned(), reason.clone()]],
         };
         for [target, why] in ends {

@@ -60,8 +60,8 @@ fn started(args: &Args) -> Result<ExitCode, CommandError> {
     let ended = match &args.command {
         Command::Run => runtime.block_on(run_until(args, &signals()?)),
         Command::Sync { files } => runtime.block_on(sync_until(args, files, &signals()?)),
-        Command::Plan { files, output } => {
-            runtime.block_on(async { plan::plan(&settings(args)?.0, files, *output).await })
+        Command::Plan { files, output, fail_on } => {
+            runtime.block_on(async { plan::plan(&settings(args)?.0, files, *output, fail_on).await })
         }
         Command::Plugin { command } => runtime.block_on(plugin::plugin(command)),
     };

@@ -6,6 +6,7 @@ mod blobs;
 mod bounds;
 mod check;
 mod claims;
+mod conflicts;
 mod copy;
 mod decisions;
 mod defect;
@@ -49,6 +50,7 @@ use crate::{
 use actor::{Actor, Command, News};
 
 pub use actor::Reconfiguration;
+pub use conflicts::Conflicts;
 pub use copy::{Copier, CopySettings};
 pub use pass::{Left, PassReport};
 pub use platforms::PlatformSettings;

@@ -135,14 +135,15 @@ impl Asking<'_> {
             };
             self.trace.push(TraceEntry { hook, plugin: plugin.name().to_owned(), answer, took });
             match (result, plugin.on_failure()) {
-                (Ok(None), _) => {}
-                (Ok(Some(answer)), _) => return Ok(Some(Answered { plugin: plugin.name().to_owned(), answer })),
+                (Ok(None), _) => plugin.passed_over().answered(),
+                (Ok(Some(answer)), _) => {
+                    plugin.passed_over().answered();
+                    return Ok(Some(Answered { plugin: plugin.name().to_owned(), answer }));
+                }
                 (Err(error), OnFailure::Fail) => {
                     return Err(HookFailure { plugin: plugin.name().to_owned(), hook, error });
                 }
-                (Err(error), OnFailure::Pass) => {
-                    tracing::warn!(plugin = plugin.name(), %hook, %error, "a plugin failed; the next one is asked");
-                }
+                (Err(error), OnFailure::Pass) => plugin.passed_over().failed(hook, self.image_use, &error),
             }
         }
         Ok(None)

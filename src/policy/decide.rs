@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     bindings::types,
-    chain::{Asking, Chains, HookFailure, Skip},
+    chain::{Answered, Asking, Chains, HookFailure, Skip},
     failure::CallError,
     name::{self, NameError},
     question,
@@ -16,8 +16,10 @@ use crate::model::{Decision, Destination, Hook, ImageUse, Observer, Reference, T
 enum Undecided {
     #[error(transparent)]
     Hook(#[from] HookFailure),
-    #[error("target {target}: {error}")]
+    #[error("{}target {target}: {error}", .whose.as_ref().map(|(plugin, hook)| format!("plugin {plugin}, hook {hook}: ")).unwrap_or_default())]
     Name {
+        /// The plugin whose answer it was, and to which question; none where no plugin's is at fault.
+        whose: Option<(String, Hook)>,
         target: String,
         #[source]
         error: NameError,
@@ -91,10 +93,9 @@ impl Decider {
                 there_already = Some(target);
                 continue;
             }
-            let path = asking.rewrite(offered)?.map(|answered| answered.answer);
-            let prefix = asking.render(offered)?.map(|answered| answered.answer).unwrap_or_default();
-            let repository = name::repository(target, &prefix, path.as_deref().unwrap_or(source.repository()))
-                .map_err(|error| Undecided::Name { target: target.name.clone(), error })?;
+            let path = asking.rewrite(offered)?;
+            let prefix = asking.render(offered)?;
+            let repository = named(target, source, path.as_ref(), prefix.as_ref())?;
             destinations.push(Destination {
                 target: Arc::clone(target),
                 repository,
@@ -107,6 +108,27 @@ impl Decider {
             _ => Ok(Verdict::Mirror(destinations)),
         }
     }
+}
+
+/// The repository at `target`, of what was answered.
+fn named(
+    target: &Target,
+    source: &Reference,
+    path: Option<&Answered<String>>,
+    prefix: Option<&Answered<String>>,
+) -> Result<String, Undecided> {
+    let written = path.map_or(source.repository(), |path| &path.answer);
+    let of = |answered: Option<&Answered<String>>, hook| Some((answered?.plugin.clone(), hook));
+    name::repository(target, prefix.map_or("", |prefix| &prefix.answer), written).map_err(|error| {
+        let whose = match &error {
+            NameError::NoRoom(_) => None,
+            NameError::Empty(_) => of(path, Hook::PathMapping),
+            // By itself the path is good, or it is not.
+            NameError::Invalid(_) if name::repository(target, "", written).is_err() => of(path, Hook::PathMapping),
+            NameError::Invalid(_) => of(prefix, Hook::RepositoryPrefix),
+        };
+        Undecided::Name { whose, target: target.name.clone(), error }
+    })
 }
 
 fn already_in(target: &Target) -> String {

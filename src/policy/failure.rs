@@ -57,7 +57,8 @@ impl CallError {
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => Self::Deadline(timeout),
             Some(Trap::UnreachableCodeReached) => {
-                Self::Trap("unreachable code was reached, as by a panic or an uncaught exception".to_owned())
+                let cause = "a panic, an uncaught exception, or a hook that is declared and not written";
+                Self::Trap(format!("unreachable code was reached, as by {cause}"))
             }
             Some(trap) => {
                 let text = trap.to_string();

@@ -107,8 +107,11 @@ fn built_in(
     present: &[Arc<Plugin>],
 ) -> Result<Arc<Plugin>, LoadError> {
     let (name, compiled) = default_plugin(hook);
+    // No plugin of the user's can have such a name, so that they are told apart in traces, metrics and `/plugins`.
+    let twin = settings.plugins.iter().any(|plugin| plugin.name == name);
+    let name = if twin { format!("{name} (built in)") } else { name.to_owned() };
     let identity = Identity {
-        name: name.to_owned(),
+        name: name.clone(),
         origin: Origin::BuiltIn,
         digest: None,
         config: settings.default_config(hook).map(|config| config.to_string()),
@@ -121,7 +124,7 @@ fn built_in(
     compile::take_in(&runtime.engine, compiled)
         .and_then(|component| Plugin::new(runtime, &component, identity))
         .map(Arc::new)
-        .map_err(|fault| LoadError::Plugin { plugin: name.to_owned(), origin: Origin::BuiltIn, fault })
+        .map_err(|fault| LoadError::Plugin { plugin: name, origin: Origin::BuiltIn, fault })
 }
 
 fn same(present: &[Arc<Plugin>], identity: &Identity) -> Option<Arc<Plugin>> {

@@ -17,6 +17,7 @@ mod load;
 mod log;
 mod module;
 mod name;
+mod passed_over;
 mod plugin;
 mod pool;
 mod probe;

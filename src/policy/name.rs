@@ -2,7 +2,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::model::{Reference, ReferenceError, Target, TargetKind};
+use crate::model::{Reference, ReferenceError, Target, TargetKind, cut};
 
 /// The longest path of a repository that registries take.
 const LONGEST: usize = 255;
@@ -28,10 +28,10 @@ pub enum NameError {
 pub fn repository(target: &Target, prefix: &str, path: &str) -> Result<String, NameError> {
     let cleaned_path = clean(path);
     if cleaned_path.is_empty() {
-        return Err(NameError::Empty(path.to_owned()));
+        return Err(NameError::Empty(cut(path, LONGEST).into_owned()));
     }
     let name = clean(&format!("{prefix}/{cleaned_path}"));
-    let name = cut(&name, room(target)).ok_or_else(|| NameError::NoRoom(target.registry.clone()))?;
+    let name = fitted(&name, room(target)).ok_or_else(|| NameError::NoRoom(target.registry.clone()))?;
     Reference::check_repository(&name)?;
     Ok(name)
 }
@@ -55,7 +55,7 @@ fn room(target: &Target) -> usize {
 }
 
 /// A name that is too long keeps its start, and gets a suffix made of the whole. Nothing when even that does not fit.
-fn cut(name: &str, room: usize) -> Option<String> {
+fn fitted(name: &str, room: usize) -> Option<String> {
     if name.len() <= room {
         return Some(name.to_owned());
     }

@@ -24,11 +24,15 @@ use super::{
     limits::Limits,
     log::PluginLog,
     module::Origin,
+    passed_over::PassedOver,
     pool::{Place, Pool},
     settings::{OnFailure, PluginLimits},
     stop::is_stopped,
 };
-use crate::model::{Digest, Hook, PluginStatus};
+use crate::model::{Digest, Hook, PluginStatus, cut};
+
+/// Of the contract, as a component writes it: it is a metric's label.
+const LONGEST_VERSION: usize = 32;
 
 /// What the program keeps for an instance.
 pub struct State {
@@ -60,6 +64,7 @@ pub struct Plugin {
     log: Arc<PluginLog>,
     instances: Pool<Instance>,
     breaker: Breaker,
+    passed_over: PassedOver,
     /// Linear memory of all instances, in bytes.
     memory: Arc<AtomicUsize>,
     memory_told: AtomicUsize,
@@ -85,6 +90,7 @@ impl Plugin {
             return Err(LoadFault::TakesNoConfig);
         }
         let plugin = Self {
+            passed_over: PassedOver::new(&identity.name),
             log: PluginLog::new(&identity.name, identity.limits.log_lines),
             instances: Pool::new(identity.limits.instances),
             identity,
@@ -119,6 +125,11 @@ impl Plugin {
         self.identity.on_failure
     }
 
+    /// Whether it is being passed over.
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.passed_over
+    }
+
     /// Whether it exports `hook`.
     pub fn answers(&self, hook: Hook) -> bool {
         self.exports.has(hook)
@@ -130,7 +141,7 @@ impl Plugin {
             name: self.identity.name.clone(),
             module: self.identity.origin.to_string(),
             digest: self.identity.digest.clone(),
-            contract: self.exports.version.clone(),
+            contract: cut(&self.exports.version, LONGEST_VERSION).into_owned(),
             hooks: self.exports.hooks(),
             loaded: self.loaded,
             calls: self.calls.load(Ordering::Relaxed),

@@ -43,7 +43,17 @@ pub async fn fetch_component(repository: &Repository, digest: &Digest, longest: 
     }
     // The stream ends with an error where size or digest is another one.
     let _place = repository.host.places.one().await;
-    let pieces: Vec<Bytes> = repository.blob(&layer).try_collect().await?;
+    let transfer = repository.blob(&layer).try_collect::<Vec<Bytes>>();
+    let pieces = match repository.wire.timeout() {
+        None => transfer.await?,
+        // A start or a reload waits for it, and one that drips would bring something at any moment.
+        Some(timeout) => tokio::time::timeout(timeout, transfer).await.map_err(|_| {
+            let seconds = timeout.as_secs_f32();
+            refused(format!(
+                "it has not come whole after {seconds}s; raise requestTimeout if its registry is that slow"
+            ))
+        })??,
+    };
     Ok(pieces.concat().into())
 }
 
@@ -58,7 +68,7 @@ fn sole_layer(layers: &[Descriptor]) -> Option<&Descriptor> {
 /// digest. `title` is the file's name for those who pull it as a file.
 ///
 /// # Errors
-/// When the registry does not take it.
+/// When the registry does not take it, or has taken it and does not hand it out.
 pub async fn push_component(
     repository: &Repository,
     tag: &str,
@@ -95,7 +105,18 @@ pub async fn push_component(
     upload(repository, &layer, &component, backoff).await?;
     upload(repository, &config_descriptor, &config, backoff).await?;
     repository.put_manifest(Selector::Tag(tag), &manifest).await?;
-    Ok(manifest.digest().clone())
+    let digest = manifest.digest().clone();
+    let lost = |why: String| Error::new(format!("looking whether {repository}:{tag} has arrived"), Fault::Refused(why));
+    match repository.head(Selector::Tag(tag)).await? {
+        Some(arrived) if arrived == digest => {}
+        Some(arrived) => return Err(lost(format!("after the push the tag has digest {arrived} instead of {digest}"))),
+        None => return Err(lost("after the push it is not there".to_owned())),
+    }
+    // Many say that they have what they have not: who is to use it asks for all of it, and so does this.
+    if fetch_component(repository, &digest, component.len()).await? != component {
+        return Err(lost("after the push another component is there".to_owned()));
+    }
+    Ok(digest)
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {

@@ -9,7 +9,7 @@ use std::{
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{MetricsError, families::Families};
-use crate::model::{Hook, PluginStatus};
+use crate::model::{Hook, PluginStatus, printable};
 
 /// From a decision on strings to the deadline of a call, in seconds.
 const BUCKETS: [f64; 12] =
@@ -96,7 +96,9 @@ impl PluginMetrics {
         self.loads.with_label_values(&[&plugin.name]).inc();
         self.memory(&plugin.name, plugin.memory);
         let digest = plugin.digest.as_ref().map(ToString::to_string).unwrap_or_default();
-        let labels = [plugin.name.clone(), plugin.module.clone(), digest, plugin.contract.clone()];
+        // A path may have anything in it.
+        let module = printable(&plugin.module).into_owned();
+        let labels = [plugin.name.clone(), module, digest, plugin.contract.clone()];
         self.forget_info(&plugin.name);
         self.info.with_label_values(&labels).set(1);
         self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(plugin.name.clone(), labels);
@@ -147,6 +149,17 @@ mod tests {
             memory: 65536,
             given_up_for: None,
         }
+    }
+
+    #[test]
+    fn a_label_acts_on_no_terminal() {
+        let families = Families(Registry::new());
+        let metrics = PluginMetrics::new(&families).unwrap();
+        let module = "/plugins/te\u{202e}\u{1b}[2J\nams.wasm".to_owned();
+        metrics.loaded(&PluginStatus { module, ..status("one") });
+        let text = TextEncoder::new().encode_to_string(&families.0.gather()).unwrap();
+        let escaped = r#"module="/plugins/te\\u{202e}\\u{1b}[2J\\nams.wasm""#;
+        assert!(text.contains(escaped) && !text.contains(['\u{202e}', '\u{1b}']), "{text}");
     }
 
     #[test]

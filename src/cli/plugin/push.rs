@@ -75,7 +75,11 @@ fn credential(args: &Args, host: &str) -> Result<Option<Credential>, CommandErro
     let mut line = String::new();
     let read = io::stdin().read_line(&mut line);
     read.map_err(|source| CommandError::Read { file: "standard input".into(), source })?;
-    let password = line.trim_end_matches(['\r', '\n']).to_owned().into();
+    let line = line.trim_end_matches(['\r', '\n']);
+    if line.is_empty() {
+        return Err(CommandError::NoPassword);
+    }
+    let password = line.to_owned().into();
     let login = Login::Password { username, password };
     Ok(Some(Credential { registry: host.to_owned(), aliases: Vec::new(), login }))
 }

@@ -11,7 +11,7 @@ use crate::{
 /// What is made of what.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The core module, as the compiler wrote it
+    /// The core module, as the compiler wrote it, or as text
     #[arg(value_name = "CORE.wasm")]
     module: PathBuf,
     /// Where the plugin is written

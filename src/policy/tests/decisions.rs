@@ -140,6 +140,40 @@ async fn a_name_that_cannot_be_made_is_an_error() {
 }
 
 #[tokio::test]
+async fn an_error_over_a_name_says_whose_it_is_and_is_short() {
+    let hook = |hook: &str| format!("error: plugin hostile, hook {hook}: target default: ");
+    for (deed, start) in [
+        (json!({"path": "a/_b"}), hook("path-mapping")),
+        (json!({"prefix": "p/_q"}), hook("repository-prefix")),
+        (json!({"prefix": "p/_".to_owned() + &"q".repeat(200_000)}), hook("repository-prefix")),
+        (json!({"path": "ü".repeat(150_000)}), hook("path-mapping") + "nothing of the path"),
+        (
+            json!({"path": "\u{202e}\u{200b}\n\u{1b}[2J".repeat(50_000).replace(|c: char| c.is_ascii_alphanumeric(), "-")}),
+            hook("path-mapping"),
+        ),
+    ] {
+        let decision = decide(&load(settings_with(vec![hostile(deed)])), image_use("trouble", "nginx")).await;
+        let error = told(&decision);
+        assert!(error.starts_with(&start) && error.len() < 800, "{} bytes: {error:.400}", error.len());
+        assert!(!error.contains(['\u{202e}', '\u{200b}', '\n', '\u{1b}']), "{error:?}");
+    }
+    // What no plugin touched is nobody's.
+    let full = target("default", &format!("registry.example/{}", "a".repeat(250)), "");
+    let decision = decide(&load(settings(vec![full])), image_use("shop", "nginx")).await;
+    assert!(told(&decision).starts_with("error: target default: the path of the target's registry"), "{decision:?}");
+}
+
+#[tokio::test]
+async fn a_plugin_named_as_a_built_in_one_is_told_apart() {
+    let policy = load(settings_with(vec![plugin("skip", guests::hostile(), Some(json!("keep")))]));
+    let names: Vec<String> = policy.plugins().into_iter().map(|plugin| plugin.name).collect();
+    assert_eq!(names, ["skip", "skip (built in)", "target-selection", "path-map", "repo-prefix"]);
+    let decision = decide(&policy, image_use("shop", "nginx")).await;
+    let asked: Vec<&str> = decision.trace.iter().take(2).map(|entry| entry.plugin.as_str()).collect();
+    assert_eq!(asked, ["skip", "skip (built in)"]);
+}
+
+#[tokio::test]
 async fn decisions_come_in_the_order_of_the_uses() {
     let policy = load(settings_with(Vec::new()));
     let uses: Vec<ImageUse> = (0..500).map(|number| image_use("shop", &format!("app:{number}"))).collect();

@@ -20,7 +20,9 @@ use publisher::Shared;
 use written::Writer;
 
 use super::{Metrics, moment::utc};
-use crate::model::{Destination, Digest, Event, Observer, Outcome, Reference, Status, WorkloadId, WorkloadKind};
+use crate::model::{
+    Destination, Digest, Event, Observer, Outcome, Reference, Status, WorkloadId, WorkloadKind, printable,
+};
 
 /// How many users of one image are told, oldest first: an image in every namespace must not become a thousand requests.
 const MAX_WORKLOADS: usize = 10;
@@ -161,7 +163,7 @@ impl ClusterEvents {
             kind: EventType::Warning,
             reason: "MirrorUndecided",
             note: bounded(&format!("Image {image} is not mirrored: {reason}")).into(),
-            image: Some(image.to_owned()),
+            image: Some(printable(image).into_owned()),
             workloads: vec![workload.clone()],
             lasts: true,
         };
@@ -234,11 +236,15 @@ fn not_mirrored(image: &str, destination: &Destination, cause: &str, next_try: O
     format!("Image {image} was not mirrored to {destination}{next_try}: {cause}")
 }
 
-/// At most [`MAX_NOTE`] bytes of it.
+/// At most [`MAX_NOTE`] bytes of it, and nothing that acts on the terminal of who reads it.
 fn bounded(note: &str) -> String {
     const ELLIPSIS: char = '…';
-    if note.len() <= MAX_NOTE {
-        return note.to_owned();
+    // An escape takes more room than what it stands for.
+    let is_long = note.len() > MAX_NOTE;
+    let start = note.get(..note.floor_char_boundary(MAX_NOTE)).unwrap_or_default();
+    let note = printable(start);
+    if !is_long && note.len() <= MAX_NOTE {
+        return note.into_owned();
     }
     let mut bounded: String = note.chars().take(MAX_NOTE).collect();
     bounded.truncate(bounded.floor_char_boundary(MAX_NOTE - ELLIPSIS.len_utf8()));
@@ -482,6 +488,25 @@ mod tests {
         }
         let metrics = metrics.render().unwrap();
         assert!(metrics.contains("k8s_copycat_lost_events_total{reason=\"queue_full\"} 3\n"), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn nothing_that_acts_on_a_terminal_is_written() {
+        const HIDDEN: [char; 6] = ['\n', '\u{1b}', '\u{9b}', '\u{200b}', '\u{202e}', '\u{e0041}'];
+        let mut cluster = cluster(RENEWAL).await;
+        let hostile: String = HIDDEN.iter().flat_map(|hidden| ['x', *hidden]).collect();
+        let workload = web();
+        cluster.events.observe(&Event::Finished(&outcome("nginx:1", failed(&hostile))));
+        cluster.events.observe(&Event::Undecided { workload: &workload, image: &hostile, reason: &hostile });
+        cluster.events.observe(&Event::ReloadRefused { reason: &hostile });
+        for reason in ["MirrorFailed", "MirrorUndecided", "ReloadRefused"] {
+            let event = cluster.written.recv().await.unwrap();
+            assert_eq!(event["reason"], reason);
+            let note = event["note"].as_str().unwrap();
+            assert!(note.ends_with(r"x\nx\u{1b}x\u{9b}x\u{200b}x\u{202e}x\u{e0041}"), "{note:?}");
+            let texts = format!("{note}{}", event["related"]["name"].as_str().unwrap_or_default());
+            assert!(!texts.contains(HIDDEN), "{event:?}");
+        }
     }
 
     #[test]

@@ -103,6 +103,11 @@ fn json(text: &str) -> Result<Vec<Value>, (usize, String)> {
     values.zip(1..).map(|(value, document)| value.map_err(|error| (document, error.to_string()))).collect()
 }
 
+/// For who wrote the file, without the lines around the mistake.
+fn told(error: &serde_yaml::Error) -> String {
+    error.without_snippet().render_with_formatter(&serde_yaml::UserMessageFormatter)
+}
+
 fn yaml(text: &str) -> Result<Vec<Value>, (usize, String)> {
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! {
@@ -124,8 +129,5 @@ fn yaml(text: &str) -> Result<Vec<Value>, (usize, String)> {
     };
     let mut bytes = text.as_bytes();
     let values = serde_yaml::read_with_options::<_, Value>(&mut bytes, options);
-    values
-        .zip(1..)
-        .map(|(value, document)| value.map_err(|error| (document, error.without_snippet().to_string())))
-        .collect()
+    values.zip(1..).map(|(value, document)| value.map_err(|error| (document, told(&error)))).collect()
 }
