@@ -42,6 +42,16 @@ async fn the_default_plugins_decide_as_documented() {
 }
 
 #[tokio::test]
+async fn an_image_that_lies_in_one_target_goes_to_the_others() {
+    let targets = ["a", "b", "c"].map(|name| target(name, &format!("{name}.example/acme"), ""));
+    let policy = load(settings(targets.to_vec()));
+    let decision = decide(&policy, image_use("prod", "b.example/acme/app:1")).await;
+    let Verdict::Mirror(destinations) = &decision.verdict else { panic!("{decision:?}") };
+    let goes_to: Vec<String> = destinations.iter().map(ToString::to_string).collect();
+    assert_eq!(goes_to, ["a.example/acme/acme/app:1", "c.example/acme/acme/app:1"]);
+}
+
+#[tokio::test]
 async fn a_skip_reaches_a_pod_through_its_owner() {
     let mut settings = settings_with(Vec::new());
     settings.skip.skip_names = BTreeMap::from([(WorkloadKind::Deployment, vec!["shop/web".to_owned()])]);
