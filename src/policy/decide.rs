@@ -22,7 +22,7 @@ enum Undecided {
         whose: Option<(String, Hook)>,
         target: String,
         #[source]
-        error: NameError,
+        error: Box<NameError>,
     },
     #[error("hook {0}: no plugin chose a target, and the default plugin is switched off")]
     NoSelection(Hook),
@@ -127,7 +127,7 @@ fn named(
             NameError::Invalid(_) if name::repository(target, "", written).is_err() => of(path, Hook::PathMapping),
             NameError::Invalid(_) => of(prefix, Hook::RepositoryPrefix),
         };
-        Undecided::Name { whose, target: target.name.clone(), error }
+        Undecided::Name { whose, target: target.name.clone(), error: Box::new(error) }
     })
 }
 

@@ -34,6 +34,15 @@ struct Name {
     digest: Option<String>,
 }
 
+/// What a tag at the target may mean.
+#[derive(Default)]
+struct TagDigests {
+    /// For those who follow it.
+    followed: BTreeSet<String>,
+    /// For those who pin a digest of it.
+    pinned: BTreeSet<String>,
+}
+
 impl Name {
     fn read(text: &str) -> Self {
         let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
@@ -87,7 +96,7 @@ impl Plan {
         let mut wrongs = Vec::new();
         let (mut there, mut missing) = (0, 0);
         // Digests that a tag at the target may mean: that of those who follow it, or else of any who pin it.
-        let mut tags: BTreeMap<(&str, &str), (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
+        let mut tags: BTreeMap<(&str, &str), TagDigests> = BTreeMap::new();
         for copy in &copies {
             let (source, target) = (&copy.source, &copy.target);
             let wanted = source.digest.as_deref().or(source.tag.as_deref()).unwrap();
@@ -107,15 +116,15 @@ impl Plan {
                 ));
             }
             if let Some(tag) = &target.tag {
-                let (followed, pinned) = tags.entry((target.repository.as_str(), tag.as_str())).or_default();
+                let digests = tags.entry((target.repository.as_str(), tag.as_str())).or_default();
                 if source.digest.is_none() {
-                    followed.insert(digest)
+                    digests.followed.insert(digest)
                 } else {
-                    pinned.insert(digest)
+                    digests.pinned.insert(digest)
                 };
             }
         }
-        for ((repository, tag), (followed, pinned)) in tags {
+        for ((repository, tag), TagDigests { followed, pinned }) in tags {
             let expected = if followed.is_empty() { pinned } else { followed };
             let found = registries.target.digest(repository, tag);
             if found.as_ref().is_none_or(|found| !expected.contains(found)) {
