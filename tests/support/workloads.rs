@@ -1,5 +1,7 @@
 //! Workloads in few words: `deployment("web").image("nginx:1.27").create(&client, &namespace)`.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, ResourceExt as _,
@@ -151,7 +153,8 @@ impl Workload {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &self.resource());
         let name = self.metadata["name"].as_str().unwrap();
         let parameters = PatchParams::apply("k8s-copycat-tests").force();
-        api.patch(name, &parameters, &Patch::Apply(self.manifest())).await.unwrap()
+        let patch = Patch::Apply(self.manifest());
+        although_late(|| api.patch(name, &parameters, &patch)).await.unwrap()
     }
 
     /// Deletes it; who is not there is gone already.
@@ -159,7 +162,8 @@ impl Workload {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &self.resource());
         // Otherwise a Job would wait for a controller that does not run here.
         let parameters = DeleteParams::background().grace_period(0);
-        match api.delete(self.metadata["name"].as_str().unwrap(), &parameters).await {
+        let name = self.metadata["name"].as_str().unwrap();
+        match although_late(|| api.delete(name, &parameters)).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => panic!("{error}"),
@@ -169,6 +173,18 @@ impl Workload {
     fn resource(&self) -> ApiResource {
         ApiResource::from_gvk(&GroupVersionKind::gvk(self.group, "v1", self.kind))
     }
+}
+
+/// Asks again while the API server can't answer: on a busy machine its etcd is late now and then. What is asked has to be
+/// the same however often it is.
+async fn although_late<T, F: Future<Output = kube::Result<T>>>(mut ask: impl FnMut() -> F) -> kube::Result<T> {
+    for _ in 0..30 {
+        match ask().await {
+            Err(kube::Error::Api(status)) if status.code >= 500 => tokio::time::sleep(Duration::from_secs(1)).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 /// Says of a Pod what a kubelet would: its phase, and by container the `imageID` that runs.
