@@ -8,6 +8,7 @@ use tracing_subscriber::{
     fmt::{FormatFields, format::Writer},
 };
 
+use super::json_lines::with_causes;
 use crate::model::printable;
 
 /// As `tracing-subscriber` writes them, but whatever comes from outside stays on the line, and acts on no terminal. What
@@ -64,13 +65,7 @@ impl Visit for Fields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        self.write(field, &text);
+        self.write(field, &with_causes(value));
     }
 }
 

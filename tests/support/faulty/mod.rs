@@ -225,8 +225,6 @@ impl Shared {
             // An upload that failed is taken back.
             path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
             "/loop" => Answer::new(307).header("Location", "/loop"),
-            // Whoever gives an upload up may say so.
-            path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
             _ => {
                 self.state().violations.push(format!("what no copy needs: {} {}", head.method, head.path));
                 Answer::error(405, "UNSUPPORTED")
