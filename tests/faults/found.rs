@@ -10,7 +10,7 @@ use crate::{
     mirroring::{index, single},
     support::{
         Access,
-        faulty::{Challenge, Fault, Kind, Planned},
+        faulty::{Challenge, Fault, Kind, Planned, RetryAfter},
     },
 };
 
@@ -137,4 +137,13 @@ async fn a_blob_that_stays_out_of_reach_is_asked_for_five_times_and_not_five_tim
     assert!(!ended.is_done());
     // Of two blobs, and the first that fails ends the copy.
     assert!((5..=10).contains(&ended.played.len()), "{:?}", ended.played);
+}
+
+#[tokio::test]
+async fn a_target_that_breaks_down_over_a_question_is_asked_whether_it_is_up_as_it_asks_for_logins() {
+    for access in [Access::Anonymous, Access::Basic, Access::Token] {
+        let mut case = case(single("question"));
+        case.at_target.push(Planned::storm(Kind::ManifestHead, 0, 5, Fault::Status(503, RetryAfter::Unsaid)));
+        all_arrive(access, vec![case]).await;
+    }
 }

@@ -221,7 +221,14 @@ impl Shared {
     /// What is about no repository.
     fn unnamed(&self, head: &Head) -> Answer {
         match head.path.as_str() {
-            "/v2/" => Answer::new(200).body("{}"),
+            // Whether the registry is up: any token will do, and one is given for no repository.
+            "/v2/" => {
+                let state = self.state();
+                if state.tokens.admit(head) { Answer::new(200).body("{}") } else { state.tokens.challenge(&state.host) }
+            }
+            path if head.method == "GET" && path.starts_with("/token") && head.queried("scope").next().is_none() => {
+                self.state().tokens.token(head, None)
+            }
             // An upload that failed is taken back.
             path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
             "/loop" => Answer::new(307).header("Location", "/loop"),

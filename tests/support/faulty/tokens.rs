@@ -30,8 +30,7 @@ impl Tokens {
             Access::Anonymous => true,
             Access::Basic => knows(head),
             Access::Token => {
-                let token = head.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
-                let scopes = token.and_then(|token| self.given.get(token)).map(Vec::as_slice).unwrap_or_default();
+                let scopes = shown(head).and_then(|token| self.given.get(token)).map(Vec::as_slice).unwrap_or_default();
                 let granted = scopes.iter().filter_map(|scope| scope.strip_prefix("repository:")?.rsplit_once(':'));
                 granted
                     .into_iter()
@@ -40,10 +39,18 @@ impl Tokens {
         }
     }
 
+    /// Whether a request may ask for what is about no repository.
+    pub fn admit(&self, head: &Head) -> bool {
+        match self.access {
+            Access::Anonymous => true,
+            Access::Basic => knows(head),
+            Access::Token => shown(head).is_some_and(|token| self.given.contains_key(token)),
+        }
+    }
+
     /// The token that a request shows is good no more.
     pub fn revoke(&mut self, head: &Head) {
-        let token = head.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
-        token.and_then(|token| self.given.remove(token));
+        shown(head).and_then(|token| self.given.remove(token));
     }
 
     /// A 401 of a registry that is found at `host`.
@@ -86,6 +93,11 @@ impl Tokens {
         let body = json!({ "token": token, "expires_in": life }).to_string();
         Answer::new(200).header("Content-Type", "application/json").body(body)
     }
+}
+
+/// The token that a request shows.
+fn shown(head: &Head) -> Option<&str> {
+    head.header("authorization")?.strip_prefix("Bearer ")
 }
 
 fn knows(head: &Head) -> bool {
