@@ -95,6 +95,44 @@ async fn two_images_that_want_one_name_are_told_apart_or_named() {
     }
 }
 
+#[tokio::test]
+async fn two_targets_that_are_one_place_do_not_overwrite_each_others_images() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let (deep, flat) = (index("deep"), index("flat"));
+    let manifests = [
+        deployment("alpha").image(&source.push("x/app", "1", &deep).await).manifest(),
+        deployment("beta").image(&source.push("app", "1", &flat).await).manifest(),
+    ];
+    let target = Registry::crane().await;
+    // At one the first image is x/app, at the other it is the second.
+    let config = format!(
+        "targets:\n- {{ name: whole, kind: docker, registry: '{0}' }}\n- {{ name: part, kind: docker, registry: '{0}/x' }}\n",
+        target.host()
+    );
+    let program = |arguments: &[&str]| Program::new(arguments).config(&config).stdin(&list(&manifests));
+    for _ in 0..2 {
+        let finished = program(&["sync", "-f", "-"]).run().await.assert_code(1);
+        let failed: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("failed")).collect();
+        assert!(matches!(failed.as_slice(), [line] if line.contains("deployment default/alpha")), "{finished:?}");
+        for (repository, image) in [("x/app", &deep), ("x/x/app", &deep), ("app", &flat)] {
+            target.assert_has(repository, "1", image).await;
+        }
+    }
+    let planned = program(&["plan", "-f", "-", "--fail-on", "conflict"]).run().await.assert_code(1);
+    assert!(planned.stderr.contains("1 name is wanted by different images"), "{planned:?}");
+
+    // The same image at both is there once, and by one copy.
+    let target = Registry::crane().await;
+    let config = format!(
+        "targets:\n- {{ name: whole, kind: docker, registry: '{0}', repoPrefix: x }}\n- {{ name: part, kind: docker, registry: '{0}/x' }}\n",
+        target.host()
+    );
+    let program = Program::new(&["sync", "-f", "-"]).config(&config).stdin(&list(&manifests[1..]));
+    let finished = program.run().await.assert_code(0);
+    assert!(finished.stdout.contains("1 copied"), "{finished:?}");
+    target.assert_has("x/app", "1", &flat).await;
+}
+
 fn kept(image: &demo::Image) -> String {
     format!("copycat-{}", image.digest().replace(':', "-"))
 }

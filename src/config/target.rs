@@ -1,5 +1,10 @@
 //! Where images go: the one target that the original's settings make, or the list `targets:`.
 
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
 use super::{
     EcrConfig, TargetConfig, credential,
     ecr::EcrSettings,
@@ -45,7 +50,25 @@ pub(super) fn targets(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<Ta
         }
     }
     refuse_twins(reader, "target", names.iter().map(|(name, place)| (name.as_str(), place.clone())));
+    refuse_linked_layouts(reader, targets.iter().zip(names.iter().map(|(_, place)| place)));
     targets
+}
+
+/// One folder is one layout only under one path: what lies in one place is told by how it is written.
+fn refuse_linked_layouts<'t>(reader: &mut Reader<'_>, targets: impl Iterator<Item = (&'t TargetConfig, &'t Place)>) {
+    let mut seen: HashMap<PathBuf, &str> = HashMap::new();
+    for (target, place) in targets.filter(|(target, _)| target.kind == TargetKind::OciLayout) {
+        // A folder that is not there yet is nobody's link.
+        let Ok(folder) = Path::new(&target.registry).canonicalize() else { continue };
+        match seen.get(&folder) {
+            Some(path) if Path::new(path) != Path::new(&target.registry) => {
+                let message =
+                    format!("{} and {} are one folder; write it the same way", shown(path), shown(&target.registry));
+                reader.refuse(place, message);
+            }
+            _ => drop(seen.insert(folder, &target.registry)),
+        }
+    }
 }
 
 /// Beside a list, the settings of the one target would have no effect.

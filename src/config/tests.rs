@@ -262,6 +262,22 @@ targets:
 }
 
 #[test]
+fn two_paths_to_one_layout_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let [real, link] = ["real", "link"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let layouts = |one: &std::path::Path, other: &std::path::Path| {
+        let layout = |name: &str, path: &std::path::Path| format!("{{name: {name}, kind: oci-layout, path: {path:?}}}");
+        Setup::new(&format!("targets: [{}, {}]", layout("a", one), layout("b", other)))
+    };
+    let mistakes = layouts(&real, &link).mistakes();
+    assert!(mistakes.len() == 1 && mistakes[0].contains("are one folder"), "{mistakes:?}");
+    assert_eq!(layouts(&real, &real).config().targets.len(), 2);
+    assert_eq!(layouts(&real, &folder.path().join("none")).config().targets.len(), 2);
+}
+
+#[test]
 fn targets_are_listed_or_set_one_by_one_not_both() {
     let list = "targets:\n  - {name: disk, kind: oci-layout, path: /data}\n";
     for key in

@@ -4,42 +4,80 @@ mod group;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
-use crate::model::{Container, Destination, ImageUse, Reference, Running, Target, WorkloadId};
+use crate::model::{Container, Destination, Digest, ImageUse, Reference, Running, Target, WorkloadId};
 
 use super::job::{CopyJob, Role};
 use group::{Claim, Claimant, Group};
 
-/// A name at a target: a [`Destination`] without the digest that somebody asked for under its tag. A clone is cheap.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Name(Arc<Destination>);
+/// A name at a target: a [`Destination`] without the digest that somebody asked for under its tag. Two names are equal
+/// where they lie in one place, which two targets may have in common. A clone is cheap.
+#[derive(Clone, Debug)]
+pub struct Name(Arc<Named>);
+
+#[derive(Debug)]
+struct Named {
+    destination: Destination,
+    /// As [`Target::canonical_repository`] has it.
+    repository: String,
+}
 
 impl Name {
     /// The name that is meant by a destination.
     pub fn of(destination: &Destination) -> Self {
-        let mut name = destination.clone();
-        if name.tag.is_some() {
-            name.digest = None;
+        let mut destination = destination.clone();
+        if destination.tag.is_some() {
+            destination.digest = None;
         }
-        Self(Arc::new(name))
+        let repository = destination.target.canonical_repository(&destination.repository);
+        Self(Arc::new(Named { destination, repository }))
     }
 
-    /// The target that it lies at.
+    /// The target that it lies at, or one of them.
     pub fn target(&self) -> &Target {
-        &self.0.target
+        &self.0.destination.target
     }
 
     /// What `source` is to be found under.
     pub fn destination(&self, source: &Reference) -> Destination {
-        Destination { digest: source.digest().cloned(), ..Destination::clone(&self.0) }
+        Destination { digest: source.digest().cloned(), ..self.0.destination.clone() }
+    }
+
+    fn has_tag(&self) -> bool {
+        self.0.destination.tag.is_some()
+    }
+
+    /// Whether it is said of the same target as an equal one.
+    fn is_of_target_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.destination == other.0.destination
+    }
+
+    fn place(&self) -> (&str, Option<&str>, Option<&Digest>) {
+        let Named { destination: Destination { tag, digest, .. }, repository } = &*self.0;
+        (repository, tag.as_deref(), digest.as_ref())
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.place().hash(state);
     }
 }
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.0.destination.fmt(f)
     }
 }
 
@@ -56,6 +94,14 @@ struct Wanted {
     groups: BTreeMap<Reference, Group>,
     /// An image of the repository that the target is known to have under this name.
     holder: Option<Reference>,
+}
+
+/// What is to be done for one source under a name.
+#[derive(Debug, PartialEq, Eq)]
+struct Assigned {
+    source: Reference,
+    target: Option<Arc<Target>>,
+    role: Role,
 }
 
 /// One claim of a workload.
@@ -87,23 +133,30 @@ impl Claims {
         let mut claims = Vec::new();
         for (rank, (image_use, source, destinations)) in wishes.into_iter().enumerate() {
             let digest = |running: &Running| Some((running.image.digest()?.clone(), running.since));
-            let claim = Claim {
-                image: image_use.image.clone(),
-                running: image_use.running.iter().filter_map(digest).collect(),
-                platforms: image_use.platforms.clone(),
-            };
+            let running: Vec<_> = image_use.running.iter().filter_map(digest).collect();
+            let first = uses.len();
             for destination in destinations {
+                let name = self.shared(Name::of(&destination));
+                // Of two targets that are one place the first is written to.
+                if uses.iter().skip(first).any(|one: &Use| one.name == name) {
+                    continue;
+                }
+                claims.push(Claim {
+                    image: image_use.image.clone(),
+                    name: name.clone(),
+                    running: running.clone(),
+                    platforms: image_use.platforms.clone(),
+                });
                 uses.push(Use {
                     container: image_use.container.clone(),
                     image: image_use.image.clone(),
-                    name: Name::of(&destination),
+                    name,
                     source: source.clone(),
                     claimant: Claimant { workload: Arc::clone(&image_use.workload), rank },
                 });
-                claims.push(claim.clone());
             }
         }
-        let mut before: HashMap<Name, Vec<(Reference, Role)>> = HashMap::new();
+        let mut before: HashMap<Name, Vec<Assigned>> = HashMap::new();
         for Use { name, .. } in old.iter().chain(&uses) {
             if !before.contains_key(name) {
                 before.insert(name.clone(), self.roles(name));
@@ -149,6 +202,14 @@ impl Claims {
         effect
     }
 
+    /// The same name, in the memory of one that is known, if there is such a one.
+    fn shared(&self, name: Name) -> Name {
+        match self.names.get_key_value(&name) {
+            Some((known, _)) if known.is_of_target_of(&name) => known.clone(),
+            _ => name,
+        }
+    }
+
     /// What a use wants, as it was decided last: its source, and the names; none where nothing was.
     pub fn names_of(&self, image_use: &ImageUse) -> Vec<Name> {
         self.uses_of(image_use).map(|one| one.name.clone()).collect()
@@ -180,7 +241,7 @@ impl Claims {
 
     /// The target is known to have an image of this repository under the name.
     pub fn hold(&mut self, name: &Name, source: &Reference) {
-        if let Some(wanted) = self.names.get_mut(name).filter(|_| name.0.tag.is_some()) {
+        if let Some(wanted) = self.names.get_mut(name).filter(|_| name.has_tag()) {
             wanted.holder = Some(source.clone());
             wanted.settle();
         }
@@ -189,7 +250,7 @@ impl Claims {
     /// What is asked for under a name by images of several repositories of which none is known to have it: for each
     /// repository its images, the oldest claim's first. Only the target can tell then whose it is.
     pub fn contenders(&self, name: &Name) -> Option<Vec<Vec<Reference>>> {
-        let wanted = self.names.get(name).filter(|wanted| name.0.tag.is_some() && wanted.holder.is_none())?;
+        let wanted = self.names.get(name).filter(|wanted| name.has_tag() && wanted.holder.is_none())?;
         let mut repositories: Vec<Vec<Reference>> = Vec::new();
         for group in wanted.by_age() {
             let source = &group.source;
@@ -210,7 +271,7 @@ impl Claims {
         let Some(wanted) = self.names.get(name) else { return Vec::new() };
         let jobs = wanted.assigned(name).into_iter().filter_map(|(group, role)| {
             let (_, oldest) = group.oldest()?;
-            let mut destination = name.destination(&group.source);
+            let mut destination = oldest.name.destination(&group.source);
             if role == Role::ByDigest {
                 destination.tag = None;
             }
@@ -229,9 +290,13 @@ impl Claims {
         jobs.collect()
     }
 
-    fn roles(&self, name: &Name) -> Vec<(Reference, Role)> {
+    fn roles(&self, name: &Name) -> Vec<Assigned> {
         let assigned = self.names.get(name).map(|wanted| wanted.assigned(name)).unwrap_or_default();
-        assigned.into_iter().map(|(group, role)| (group.source.clone(), role)).collect()
+        let assigned = assigned.into_iter().map(|(group, role)| {
+            let target = group.oldest().map(|(_, claim)| Arc::clone(&claim.name.0.destination.target));
+            Assigned { source: group.source.clone(), target, role }
+        });
+        assigned.collect()
     }
 }
 
@@ -264,14 +329,14 @@ impl Wanted {
 
     fn first_group(&self, name: &Name) -> Option<&Group> {
         let oldest = self.groups.values().min_by_key(|group| group.oldest().map(|(claimant, _)| claimant));
-        let holder = self.holder.as_ref().filter(|_| name.0.tag.is_some());
+        let holder = self.holder.as_ref().filter(|_| name.has_tag());
         let held = holder.and_then(|holder| self.groups.values().find(|group| same_repository(&group.source, holder)));
         held.or(oldest)
     }
 
     /// Each group with what it is to get, in the order in which that is to be done.
     fn assigned(&self, name: &Name) -> Vec<(&Group, Role)> {
-        if self.groups.len() == 1 || name.0.tag.is_none() {
+        if self.groups.len() == 1 || !name.has_tag() {
             // The same bytes by the same digest, wherever they come from.
             return self.by_age().into_iter().map(|group| (group, Role::Holder)).collect();
         }
@@ -500,6 +565,62 @@ mod tests {
         claims.hold(&name, &good[0]);
         assert_eq!(claims.contenders(&name), None);
         assert_eq!(claims.source_registry(&name), Some("good.io"));
+    }
+
+    /// A wish for the image at each of these targets: a name and a registry.
+    fn wish_at(
+        workload: &str,
+        created: i64,
+        image: &str,
+        at: &[(&str, &str, &str)],
+    ) -> (ImageUse, Reference, Vec<Destination>) {
+        let (image_use, source, destinations) = wish(workload, created, image);
+        let [plain] = destinations.as_slice() else { panic!("one target") };
+        let destinations = at.iter().map(|(name, registry, repository)| Destination {
+            target: Arc::new(Target { name: (*name).into(), ..Target::clone(&target(registry)) }),
+            repository: (*repository).into(),
+            ..plain.clone()
+        });
+        (image_use, source, destinations.collect())
+    }
+
+    #[test]
+    fn two_targets_that_are_one_place_are_one_name() {
+        let mut claims = Claims::default();
+        let both = [("first", "r.io", "mirror/app"), ("second", "R.io/mirror", "app")];
+        let wished = wish_at("web", 5, "app:1", &both);
+        let effect = claims.set(&id("web"), vec![wished.clone()]);
+        let [(name, _)] = effect.wanted.as_slice() else { panic!("one name: {effect:?}") };
+        let jobs = claims.jobs(name);
+        assert_eq!(jobs.len(), 1);
+        assert_eq!(jobs[0].destination.to_string(), "r.io/mirror/app:1");
+        assert_eq!(claims.set(&id("web"), vec![wished]), Effect::default(), "nothing changed");
+        assert_eq!(claims.set(&id("web"), Vec::new()).forgotten, std::slice::from_ref(name));
+    }
+
+    #[test]
+    fn different_images_for_one_place_are_rivals_whatever_the_targets_are_called() {
+        let mut claims = Claims::default();
+        let old = wish_at("old", 5, "quay.io/team/app:1", &[("first", "r.io", "team/app")]);
+        let young = wish_at("young", 9, "ghcr.io/team/app:1", &[("second", "r.io/team", "app")]);
+        let name = claims.set(&id("old"), vec![old]).wanted.remove(0).0;
+        assert_eq!(claims.set(&id("young"), vec![young]).wanted[0].0, name);
+        let jobs = claims.jobs(&name);
+        let roles: Vec<_> = jobs.iter().map(|job| (job.destination.target.name.as_str(), &job.role)).collect();
+        let rival = Role::Rival { holder: "quay.io/team/app:1 of deployment ns/old".into() };
+        assert_eq!(roles, [("first", &Role::Holder), ("second", &rival)]);
+    }
+
+    #[test]
+    fn what_only_one_of_two_targets_is_still_wanted_for_goes_there() {
+        let mut claims = Claims::default();
+        let old = wish_at("old", 5, "app:1", &[("first", "r.io", "team/app")]);
+        let young = wish_at("young", 9, "app:1", &[("second", "r.io/team", "app")]);
+        let name = claims.set(&id("old"), vec![old]).wanted.remove(0).0;
+        claims.set(&id("young"), vec![young]);
+        assert_eq!(claims.jobs(&name)[0].destination.target.name, "first");
+        assert_eq!(claims.set(&id("old"), Vec::new()).reassigned, std::slice::from_ref(&name));
+        assert_eq!(claims.jobs(&name)[0].destination.target.name, "second");
     }
 
     #[test]

@@ -29,6 +29,6 @@ pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};
 pub use platform::{Platform, PlatformError};
 pub use plugin::PluginStatus;
 pub use printable::{one_line, printable, printable_json};
-pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
+pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, canonical_registry, cut_image};
 pub use target::{Destination, Target, TargetKind};
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

@@ -152,6 +152,15 @@ fn is_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost"
 }
 
+/// A registry's host in lower case, and under the one name that references have for Docker Hub.
+pub fn canonical_registry(host: &str) -> String {
+    let lower = host.to_ascii_lowercase();
+    match lower.as_str() {
+        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
+        _ => lower,
+    }
+}
+
 fn registry(written: &str) -> Result<String, Fault> {
     let lower = written.to_ascii_lowercase();
     if lower == DOCKER_HUB || lower == "index.docker.io" {

@@ -9,7 +9,7 @@ use super::{
     name::{self, NameError},
     question,
 };
-use crate::model::{Decision, Destination, Hook, ImageUse, Observer, Reference, Target, TargetKind, Verdict};
+use crate::model::{Decision, Destination, Hook, ImageUse, Observer, Reference, Target, Verdict};
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ impl Decider {
             }
         };
         if let Some((first, _)) = self.targets.first()
-            && self.targets.iter().all(|(target, _)| is_in(&source, target))
+            && self.targets.iter().all(|(target, _)| target.has(source.registry(), source.repository()))
         {
             let verdict = Verdict::Skip(already_in(first));
             return Decision { source: Some(source), verdict, trace: Vec::new() };
@@ -89,7 +89,7 @@ impl Decider {
         let mut there_already = None;
         for (target, offered) in self.targets.iter().filter(|(target, _)| selected.answer.contains(&target.name)) {
             // Where it comes from it need not be brought; to the other targets it is.
-            if is_in(source, target) {
+            if target.has(source.registry(), source.repository()) {
                 there_already = Some(target);
                 continue;
             }
@@ -133,15 +133,4 @@ fn named(
 
 fn already_in(target: &Target) -> String {
     format!("already in target registry {}", target.registry)
-}
-
-/// Whether the image lies in the registry of `target`, below its path if it has one.
-fn is_in(source: &Reference, target: &Target) -> bool {
-    if target.kind == TargetKind::OciLayout {
-        return false;
-    }
-    let (host, path) = target.registry.split_once('/').unwrap_or((&target.registry, ""));
-    let host = if host.eq_ignore_ascii_case("index.docker.io") { "docker.io" } else { host };
-    let below = source.repository().strip_prefix(path);
-    source.registry().eq_ignore_ascii_case(host) && below.is_some_and(|rest| path.is_empty() || rest.starts_with('/'))
 }

@@ -5,16 +5,14 @@ use std::str::Chars;
 use regex::Regex;
 use url::Url;
 
+use crate::model::canonical_registry;
+
 /// Docker Hub as references name it; its other names are no registries of their own.
 pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// Lower case, the names of Docker Hub made one.
 pub(super) fn canonical(registry: &str) -> String {
-    let lower = registry.trim().to_ascii_lowercase();
-    match lower.as_str() {
-        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
-        _ => lower,
-    }
+    canonical_registry(registry.trim())
 }
 
 /// All names of the host of a URL: with its port, and at the default port without it.

@@ -99,21 +99,20 @@ impl Actor {
 
     /// Leaves out what can't be had as long as a registry does not answer, and tells of it as failed.
     fn without_unavailable(&mut self, name: &Name, jobs: Vec<CopyJob>, now: Instant) -> Vec<CopyJob> {
-        let target = name.target().registry.clone();
-        if let Err(unavailable) = self.targets.admit(&target, now) {
-            self.postpone(name, jobs, FailureKind::Target, &target, &unavailable, now);
-            return Vec::new();
-        }
-        let mut admitted: HashMap<String, Result<(), Unavailable>> = HashMap::new();
+        let (mut sources, mut targets) = (HashMap::new(), HashMap::new());
         let mut left = Vec::new();
         for job in jobs {
+            let target = job.destination.target.registry.clone();
+            let admission = targets.entry(target.clone()).or_insert_with(|| self.targets.admit(&target, now)).clone();
+            if let Err(unavailable) = admission {
+                self.postpone(name, &job, FailureKind::Target, &target, &unavailable, now);
+                continue;
+            }
             let host = job.source.registry().to_owned();
-            let admission = admitted.entry(host.clone()).or_insert_with(|| self.sources.admit(&host, now)).clone();
+            let admission = sources.entry(host.clone()).or_insert_with(|| self.sources.admit(&host, now)).clone();
             match admission {
                 Ok(()) => left.push(job),
-                Err(unavailable) => {
-                    self.postpone(name, vec![job], FailureKind::Source, &host, &unavailable, now);
-                }
+                Err(unavailable) => self.postpone(name, &job, FailureKind::Source, &host, &unavailable, now),
             }
         }
         left
@@ -122,7 +121,7 @@ impl Actor {
     fn postpone(
         &mut self,
         name: &Name,
-        jobs: Vec<CopyJob>,
+        job: &CopyJob,
         kind: FailureKind,
         host: &str,
         unavailable: &Unavailable,
@@ -130,21 +129,19 @@ impl Actor {
     ) {
         let Unavailable { until, failures, error } = unavailable;
         let message = format!("not tried: {host} failed {failures} times in a row, last with: {error}");
-        for job in jobs {
-            self.queue.postpone(name, &job.source, &message, *until, now);
-            let retry = Retry::After(until.saturating_duration_since(now));
-            let failure = Failure { kind, message: message.clone(), retry };
-            let outcome = Outcome { next_try: Some(as_time(*until)), ..defect::not_tried(&job, failure) };
-            if !self.told.is_failure(name, &job.source) {
-                self.observer.observe(&Event::Finished(&outcome));
-                // It may have been told at another place, before others wanted the name as well.
-                for (destination, source) in self.told.update(name, std::slice::from_ref(&outcome), |_| true) {
-                    self.observer.observe(&Event::Forgotten { destination: &destination, source: &source });
-                }
+        self.queue.postpone(name, &job.source, &message, *until, now);
+        let retry = Retry::After(until.saturating_duration_since(now));
+        let failure = Failure { kind, message, retry };
+        let outcome = Outcome { next_try: Some(as_time(*until)), ..defect::not_tried(job, failure) };
+        if !self.told.is_failure(name, &job.source) {
+            self.observer.observe(&Event::Finished(&outcome));
+            // It may have been told at another place, before others wanted the name as well.
+            for (destination, source) in self.told.update(name, std::slice::from_ref(&outcome), |_| true) {
+                self.observer.observe(&Event::Forgotten { destination: &destination, source: &source });
             }
-            if let Some(pass) = self.passes.current() {
-                pass.came_of(name, std::slice::from_ref(&outcome), now);
-            }
+        }
+        if let Some(pass) = self.passes.current() {
+            pass.came_of(name, std::slice::from_ref(&outcome), now);
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::model::{Digest, Platform, Reference, Workload, WorkloadId, WorkloadKind};
 
-use super::super::job::MOST_WORKLOADS;
+use super::{super::job::MOST_WORKLOADS, Name};
 
 /// A use of a workload. In order: oldest first; what was read from files has no age, and goes by name. Within one
 /// workload the template's own image comes first.
@@ -54,10 +54,12 @@ impl PartialEq for Claimant {
 impl Eq for Claimant {}
 
 /// What a use says of its image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Claim {
     /// The image as written.
     pub image: String,
+    /// The name as its own target has it.
+    pub name: Name,
     /// The digests that its Pods run, and since when, in seconds since 1970.
     pub running: Vec<(Digest, i64)>,
     /// The platforms of its nodes, where they are known.
@@ -68,6 +70,7 @@ impl Claim {
     /// Whether there is nothing new to be done for it. That a newer Pod runs what ran before is nothing new.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         self.image == other.image
+            && self.name.is_of_target_of(&other.name)
             && self.platforms == other.platforms
             && self.running.iter().map(|(digest, _)| digest).eq(other.running.iter().map(|(digest, _)| digest))
     }
