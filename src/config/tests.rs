@@ -267,8 +267,8 @@ fn two_paths_to_one_layout_are_refused() {
     let [real, link] = ["real", "link"].map(|name| folder.path().join(name));
     std::fs::create_dir(&real).unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let layouts = |one: &std::path::Path, other: &std::path::Path| {
-        let layout = |name: &str, path: &std::path::Path| format!("{{name: {name}, kind: oci-layout, path: {path:?}}}");
+    let layouts = |one: &Path, other: &Path| {
+        let layout = |name: &str, path: &Path| format!("{{name: {name}, kind: oci-layout, path: {path:?}}}");
         Setup::new(&format!("targets: [{}, {}]", layout("a", one), layout("b", other)))
     };
     let mistakes = layouts(&real, &link).mistakes();
