@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    slice,
     sync::Arc,
 };
 
@@ -16,13 +17,36 @@ pub(super) const EMPTY: &[u8] =
     br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
 /// The entries of an `index.json`, and all else that stands in it. There may be many thousands of entries: they are found
-/// by their names, and a clone shares their texts.
+/// by their names, and a clone shares their texts: it allocates nothing for each of them.
 #[derive(Clone)]
 pub(super) struct Index {
     fields: BTreeMap<String, Box<RawValue>>,
     entries: Vec<Arc<RawValue>>,
-    /// Where the entries of a name are, in order; more than one only where others wrote.
-    places: HashMap<Arc<str>, Vec<usize>>,
+    places: HashMap<Arc<str>, Places>,
+}
+
+/// Where the entries of a name are.
+#[derive(Clone)]
+enum Places {
+    One(usize),
+    /// In order; only where others wrote.
+    Several(Vec<usize>),
+}
+
+impl Places {
+    fn as_slice(&self) -> &[usize] {
+        match self {
+            Self::One(place) => slice::from_ref(place),
+            Self::Several(places) => places,
+        }
+    }
+
+    fn push(&mut self, place: usize) {
+        match self {
+            Self::One(first) => *self = Self::Several(vec![*first, place]),
+            Self::Several(places) => places.push(place),
+        }
+    }
 }
 
 /// What is asked of an entry; what it has besides is kept, and not looked at.
@@ -105,7 +129,7 @@ impl Index {
             let place = self.entries.len();
             match self.places.get_mut(name) {
                 Some(places) => places.push(place),
-                None => drop(self.places.insert(name.into(), vec![place])),
+                None => drop(self.places.insert(name.into(), Places::One(place))),
             }
         }
         self.entries.push(raw);
@@ -113,7 +137,7 @@ impl Index {
 
     /// The entries of that name, in order.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = Entry<'_>> {
-        let places = self.places.get(name).into_iter().flatten();
+        let places = self.places.get(name).into_iter().flat_map(Places::as_slice);
         places.filter_map(|place| serde_json::from_str(self.entries.get(*place)?.get()).ok())
     }
 
@@ -127,7 +151,7 @@ impl Index {
         }
         drop(holders);
         let raw: Arc<RawValue> = to_raw_value(entry)?.into();
-        let Some([first, twins @ ..]) = self.places.get(name).map(Vec::as_slice) else {
+        let Some([first, twins @ ..]) = self.places.get(name).map(Places::as_slice) else {
             self.push(raw, Some(name));
             return Ok(true);
         };
@@ -157,7 +181,10 @@ impl Index {
     pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let fields = self.fields.iter().map(|(name, value)| (name.as_str(), Field::Raw(value)));
         let fields: BTreeMap<_, _> = fields.chain([("manifests", Field::Entries(Entries(&self.entries)))]).collect();
-        serde_json::to_vec(&fields)
+        let entries = self.entries.iter().map(|raw| raw.get().len() + 1).sum::<usize>();
+        let mut text = Vec::with_capacity(entries + EMPTY.len());
+        serde_json::to_writer(&mut text, &fields)?;
+        Ok(text)
     }
 }
 
@@ -193,7 +220,7 @@ mod tests {
     fn names(index: &Index) -> Vec<String> {
         let names: Vec<_> = entries(index).iter().filter_map(Entry::name).map(str::to_owned).collect();
         assert!(names.iter().all(|name| index.named(name).all(|entry| entry.name() == Some(name))));
-        assert_eq!(index.places.values().map(Vec::len).sum::<usize>(), names.len());
+        assert_eq!(index.places.values().map(|places| places.as_slice().len()).sum::<usize>(), names.len());
         names
     }
 
