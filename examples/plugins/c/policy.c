@@ -1,4 +1,4 @@
-// Images of workloads labelled `tier: prod` go below the value of their label `team`; all others may not use `latest`.
+// Images of workloads labelled `tier: prod` get the prefix of their label `team`; all other workloads may not use `latest`.
 #include <stdlib.h>
 #include <string.h>
 #include "build/plugin.h"
@@ -28,9 +28,9 @@ bool exports_k8s_copycat_policy_skip_decide(image_use_t *use, answer_t *answer, 
     answer->tag = EXPORTS_K8S_COPYCAT_POLICY_SKIP_ANSWER_PASS;
     if (latest && !is_prod(use)) {
         answer->tag = EXPORTS_K8S_COPYCAT_POLICY_SKIP_ANSWER_SKIP;
-        plugin_string_dup(&answer->val.skip, "the tag latest is for tier prod alone");
+        plugin_string_dup(&answer->val.skip, "only tier prod may use the tag latest");
     }
-    k8s_copycat_policy_types_image_use_free(use); // what is handed over belongs to the plugin
+    k8s_copycat_policy_types_image_use_free(use); // the plugin owns its arguments
     return true;
 }
 

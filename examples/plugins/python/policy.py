@@ -1,4 +1,4 @@
-"""Images of workloads labelled `tier: prod` go below the value of their label `team`; all others may not use `latest`."""
+"""Images of workloads labelled `tier: prod` get the prefix of their label `team`; all other workloads may not use `latest`."""
 
 from wit_world import exports
 from wit_world.exports.skip import Answer_Pass, Answer_Skip
@@ -15,7 +15,7 @@ def is_prod(image_use):
 class Skip(exports.Skip):
     def decide(self, image_use):
         if image_use.image.tag == "latest" and not is_prod(image_use):
-            return Answer_Skip("the tag latest is for tier prod alone")
+            return Answer_Skip("only tier prod may use the tag latest")
         return Answer_Pass()
 
 

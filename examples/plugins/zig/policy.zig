@@ -1,4 +1,4 @@
-//! Images of workloads labelled `tier: prod` go below the value of their label `team`; all others may not use `latest`.
+//! Images of workloads labelled `tier: prod` get the prefix of their label `team`; all other workloads may not use `latest`.
 const std = @import("std");
 const c = @import("plugin");
 
@@ -24,12 +24,12 @@ fn isProd(use: *ImageUse) bool {
 }
 
 export fn exports_k8s_copycat_policy_skip_decide(use: *ImageUse, answer: *Answer, _: *Error) bool {
-    defer c.k8s_copycat_policy_types_image_use_free(use); // what is handed over belongs to the plugin
+    defer c.k8s_copycat_policy_types_image_use_free(use); // the plugin owns its arguments
     const latest = use.image.tag.is_some and std.mem.eql(u8, text(use.image.tag.val), "latest");
     answer.tag = c.EXPORTS_K8S_COPYCAT_POLICY_SKIP_ANSWER_PASS;
     if (latest and !isProd(use)) {
         answer.tag = c.EXPORTS_K8S_COPYCAT_POLICY_SKIP_ANSWER_SKIP;
-        c.plugin_string_dup(&answer.val.skip, "the tag latest is for tier prod alone");
+        c.plugin_string_dup(&answer.val.skip, "only tier prod may use the tag latest");
     }
     return true;
 }

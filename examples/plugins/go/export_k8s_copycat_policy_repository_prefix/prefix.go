@@ -1,4 +1,4 @@
-// Package export_k8s_copycat_policy_repository_prefix answers the hook repository-prefix.
+// Package export_k8s_copycat_policy_repository_prefix implements the hook repository-prefix.
 package export_k8s_copycat_policy_repository_prefix
 
 import (
@@ -8,7 +8,7 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// Render says what comes before the path at a target.
+// Render returns the repository prefix at a target.
 func Render(use ImageUse, target Target) wit.Result[wit.Option[string], Error] {
 	team := policy.Label(use, "team")
 	if team == "" || !policy.IsProd(use) {

@@ -1,4 +1,4 @@
-// Package export_k8s_copycat_policy_skip answers the hook skip.
+// Package export_k8s_copycat_policy_skip implements the hook skip.
 package export_k8s_copycat_policy_skip
 
 import (
@@ -8,11 +8,11 @@ import (
 	wit "go.bytecodealliance.org/pkg/wit/types"
 )
 
-// Decide says whether an image use is mirrored at all.
+// Decide decides whether to mirror an image use.
 func Decide(use ImageUse) wit.Result[Answer, Error] {
 	tag := use.Image.Tag
 	if tag.IsSome() && tag.Some() == "latest" && !policy.IsProd(use) {
-		return wit.Ok[Answer, Error](MakeAnswerSkip("the tag latest is for tier prod alone"))
+		return wit.Ok[Answer, Error](MakeAnswerSkip("only tier prod may use the tag latest"))
 	}
 	return wit.Ok[Answer, Error](MakeAnswerPass())
 }

@@ -1,10 +1,10 @@
-// Package policy: images of workloads labelled `tier: prod` go below the value of their label `team`; all others may not
-// use `latest`.
+// Package policy: images of workloads labelled `tier: prod` get the prefix of their label `team`; all other workloads
+// may not use `latest`.
 package policy
 
 import . "wit_component/k8s_copycat_policy_types"
 
-// Label is the value of a label of the workload; empty where it has none of this name.
+// Label returns the value of a label of the workload, or an empty string.
 func Label(use ImageUse, name string) string {
 	for _, pair := range use.Workload.Labels {
 		if pair.F0 == name {
@@ -14,7 +14,7 @@ func Label(use ImageUse, name string) string {
 	return ""
 }
 
-// IsProd says whether the workload is of the tier prod.
+// IsProd reports whether the workload has the label tier: prod.
 func IsProd(use ImageUse) bool {
 	return Label(use, "tier") == "prod"
 }

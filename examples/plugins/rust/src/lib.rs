@@ -1,4 +1,4 @@
-//! Images of workloads labelled `tier: prod` go below the value of their label `team`; all others may not use `latest`.
+//! Images of workloads labelled `tier: prod` get the prefix of their label `team`; all other workloads may not use `latest`.
 
 wit_bindgen::generate!({ path: "wit", world: "policy", generate_all });
 
@@ -21,7 +21,7 @@ fn is_prod(image_use: &ImageUse) -> bool {
 impl skip::Guest for Policy {
     fn decide(image_use: ImageUse) -> Result<Answer, Error> {
         if image_use.image.tag.as_deref() == Some("latest") && !is_prod(&image_use) {
-            return Ok(Answer::Skip("the tag latest is for tier prod alone".to_owned()));
+            return Ok(Answer::Skip("only tier prod may use the tag latest".to_owned()));
         }
         Ok(Answer::Pass)
     }

@@ -1,6 +1,6 @@
-//! Images go to the target that is named after the region that their workload runs in: the label
-//! `topology.kubernetes.io/region` of the workload, or else of its namespace, says which. Without a label, or without a
-//! target there, the next plugin is asked.
+//! Sends images to the target named like the region of their workload: the value of the label
+//! `topology.kubernetes.io/region` of the workload, or else of its namespace. Without the label or without such a target
+//! the plugin passes.
 
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../wit", world: "target-selection-hook" });

@@ -1,5 +1,4 @@
-//! Images with the tag `latest`, also where it is not written, are not mirrored. Who names a digest as well says exactly
-//! which image is meant, and may.
+//! Skips images with the tag `latest`, explicit or implied. A reference that also has a digest is mirrored.
 
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../wit", world: "skip-hook" });

@@ -1,5 +1,5 @@
-//! Repository paths of more than `longest` characters are cut, and end in 16 hexadecimal digits of the whole path's
-//! SHA-256, so that two long paths stay two. Amazon ECR takes 256 characters, prefix included:
+//! Truncates repository paths of more than `longest` characters, and appends 16 hexadecimal digits of the SHA-256 of the
+//! whole path to keep them distinct. Amazon ECR allows 256 characters, prefix included:
 //!
 //! ```yaml
 //! plugins:
@@ -34,7 +34,7 @@ struct Config {
 }
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
-/// A dash and 16 digits.
+/// The length of a dash and 16 digits.
 const ENDING: usize = 17;
 
 impl lifecycle::Guest for Component {
@@ -53,7 +53,7 @@ impl Guest for Component {
         let Some(config) = CONFIG.get().filter(|config| path.len() > config.longest) else { return Ok(None) };
         let start: String = path.chars().take(config.longest - ENDING).collect();
         let hash: String = Sha256::digest(&path).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        // A name may not have a separator before another.
+        // A repository name may not have two separators in a row.
         Ok(Some(format!("{}-{hash}", start.trim_end_matches(['/', '.', '_', '-']))))
     }
 }

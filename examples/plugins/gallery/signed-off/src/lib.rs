@@ -1,5 +1,5 @@
-//! Only what somebody has signed off is mirrored: the workload or its namespace has the label `signed-off`, with the value
-//! `true`. The workload's own word counts more than its namespace's.
+//! Mirrors only images whose workload or namespace has the label `signed-off: "true"`. The workload's label takes precedence
+//! over the namespace's.
 
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../wit", world: "skip-hook" });
@@ -24,7 +24,7 @@ impl Guest for Component {
         let workload = &image_use.workload;
         match signed_off(&workload.labels).or_else(|| signed_off(&workload.namespace_labels)) {
             Some(true) => Ok(Answer::Pass),
-            Some(false) | None => Ok(Answer::Skip("nobody has signed it off".to_owned())),
+            Some(false) | None => Ok(Answer::Skip("not signed off".to_owned())),
         }
     }
 }

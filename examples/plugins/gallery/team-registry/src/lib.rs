@@ -1,5 +1,5 @@
-//! Each team's images go to the target that is named after the team, as the workload's label `team` says it. Workloads
-//! without the label, and teams without a target, are left to the next plugin.
+//! Sends images to the target named like the workload's label `team`. Without the label or without such a target the plugin
+//! passes.
 
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../wit", world: "target-selection-hook" });
