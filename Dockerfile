@@ -1,6 +1,6 @@
-# Built on the platform that it is built for, amd64 or arm64; the result is one static binary and the roots it trusts.
+# Build it on the platform it is for, amd64 or arm64. The image contains one static binary and the CA certificates.
 FROM docker.io/library/rust:1.95-bookworm AS build
-# musl's compiler, for the C in the TLS library.
+# The musl compiler, for C code in the TLS library.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates musl-tools \
     && rm -rf /var/lib/apt/lists/* \
@@ -17,8 +17,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/k8s-copycat /k8s-copycat
-# No name, since there is no /etc/passwd; Kubernetes wants numbers for runAsNonRoot anyway.
+# Numeric, because there is no /etc/passwd, and because Kubernetes checks runAsNonRoot by number.
 USER 65532:65532
-# Metrics and endpoints, health.
+# 8080: metrics and endpoints; 8081: health.
 EXPOSE 8080 8081
 ENTRYPOINT ["/k8s-copycat"]

@@ -1,48 +1,48 @@
-# Needs rustup, a C compiler, and Go and Python for the tests' servers; fetches and builds all else by itself.
+# Requires rustup and a C compiler, and Go and Python for the servers of the tests. Fetches and builds everything else.
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy bench-layout image lint toolchain
 
-# What was built outlives the checkout: the servers take minutes, and so do the dependencies.
+# Build results are kept outside the checkout: servers and dependencies take minutes to build.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
 export CARGO_TARGET_DIR ?= $(cache)/target
 CARGO ?= cargo
 IMAGE ?= k8s-copycat
 
-help: ## say what can be made
+help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-build: toolchain ## the program, for release
+build: toolchain ## build the release program
 	$(CARGO) build --locked --release
 	@echo "built $(CARGO_TARGET_DIR)/release/k8s-copycat"
 
-demo: toolchain ## see images being mirrored; needs no cluster and no registry
+demo: toolchain ## mirror a few generated images; needs no cluster and no registry
 	$(CARGO) build --locked --workspace
 	@"$(CARGO_TARGET_DIR)/debug/demo" "$(CARGO_TARGET_DIR)/debug/k8s-copycat" target/demo
 
-test: toolchain ## unit tests, and tests against a real API server and real registries
+test: toolchain ## run unit tests, and integration tests against a real API server and real registries
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" $(CARGO) test --locked --workspace
 
-test-plugins: toolchain ## build the example plugins in six languages, and put them to their cases
+test-plugins: toolchain ## build the example plugins in six languages and run their cases
 	$(CARGO) build --locked --workspace
 	tests/toolchains/test-plugins "$(CARGO_TARGET_DIR)/debug/k8s-copycat"
 
-# 100 of each seed, from FAULT_SEED on; a failure names its seed and its schedule.
+# 100 schedules for each seed, from FAULT_SEED on; a failure names its seed and schedule.
 faults: export FAULT_SCHEDULES ?= 10000
-faults: toolchain ## thousands of schedules of faults, and kills in mid-copy
+faults: toolchain ## run 10,000 fault schedules, and kill the program during copies
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) test --locked --workspace --test integration -- faults:: --nocapture --test-threads 1
 
 soak: export SOAK_MINUTES ?= 30
-soak: toolchain ## half an hour of workloads that come and go while registries fail at random
+soak: toolchain ## create and delete workloads for half an hour while registries fail at random
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) test --locked --workspace --test integration -- soak:: --nocapture
 
-# Of a nightly toolchain, and so not among what is built otherwise. The code is safe Rust: no sanitizer is needed.
+# Needs a nightly toolchain, so it is separate from the other builds. The code is safe Rust and needs no sanitizer.
 FUZZ_RUNS ?= 10000000
-# Seconds for one input, and memory for the whole process.
+# Seconds for each input, memory for the process.
 FUZZ_LIMITS = -timeout=20 -rss_limit_mb=256
-fuzz: toolchain ## ten million inputs for each thing that reads what a stranger sends
+fuzz: toolchain ## run ten million inputs through each parser of untrusted input
 	@command -v cargo-fuzz >/dev/null || { echo "cargo-fuzz is missing: $(CARGO) install cargo-fuzz" >&2; exit 1; }
 	rustup target add --toolchain nightly wasm32-unknown-unknown
 	for target in $$(ls fuzz/seeds); do \
@@ -51,39 +51,39 @@ fuzz: toolchain ## ten million inputs for each thing that reads what a stranger 
 			fuzz/corpus/$$target fuzz/seeds/$$target -- -runs=$(FUZZ_RUNS) $(FUZZ_LIMITS) || exit 1; \
 	done
 
-test-servers: ## build the servers that the tests need, where they are missing
+test-servers: ## build missing servers for the tests
 	@tests/servers/install
 
-bench: build ## what the release program costs beside a real API server and real registries
+bench: build ## measure the release program with a real API server and real registries
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
 		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --pods 10000
 
-bench-scale: build ## what the release program costs with 5,000 and 20,000 Deployments, and with 40,000 workloads of one image
+bench-scale: build ## measure the release program with 5,000 and 20,000 Deployments, and 40,000 workloads of one image
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --workspace --profile dev --bench cluster -- \
 		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" --scale
 
-bench-policy: toolchain ## what deciding with plugins costs
+bench-policy: toolchain ## measure decisions with plugins
 	$(CARGO) bench --locked --workspace --bench policy
 
-bench-copy: build ## what copying with the release program costs, beside crane, regctl and skopeo
+bench-copy: build ## measure copying, compared with crane, regctl and skopeo
 	servers=$$(tests/servers/install --bench) && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) bench --locked --workspace --bench copy -- "$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
 
-bench-layout: build ## what a pass of 5,000 and of 10,000 images into an image layout costs
+bench-layout: build ## measure passes of 5,000 and 10,000 images to an OCI image layout
 	$(CARGO) bench --locked --workspace --profile dev --bench layout -- \
 		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
 
-bench-plugins: build ## what plugins in six languages weigh, and how long they take
+bench-plugins: build ## measure size and speed of plugins in six languages
 	tests/toolchains/test-plugins "$(CARGO_TARGET_DIR)/release/k8s-copycat" --bench
 
-image: ## the container image, with docker or buildah
+image: ## build the container image, with docker or buildah
 	@if command -v docker >/dev/null; then docker build --tag "$(IMAGE)" .; \
 	elif command -v buildah >/dev/null; then buildah bud --tag "$(IMAGE)" .; \
 	else echo "neither docker nor buildah is installed: apt-get install buildah" >&2; exit 1; fi
 
-lint: toolchain ## formatting, clippy, and cargo-deny where that is installed
+lint: toolchain ## check formatting, clippy, and cargo-deny if installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then \
