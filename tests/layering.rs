@@ -116,7 +116,7 @@ fn files_of(room: &str) -> Vec<PathBuf> {
 fn is_test_file(path: &Path) -> bool {
     let name = path.file_stem().unwrap().to_str().unwrap();
     let in_folder_of_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "testing");
-    in_folder_of_tests || matches!(name, "tests" | "testing" | "scripted")
+    in_folder_of_tests || matches!(name, "tests" | "testing")
 }
 
 /// The file without its comments and its tests.

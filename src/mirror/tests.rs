@@ -21,7 +21,7 @@ use crate::{
     policy,
     registry::{
         Backoff, Layout, Registries, Selector, Store,
-        scripted::{Asked, Reply, Server, settings},
+        testing::{Asked, Reply, Server, settings},
     },
 };
 

@@ -6,7 +6,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{StatusCode, header::WWW_AUTHENTICATE};
 use oci_client::errors::OciEnvelope;
 
-use super::{ecr::AwsError, pace::wait_told, rate::TooSlow, reach::OffLimits, retry::retry_after};
+use super::{
+    ecr::AwsError, http::addresses::OffLimits, http::retry::retry_after, http::transfer_rate::TooSlow,
+    limits::pace::wait_told,
+};
 use crate::model::{self, Digest, Retry};
 
 /// How much of what a registry says of an error is told, in characters.

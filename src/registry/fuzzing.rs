@@ -6,8 +6,10 @@ use http::HeaderMap;
 use url::Url;
 
 use super::{
-    challenge::{self, Challenge},
-    location, quota, retry,
+    auth::challenge::{self, Challenge},
+    http::headers::location,
+    http::headers::quota,
+    http::retry,
 };
 
 /// No pause that a registry asks for is taken for longer.

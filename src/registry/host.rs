@@ -10,16 +10,16 @@ use http::Method;
 use url::{Host as UrlHost, Url};
 
 use super::{
+    auth::credentials::login_for,
     auth::{Auth, Identity},
-    connections::Places,
-    credentials::login_for,
+    client::Onward,
     ecr::{Budgets, PUBLIC_HOST},
     error::Fault,
-    naming::{DOCKER_HUB, canonical},
-    pace::Pace,
+    http::hosts::Ways,
+    http::naming::{DOCKER_HUB, canonical},
+    limits::connections::Places,
+    limits::pace::Pace,
     settings::Settings,
-    ways::Ways,
-    wire::Onward,
 };
 use crate::model::{Digest, EcrRegistry};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Repository, SetupError, settings::Settings, upload, wire::Wire};
+use super::{Repository, SetupError, client::Wire, repository::push, settings::Settings};
 use crate::model::RegistryAccess;
 
 /// The way to every registry. A clone is cheap and shares connections, tokens and what was learned about hosts.
@@ -35,7 +35,7 @@ impl Registries {
     /// Takes back the uploads that were begun and are not needed any more.
     pub fn clear(&self) {
         for host in self.wire.known_hosts() {
-            upload::clear(&self.wire, &host);
+            push::clear(&self.wire, &host);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::registry::pace::Pace;
+use crate::registry::limits::pace::Pace;
 
 /// Calls a second, from "Amazon ECR service quotas". A blob in one request is an UploadLayerPart (500) and a
 /// CompleteLayerUpload.

@@ -18,7 +18,7 @@ use crate::{
     model::{EcrRegistry, NewRepositories, Retry, TagMutability},
     registry::{
         error::{Error, Fault},
-        shared::Shared,
+        shared_cache::Shared,
     },
 };
 

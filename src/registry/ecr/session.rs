@@ -21,7 +21,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::sync::OnceCell;
 
 use super::{AwsError, Budgets, EcrLogin, PublicLogin, call::Call};
-use crate::{model::EcrRegistry, registry::shared::Shared as Remembering};
+use crate::{model::EcrRegistry, registry::shared_cache::Shared as Remembering};
 
 /// How assumed roles' sessions are called in the account's audit log.
 const SESSION: &str = env!("CARGO_PKG_NAME");

@@ -22,7 +22,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// When the first request looks whether a long pause is over; the time doubles with each that finds it is not.
-pub(super) const FIRST_PROBE: Duration = Duration::from_secs(60);
+pub(in crate::registry) const FIRST_PROBE: Duration = Duration::from_secs(60);
 
 /// Between two such requests at most.
 const LONGEST_PROBE: Duration = Duration::from_secs(5 * 60);
@@ -42,12 +42,12 @@ const RECOVERY: f64 = 0.95;
 const FADED: Duration = Duration::from_millis(1);
 
 /// When to come again where a registry has asked for a pause of so long.
-pub(super) fn wait_told(asked: Duration) -> Duration {
+pub(in crate::registry) fn wait_told(asked: Duration) -> Duration {
     if asked > LONGEST_KEPT { FIRST_PROBE } else { asked }
 }
 
 /// How often something may be asked.
-pub(super) struct Pace {
+pub(in crate::registry) struct Pace {
     /// The interval at full speed.
     floor: Duration,
     burst: Duration,
@@ -74,7 +74,7 @@ struct Probe {
 }
 
 /// One request's turn.
-pub(super) struct Turn<'p> {
+pub(in crate::registry) struct Turn<'p> {
     pace: &'p Pace,
     is_probe: bool,
 }

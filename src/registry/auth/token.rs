@@ -18,14 +18,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::{
-    auth::sensitive,
-    error::Fault,
-    pace::Pace,
-    retry::retry_after,
-    wire::{Onward, Payload, Wire},
-};
 use crate::model::Retry;
+use crate::registry::{
+    auth::sensitive,
+    client::{Onward, Payload, Wire},
+    error::Fault,
+    http::retry::retry_after,
+    limits::pace::Pace,
+};
 
 /// How many seconds a token lives where the service does not say.
 const DEFAULT_LIFE: u64 = 60;
@@ -41,7 +41,7 @@ const MANY: usize = 1024;
 
 /// A token for some scopes.
 #[derive(Debug)]
-pub(super) struct Token {
+pub(in crate::registry) struct Token {
     /// The value of `Authorization`.
     pub header: HeaderValue,
     /// When it was asked for.
@@ -51,7 +51,7 @@ pub(super) struct Token {
 
 /// What a token service is shown.
 #[derive(Clone)]
-pub(super) enum TokenLogin {
+pub(in crate::registry) enum TokenLogin {
     /// The value of `Authorization`.
     Basic(HeaderValue),
     /// An identity token, exchanged as of the distribution project's "Oauth2 Token Authentication": registries as
@@ -62,7 +62,7 @@ pub(super) enum TokenLogin {
 type Fetch = Shared<BoxFuture<'static, Result<Arc<Token>, Arc<Fault>>>>;
 
 /// A token service as one registry uses it, and the tokens it gave.
-pub(super) struct TokenService {
+pub(in crate::registry) struct TokenService {
     realm: Onward,
     service: Option<String>,
     tokens: Mutex<HashMap<String, Fetch>>,
@@ -71,17 +71,17 @@ pub(super) struct TokenService {
 
 impl TokenService {
     /// Nothing is asked yet.
-    pub(super) fn new(realm: Onward, service: Option<String>) -> Self {
+    pub(in crate::registry) fn new(realm: Onward, service: Option<String>) -> Self {
         Self { realm, service, tokens: Mutex::default(), pace: Arc::new(Pace::free()) }
     }
 
     /// Whether a challenge names this one.
-    pub(super) fn is(&self, realm: &Onward, service: Option<&str>) -> bool {
+    pub(in crate::registry) fn is(&self, realm: &Onward, service: Option<&str>) -> bool {
         self.realm == *realm && self.service.as_deref() == service
     }
 
     /// A token that is good for `scopes`: one that is there, or one that is being fetched, or a new one.
-    pub(super) async fn token(
+    pub(in crate::registry) async fn token(
         &self,
         wire: &Arc<Wire>,
         login: Option<TokenLogin>,
@@ -110,12 +110,12 @@ impl TokenService {
     }
 
     /// Ends a pause that it has asked for.
-    pub(super) fn reset_pauses(&self) {
+    pub(in crate::registry) fn reset_pauses(&self) {
         self.pace.resume();
     }
 
     /// Drops a token that was not accepted.
-    pub(super) fn forget(&self, refused: &Arc<Token>) {
+    pub(in crate::registry) fn forget(&self, refused: &Arc<Token>) {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.retain(|_, fetch| !matches!(fetch.peek(), Some(Ok(token)) if Arc::ptr_eq(token, refused)));
     }
@@ -239,13 +239,13 @@ fn place(error: &serde_json::Error) -> String {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::super::{
-        Registries, Repository, Selector,
-        reach::Limit,
-        scripted::{Asked, Reply, Server, password, settings, with_login},
-    };
     use super::*;
     use crate::model::{Digest, Login};
+    use crate::registry::{
+        Registries, Repository, Selector,
+        http::addresses::Limit,
+        testing::{Asked, Reply, Server, password, settings, with_login},
+    };
 
     const TAG: Selector<'static> = Selector::Tag("1");
 

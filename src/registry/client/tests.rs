@@ -1,7 +1,7 @@
 //! Of what is sent where, and to whom credentials are shown.
 
-use super::super::scripted::{Reply, Server, descriptor, once, password, read, settings, with_login};
 use super::*;
+use crate::registry::testing::{Reply, Server, descriptor, once, password, read, settings, with_login};
 use crate::{
     model::{Digest, Retry},
     registry::{Selector, UploadError},

@@ -10,7 +10,7 @@ use url::{Host, Url};
 
 /// From where an address can be reached; the farther, the earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reach {
+pub(in crate::registry) enum Reach {
     /// From everywhere.
     Public,
     /// From within a network: RFC 1918, RFC 6598 (carriers), RFC 4193, and what the IANA registries of special-purpose
@@ -117,7 +117,7 @@ fn staged(address: Ipv4Addr) -> Option<Reach> {
 
 /// How near an address may be that somebody sends us on to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Limit {
+pub(in crate::registry) enum Limit {
     /// Whoever is on the Internet sends us to the Internet.
     Public,
     /// Whoever is in a private network, and who may by the user's word.
@@ -153,7 +153,7 @@ impl Limit {
 
 /// An address that was not gone to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OffLimits {
+pub(in crate::registry) struct OffLimits {
     /// Which; none where the host's name says enough.
     pub address: Option<IpAddr>,
     /// From where it can be reached.
@@ -184,7 +184,7 @@ impl std::error::Error for OffLimits {}
 ///
 /// # Errors
 /// One that may not, where that leaves none.
-pub(super) fn within(limit: Limit, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, OffLimits> {
+pub(in crate::registry) fn within(limit: Limit, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, OffLimits> {
     let (allowed, others): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| limit.allows(Reach::of(address.ip())));
     match others.first() {

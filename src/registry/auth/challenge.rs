@@ -5,7 +5,7 @@ use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
 /// How a registry wants to know who we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(in crate::registry) enum Challenge {
     /// User and password.
     Basic,
     /// A token from a token service.
@@ -18,7 +18,7 @@ pub(super) enum Challenge {
 }
 
 /// All challenges of an answer in order; schemes that are not spoken here are passed over.
-pub(super) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+pub(in crate::registry) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).flat_map(parse).collect()
 }
 

@@ -10,13 +10,13 @@ use http::{
     header::{CONTENT_RANGE, RANGE},
 };
 
-use super::{
-    Descriptor, Error, Repository,
-    answer::Response,
-    error::Fault,
-    wire::{Payload, Request, To},
-};
 use crate::model::Hasher;
+use crate::registry::{
+    Descriptor, Error, Repository,
+    client::{Payload, Request, To},
+    error::Fault,
+    http::response::Response,
+};
 
 /// The bytes of a blob. The last of them come only after size and digest were found right.
 pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send + 'static>>;
@@ -25,7 +25,7 @@ pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send + '
 const PROGRESS: u64 = 1024 * 1024;
 
 /// Nothing is asked before the stream is.
-pub(super) fn stream(repository: Repository, descriptor: Descriptor) -> BlobStream {
+pub(in crate::registry) fn stream(repository: Repository, descriptor: Descriptor) -> BlobStream {
     let download = Download {
         hasher: Some(descriptor.digest.algorithm().hasher()),
         repository,
@@ -198,9 +198,9 @@ mod tests {
         time::Duration,
     };
 
-    use super::super::scripted::{Asked, Reply, Server, content, descriptor, read, settings};
-    use super::super::settings::Settings;
     use super::*;
+    use crate::registry::settings::Settings;
+    use crate::registry::testing::{Asked, Reply, Server, content, descriptor, read, settings};
     use crate::{
         model::{Digest, Retry},
         registry::LeastRate,

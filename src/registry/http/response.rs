@@ -9,19 +9,19 @@ use http::{
 };
 use url::Url;
 
-use super::{
-    connections::Place,
-    error::{Answer, Fault},
-    rate::{LeastRate, Meter},
-    reach::{Limit, Reach},
-};
 use crate::model::{Digest, Retry};
+use crate::registry::{
+    error::{Answer, Fault},
+    http::addresses::{Limit, Reach},
+    http::transfer_rate::{LeastRate, Meter},
+    limits::connections::Place,
+};
 
 /// No more is read of what a registry says of an error.
 const LONGEST_REFUSAL: usize = 64 * 1024;
 
 /// An answer whose body is still to come.
-pub(super) struct Response {
+pub(in crate::registry) struct Response {
     response: reqwest::Response,
     timeout: Option<Duration>,
     meter: Meter,
@@ -33,7 +33,7 @@ pub(super) struct Response {
 impl Response {
     /// `timeout` bounds each silence in the body, `least` the speed at which it comes. `limit` says how near those on
     /// whose behalf it was asked for may send us.
-    pub(super) fn new(
+    pub(in crate::registry) fn new(
         response: reqwest::Response,
         timeout: Option<Duration>,
         least: Option<LeastRate>,
@@ -43,63 +43,63 @@ impl Response {
     }
 
     /// How near those may send us on whose behalf it was asked for.
-    pub(super) fn limit(&self) -> Limit {
+    pub(in crate::registry) fn limit(&self) -> Limit {
         self.limit
     }
 
     /// From where the peer's address can be reached, be it the one who answers or a proxy.
-    pub(super) fn peer(&self) -> Option<Reach> {
+    pub(in crate::registry) fn peer(&self) -> Option<Reach> {
         self.response.remote_addr().map(|address| Reach::of(address.ip()))
     }
 
     /// Another try can help, although the status does not look like it.
-    pub(super) fn with_hope(self) -> Self {
+    pub(in crate::registry) fn with_hope(self) -> Self {
         Self { hope: true, ..self }
     }
 
     /// Among the requests that the registry may have at once it counts until it is read.
-    pub(super) fn in_place(self, place: Option<Place>) -> Self {
+    pub(in crate::registry) fn in_place(self, place: Option<Place>) -> Self {
         Self { _place: place, ..self }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
+    pub(in crate::registry) fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    pub(super) fn headers(&self) -> &HeaderMap {
+    pub(in crate::registry) fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
     /// Where it came from, behind all redirects.
-    pub(super) fn url(&self) -> &Url {
+    pub(in crate::registry) fn url(&self) -> &Url {
         self.response.url()
     }
 
     /// The length as announced.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(in crate::registry) fn length(&self) -> Option<u64> {
         self.header(CONTENT_LENGTH.as_str())?.parse().ok()
     }
 
     /// `Docker-Content-Digest`, where it is a digest.
-    pub(super) fn digest(&self) -> Option<Digest> {
+    pub(in crate::registry) fn digest(&self) -> Option<Digest> {
         self.header("docker-content-digest")?.trim().parse().ok()
     }
 
     /// A header that is text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::registry) fn header(&self, name: &str) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
 
     /// A success that is none: a page of something that stands before the registry, to log in or to say sorry. Some
     /// registries call their own answers HTML as well, but those have another status or name a digest.
-    pub(super) fn is_page(&self) -> bool {
+    pub(in crate::registry) fn is_page(&self) -> bool {
         self.status() == StatusCode::OK
             && self.digest().is_none()
             && self.header(CONTENT_TYPE.as_str()).is_some_and(|text| text.starts_with("text/html"))
     }
 
     /// The next piece of the body; none at its end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub(in crate::registry) async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         let begun = Instant::now();
         let chunk = self.response.chunk();
         let chunk = match self.timeout {
@@ -115,13 +115,13 @@ impl Response {
     }
 
     /// The whole body, at most `most` bytes of it.
-    pub(super) async fn all(&mut self, most: usize) -> Result<Bytes, Fault> {
+    pub(in crate::registry) async fn all(&mut self, most: usize) -> Result<Bytes, Fault> {
         let (body, whole) = self.beginning(most).await?;
         if whole { Ok(body) } else { Err(Fault::Refused(format!("its answer is longer than {most} bytes"))) }
     }
 
     /// What a refusing answer means.
-    pub(super) async fn refusal(mut self, with_login: bool) -> Fault {
+    pub(in crate::registry) async fn refusal(mut self, with_login: bool) -> Fault {
         // The status says enough where the words can't be had.
         let body = self.beginning(LONGEST_REFUSAL).await.map(|(body, _)| body).unwrap_or_default();
         let url = self.response.url();
@@ -160,11 +160,11 @@ impl Response {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        Selector, Settings,
-        scripted::{Reply, Server, settings},
-    };
     use super::*;
+    use crate::registry::{
+        Selector, Settings,
+        testing::{Reply, Server, settings},
+    };
 
     const TAG: Selector<'static> = Selector::Tag("1");
 

@@ -12,7 +12,7 @@ pub struct LeastRate {
 }
 
 /// Watches one transfer. Only the time counts in which the peer is waited for.
-pub(super) struct Meter {
+pub(in crate::registry) struct Meter {
     least: Option<LeastRate>,
     bytes: u64,
     waited: Duration,
@@ -21,7 +21,7 @@ pub(super) struct Meter {
 
 /// What came about in a window, where that is too little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooSlow {
+pub(in crate::registry) struct TooSlow {
     bytes: u64,
     waited: Duration,
     least: u64,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::retry::LONGEST_BELIEVED;
+use crate::registry::http::retry::LONGEST_BELIEVED;
 
 /// Pulls that are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quota {
+pub(in crate::registry) struct Quota {
     /// Manifests that may still be read.
     pub remaining: u64,
     /// After how long there is one more, spread over the window; none where the registry does not say.
@@ -17,7 +17,7 @@ pub(super) struct Quota {
 
 impl Quota {
     /// `ratelimit-remaining: 76;w=21600`, with `ratelimit-limit: 100;w=21600`.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(in crate::registry) fn of(headers: &HeaderMap) -> Option<Self> {
         let (remaining, window) = header(headers, "ratelimit-remaining")?;
         let (limit, limit_window) = header(headers, "ratelimit-limit").unwrap_or((0, None));
         let refill = window.or(limit_window).filter(|_| limit > 0);

@@ -1,5 +1,8 @@
 //! One repository of a registry: the calls of the distribution specification that a copy needs.
 
+mod pull;
+pub(super) mod push;
+
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
@@ -9,25 +12,25 @@ use http::{
 };
 use url::form_urlencoded;
 
-use super::{
-    BlobStream, Descriptor, Error, Manifest, Selector, UploadError,
-    answer::Response,
-    blob,
+use crate::model::{Algorithm, Digest};
+use crate::registry::{
+    Descriptor, Error, Manifest, Selector, UploadError,
+    client::{Payload, Request, To, Wire},
     error::Fault,
     host::Host,
+    http::response::Response,
     manifest::{ACCEPTED, LONGEST_MANIFEST},
-    upload,
-    wire::{Payload, Request, To, Wire},
 };
-use crate::model::{Algorithm, Digest};
+
+pub use pull::BlobStream;
 
 /// One repository of a registry; a clone is cheap.
 #[derive(Clone)]
 pub struct Repository {
-    pub(super) wire: Arc<Wire>,
-    pub(super) host: Arc<Host>,
+    pub(in crate::registry) wire: Arc<Wire>,
+    pub(in crate::registry) host: Arc<Host>,
     /// The path alone.
-    pub(super) name: Arc<str>,
+    pub(in crate::registry) name: Arc<str>,
     /// Registry and path, for people.
     place: Arc<str>,
 }
@@ -41,12 +44,12 @@ impl fmt::Display for Repository {
 
 impl Repository {
     /// One of a host that is known.
-    pub(super) fn at(wire: Arc<Wire>, host: Arc<Host>, name: &str) -> Self {
+    pub(in crate::registry) fn at(wire: Arc<Wire>, host: Arc<Host>, name: &str) -> Self {
         let place = format!("{}/{name}", host.authority()).into();
         Self { wire, host, name: name.into(), place }
     }
 
-    pub(super) fn new(wire: Arc<Wire>, registry: &str, repository: &str) -> Self {
+    pub(in crate::registry) fn new(wire: Arc<Wire>, registry: &str, repository: &str) -> Self {
         let host = wire.host(registry);
         Self { wire, host, name: repository.into(), place: format!("{registry}/{repository}").into() }
     }
@@ -146,7 +149,7 @@ impl Repository {
     /// The bytes of a blob, to be read under a place or a [`Room`](super::Room). A broken connection is taken up where it
     /// broke; the last bytes come only after size and digest of the whole were found right.
     pub fn blob(&self, descriptor: &Descriptor) -> BlobStream {
-        blob::stream(self.clone(), descriptor.clone())
+        pull::stream(self.clone(), descriptor.clone())
     }
 
     /// Asks the registry to take a blob over from its repository `from`; false where it does not, be it that it can't,
@@ -155,7 +158,7 @@ impl Repository {
     /// # Errors
     /// When the registry can't be asked.
     pub async fn mount(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
-        upload::mount(self, digest, from).await.map_err(|fault| self.blob_error("mounting", digest, fault))
+        push::mount(self, digest, from).await.map_err(|fault| self.blob_error("mounting", digest, fault))
     }
 
     /// Sends a blob in one streamed request, under a place or a [`Room`](super::Room). `progress` is told the length of
@@ -169,7 +172,7 @@ impl Repository {
         body: BlobStream,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<(), UploadError> {
-        upload::upload(self, descriptor, body, progress).await
+        push::upload(self, descriptor, body, progress).await
     }
 
     /// Stores a manifest under a tag, or under its digest.
@@ -202,24 +205,24 @@ impl Repository {
     }
 
     /// The path alone.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::registry) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) async fn refusal(&self, response: Response) -> Fault {
+    pub(in crate::registry) async fn refusal(&self, response: Response) -> Fault {
         let with_login = self.host.auth.has_login() && self.host.has(response.url());
         response.refusal(with_login).await
     }
 
-    pub(super) fn pull_scope(&self) -> String {
+    pub(in crate::registry) fn pull_scope(&self) -> String {
         format!("repository:{}:pull", self.name)
     }
 
-    pub(super) fn push_scope(&self) -> String {
+    pub(in crate::registry) fn push_scope(&self) -> String {
         format!("repository:{}:pull,push", self.name)
     }
 
-    pub(super) fn blob_path(&self, digest: &Digest) -> String {
+    pub(in crate::registry) fn blob_path(&self, digest: &Digest) -> String {
         format!("/v2/{}/blobs/{digest}", self.name)
     }
 
@@ -235,13 +238,13 @@ impl Repository {
         Error::new(format!("{doing} {self}{separator}{selector}"), fault)
     }
 
-    pub(super) fn blob_error(&self, doing: &str, digest: &Digest, fault: Fault) -> Error {
+    pub(in crate::registry) fn blob_error(&self, doing: &str, digest: &Digest, fault: Fault) -> Error {
         Error::new(format!("{doing} the blob {digest} of {self}"), fault)
     }
 }
 
 /// A registry that says which digest it has or stored must name the right one; another algorithm says nothing.
-pub(super) fn check_announced(response: &Response, expected: &Digest) -> Result<(), Fault> {
+pub(in crate::registry) fn check_announced(response: &Response, expected: &Digest) -> Result<(), Fault> {
     match response.digest() {
         Some(found) if found.algorithm() == expected.algorithm() && found != *expected => {
             Err(Fault::Digest { expected: expected.clone(), found })
@@ -251,7 +254,7 @@ pub(super) fn check_announced(response: &Response, expected: &Digest) -> Result<
 }
 
 /// `key=value&…`, percent-encoded.
-pub(super) fn query(pairs: &[(&str, &str)]) -> String {
+pub(in crate::registry) fn query(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
@@ -269,9 +272,9 @@ fn digest_of(bytes: &Bytes, algorithm: Algorithm) -> Digest {
 mod tests {
     use std::time::Duration;
 
-    use super::super::scripted::{Reply, Server, settings};
     use super::*;
     use crate::model::Retry;
+    use crate::registry::testing::{Reply, Server, settings};
 
     const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
@@ -291,7 +294,7 @@ mod tests {
         assert_eq!(server.lines(), lines);
         assert_eq!(server.handshakes(), 1);
         let asked = &server.asked()[0];
-        for media_type in super::super::manifest::KNOWN {
+        for media_type in crate::registry::manifest::KNOWN {
             assert!(asked.header("accept").unwrap().contains(media_type), "{media_type}");
         }
         assert_eq!(asked.header("accept-encoding"), Some("identity"));
@@ -409,7 +412,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_registry_is_given_up() {
         let server = Server::start(|_| Reply::new(200).after(Duration::from_secs(3600))).await;
-        let impatient = super::super::Settings { request_timeout: Some(Duration::from_millis(20)), ..settings() };
+        let impatient = crate::registry::Settings { request_timeout: Some(Duration::from_millis(20)), ..settings() };
         let error = server.repository_with(impatient.clone()).head(tag()).await.unwrap_err();
         assert!(error.to_string().contains("nothing came within"), "{error}");
         let server = Server::start(|_| Reply::new(200).body(INDEX).stall(3)).await;
@@ -422,7 +425,7 @@ mod tests {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap().to_string();
         drop(server);
-        let registries = super::super::Registries::new(settings(), &[], 64).unwrap();
+        let registries = crate::registry::Registries::new(settings(), &[], 64).unwrap();
         let error = registries.repository(&address, "a").head(tag()).await.unwrap_err();
         assert!(error.to_string().contains(&address) && error.to_string().contains("refused"), "{error}");
         assert_eq!(error.retry(), Retry::Soon);

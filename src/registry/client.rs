@@ -14,22 +14,22 @@ use http::{
 use url::Url;
 
 use super::{
-    answer::Response,
     auth::{Doubt, may_be_renewed},
-    connections::Place,
     error::{Fault, SetupError, is_certificate_fault, one_line},
     host::{Host, Scheme, is_lenient, is_listed},
-    location::location,
-    naming::{Pattern, names_of},
-    pace::LONGEST_THROTTLING,
-    patience::Patience,
-    quota::Quota,
-    rate::LeastRate,
-    reach::{Limit, OffLimits, Reach},
-    retry::{Backoff, retry_after},
+    http::addresses::{Limit, OffLimits, Reach},
+    http::headers::location::location,
+    http::headers::quota::Quota,
+    http::hosts::Ways,
+    http::naming::{Pattern, names_of},
+    http::response::Response,
+    http::retry::{Backoff, retry_after},
+    http::stall::Patience,
+    http::transfer_rate::LeastRate,
+    limits::connections::Place,
+    limits::pace::LONGEST_THROTTLING,
     settings::Settings,
-    shared::Shared,
-    ways::Ways,
+    shared_cache::Shared,
 };
 use crate::model::{Event, RegistryAccess};
 

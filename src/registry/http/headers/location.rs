@@ -3,11 +3,11 @@
 use http::{HeaderMap, header::LOCATION};
 use url::Url;
 
-use super::error::Fault;
+use crate::registry::error::Fault;
 
 /// The `Location` of an answer from `from`. Without its user and password: nobody but the user of this program gives it
 /// credentials. Never from TLS to something without.
-pub(super) fn location(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
+pub(in crate::registry) fn location(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
     let text = headers
         .get(LOCATION)
         .and_then(|location| location.to_str().ok())

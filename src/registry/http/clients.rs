@@ -12,10 +12,10 @@ use reqwest::{
 };
 use url::Url;
 
-use super::{
+use crate::registry::{
     error::root_cause,
     host::is_loopback,
-    reach::{Limit, within},
+    http::addresses::{Limit, within},
 };
 
 /// Whatever the user says: longer than this a TCP connection never takes.
@@ -23,18 +23,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is special about TLS with some hosts.
 #[derive(Default)]
-pub(super) struct Tls {
+pub(in crate::registry) struct Tls {
     /// Who may vouch for them besides those whom the system trusts.
-    pub(super) authorities: Vec<Certificate>,
+    pub(in crate::registry) authorities: Vec<Certificate>,
     /// What they are shown when they ask who is there.
-    pub(super) identity: Option<Identity>,
+    pub(in crate::registry) identity: Option<Identity>,
     /// Their certificates are not checked.
-    pub(super) skip_verify: bool,
+    pub(in crate::registry) skip_verify: bool,
 }
 
 /// Connections to some hosts, kept apart by what is asked of them. Each client is made when it is first needed: to read
 /// the system's CA certificates takes milliseconds.
-pub(super) struct Clients {
+pub(in crate::registry) struct Clients {
     tls: Tls,
     usual: Pair,
     direct: Pair,
@@ -54,7 +54,7 @@ struct Pair {
 
 impl Clients {
     /// Nothing is contacted.
-    pub(super) fn new(tls: Tls) -> Self {
+    pub(in crate::registry) fn new(tls: Tls) -> Self {
         Self {
             tls,
             usual: Pair::default(),
@@ -69,7 +69,12 @@ impl Clients {
 
     /// Loopback is never behind a proxy, whatever `NO_PROXY` says: so it is in Go, where the original comes from.
     /// `limit` says which addresses are connected with; none: whichever the host has, or its proxy.
-    pub(super) fn to(&self, url: &Url, is_insecure: bool, limit: Option<Limit>) -> reqwest::Result<&Client> {
+    pub(in crate::registry) fn to(
+        &self,
+        url: &Url,
+        is_insecure: bool,
+        limit: Option<Limit>,
+    ) -> reqwest::Result<&Client> {
         let is_plain = url.scheme() == "http";
         let guarded = |limit| move |builder: ClientBuilder| builder.no_proxy().dns_resolver(Guard(limit));
         let (pair, with): (_, &dyn Fn(ClientBuilder) -> ClientBuilder) = match limit {
@@ -143,7 +148,7 @@ fn made(place: &OnceLock<Client>, make: impl FnOnce() -> reqwest::Result<Client>
 
 /// HTTP/1.1 alone: over HTTP/2 all transfers would share one TCP connection. Proxy variables and, through rustls'
 /// platform roots, `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
-pub(super) fn builder() -> ClientBuilder {
+pub(in crate::registry) fn builder() -> ClientBuilder {
     Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         .http1_only()

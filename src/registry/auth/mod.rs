@@ -1,6 +1,10 @@
 //! Who we are at one host. Here because of what oci-client 0.18 does not do: fetch a token once for all who wait, let
 //! it end, renew it on 401, tell what the token service said, ask for two repositories at once.
 
+pub(super) mod challenge;
+pub(super) mod credentials;
+pub(super) mod token;
+
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
@@ -14,21 +18,21 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::{
-    answer::Response,
-    challenge::{Challenge, challenges},
+use crate::model::{EcrRegistry, Login};
+use crate::registry::{
+    auth::challenge::{Challenge, challenges},
+    auth::token::{Token, TokenLogin, TokenService},
+    client::{Onward, Wire},
     ecr::{Aws, EcrLogin, EcrToken, PublicLogin},
     error::Fault,
-    token::{Token, TokenLogin, TokenService},
-    wire::{Onward, Wire},
+    http::response::Response,
 };
-use crate::model::{EcrRegistry, Login};
 
 /// The user whose password is an identity token, as `docker login` has it.
 const IDENTITY_TOKEN: &str = "<token>";
 
 /// What a registry host wants to see, and what we have to show.
-pub(super) struct Auth {
+pub(in crate::registry) struct Auth {
     identity: Identity,
     /// Learned from the first 401; until then nothing is sent.
     wanted: RwLock<Wanted>,
@@ -37,7 +41,7 @@ pub(super) struct Auth {
 }
 
 /// Who we are there.
-pub(super) enum Identity {
+pub(in crate::registry) enum Identity {
     /// Nobody in particular.
     Nobody,
     /// As configured.
@@ -62,7 +66,7 @@ pub(super) enum Identity {
 
 /// What a refusing answer says of what was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(in crate::registry) enum Doubt {
     /// Nothing.
     None,
     /// It asks for something else.
@@ -81,7 +85,7 @@ enum Wanted {
 }
 
 /// What goes along with one request.
-pub(super) struct Presented {
+pub(in crate::registry) struct Presented {
     /// The value of `Authorization`, marked as sensitive.
     pub header: HeaderValue,
     shown: Shown,
@@ -98,24 +102,28 @@ enum Shown {
 
 impl Auth {
     /// Nothing is known of the host yet.
-    pub(super) fn new(identity: Identity) -> Self {
+    pub(in crate::registry) fn new(identity: Identity) -> Self {
         Self { identity, wanted: RwLock::new(Wanted::Nothing), is_welcome: AtomicBool::new(false) }
     }
 
     /// Ends a pause that the token service has asked for.
-    pub(super) fn reset_pauses(&self) {
+    pub(in crate::registry) fn reset_pauses(&self) {
         if let Wanted::Token(service) = &*self.wanted.read().unwrap_or_else(PoisonError::into_inner) {
             service.reset_pauses();
         }
     }
 
     /// Whether credentials are configured.
-    pub(super) fn has_login(&self) -> bool {
+    pub(in crate::registry) fn has_login(&self) -> bool {
         !matches!(self.identity, Identity::Nobody)
     }
 
     /// What the next request should show, with a token for `scopes` where the host wants one.
-    pub(super) async fn present(&self, wire: &Arc<Wire>, scopes: &[String]) -> Result<Option<Presented>, Fault> {
+    pub(in crate::registry) async fn present(
+        &self,
+        wire: &Arc<Wire>,
+        scopes: &[String],
+    ) -> Result<Option<Presented>, Fault> {
         // What ECR wants is known, so that the first request need not be refused.
         if let Identity::Ecr { aws, registry, login } = &self.identity {
             let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
@@ -150,7 +158,7 @@ impl Auth {
 
     /// Takes in how a request ended that showed `presented`. Whether it was refused although the same login was taken
     /// before: then another try can help. Never twice in a row, since a login that is shown too often gets locked.
-    pub(super) fn note(&self, status: StatusCode, presented: Option<&Presented>) -> bool {
+    pub(in crate::registry) fn note(&self, status: StatusCode, presented: Option<&Presented>) -> bool {
         let Some(&Shown::Login { was_welcome }) = presented.map(|presented| &presented.shown) else { return false };
         match status {
             StatusCode::UNAUTHORIZED => self.is_welcome.store(false, Ordering::Relaxed),
@@ -163,7 +171,7 @@ impl Auth {
 
     /// What a refusing answer says of what was shown. Of a token that has ended ECR says 403, as of what is forbidden,
     /// and its public registry 400 (aws/containers-roadmap, issue 2835).
-    pub(super) fn doubt(&self, status: StatusCode, presented: Option<&Presented>) -> Doubt {
+    pub(in crate::registry) fn doubt(&self, status: StatusCode, presented: Option<&Presented>) -> Doubt {
         match (status, &self.identity, presented.map(|presented| &presented.shown)) {
             (StatusCode::UNAUTHORIZED, Identity::Ecr { .. }, Some(Shown::Ecr(_))) => Doubt::Ended,
             (StatusCode::UNAUTHORIZED, ..) => Doubt::Challenged,
@@ -174,7 +182,7 @@ impl Auth {
     }
 
     /// Drops a token that has ended. Whether another one can be had now.
-    pub(super) fn forget(&self, presented: Option<&Presented>) -> bool {
+    pub(in crate::registry) fn forget(&self, presented: Option<&Presented>) -> bool {
         match (presented.map(|presented| &presented.shown), &self.identity) {
             (Some(Shown::Ecr(token)), Identity::Ecr { login, .. }) => login.forget(token),
             (Some(Shown::Token(token)), _) => match &*self.wanted.read().unwrap_or_else(PoisonError::into_inner) {
@@ -190,7 +198,7 @@ impl Auth {
 
     /// Takes in a 401 to a request begun at `begun` that showed `presented`. Whether it is worth asking again: not
     /// where the same would be shown again.
-    pub(super) fn learn(
+    pub(in crate::registry) fn learn(
         &self,
         wire: &Wire,
         response: &Response,
@@ -247,7 +255,7 @@ fn is_outdated(service: &TokenService, presented: Option<&Presented>, begun: Ins
 
 /// Whether another token may be taken where this one, however new, was not: not where it is good for too little, as the
 /// distribution project's "Token Authentication Specification" has it said.
-pub(super) fn may_be_renewed(headers: &HeaderMap, presented: Option<&Presented>) -> bool {
+pub(in crate::registry) fn may_be_renewed(headers: &HeaderMap, presented: Option<&Presented>) -> bool {
     let says_too_little = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("insufficient_scope"));
     presented.is_some_and(|presented| matches!(presented.shown, Shown::Token(_)))
         && !headers.get_all(WWW_AUTHENTICATE).iter().any(says_too_little)
@@ -299,7 +307,7 @@ async fn token_login(identity: &Identity) -> Result<Option<TokenLogin>, Fault> {
 }
 
 /// A header that no `Debug` shows.
-pub(super) fn sensitive(text: &str) -> Result<HeaderValue, Fault> {
+pub(in crate::registry) fn sensitive(text: &str) -> Result<HeaderValue, Fault> {
     let mut header = HeaderValue::from_str(text)
         .map_err(|_| Fault::Refused("the token has characters that can't be sent in a header".to_owned()))?;
     header.set_sensitive(true);
@@ -308,11 +316,11 @@ pub(super) fn sensitive(text: &str) -> Result<HeaderValue, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        Selector,
-        scripted::{Asked, Reply, Server, password, settings, with_login},
-    };
     use super::*;
+    use crate::registry::{
+        Selector,
+        testing::{Asked, Reply, Server, password, settings, with_login},
+    };
     use crate::{
         model::Retry,
         registry::{Backoff, Settings},

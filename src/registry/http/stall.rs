@@ -7,13 +7,13 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{
+use crate::registry::{
     error::Fault,
-    rate::{LeastRate, Meter, TooSlow},
+    http::transfer_rate::{LeastRate, Meter, TooSlow},
 };
 
 /// Whose turn it is in an upload: the receiver's, who takes the next piece or answers, or the source's.
-pub(super) struct Patience {
+pub(in crate::registry) struct Patience {
     state: Mutex<State>,
     /// The receiver was found to be too slow.
     noticed: Notify,
@@ -30,7 +30,7 @@ struct State {
 
 impl Patience {
     /// The receiver has yet to take the first piece.
-    pub(super) fn new(least: Option<LeastRate>) -> Self {
+    pub(in crate::registry) fn new(least: Option<LeastRate>) -> Self {
         let meter = Meter::new(least);
         let state = State { receiver_since: Some(Instant::now()), handed: None, meter, too_slow: None };
         Self { state: Mutex::new(state), noticed: Notify::new() }
@@ -41,13 +41,13 @@ impl Patience {
     }
 
     /// The request is sent: what was waited for before was not the receiver.
-    pub(super) fn begins(&self) {
+    pub(in crate::registry) fn begins(&self) {
         self.state().receiver_since = Some(Instant::now());
     }
 
     /// The receiver has taken what it was handed, and wants more. Until that comes it is the source's turn, who has a
     /// clock of its own.
-    pub(super) fn source_is_asked(&self) {
+    pub(in crate::registry) fn source_is_asked(&self) {
         let mut state = self.state();
         let since = state.receiver_since.take();
         // Until the first piece a connection is made, which is not slow in this sense.
@@ -61,14 +61,14 @@ impl Patience {
     }
 
     /// A piece of so many bytes was handed over.
-    pub(super) fn receiver_is_handed(&self, bytes: u64) {
+    pub(in crate::registry) fn receiver_is_handed(&self, bytes: u64) {
         let mut state = self.state();
         state.receiver_since = Some(Instant::now());
         state.handed = Some(bytes);
     }
 
     /// Returns once the receiver has done nothing for `timeout`, or too little.
-    pub(super) async fn ends(&self, timeout: Option<Duration>) -> Fault {
+    pub(in crate::registry) async fn ends(&self, timeout: Option<Duration>) -> Fault {
         loop {
             let since = {
                 let state = self.state();

@@ -1,10 +1,10 @@
 //! Whose credentials go to which registry.
 
-use super::naming::{Pattern, canonical, chosen};
 use crate::model::{Credential, Login};
+use crate::registry::http::naming::{Pattern, canonical, chosen};
 
 /// The exact name beats a glob, and among equals the later entry wins.
-pub(super) fn login_for<'a>(registry: &str, credentials: &'a [Credential]) -> Option<&'a Login> {
+pub(in crate::registry) fn login_for<'a>(registry: &str, credentials: &'a [Credential]) -> Option<&'a Login> {
     let patterns = |credential: &Credential| {
         std::iter::once(&credential.registry).chain(&credential.aliases).map(|name| Pattern::new(name)).collect()
     };

@@ -1,6 +1,8 @@
 //! Manifests as bytes, and the few things in them that a copy has to know. They are not read into oci-client's types,
 //! which refuse the `"layers": null` of images from scratch, and take what is image and index at once.
 
+mod index;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -9,19 +11,21 @@ use oci_client::manifest::{
 };
 use serde::Deserialize;
 
-use super::{Error, error::Fault};
 use crate::model::Digest;
+use crate::registry::{Error, error::Fault};
+
+pub use index::IndexEntry;
 
 /// Longer manifests are refused; the distribution specification asks registries to take this much.
-pub(super) const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
+pub(in crate::registry) const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
 
 /// What is asked for: without it registries would convert to schema 1, or to one platform.
-pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
+pub(in crate::registry) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
 /// The media types of [`ACCEPTED`].
-pub(super) const KNOWN: [&str; 4] =
+pub(in crate::registry) const KNOWN: [&str; 4] =
     [OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE];
 
 /// Which manifest of a repository.
@@ -100,7 +104,7 @@ impl Manifest {
     }
 
     /// The same, the digest known.
-    pub(super) fn of(bytes: Bytes, content_type: Option<&str>, digest: Digest) -> Result<Self, Fault> {
+    pub(in crate::registry) fn of(bytes: Bytes, content_type: Option<&str>, digest: Digest) -> Result<Self, Fault> {
         let written = read(&bytes)?;
         let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
         let media_type = match (written.media_type, content_type) {
@@ -151,7 +155,7 @@ impl Manifest {
     }
 
     /// Something in it is not as it should be.
-    pub(super) fn unreadable(&self, fault: Fault) -> Error {
+    pub(in crate::registry) fn unreadable(&self, fault: Fault) -> Error {
         Error::new(format!("reading the manifest {}", self.digest), fault)
     }
 
@@ -210,7 +214,7 @@ fn is_foreign(media_type: &str) -> bool {
 }
 
 /// What should be a manifest, and is none.
-pub(super) fn no_manifest(why: &str) -> Fault {
+pub(in crate::registry) fn no_manifest(why: &str) -> Fault {
     Fault::Malformed(format!("what came is no manifest: {why}"))
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::RETRY_AFTER};
 
-use super::error::Fault;
 use crate::model::Retry;
+use crate::registry::error::Fault;
 
 /// The first pause; it doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -14,7 +14,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What is believed of a longer `Retry-After`: clocks can't hold any number.
-pub(super) const LONGEST_BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
+pub(in crate::registry) const LONGEST_BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often, and after which pauses.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The first success, or the last failure.
-    pub(super) async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Fault>
+    pub(in crate::registry) async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
     {
@@ -63,7 +63,7 @@ impl Backoff {
 }
 
 /// `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(in crate::registry) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds).min(LONGEST_BELIEVED));

@@ -9,7 +9,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Repository, StoreRepository, shared::Shared};
+use crate::registry::{Repository, StoreRepository, shared_cache::Shared};
 
 /// So long a place at one registry is kept while one at the other is waited for. Else the places of a registry that all
 /// images go to would be kept by those that wait for one which does not get on.
@@ -19,7 +19,7 @@ const LONGEST_HELD: Duration = Duration::from_secs(2);
 const MOST: u32 = 1 << 20;
 
 /// All registries' places.
-pub(super) struct Connections {
+pub(in crate::registry) struct Connections {
     usual: usize,
     hosts: Shared<String, Places>,
 }
@@ -28,25 +28,25 @@ pub(super) struct Connections {
 const MOST_HOSTS: usize = 4096;
 
 /// The places of one registry.
-pub(super) struct Places {
+pub(in crate::registry) struct Places {
     host: String,
     most: u32,
     free: Arc<Semaphore>,
 }
 
 /// One place, or two; free again when this is dropped.
-pub(super) struct Place {
+pub(in crate::registry) struct Place {
     _taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Connections {
     /// So many requests at once for each registry of which nothing else is said; 0 counts as 1.
-    pub(super) fn new(usual: usize) -> Self {
+    pub(in crate::registry) fn new(usual: usize) -> Self {
         Self { usual, hosts: Shared::new(MOST_HOSTS) }
     }
 
     /// The places of `host`, always the same ones while somebody knows them; `own` where something is said of it.
-    pub(super) fn to(&self, host: &str, own: Option<usize>) -> Arc<Places> {
+    pub(in crate::registry) fn to(&self, host: &str, own: Option<usize>) -> Arc<Places> {
         self.hosts.get(host, || {
             let most = u32::try_from(own.unwrap_or(self.usual)).unwrap_or(u32::MAX).clamp(1, MOST);
             Places { host: host.to_owned(), most, free: Arc::new(Semaphore::new(most as usize)) }
@@ -56,7 +56,7 @@ impl Connections {
 
 impl Places {
     /// The next place that becomes free.
-    pub(super) async fn one(&self) -> Place {
+    pub(in crate::registry) async fn one(&self) -> Place {
         self.take(1).await
     }
 
@@ -112,12 +112,12 @@ async fn both(first: &Places, second: &Places) -> Vec<Place> {
 mod tests {
     use futures::future::join_all;
 
-    use super::super::{
-        Layout, Registries, Selector, Store,
-        scripted::{Reply, Server, password, settings, with_login},
-    };
     use super::*;
     use crate::model::{Digest, RegistryAccess};
+    use crate::registry::{
+        Layout, Registries, Selector, Store,
+        testing::{Reply, Server, password, settings, with_login},
+    };
 
     #[tokio::test]
     async fn a_registry_gets_no_more_requests_at_once_than_it_may() {

@@ -1,10 +1,10 @@
 //! A repository of a registry that is written to, with what some registries want besides.
 
-use super::{
-    BlobStream, Descriptor, EcrRepositories, Error, Manifest, Repository, Selector, UploadError, connections::Places,
-    error::Fault,
-};
 use crate::model::Digest;
+use crate::registry::{
+    BlobStream, Descriptor, EcrRepositories, Error, Manifest, Repository, Selector, UploadError, error::Fault,
+    limits::connections::Places,
+};
 
 /// The longest layer that Amazon ECR takes, in bytes: "Amazon ECR service quotas", 52,000 MiB.
 const LONGEST_ECR_LAYER: u64 = 52_000 * 1024 * 1024;
@@ -18,37 +18,37 @@ pub struct RemoteRepository {
 
 impl RemoteRepository {
     /// `ecr` where it has to be made first.
-    pub(super) fn new(repository: Repository, ecr: Option<EcrRepositories>) -> Self {
+    pub(in crate::registry) fn new(repository: Repository, ecr: Option<EcrRepositories>) -> Self {
         Self { repository, ecr }
     }
 
     /// For how many requests at once its registry has places.
-    pub(super) fn places(&self) -> &Places {
+    pub(in crate::registry) fn places(&self) -> &Places {
         &self.repository.host.places
     }
 
     /// As [`Repository::is_up`].
-    pub(super) async fn is_up(&self) -> bool {
+    pub(in crate::registry) async fn is_up(&self) -> bool {
         self.repository.is_up().await
     }
 
     /// As [`Repository::head`].
-    pub(super) async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, Error> {
+    pub(in crate::registry) async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, Error> {
         self.repository.head(selector).await
     }
 
     /// As [`Repository::manifest`].
-    pub(super) async fn manifest(&self, selector: Selector<'_>) -> Result<Manifest, Error> {
+    pub(in crate::registry) async fn manifest(&self, selector: Selector<'_>) -> Result<Manifest, Error> {
         self.repository.manifest(selector).await
     }
 
     /// As [`Repository::has_blob`].
-    pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
+    pub(in crate::registry) async fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
         self.repository.has_blob(digest).await
     }
 
     /// As [`Repository::mount`].
-    pub(super) async fn mount(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
+    pub(in crate::registry) async fn mount(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
         if let Some(ecr) = &self.ecr
             && self.ready(ecr).await.is_err()
         {
@@ -59,7 +59,7 @@ impl RemoteRepository {
     }
 
     /// As [`Repository::upload`].
-    pub(super) async fn upload(
+    pub(in crate::registry) async fn upload(
         &self,
         descriptor: &Descriptor,
         body: BlobStream,
@@ -81,7 +81,11 @@ impl RemoteRepository {
     }
 
     /// As [`Repository::put_manifest`]. A tag that can't be moved is no obstacle where it is right already.
-    pub(super) async fn put_manifest(&self, selector: Selector<'_>, manifest: &Manifest) -> Result<(), Error> {
+    pub(in crate::registry) async fn put_manifest(
+        &self,
+        selector: Selector<'_>,
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
         match self.write(self.repository.put_manifest(selector, manifest)).await {
             Err(error) if error.is_immutable_tag() => match self.repository.head(selector).await? {
                 Some(there) if there == *manifest.digest() => Ok(()),

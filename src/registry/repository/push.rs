@@ -13,22 +13,22 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future, stream::Peekable};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 
-use super::{
+use crate::model::{Digest, Retry};
+use crate::registry::{
     BlobStream, Descriptor, Error, Repository, UploadError,
-    answer::Response,
+    client::{Onward, Payload, Request, To, Wire},
     error::Fault,
     host::Host,
-    patience::Patience,
+    http::response::Response,
+    http::stall::Patience,
     repository::{check_announced, query},
-    wire::{Onward, Payload, Request, To, Wire},
 };
-use crate::model::{Digest, Retry};
 
 /// So long it may take to tell a registry that nothing more comes. Nobody waits for it but the registry's disk.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
 
 /// See [`Repository::mount`]. The session of a refused mount is kept for the upload that follows.
-pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Result<bool, Fault> {
+pub(in crate::registry) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Result<bool, Fault> {
     let scopes = [to.push_scope(), format!("repository:{from}:pull")];
     let query = query(&[("mount", &digest.to_string()), ("from", from)]);
     let asked = || async {
@@ -58,7 +58,7 @@ pub(super) async fn mount(to: &Repository, digest: &Digest, from: &str) -> Resul
 }
 
 /// See [`Repository::upload`].
-pub(super) async fn upload(
+pub(in crate::registry) async fn upload(
     to: &Repository,
     descriptor: &Descriptor,
     body: BlobStream,
@@ -185,7 +185,7 @@ impl Drop for Session {
 }
 
 /// Takes back all sessions of a host that were kept for uploads.
-pub(super) fn clear(wire: &Arc<Wire>, host: &Arc<Host>) {
+pub(in crate::registry) fn clear(wire: &Arc<Wire>, host: &Arc<Host>) {
     for (name, at) in host.drop_sessions() {
         let repository = Repository::at(Arc::clone(wire), Arc::clone(host), &name);
         drop(Session { repository, at, is_open: true });
@@ -280,10 +280,10 @@ mod tests {
         time::Duration,
     };
 
-    use super::super::scripted::{Asked, Reply, Server, content, descriptor, once, settings};
-    use super::super::settings::Settings;
     use super::*;
     use crate::model::Retry;
+    use crate::registry::settings::Settings;
+    use crate::registry::testing::{Asked, Reply, Server, content, descriptor, once, settings};
 
     fn target(error: UploadError) -> Error {
         match error {
@@ -494,7 +494,7 @@ mod tests {
             _ => Reply::new(204),
         })
         .await;
-        let registries = super::super::Registries::new(settings(), &[], 64).unwrap();
+        let registries = crate::registry::Registries::new(settings(), &[], 64).unwrap();
         let repository = registries.repository(&server.address.to_string(), "team/app");
         for from in ["a", "base"] {
             assert!(!repository.mount(&descriptor(b"abc").digest, from).await.unwrap());
@@ -589,7 +589,7 @@ mod tests {
             let address = slow_registry(piece).await;
             let least = crate::registry::LeastRate { bytes_per_second: kib * 1024, window: Duration::from_millis(300) };
             let settings = Settings { least_rate: Some(least), ..settings() };
-            let registries = super::super::Registries::new(settings, &[], 64).unwrap();
+            let registries = crate::registry::Registries::new(settings, &[], 64).unwrap();
             let repository = registries.repository(&address.to_string(), "team/app");
             let upload = repository.upload(&expected, pieces(&whole), |_| ());
             tokio::time::timeout(Duration::from_secs(100), upload).await.expect("it goes on and on")

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Error, Manifest, error::Fault, manifest::no_manifest};
 use crate::model::{Digest, Platform};
+use crate::registry::{Error, Manifest, error::Fault, manifest::no_manifest};
 
 /// The annotation that names the index from which another one was made.
 const SOURCE_DIGEST: &str = "k8s-copycat.source.digest";

@@ -8,15 +8,15 @@ use url::Url;
 use crate::model::canonical_registry;
 
 /// Docker Hub as references name it; its other names are no registries of their own.
-pub(super) const DOCKER_HUB: &str = "docker.io";
+pub(in crate::registry) const DOCKER_HUB: &str = "docker.io";
 
 /// Lower case, the names of Docker Hub made one.
-pub(super) fn canonical(registry: &str) -> String {
+pub(in crate::registry) fn canonical(registry: &str) -> String {
     canonical_registry(registry.trim())
 }
 
 /// All names of the host of a URL: with its port, and at the default port without it.
-pub(super) fn names_of(url: &Url) -> Vec<String> {
+pub(in crate::registry) fn names_of(url: &Url) -> Vec<String> {
     let Some(host) = url.host_str() else { return Vec::new() };
     let bare = url.port().is_none().then(|| canonical(host));
     bare.into_iter().chain(url.port_or_known_default().map(|port| format!("{host}:{port}"))).collect()
@@ -24,21 +24,21 @@ pub(super) fn names_of(url: &Url) -> Vec<String> {
 
 /// A name, or a shell glob as the configuration takes them: `*` is any text, `?` any one character, `[a-c]` one of a set
 /// and `[^a-c]` one that is not in it, and `\\` takes the next character as it is.
-pub(super) struct Pattern {
+pub(in crate::registry) struct Pattern {
     text: String,
     glob: Option<Regex>,
 }
 
 impl Pattern {
     /// As a user writes it.
-    pub(super) fn new(written: &str) -> Self {
+    pub(in crate::registry) fn new(written: &str) -> Self {
         let text = canonical(written);
         let glob = text.contains(['*', '?', '[']).then(|| expression(&text));
         Self { glob: glob.and_then(|glob| Regex::new(&glob).ok()), text }
     }
 
     /// Whether it is, or fits, any of these names.
-    pub(super) fn holds(&self, names: &[String]) -> bool {
+    pub(in crate::registry) fn holds(&self, names: &[String]) -> bool {
         names.iter().any(|name| self.is(name) || self.fits(name))
     }
 
@@ -123,7 +123,7 @@ fn member(rest: &mut Chars<'_>) -> Option<char> {
 
 /// The entry that holds for a registry of these names: the exact name beats a glob, and among equals the later entry
 /// wins.
-pub(super) fn chosen<'a, T>(entries: &'a [(Vec<Pattern>, T)], names: &[String]) -> Option<&'a T> {
+pub(in crate::registry) fn chosen<'a, T>(entries: &'a [(Vec<Pattern>, T)], names: &[String]) -> Option<&'a T> {
     let latest = |fits: fn(&Pattern, &str) -> bool| {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| names.iter().any(|name| fits(pattern, name)));
         entries.iter().rev().find(|(patterns, _)| any(patterns)).map(|(_, entry)| entry)

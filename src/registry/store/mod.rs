@@ -1,11 +1,15 @@
 //! What images are copied into: a registry, or a layout on disk.
 
+mod remote;
+
 use crate::model::{Digest, Retry};
 
-use super::{
+use crate::registry::{
     BlobStream, Descriptor, EcrRepositories, Error, Layout, LayoutError, LayoutRepository, LayoutUploadError, Manifest,
-    Registries, RemoteRepository, Selector, UploadError,
+    Registries, Selector, UploadError,
 };
+
+pub use remote::RemoteRepository;
 
 /// A place that images are copied into.
 #[derive(Clone)]

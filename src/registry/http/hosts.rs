@@ -6,41 +6,41 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::{
-    clients::{Clients, Tls, builder},
-    connections::Connections,
+use crate::model::{ClientCertificate, PemFile, RegistryAccess};
+use crate::registry::{
     error::SetupError,
     host::is_loopback,
-    naming::{Pattern, chosen, names_of},
+    http::clients::{Clients, Tls, builder},
+    http::naming::{Pattern, chosen, names_of},
+    limits::connections::Connections,
 };
-use crate::model::{ClientCertificate, PemFile, RegistryAccess};
 
 /// The ways to all hosts. Token services and those whom registries send us on to are hosts as well: what is said of a
 /// registry does not hold for them, unless its name fits.
-pub(super) struct Ways {
+pub(in crate::registry) struct Ways {
     special: Vec<(Vec<Pattern>, Way)>,
     usual: Way,
     proxies: Matcher,
     /// What is still cleared away at registries although nobody waits for it.
-    pub(super) clearing: TaskTracker,
+    pub(in crate::registry) clearing: TaskTracker,
     /// How many requests each registry gets at once.
-    pub(super) connections: Connections,
+    pub(in crate::registry) connections: Connections,
 }
 
 /// The way to some hosts.
-pub(super) struct Way {
+pub(in crate::registry) struct Way {
     /// Plain HTTP is spoken, and nothing else tried.
-    pub(super) is_plain: bool,
+    pub(in crate::registry) is_plain: bool,
     /// TLS is spoken, and nothing else tried.
-    pub(super) is_tls: bool,
-    pub(super) clients: Clients,
+    pub(in crate::registry) is_tls: bool,
+    pub(in crate::registry) clients: Clients,
     /// The most requests at once, where that is said.
-    pub(super) connections: Option<usize>,
+    pub(in crate::registry) connections: Option<usize>,
 }
 
 impl Ways {
     /// Nothing is contacted. `connections` is how many requests a registry gets at once.
-    pub(super) fn new(registries: &[RegistryAccess], connections: usize) -> Result<Self, SetupError> {
+    pub(in crate::registry) fn new(registries: &[RegistryAccess], connections: usize) -> Result<Self, SetupError> {
         let special = registries.iter().map(|access| Ok((vec![Pattern::new(&access.registry)], way(access)?)));
         let usual = Way { is_plain: false, is_tls: false, clients: Clients::new(Tls::default()), connections: None };
         Ok(Self {
@@ -54,13 +54,13 @@ impl Ways {
     }
 
     /// Whether a proxy stands before the host of a URL: then nobody here knows its address.
-    pub(super) fn is_proxied(&self, url: &Url) -> bool {
+    pub(in crate::registry) fn is_proxied(&self, url: &Url) -> bool {
         let uri = url.as_str().parse::<http::Uri>();
         !is_loopback(url) && uri.is_ok_and(|uri| self.proxies.intercept(&uri).is_some())
     }
 
     /// The one to the host of a URL.
-    pub(super) fn to(&self, url: Option<&Url>) -> &Way {
+    pub(in crate::registry) fn to(&self, url: Option<&Url>) -> &Way {
         let url = url.filter(|_| !self.special.is_empty());
         url.and_then(|url| chosen(&self.special, &names_of(url))).unwrap_or(&self.usual)
     }

@@ -1,0 +1,4 @@
+//! Response headers.
+
+pub(in crate::registry) mod location;
+pub(in crate::registry) mod quota;
