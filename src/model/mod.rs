@@ -1,7 +1,8 @@
-//! The words that every room speaks: what a cluster runs, what an image is called, what was decided and what
-//! came of it. Plain data; this room imports no other.
+//! The types that all other modules share: workloads, image references, targets, decisions and outcomes. Plain data;
+//! imports no other module.
 
 mod access;
+mod backoff;
 mod credential;
 mod cut;
 mod decision;
@@ -14,10 +15,13 @@ mod platform;
 mod plugin;
 mod printable;
 mod reference;
+mod registry_host;
 mod target;
+mod target_address;
 mod workload;
 
 pub use access::{ClientCertificate, PemFile, RegistryAccess};
+pub use backoff::doubled;
 pub use credential::{Credential, Login};
 pub use cut::cut;
 pub use decision::{Decision, Hook, TraceEntry, Verdict};
@@ -29,6 +33,8 @@ pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};
 pub use platform::{Platform, PlatformError};
 pub use plugin::PluginStatus;
 pub use printable::{one_line, printable, printable_json};
-pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, canonical_registry, cut_image};
+pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
+pub use registry_host::canonical_registry;
 pub use target::{Destination, Target, TargetKind};
+pub use target_address::TargetAddress;
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};
