@@ -88,7 +88,7 @@ impl Observer for Observed {
                 let key = (outcome.destination.to_string(), outcome.source.to_string());
                 state.outcomes.insert(key, (*outcome).clone());
             }
-            Event::Forgotten { destination, source } => {
+            Event::OutcomeChanged { destination, source, after: None, .. } => {
                 state.outcomes.remove(&(destination.to_string(), source.to_string()));
             }
             Event::Queue { waiting, active, cooling } => state.queue = (*waiting, *active, *cooling),

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Destination, Digest, Hook, Outcome, PluginStatus, Reference, WorkloadId};
+use super::{Destination, Digest, Hook, Outcome, PluginStatus, Reference, StatusKind, WorkloadId};
 
 /// Something that happened. The first four feed the four `…_total` counters of pulls and pushes.
 #[derive(Debug)]
@@ -19,12 +19,17 @@ pub enum Event<'a> {
     BytesCopied(u64),
     /// A copy ended.
     Finished(&'a Outcome),
-    /// No image use has this image at this destination any more: its last outcome no longer counts.
-    Forgotten {
+    /// The last outcome of an image at a destination has changed. Follows [`Event::Finished`] if the kind of its status
+    /// did, and is the only event if no image use has the image at the destination any more.
+    OutcomeChanged {
         /// The destination.
         destination: &'a Destination,
         /// The image.
         source: &'a Reference,
+        /// The previous outcome, if there was one.
+        before: Option<StatusKind>,
+        /// The outcome now; none if the image is not to be at the destination any more.
+        after: Option<StatusKind>,
     },
     /// A workload uses an image that has failed and is in cooldown.
     InCooldown {

@@ -29,7 +29,7 @@ pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use ecr::{EcrRegistry, NewRepositories, NotEcr, TagMutability};
 pub use event::{Event, Observer};
 pub use image_use::{Container, ContainerKind, ImageUse, Running};
-pub use outcome::{Failure, FailureKind, Outcome, Retry, Status};
+pub use outcome::{Failure, FailureKind, Outcome, Retry, Status, StatusKind};
 pub use platform::{Platform, PlatformError};
 pub use plugin::PluginStatus;
 pub use printable::{one_line, printable, printable_json};

@@ -82,14 +82,50 @@ pub enum Status {
 }
 
 impl Status {
+    /// Its kind.
+    pub fn kind(&self) -> StatusKind {
+        match self {
+            Self::Copied(_) => StatusKind::Copied,
+            Self::AlreadyThere(_) => StatusKind::AlreadyThere,
+            Self::WouldCopy(_) => StatusKind::WouldCopy,
+            Self::WouldPull => StatusKind::WouldPull,
+            Self::Failed(_) => StatusKind::Failed,
+        }
+    }
+
     /// The metric label.
     pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+}
+
+/// The kinds of [`Status`]; a closed list, used as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusKind {
+    /// [`Status::Copied`]
+    Copied,
+    /// [`Status::AlreadyThere`]
+    AlreadyThere,
+    /// [`Status::WouldCopy`]
+    WouldCopy,
+    /// [`Status::WouldPull`]
+    WouldPull,
+    /// [`Status::Failed`]
+    Failed,
+}
+
+impl StatusKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Copied, Self::AlreadyThere, Self::WouldCopy, Self::WouldPull, Self::Failed];
+
+    /// The metric label.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Copied(_) => "copied",
-            Self::AlreadyThere(_) => "already_there",
-            Self::WouldCopy(_) => "would_copy",
+            Self::Copied => "copied",
+            Self::AlreadyThere => "already_there",
+            Self::WouldCopy => "would_copy",
             Self::WouldPull => "would_pull",
-            Self::Failed(_) => "failed",
+            Self::Failed => "failed",
         }
     }
 }

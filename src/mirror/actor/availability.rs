@@ -58,8 +58,8 @@ impl Actor {
         if !self.last_reported.is_failure(key, &job.source) {
             self.observer.observe(&Event::Finished(&outcome));
             // Before another image claimed the destination it may have been reported at another one.
-            let withdrawn = self.last_reported.update(key, std::slice::from_ref(&outcome), |_| true);
-            self.withdraw(withdrawn);
+            let changes = self.last_reported.update(key, std::slice::from_ref(&outcome), |_| true);
+            self.report_changes(changes);
         }
         if let Some(pass) = self.passes.running() {
             pass.record(key, std::slice::from_ref(&outcome), now);

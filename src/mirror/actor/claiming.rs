@@ -45,8 +45,8 @@ impl Actor {
 
     fn release(&mut self, key: &DestinationKey) {
         self.queue.release(key);
-        let withdrawn = self.last_reported.update(key, &[], |_| false);
-        self.withdraw(withdrawn);
+        let changes = self.last_reported.update(key, &[], |_| false);
+        self.report_changes(changes);
         if let Some(pass) = self.passes.running() {
             pass.release(key);
         }

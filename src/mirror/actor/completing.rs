@@ -102,8 +102,8 @@ impl Actor {
         };
         let run_again = !claimed.iter().all(is_done);
         let is_claimed = |source: &Reference| claimed.iter().any(|job| job.source == *source);
-        let withdrawn = self.last_reported.update(key, outcomes, is_claimed);
-        self.withdraw(withdrawn);
+        let changes = self.last_reported.update(key, outcomes, is_claimed);
+        self.report_changes(changes);
         let host = self.claims.source_registry(key).unwrap_or_default();
         let is_waiting = self.queue.complete(key, host, run_again);
         if claimed.is_empty() && !is_waiting {

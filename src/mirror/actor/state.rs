@@ -19,7 +19,7 @@ use crate::{
         decisions::{Decisions, Undecided},
         destination_key::DestinationKey,
         job::{Copied, CopyJob},
-        last_reported::{LastReported, Route},
+        last_reported::{LastReported, OutcomeChange},
         passes::Passes,
         queue::{Admission, Availability, Cause, Lengths, Queue},
     },
@@ -143,9 +143,9 @@ impl Actor {
         }
     }
 
-    pub(super) fn withdraw(&self, routes: Vec<Route>) {
-        for (destination, source) in routes {
-            self.observer.observe(&Event::Forgotten { destination: &destination, source: &source });
+    pub(super) fn report_changes(&self, changes: Vec<OutcomeChange>) {
+        for OutcomeChange { route: (destination, source), before, after } in changes {
+            self.observer.observe(&Event::OutcomeChanged { destination: &destination, source: &source, before, after });
         }
     }
 }
