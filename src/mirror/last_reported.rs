@@ -1,4 +1,4 @@
-//! The last outcome of each image and destination, kept once for all observers: they are told of changes.
+//! The last outcome of each image and destination, kept once for all observers, which receive its changes.
 
 use std::collections::HashMap;
 

@@ -2,7 +2,7 @@
 
 use crate::{
     mirror::job::{CopyJob, Role},
-    model::{Digest, Failure, Reference},
+    model::{Digest, Failure, Reference, error_chain},
     registry::{Place, Registries, Repository, Selector, StoreRepository},
 };
 
@@ -65,7 +65,7 @@ async fn has(source: &Repository, digest: &Digest) -> Option<bool> {
     match source.head(Selector::Digest(digest)).await {
         Ok(found) => Some(found.is_some()),
         Err(error) => {
-            tracing::debug!(%digest, %error, "looking up the digest at the source failed");
+            tracing::debug!(%digest, error = error_chain(&error), "looking up the digest at the source failed");
             None
         }
     }

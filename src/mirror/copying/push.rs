@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     mirror::job::CopyJob,
-    model::{Digest, Event, Failure, FailureKind, Observer, Retry},
+    model::{Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
     registry::{Manifest, Place, StoreError},
 };
 
@@ -140,8 +140,9 @@ impl Push<'_> {
         Failure {
             kind: FailureKind::DifferentDigest,
             message: format!(
-                "{} has another digest than the source, {digest}, and tags at the target are immutable: {error}",
-                self.job.destination
+                "{} has another digest than the source, {digest}, and tags at the target are immutable: {}",
+                self.job.destination,
+                error_chain(error)
             ),
             retry: Retry::Later,
         }

@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
-    model::{Destination, Digest, Failure},
+    model::{Destination, Digest, Failure, error_chain},
     registry::{
         Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Room, Selector, StoreError, StoreUploadError,
     },
@@ -170,7 +170,7 @@ impl<'a> Transfer<'a> {
     fn or_missing(&self, digest: &Digest, found: Result<bool, StoreError>) -> Result<bool, Failure> {
         match found {
             Err(error) if error.is_breakdown() => {
-                debug!(target = %self.destination, %digest, %error, "a lookup at the target failed; uploading");
+                debug!(target = %self.destination, %digest, error = error_chain(&error), "a lookup at the target failed; uploading");
                 Ok(false)
             }
             found => found.map_err(|error| at_target(&error)),
