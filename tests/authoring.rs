@@ -230,7 +230,7 @@ async fn a_broken_case_file_ends_with_2() {
         ("cases: [{ name: a, image: b, expect: { target-selection: b } }]", "a list of names of targets"),
         ("cases: [{ name: a, image: b, expect: { skip: { error: trip } } }]", "invalid-config, invalid-request"),
         ("cases: [{ name: a, image: b, expect: { configure: { error: trap }, skip: pass } }]", "answers of hooks"),
-        ("cases: [{ name: a, image: B C, expect: { skip: pass } }]", "is no image reference"),
+        ("cases: [{ name: a, image: B C, expect: { skip: pass } }]", "invalid image reference"),
         ("cases: [{ name: a, image: b, workload: { kind: Car }, expect: { skip: pass } }]", "there are Deployment"),
         ("cases: [&a { name: a, image: b, expect: { skip: pass } }, *a]", "two cases are named \"a\""),
     ] {

@@ -95,14 +95,14 @@ subjects: [{{ kind: ServiceAccount, name: copycat, namespace: {namespace} }}]
     async fn tells_the_present_cause(&self) {
         self.tries_until("the failure is told", |told| told.len() == 1).await;
         let first = self.told().await;
-        assert!(first[0].0 == "MirrorFailed" && first[0].1.contains("is not there"), "{first:?}");
+        assert!(first[0].0 == "MirrorFailed" && first[0].1.contains("not found"), "{first:?}");
         self.tries_until("the same is told by the same event", |told| told.len() == 1 && told[0].2 > 1).await;
 
         let image = single("app");
         self.source.push("team/app", "1", &image).await;
         self.target.inject(usize::MAX, Request::is_blob, Fault::Answer(403, Vec::new()));
         self.tries_until("the new cause is told", |told| {
-            told.iter().any(|(reason, cause, _)| reason == "MirrorFailed" && !cause.contains("is not there"))
+            told.iter().any(|(reason, cause, _)| reason == "MirrorFailed" && !cause.contains("not found"))
         })
         .await;
         self.target.heal();

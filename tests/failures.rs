@@ -21,7 +21,7 @@ async fn sync(target: &Registry, image: &str, more: &str) -> Finished {
 async fn a_source_that_does_not_answer_rightly_is_named() {
     let target = Registry::crane().await;
     let image = index("wanted");
-    for (status, word) in [(401, "401"), (403, "403"), (404, "not there"), (429, "429"), (500, "500")] {
+    for (status, word) in [(401, "401"), (403, "403"), (404, "not found"), (429, "429"), (500, "500")] {
         let source = Registry::distribution(Access::Anonymous).await;
         let reference = source.push("team/app", "1", &image).await;
         source.inject(1000, Request::is_manifest, Fault::Answer(status, vec![]));

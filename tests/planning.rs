@@ -72,7 +72,7 @@ async fn a_line_of_a_plan_has_these_keys() {
     let debugged = ["Pod", "shop", "debugged"];
     let debug = format!("quay.io/tools/debug@{digest}");
     let invalid = lines.iter().find(|line| line["decision"] == "error").unwrap()["reason"].clone();
-    assert!(invalid.as_str().unwrap().starts_with("\"Not An Image\" is no image reference: "), "{invalid}");
+    assert!(invalid.as_str().unwrap().starts_with("invalid image reference \"Not An Image\": "), "{invalid}");
     let expected = [
         with(
             line(web, ["setup", "init"], "busybox", json!("docker.io/library/busybox:latest")),
@@ -130,7 +130,7 @@ async fn a_plan_for_people_is_a_table() {
         "{old:?}"
     );
     let bad = row("default/pod/bad");
-    assert!(bad[3] == "(error)" && bad[4].contains("is no image reference"), "{bad:?}");
+    assert!(bad[3] == "(error)" && bad[4].contains("invalid image reference"), "{bad:?}");
 }
 
 /// Acts on a terminal, or is not seen.

@@ -196,7 +196,7 @@ async fn a_copy_that_does_not_end_is_abandoned_and_taken_up_again() {
     let program = controller(cluster, &target, &file).await;
     under_way(&source).await;
     let finished = program.terminate().await.assert_code(0);
-    assert!(finished.stdout.contains("the next start takes them up again"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("they restart at the next start"), "{}", finished.stdout);
     assert_eq!(target.manifest("team/stuck", "1").await, None);
     source.heal();
     let _program = controller(cluster, &target, &file).await;

@@ -149,7 +149,7 @@ fn cpu_time() -> Result<Duration, Failed> {
 async fn decide(policy: &Policy, uses: &[ImageUse], rounds: usize) -> Result<(), Failed> {
     for _ in 0..rounds {
         for decision in policy.decide(uses.to_vec()).await {
-            if !matches!(decision.verdict, Verdict::Mirror(_)) {
+            if !matches!(decision.verdict, Verdict::Mirror { .. }) {
                 return Err(format!("{decision:?}").into());
             }
         }

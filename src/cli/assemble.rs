@@ -183,7 +183,7 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,
-        blobs_at_once: config.copy.max_concurrent_blobs,
+        max_concurrent_blobs: config.copy.max_concurrent_blobs,
         backoff: backoff(config),
     };
     Ok(Copier::new(sources, stores, settings, observer))

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     config::Config,
-    mirror::Conflicts,
+    mirror::{Conflicts, DesiredImage},
     model::{Decision, Destination, ImageUse, TraceEntry, Verdict, printable, printable_json},
 };
 
@@ -58,13 +58,15 @@ struct Plan {
 
 impl Plan {
     fn of(decided: Vec<(ImageUse, Decision)>) -> Self {
-        let wishes = decided.iter().filter_map(|(image_use, decision)| match (&decision.source, &decision.verdict) {
-            (Some(source), Verdict::Mirror(destinations)) => {
-                Some((image_use.clone(), source.clone(), destinations.clone()))
-            }
+        let desired = decided.iter().filter_map(|(image_use, decision)| match &decision.verdict {
+            Verdict::Mirror { source, destinations } => Some(DesiredImage {
+                image_use: image_use.clone(),
+                source: source.clone(),
+                destinations: destinations.clone(),
+            }),
             _ => None,
         });
-        let conflicts = Conflicts::among(wishes);
+        let conflicts = Conflicts::among(desired);
         Self { decided, conflicts }
     }
 
@@ -86,7 +88,7 @@ impl Plan {
 
     /// None where every image has its name to itself.
     fn conflicting_names(&self) -> Option<String> {
-        match self.conflicts.names() {
+        match self.conflicts.destinations() {
             0 => None,
             1 => Some("1 name is wanted by different images".to_owned()),
             count => Some(format!("{count} names are wanted by different images")),
@@ -141,7 +143,7 @@ impl<'a> Line<'a> {
     fn of(plan: &'a Plan, image_use: &'a ImageUse, decision: &'a Decision) -> Self {
         let id = &image_use.workload.id;
         let (word, reason, destinations) = match &decision.verdict {
-            Verdict::Mirror(destinations) => ("mirror", None, destinations.as_slice()),
+            Verdict::Mirror { destinations, .. } => ("mirror", None, destinations.as_slice()),
             Verdict::Skip(reason) => ("skip", Some(reason.as_str()), [].as_slice()),
             Verdict::Error { reason, .. } => ("error", Some(reason.as_str()), [].as_slice()),
         };
@@ -218,7 +220,7 @@ fn write_table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         let image = if image_use.image.is_empty() { "(none)" } else { &image_use.image };
         let start = [workload, image_use.container.name.clone(), image.to_owned()];
         let ends: Vec<[String; 2]> = match &decision.verdict {
-            Verdict::Mirror(destinations) => {
+            Verdict::Mirror { destinations, .. } => {
                 let why = answers(decision);
                 let end = |destination: &Destination| match plan.conflict(decision, destination) {
                     None => [destination.to_string(), why.clone()],

@@ -136,7 +136,12 @@ impl Reloading {
         }
         self.state.lock().unwrap_or_else(PoisonError::into_inner).needs_restart = needs_restart;
         let places = assemble::places(&config.copy, &self.first.watch);
-        let new = Reconfiguration { policy: successor, copier, cooldown: config.copy.failure_cooldown, places };
+        let new = Reconfiguration {
+            policy: successor,
+            copier,
+            cooldown: config.copy.failure_cooldown,
+            max_concurrency: places,
+        };
         self.mirror.reconfigure(new).await?;
         (self.current, self.modules) = (Arc::new(config), modules);
         Ok(read)

@@ -208,7 +208,7 @@ async fn follow(
             Change::Ready => {
                 caches_filled.fulfil();
                 info!("everything that exists is known");
-                let told = mirror.ready().await;
+                let told = mirror.inventory_complete().await;
                 knows_all.cancel();
                 told
             }
@@ -364,7 +364,7 @@ mod tests {
         let mirror = assemble::mirror(&config, &assemble::aws(&config), policy, observer).unwrap();
         let uses = workload::read_manifests(&[manifest], &config.watch.resources).unwrap().uses;
         mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();
-        mirror.ready().await.unwrap();
+        mirror.inventory_complete().await.unwrap();
         let client = workload::client(Some(&kubeconfig)).await.unwrap();
         let (metrics, leads) = (Metrics::new().unwrap(), Leading::default());
         let (_tell, signals) = Signals::scripted();

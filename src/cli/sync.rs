@@ -78,7 +78,7 @@ async fn pass(mirror: &Mirror, workloads: BTreeMap<WorkloadId, Vec<ImageUse>>) -
     for (workload, uses) in workloads {
         mirror.set(workload, uses).await?;
     }
-    mirror.only_pass().await
+    mirror.single_pass().await
 }
 
 /// Tells how far a pass came that a signal has ended; none where it had not begun.
@@ -96,7 +96,7 @@ fn summary(report: &PassReport) -> String {
         *counts.entry(outcome.status.name()).or_default() += 1;
         bytes += outcome.bytes;
     }
-    for (name, count) in [("undecided", report.undecided), ("left", report.left.names)] {
+    for (name, count) in [("undecided", report.undecided), ("left", report.remaining.destinations)] {
         if count > 0 {
             counts.insert(name, count);
         }
@@ -114,11 +114,11 @@ fn summary(report: &PassReport) -> String {
         ("undecided", "undecided"),
         ("left", "not done"),
     ]);
-    let left = match report.left.workloads {
+    let left = match report.remaining.workloads {
         0 => String::new(),
         workloads => format!(", {workloads} not looked at"),
     };
-    let told = match (told.is_empty(), report.left.workloads) {
+    let told = match (told.is_empty(), report.remaining.workloads) {
         (false, _) => told,
         (true, 0) => "no images to mirror".to_owned(),
         (true, _) => "nothing done".to_owned(),

@@ -1,73 +1,76 @@
-//! Which names are wanted by images that are not the same, before anything is copied: by the rule of the copying.
+//! Destination conflicts, found before anything is copied, by the same rule as when copying.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{Destination, ImageUse, Reference, WorkloadId};
+use crate::model::{Destination, Reference, WorkloadId};
 
 use super::{
-    claims::{Claims, Name},
+    claims::{Claims, DesiredImage},
+    destination_key::DestinationKey,
     job::{CopyJob, Role},
 };
 
-/// A use's image, and where it is to go.
-pub type Wish = (ImageUse, Reference, Vec<Destination>);
-
-/// Names that one image can have, and several are to.
+/// Destinations that different images claim.
 #[derive(Debug, Default)]
 pub struct Conflicts {
-    /// For each image that has such a name to itself no more: another one, as `IMAGE of WORKLOAD`.
-    others: HashMap<(Name, Reference), String>,
-    names: usize,
+    /// For each image with a conflict: another image that claims the destination, as `IMAGE of WORKLOAD`.
+    others: HashMap<(DestinationKey, Reference), String>,
+    destinations: usize,
 }
 
 impl Conflicts {
-    /// Among all that is wished for.
-    pub fn among(wishes: impl IntoIterator<Item = Wish>) -> Self {
-        let mut of_workload = BTreeMap::<WorkloadId, Vec<Wish>>::new();
-        for wish in wishes {
-            of_workload.entry(wish.0.workload.id.clone()).or_default().push(wish);
+    /// The conflicts among these images.
+    pub fn among(images: impl IntoIterator<Item = DesiredImage>) -> Self {
+        let mut by_workload = BTreeMap::<WorkloadId, Vec<DesiredImage>>::new();
+        for image in images {
+            by_workload.entry(image.image_use.workload.id.clone()).or_default().push(image);
         }
         let mut claims = Claims::default();
-        for (workload, wishes) in of_workload {
-            claims.set(&workload, wishes);
+        for (workload, images) in by_workload {
+            claims.set(&workload, images);
         }
         let mut found = Self::default();
-        for name in claims.names() {
-            let jobs = claims.jobs(name);
-            let holder = jobs.iter().find(|job| job.role == Role::Holder).and_then(|job| job.source.digest().cloned());
-            let is_same = |job: &CopyJob| holder.is_some() && job.source.digest() == holder.as_ref();
-            // Who has the name, and those of the same repository that are kept by digest.
-            let (rivals, having): (Vec<_>, Vec<_>) =
-                jobs.into_iter().partition(|job| matches!(job.role, Role::Rival { .. }) && !is_same(job));
-            let Some(first) = rivals.first() else { continue };
-            let told = first.workloads.first().map(|workload| format!("{} of {workload}", first.image));
-            let mut told = told.unwrap_or_default();
-            if rivals.len() > 1 {
-                told += &format!(" (and {} more)", rivals.len() - 1);
-            }
-            for job in having {
-                found.others.insert((name.clone(), job.source), told.clone());
-            }
-            for job in rivals {
-                if let Role::Rival { holder } = job.role {
-                    found.others.insert((name.clone(), job.source), holder);
-                }
-            }
-            found.names += 1;
+        for key in claims.keys() {
+            found.add(key, claims.jobs(key));
         }
         found
     }
 
-    /// Another image that is to have the same name; none where `source` has it to itself.
+    fn add(&mut self, key: &DestinationKey, jobs: Vec<CopyJob>) {
+        let owner = jobs.iter().find(|job| job.role == Role::Owner).and_then(|job| job.source.digest().cloned());
+        let is_same = |job: &CopyJob| owner.is_some() && job.source.digest() == owner.as_ref();
+        // The rest is the owner, and the images of its repository that are kept by digest.
+        let (conflicts, rest): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| matches!(job.role, Role::Conflict { .. }) && !is_same(job));
+        let Some(first) = conflicts.first() else { return };
+        let mut other = match first.workloads.first() {
+            Some(workload) => format!("{} of {workload}", first.image),
+            None => first.image.clone(),
+        };
+        if conflicts.len() > 1 {
+            other += &format!(" (and {} more)", conflicts.len() - 1);
+        }
+        for job in rest {
+            self.others.insert((key.clone(), job.source), other.clone());
+        }
+        for job in conflicts {
+            if let Role::Conflict { owner } = job.role {
+                self.others.insert((key.clone(), job.source), owner);
+            }
+        }
+        self.destinations += 1;
+    }
+
+    /// Another image that claims the destination of `source`; none without a conflict.
     pub fn other(&self, destination: &Destination, source: &Reference) -> Option<&str> {
         if self.others.is_empty() {
             return None;
         }
-        self.others.get(&(Name::of(destination), source.clone())).map(String::as_str)
+        self.others.get(&(DestinationKey::of(destination), source.clone())).map(String::as_str)
     }
 
-    /// How many names there are of which that is so.
-    pub fn names(&self) -> usize {
-        self.names
+    /// The number of destinations with a conflict.
+    pub fn destinations(&self) -> usize {
+        self.destinations
     }
 }

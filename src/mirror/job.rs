@@ -1,63 +1,86 @@
-//! One image on its way to one destination.
+//! Copying one image to one destination.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use crate::model::{Destination, Digest, Platform, Reference, WorkloadId};
+use crate::model::{Destination, Digest, Failure, Outcome, Platform, Reference, Status, WorkloadId};
 
-/// How many of its users a job names: enough to tell their owners, whatever the number of users.
-pub const MOST_WORKLOADS: usize = 10;
+/// How many workloads a job names at most: its size must not grow with the cluster.
+pub const MAX_WORKLOADS: usize = 10;
 
-/// What is to be copied where, and for whom.
+/// Copies one image to one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyJob {
-    /// The image as the oldest of its users writes it.
+    /// The image as written by the oldest workload that uses it.
     pub image: String,
-    /// The image's fully qualified name.
+    /// The fully qualified source.
     pub source: Reference,
-    /// Where it goes.
+    /// The destination.
     pub destination: Destination,
-    /// Who uses it, the oldest [`MOST_WORKLOADS`] first; never empty.
+    /// The workloads that use the image, the oldest [`MAX_WORKLOADS`] first; never empty.
     pub workloads: Vec<WorkloadId>,
-    /// The digests that Pods say they run of it; the newest Pod's first, none twice.
+    /// The digests that Pods report for the image, without duplicates; the newest Pod's first.
     pub running: Vec<Digest>,
-    /// The platforms of the nodes that run it, or may; none where that is not known.
+    /// The platforms of the nodes that run the image or may run it; none if not known.
     pub platforms: Option<BTreeSet<Platform>>,
-    /// How it stands to the others that want the same name.
+    /// How it relates to other images that claim the destination.
     pub role: Role,
-    /// Whether the source is asked what the tag means even where all Pods run the same digest: a pass looks for tags
-    /// that have moved.
+    /// Whether to resolve the tag at the source even if all Pods run one digest: a pass detects moved tags.
     pub resolve_tag: bool,
-    /// Whether what the target has under the tag is known to have come from this source.
-    pub holds_tag: bool,
+    /// Whether the target is known to have the tag from this source.
+    pub owns_tag: bool,
 }
 
-/// How a job stands to the others that want the same name at the target.
+/// How a job relates to other images that claim the same destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It gets the name.
-    Holder,
-    /// Others follow the tag, or a newer object asks for another digest of the same image under it: this one is kept by
-    /// its digest.
+    /// It owns the destination.
+    Owner,
+    /// The tag belongs to workloads that follow it, or to another digest of the same image: this one is kept by digest.
     ByDigest,
-    /// Another source has the name: it is there only if both are the same bytes.
-    Rival {
-        /// The image that has the name, and whose it is.
-        holder: String,
+    /// Another source owns the destination: this one is there only if both are the same bytes.
+    Conflict {
+        /// The owner, as `IMAGE of WORKLOAD`.
+        owner: String,
     },
 }
 
 impl CopyJob {
-    /// The tag that it is to be found under; none where it is kept by its digest.
+    /// The tag at the target; none if the image is kept by digest.
     pub fn tag(&self) -> Option<&str> {
         self.destination.tag.as_deref()
     }
 
-    /// Whether both ask for the same bytes under the same name: who asks does not matter.
-    pub fn same_work(&self, other: &Self) -> bool {
-        self.source == other.source
-            && self.destination == other.destination
+    /// Whether both copy the same image to the same destination.
+    pub fn has_same_route(&self, other: &Self) -> bool {
+        self.source == other.source && self.destination == other.destination
+    }
+
+    /// Whether both do the same work; the workloads do not matter.
+    pub fn is_same_work(&self, other: &Self) -> bool {
+        self.has_same_route(other)
             && self.running == other.running
             && self.platforms == other.platforms
             && self.role == other.role
     }
+
+    /// The outcome if it failed before any request was sent.
+    pub fn failed_before_start(&self, failure: Failure) -> Outcome {
+        Outcome {
+            image: self.image.clone(),
+            source: self.source.clone(),
+            destination: self.destination.clone(),
+            workloads: self.workloads.clone(),
+            status: Status::Failed(failure),
+            bytes: 0,
+            took: Duration::ZERO,
+            next_try: None,
+        }
+    }
+}
+
+/// The result of a job.
+pub struct Copied {
+    pub outcome: Outcome,
+    /// Whether the source registry answered, if only that it does not have the image.
+    pub source_answered: bool,
 }

@@ -1,36 +1,20 @@
-//! Brings decided images to their destinations, and is sure that they are there.
+//! Copies the images of all workloads to their destinations, and keeps them there.
 
 mod actor;
-mod availability;
-mod blobs;
-mod bounds;
-mod check;
 mod claims;
 mod conflicts;
-mod copy;
+mod copying;
 mod decisions;
-mod defect;
-mod failure;
-mod flight;
-mod holder;
+mod destination_key;
 mod job;
-mod lanes;
-mod pass;
+mod last_reported;
+mod panic;
 mod passes;
-mod platforms;
-mod push;
 mod queue;
-mod registries_in_use;
-mod selection;
-mod subsets;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
-mod timers;
-mod told;
-mod transfer;
-mod undecided;
 
 use std::{
     sync::{
@@ -47,148 +31,146 @@ use crate::{
     policy::Policy,
 };
 
-use actor::{Actor, Command, News};
+use actor::{Actor, Command, Message};
 
 pub use actor::Reconfiguration;
+pub use claims::DesiredImage;
 pub use conflicts::Conflicts;
-pub use copy::{Copier, CopySettings};
-pub use pass::{Left, PassReport};
-pub use platforms::PlatformSettings;
+pub use copying::{Copier, CopySettings, PlatformSettings};
+pub use passes::{PassReport, Remaining};
 
-/// How far the tellers may be ahead of the decisions.
-const COMMANDS_AHEAD: usize = 1024;
+/// How many messages may wait for the actor; senders then wait.
+const MAX_MESSAGES: usize = 1024;
 
-/// The mirror at work; a clone speaks to the same one.
+/// A running mirror. Clones control the same one.
 #[derive(Clone)]
 pub struct Mirror {
-    commands: mpsc::Sender<Command>,
+    messages: mpsc::Sender<Message>,
     paused: Arc<AtomicBool>,
 }
 
-/// The mirror has stopped, and answers no more.
+/// The mirror has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the mirror has stopped")]
 pub struct Stopped;
 
 impl Mirror {
-    /// Starts it. Nothing is copied before [`Mirror::begin`] and [`Mirror::ready`].
+    /// Starts it. It copies nothing before [`Mirror::begin`] and [`Mirror::inventory_complete`].
     ///
-    /// `cooldown` is how long a failed destination is left alone at most, `places` how many are worked on at once.
+    /// `cooldown` is the longest pause after a failed copy, `max_concurrency` the number of destinations that are copied
+    /// to at once.
     pub fn start(
         policy: Arc<Policy>,
         copier: Copier,
         observer: Arc<dyn Observer>,
         cooldown: Option<Duration>,
-        places: usize,
+        max_concurrency: usize,
     ) -> Self {
-        let (commands, receiver) = mpsc::channel(COMMANDS_AHEAD);
+        let (messages, receiver) = mpsc::channel(MAX_MESSAGES);
         let paused = Arc::new(AtomicBool::new(false));
-        tokio::spawn(Actor::new(policy, copier, observer, cooldown, places, paused.clone()).run(receiver));
-        Self { commands, paused }
+        tokio::spawn(Actor::new(policy, copier, observer, cooldown, max_concurrency, paused.clone()).run(receiver));
+        Self { messages, paused }
     }
 
-    /// These are all image uses of a workload from now on.
+    /// Replaces all image uses of a workload.
     ///
     /// # Errors
-    /// When it has stopped.
+    /// If the mirror has stopped.
     pub async fn set(&self, workload: WorkloadId, uses: Vec<ImageUse>) -> Result<(), Stopped> {
-        self.tell(News::Set(workload, uses)).await
+        self.send(Command::Set(workload, uses)).await
     }
 
-    /// A workload is gone. What it used stays at the targets.
+    /// Removes a deleted workload. Its images stay at the targets.
     ///
     /// # Errors
-    /// When it has stopped.
+    /// If the mirror has stopped.
     pub async fn removed(&self, workload: WorkloadId) -> Result<(), Stopped> {
-        self.tell(News::Removed(workload)).await
+        self.send(Command::Remove(workload)).await
     }
 
-    /// Every workload that existed at the start has been told: equal images can now be seen to be equal.
+    /// Every workload that existed at the start has been [set](Mirror::set), so that equal images can be found.
     ///
     /// # Errors
-    /// When it has stopped.
-    pub async fn ready(&self) -> Result<(), Stopped> {
-        self.tell(News::Ready).await
+    /// If the mirror has stopped.
+    pub async fn inventory_complete(&self) -> Result<(), Stopped> {
+        self.send(Command::InventoryComplete).await
     }
 
-    /// From now on images may be copied: this replica leads, or leads again after a [`Mirror::pause`].
+    /// Begins to decide and copy, because this replica leads; also after a [`Mirror::pause`].
     ///
     /// # Errors
-    /// When it has stopped.
+    /// If the mirror has stopped.
     pub async fn begin(&self) -> Result<(), Stopped> {
         self.paused.store(false, Ordering::Release);
-        self.tell(News::Begin).await
+        self.send(Command::Begin).await
     }
 
-    /// Begins no copy any more before the next [`Mirror::begin`]: this replica may not be the one that leads. What is
-    /// decided is kept, and what is under way may end; answers how much that is. Holds from the call on, not from the
-    /// answer.
+    /// Starts no copy before the next [`Mirror::begin`], because this replica may not lead any more. Keeps all decisions,
+    /// lets active copies end, and returns their number. Takes effect at the call, not at the answer.
     ///
     /// # Errors
-    /// When it has stopped.
+    /// If the mirror has stopped.
     pub async fn pause(&self) -> Result<usize, Stopped> {
         self.paused.store(true, Ordering::Release);
-        let (done, answer) = oneshot::channel();
-        self.tell(News::Paused(done)).await?;
-        answer.await.map_err(|_| Stopped)
+        self.request(Command::Pause).await
     }
 
-    /// A single pass over all that was told: as [`Mirror::ready`], [`Mirror::begin`] and [`Mirror::pass`], but nothing
-    /// is looked at twice, and what failed is not tried again. When it is stopped meanwhile the report says how far it
-    /// came, and what is left.
+    /// Runs a single pass over all workloads that have been set, and retries nothing: replaces
+    /// [`Mirror::inventory_complete`], [`Mirror::begin`] and [`Mirror::pass`]. If the mirror is stopped meanwhile, the
+    /// report says what remains.
     ///
     /// # Errors
-    /// When it had stopped.
-    pub async fn only_pass(&self) -> Result<Arc<PassReport>, Stopped> {
-        let (done, answer) = oneshot::channel();
-        self.tell(News::OnlyPass(done)).await?;
-        answer.await.map_err(|_| Stopped)
+    /// If the mirror has stopped before.
+    pub async fn single_pass(&self) -> Result<Arc<PassReport>, Stopped> {
+        self.request(Command::SinglePass).await
     }
 
-    /// Decides and looks at everything once more, and answers when that is done. What is in cooldown counts as failed.
-    /// One pass is under way at a time; who asks meanwhile gets the answer of the next.
+    /// Decides and checks everything again, and returns when that is done. Images in cooldown count as failed. One pass
+    /// runs at a time; callers that come meanwhile share the next one.
     ///
     /// # Errors
-    /// When it has stopped.
+    /// If the mirror has stopped.
     pub async fn pass(&self) -> Result<Arc<PassReport>, Stopped> {
-        let (done, answer) = oneshot::channel();
-        self.tell(News::Pass(done)).await?;
-        answer.await.map_err(|_| Stopped)
+        self.request(Command::Pass).await
     }
 
-    /// Decides and copies otherwise from now on: takes all decisions again, and mirrors what has changed. Copies under
-    /// way end as they began.
+    /// Replaces policy and settings: decides everything again, and mirrors what has changed. Active copies end with the
+    /// old settings.
     ///
     /// # Errors
-    /// When it has stopped.
+    /// If the mirror has stopped.
     pub async fn reconfigure(&self, new: Reconfiguration) -> Result<(), Stopped> {
-        self.tell(News::Reconfigured(Box::new(new))).await
+        self.send(Command::Reconfigure(Box::new(new))).await
     }
 
-    /// Ends all cooldowns; answers how many there were, or nothing where none are kept.
+    /// Ends all cooldowns and returns their number; none if no cooldown is configured.
     ///
     /// # Errors
-    /// When it has stopped.
+    /// If the mirror has stopped.
     pub async fn reset_cooldown(&self) -> Result<Option<usize>, Stopped> {
-        let (done, answer) = oneshot::channel();
-        self.tell(News::ResetCooldown(done)).await?;
-        answer.await.map_err(|_| Stopped)
+        self.request(Command::ResetCooldown).await
     }
 
-    /// Starts nothing new, and waits for what is under way, but not longer than `grace`.
+    /// Stops it: waits at most `grace` for active copies.
     pub async fn stop(&self, grace: Duration) {
         let (done, answer) = oneshot::channel();
-        if self.commands.send(Command::Stop(grace, done)).await.is_ok() {
+        if self.messages.send(Message::Stop(grace, done)).await.is_ok() {
             let _ = answer.await;
         }
     }
 
-    /// Waits until it has stopped, for whatever cause.
+    /// Waits until it has stopped, for whatever reason.
     pub async fn stopped(&self) {
-        self.commands.closed().await;
+        self.messages.closed().await;
     }
 
-    async fn tell(&self, news: News) -> Result<(), Stopped> {
-        self.commands.send(Command::Tell(news)).await.map_err(|_| Stopped)
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.messages.send(Message::Command(command)).await.map_err(|_| Stopped)
+    }
+
+    async fn request<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+        let (sender, answer) = oneshot::channel();
+        self.send(command(sender)).await?;
+        answer.await.map_err(|_| Stopped)
     }
 }

@@ -1,8 +1,8 @@
-//! What several tests of the mirror need.
+//! Shared by unit tests of this module.
 
 use std::sync::Arc;
 
-use super::claims::Name;
+use super::destination_key::DestinationKey;
 use crate::model::{Destination, Target, TargetKind};
 
 /// A target at this registry.
@@ -16,8 +16,8 @@ pub fn target(registry: &str) -> Arc<Target> {
 }
 
 /// The tag `1` of a repository at `r.io`.
-pub fn name(repository: &str) -> Name {
+pub fn key(repository: &str) -> DestinationKey {
     let destination =
         Destination { target: target("r.io"), repository: repository.into(), tag: Some("1".into()), digest: None };
-    Name::of(&destination)
+    DestinationKey::of(&destination)
 }

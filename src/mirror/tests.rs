@@ -1,4 +1,4 @@
-//! The whole room: real default policies, a scripted registry as the source, an image layout as the target.
+//! The whole module: the default plugins, a scripted registry as the source, an image layout as the target.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// An image without layers: its manifest, which `text` makes its own.
+/// The manifest of an image without layers, unique for each `text`.
 fn manifest(text: &str) -> String {
     let config = format!(
         r#"{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":2}}"#,
@@ -41,7 +41,7 @@ fn digest(text: &str) -> Digest {
     Digest::sha256(manifest(text).as_bytes())
 }
 
-/// What a registry answers whose images, whatever their names, are all the same one.
+/// The answer of a registry that has the same image in every repository.
 fn serve(asked: &Asked, text: &str) -> Reply {
     let manifest = manifest(text);
     match asked.target.rsplit_once('/') {
@@ -63,12 +63,12 @@ async fn healthy(text: &'static str) -> Server {
     Server::start(move |asked| serve(asked, text)).await
 }
 
-/// Accepts, and says nothing.
+/// Accepts connections, and does not answer.
 async fn silent() -> Server {
     Server::start(|_| Reply::new(200).after(Duration::from_secs(3600))).await
 }
 
-/// The last that was told of each image at its destination, and of the queue.
+/// The last outcome of each image at its destination, and the state of the queue.
 #[derive(Default)]
 struct Observed(Mutex<State>);
 
@@ -76,8 +76,8 @@ struct Observed(Mutex<State>);
 struct State {
     outcomes: HashMap<(String, String), Outcome>,
     queue: (usize, usize, usize),
-    taken: Vec<String>,
-    resting: Vec<String>,
+    replaced: Vec<String>,
+    in_cooldown: Vec<String>,
 }
 
 impl Observer for Observed {
@@ -88,19 +88,19 @@ impl Observer for Observed {
                 let key = (outcome.destination.to_string(), outcome.source.to_string());
                 state.outcomes.insert(key, (*outcome).clone());
             }
-            Event::Forgotten { destination, source } => {
+            Event::OutcomeChanged { destination, source, after: None, .. } => {
                 state.outcomes.remove(&(destination.to_string(), source.to_string()));
             }
             Event::Queue { waiting, active, cooling } => state.queue = (*waiting, *active, *cooling),
-            Event::TagTaken { source, .. } => state.taken.push(source.to_string()),
-            Event::InCooldown { workload, .. } => state.resting.push(workload.name.clone()),
+            Event::TagTaken { source, .. } => state.replaced.push(source.to_string()),
+            Event::InCooldown { workload, .. } => state.in_cooldown.push(workload.name.clone()),
             _ => {}
         }
     }
 }
 
 impl Observed {
-    /// What became of an image: the digest that is at the target, or how it failed.
+    /// The outcome of an image: the target's digest, or the failure.
     fn outcome(&self, source: &str) -> Option<Result<Digest, String>> {
         let source = source.parse::<Reference>().unwrap().to_string();
         let state = self.0.lock().unwrap();
@@ -127,38 +127,38 @@ impl Observed {
         panic!("still not: {what}");
     }
 
-    async fn waits_for(&self, source: &str) -> Result<Digest, String> {
+    async fn wait_for_outcome(&self, source: &str) -> Result<Digest, String> {
         self.wait(source, |seen| seen.outcome(source)).await
     }
 }
 
-/// A mirror at work, and what is seen of it.
-struct Work {
+/// A running mirror, and what it reported.
+struct TestMirror {
     mirror: Mirror,
     seen: Arc<Observed>,
     folder: Arc<TempDir>,
 }
 
-impl Work {
-    async fn start(places: usize) -> Self {
-        let work = Self::new(Arc::new(tempfile::tempdir().unwrap()), places, false);
+impl TestMirror {
+    async fn start(max_concurrency: usize) -> Self {
+        let work = Self::new(Arc::new(tempfile::tempdir().unwrap()), max_concurrency, false);
         work.begin().await;
         work
     }
 
-    /// One more process with the same target, which has yet to learn what there is.
+    /// Restarts with the same target; no workload is set yet.
     async fn restart(&self) -> Self {
         self.mirror.stop(Duration::ZERO).await;
         Self::new(Arc::clone(&self.folder), 4, false)
     }
 
-    /// All that exists was told.
+    /// All workloads that exist have been set.
     async fn begin(&self) {
-        self.mirror.ready().await.unwrap();
+        self.mirror.inventory_complete().await.unwrap();
         self.mirror.begin().await.unwrap();
     }
 
-    fn new(folder: Arc<TempDir>, places: usize, digest_pull: bool) -> Self {
+    fn new(folder: Arc<TempDir>, max_concurrency: usize, digest_pull: bool) -> Self {
         let target = Arc::new(Target {
             name: "default".into(),
             kind: TargetKind::OciLayout,
@@ -183,16 +183,16 @@ impl Work {
             allow_different_digest_repush: true,
             dry_run: false,
             dry_pull: false,
-            blobs_at_once: 4,
+            max_concurrent_blobs: 4,
             backoff: Backoff { attempts: 2, cap: Duration::from_millis(1) },
         };
         let sources = Registries::new(settings(), &[], 64).unwrap();
         let copier = Copier::new(sources, stores, copy, seen.clone());
-        let mirror = Mirror::start(policy, copier, seen.clone(), Some(Duration::from_secs(86_400)), places);
+        let mirror = Mirror::start(policy, copier, seen.clone(), Some(Duration::from_secs(86_400)), max_concurrency);
         Self { mirror, seen, folder }
     }
 
-    /// A Deployment of one container, made at `created`, whose Pods run `running`.
+    /// A Deployment with one container, created at `created`, whose Pods run `running`.
     async fn deploy(&self, name: &str, created: i64, image: &str, running: &[&str]) {
         let id = WorkloadId { kind: WorkloadKind::Deployment, namespace: "ns".into(), name: name.into() };
         let workload = Workload {
@@ -220,7 +220,7 @@ impl Work {
         self.mirror.removed(id).await.unwrap();
     }
 
-    /// What the target has under a tag.
+    /// The target's digest under a tag.
     async fn at_target(&self, repository: &str, tag: &str) -> Option<Digest> {
         let layout = Layout::new(self.folder.path().into());
         layout.repository(repository).head(Selector::Tag(tag)).await.unwrap()
@@ -228,57 +228,57 @@ impl Work {
 }
 
 #[tokio::test]
-async fn a_silent_registry_does_not_keep_the_others_waiting() {
+async fn a_silent_registry_does_not_delay_the_others() {
     let (silent, healthy) = (silent().await, healthy("a").await);
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     for number in 0..50 {
         work.deploy(&format!("s{number}"), 1, &format!("{}/team/app{number}:1", silent.address), &[]).await;
     }
-    work.seen.wait("the silent one is asked", |_| (!silent.asked().is_empty()).then_some(())).await;
+    work.seen.wait("the silent one gets a request", |_| (!silent.asked().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
     work.deploy("good", 2, &image, &[]).await;
-    assert_eq!(work.seen.waits_for(&image).await, Ok(digest("a")));
-    assert_eq!(work.seen.failures(), 0, "it did not wait until the silent one was given up");
+    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("a")));
+    assert_eq!(work.seen.failures(), 0, "it did not wait for the silent one's timeout");
 }
 
 #[tokio::test]
-async fn of_a_registry_that_fails_in_a_row_not_every_image_is_asked_for() {
+async fn a_failing_registry_is_not_queried_for_every_image() {
     let broken = Server::start(|_| Reply::new(500)).await;
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     for number in 0..50 {
         work.deploy(&format!("b{number}"), 1, &format!("{}/team/app{number}:1", broken.address), &[]).await;
     }
-    work.seen.wait("all are told to have failed", |seen| (seen.failures() == 50).then_some(())).await;
+    work.seen.wait("all have failed", |seen| (seen.failures() == 50).then_some(())).await;
     let mut asked: Vec<String> = broken.asked().into_iter().map(|asked| asked.target).collect();
     asked.sort();
     asked.dedup();
     assert!(asked.len() <= 7, "{asked:?}");
     let reasons = work.seen.0.lock().unwrap();
-    let untried = reasons.outcomes.values().filter(|outcome| match &outcome.status {
+    let not_tried = reasons.outcomes.values().filter(|outcome| match &outcome.status {
         Status::Failed(failure) => failure.message.starts_with("not tried: 127.0.0.1:"),
         _ => false,
     });
-    assert!(untried.count() >= 43);
+    assert!(not_tried.count() >= 43);
 }
 
 #[tokio::test]
-async fn a_copy_that_nobody_wants_any_more_makes_room() {
+async fn an_unclaimed_copy_is_cancelled() {
     let (silent, healthy) = (silent().await, healthy("a").await);
-    let work = Work::start(1).await;
+    let work = TestMirror::start(1).await;
     work.deploy("stuck", 1, &format!("{}/team/app:1", silent.address), &[]).await;
     work.seen.wait("it is under way", |_| (!silent.asked().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
     work.deploy("good", 2, &image, &[]).await;
     work.delete("stuck").await;
-    assert_eq!(work.seen.waits_for(&image).await, Ok(digest("a")));
+    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("a")));
     work.seen.wait("nothing is left", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
     assert_eq!(work.seen.failures(), 0);
 }
 
 #[tokio::test]
-async fn an_image_removed_while_it_is_copied_counts_nowhere() {
+async fn an_image_removed_while_it_is_copied_is_not_reported() {
     let slow = Server::start(|_| Reply::new(500).after(Duration::from_millis(300))).await;
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     for _ in 0..3 {
         let asked = slow.asked().len();
         work.deploy("gone", 1, &format!("{}/team/app:1", slow.address), &[]).await;
@@ -290,12 +290,12 @@ async fn an_image_removed_while_it_is_copied_counts_nowhere() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_a_pass_shares_it_with_all_who_ask_meanwhile() {
+async fn concurrent_requests_share_a_pass() {
     let source = healthy("a").await;
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     let image = format!("{}/team/app:1", source.address);
     work.deploy("web", 1, &image, &[]).await;
-    work.seen.waits_for(&image).await.unwrap();
+    work.seen.wait_for_outcome(&image).await.unwrap();
     let before = source.asked().len();
     let reports = join_all((0..100).map(|_| work.mirror.pass())).await;
     for report in reports {
@@ -307,21 +307,21 @@ async fn whoever_asks_for_a_pass_shares_it_with_all_who_ask_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_pass_finds_a_tag_that_moved_while_all_pods_run_what_it_was() {
+async fn a_pass_detects_a_moved_tag_although_all_pods_run_the_old_digest() {
     let moved = Arc::new(AtomicBool::new(false));
     let has_moved = Arc::clone(&moved);
     let source =
         Server::start(move |asked| serve(asked, if has_moved.load(Ordering::SeqCst) { "new" } else { "old" })).await;
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     let image = format!("{}/team/app:1", source.address);
     work.deploy("web", 1, &image, &[]).await;
-    assert_eq!(work.seen.waits_for(&image).await, Ok(digest("old")));
+    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("old")));
     let runs = format!("{}/team/app@{}", source.address, digest("old"));
     let asked = source.asked().len();
     work.deploy("web", 1, &image, &[&runs]).await;
     work.deploy("second", 2, &image, &[&runs]).await;
     work.seen.wait("it is quiet", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
-    assert_eq!(source.asked().len(), asked, "Pods tell what runs, and the target has it");
+    assert_eq!(source.asked().len(), asked, "Pods report the digest, and the target has it");
     moved.store(true, Ordering::SeqCst);
     let report = work.mirror.pass().await.unwrap();
     assert_eq!((report.images, report.failures.len()), (2, 0));
@@ -329,68 +329,72 @@ async fn a_pass_finds_a_tag_that_moved_while_all_pods_run_what_it_was() {
 }
 
 #[tokio::test]
-async fn a_pod_that_runs_another_repositorys_image_does_not_bring_it() {
+async fn a_pod_that_runs_another_repositorys_image_does_not_cause_a_copy_of_it() {
     let (own, other) = (healthy("own").await, healthy("other").await);
-    let work = Work::new(Arc::new(tempfile::tempdir().unwrap()), 4, true);
+    let work = TestMirror::new(Arc::new(tempfile::tempdir().unwrap()), 4, true);
     work.begin().await;
     let image = format!("{}/team/app:1", own.address);
     work.deploy("web", 1, &image, &[&format!("{}/evil/app@{}", other.address, digest("other"))]).await;
-    assert_eq!(work.seen.waits_for(&image).await, Ok(digest("own")));
+    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("own")));
     assert_eq!(work.at_target("team/app", "1").await, Some(digest("own")));
     assert_eq!(other.lines(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_wrong_digest_keeps_nobody_else_from_the_name_and_a_corrected_one_is_tried_at_once() {
+async fn a_wrong_digest_does_not_block_its_destination_and_a_corrected_one_is_copied_at_once() {
     let source = healthy("a").await;
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     let image = format!("{}/team/app:1", source.address);
     let wrong = format!("{image}@{}", Digest::sha256(b"wrong"));
     work.deploy("web", 1, &wrong, &[]).await;
-    assert!(work.seen.waits_for(&wrong).await.is_err());
+    assert!(work.seen.wait_for_outcome(&wrong).await.is_err());
     let right = format!("{image}@{}", digest("a"));
     work.deploy("web", 1, &right, &[]).await;
-    assert_eq!(work.seen.waits_for(&right).await, Ok(digest("a")));
+    assert_eq!(work.seen.wait_for_outcome(&right).await, Ok(digest("a")));
     work.deploy("wrong", 2, &wrong, &[]).await;
     work.seen
-        .wait("it is told when it is tried", |seen| {
-            seen.0.lock().unwrap().resting.contains(&"wrong".to_owned()).then_some(())
+        .wait("its cooldown is reported", |seen| {
+            seen.0.lock().unwrap().in_cooldown.contains(&"wrong".to_owned()).then_some(())
         })
         .await;
     work.deploy("follows", 3, &image, &[]).await;
-    assert_eq!(work.seen.waits_for(&image).await, Ok(digest("a")));
+    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("a")));
 }
 
 #[tokio::test]
-async fn a_restart_leaves_a_name_with_whom_the_target_has_it_from() {
+async fn after_a_restart_the_owner_keeps_its_destination() {
     let (good, evil) = (healthy("good").await, healthy("evil").await);
     let [good_image, evil_image] = [&good, &evil].map(|server| format!("{}/team/app:1", server.address));
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     work.deploy("good", 9, &good_image, &[]).await;
-    assert_eq!(work.seen.waits_for(&good_image).await, Ok(digest("good")));
-    // An older object comes to ask for the same name.
+    assert_eq!(work.seen.wait_for_outcome(&good_image).await, Ok(digest("good")));
+    // An older workload claims the same destination later.
     work.deploy("evil", 1, &evil_image, &[]).await;
-    assert!(work.seen.waits_for(&evil_image).await.unwrap_err().contains("different images with one name"));
+    assert!(
+        work.seen.wait_for_outcome(&evil_image).await.unwrap_err().contains("are different images for the destination")
+    );
 
     let work = work.restart().await;
     work.deploy("evil", 1, &evil_image, &[]).await;
     work.deploy("good", 9, &good_image, &[]).await;
     work.begin().await;
-    assert_eq!(work.seen.waits_for(&good_image).await, Ok(digest("good")));
-    assert!(work.seen.waits_for(&evil_image).await.unwrap_err().contains("different images with one name"));
+    assert_eq!(work.seen.wait_for_outcome(&good_image).await, Ok(digest("good")));
+    assert!(
+        work.seen.wait_for_outcome(&evil_image).await.unwrap_err().contains("are different images for the destination")
+    );
     assert_eq!(work.at_target("team/app", "1").await, Some(digest("good")));
 }
 
 #[tokio::test]
-async fn a_tag_that_another_source_had_is_not_taken_silently() {
+async fn taking_a_tag_from_another_source_is_reported() {
     let (old, new) = (healthy("old").await, healthy("new").await);
     let [old_image, new_image] = [&old, &new].map(|server| format!("{}/team/app:1", server.address));
-    let work = Work::start(4).await;
+    let work = TestMirror::start(4).await;
     work.deploy("old", 1, &old_image, &[]).await;
-    work.seen.waits_for(&old_image).await.unwrap();
+    work.seen.wait_for_outcome(&old_image).await.unwrap();
     let work = work.restart().await;
     work.begin().await;
     work.deploy("new", 2, &new_image, &[]).await;
-    assert_eq!(work.seen.waits_for(&new_image).await, Ok(digest("new")));
-    assert_eq!(work.seen.0.lock().unwrap().taken, [new_image]);
+    assert_eq!(work.seen.wait_for_outcome(&new_image).await, Ok(digest("new")));
+    assert_eq!(work.seen.0.lock().unwrap().replaced, [new_image]);
 }

@@ -1,50 +1,50 @@
-//! How single registries are reached.
+//! Connection settings of registries.
 
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// What holds for one registry, or for all whose names fit.
+/// Settings for one registry, or for all that match a pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryAccess {
     /// `host[:port]` in any case, or a shell glob: `*`, `?`, `[a-c]`, `[^a-c]`.
     pub registry: String,
-    /// Plain HTTP is spoken, and nothing else tried.
+    /// Use HTTP without TLS, and never try HTTPS.
     pub plain_http: bool,
-    /// Certificates are not checked.
+    /// Do not verify the server's certificate.
     pub skip_verify: bool,
-    /// Who may vouch for it besides those whom the system trusts.
+    /// Additional trusted certificate authorities.
     pub authorities: Option<PemFile>,
-    /// What it is shown when it asks who is there.
+    /// The client certificate (mutual TLS).
     pub client: Option<ClientCertificate>,
-    /// The most requests to it at once; none for as many as to any other.
+    /// Maximum concurrent requests; none for the default.
     pub connections: Option<usize>,
 }
 
 impl RegistryAccess {
-    /// Whether something is said of TLS, so that nothing else is meant.
+    /// Whether it has TLS settings, which rule out plain HTTP.
     pub fn wants_tls(&self) -> bool {
         self.skip_verify || self.authorities.is_some() || self.client.is_some()
     }
 }
 
-/// Certificates, as a file had them.
+/// The content of a file with certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PemFile {
-    /// Which file.
+    /// The file.
     pub path: PathBuf,
-    /// Its text: PEM (RFC 7468), at least one certificate.
+    /// PEM (RFC 7468), with at least one certificate.
     pub text: String,
 }
 
-/// A certificate of our own.
+/// A client certificate with its key.
 #[derive(Clone, Debug)]
 pub struct ClientCertificate {
-    /// The certificate, and those that lead from it to its authority.
+    /// The certificate, followed by its intermediates.
     pub certificates: PemFile,
-    /// The file of its key.
+    /// The key's file.
     pub key_path: PathBuf,
-    /// That file's text: PEM, with a key that is not encrypted.
+    /// That file's content: PEM, with an unencrypted key.
     pub key: SecretString,
 }
 

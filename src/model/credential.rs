@@ -1,29 +1,29 @@
-//! Who we are at a registry.
+//! Credentials for registries.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// Credentials for a registry.
+/// Credentials for one registry, or for all that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// `host[:port]` in any case, or a shell glob: `*`, `?`, `[a-c]`, `[^a-c]`.
     pub registry: String,
-    /// Further names of the same registry, written alike.
+    /// Further names or patterns of the same registry.
     pub aliases: Vec<String>,
-    /// What to present.
+    /// The login.
     pub login: Login,
 }
 
-/// What is presented to a registry.
+/// A login.
 #[derive(Clone, Debug)]
 pub enum Login {
-    /// Sent as Basic, or exchanged at the token service that the registry names.
+    /// Sent as Basic authentication, or exchanged at the registry's token service.
     Password {
-        /// The user.
+        /// The user name.
         username: String,
         /// The password.
         password: SecretString,
     },
-    /// Sent as it is: `Authorization: Bearer`.
+    /// Sent unchanged: `Authorization: Bearer`.
     Token(SecretString),
 }
 
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logins_are_equal_when_every_part_is() {
+    fn logins_are_equal_if_every_part_is() {
         let password = |username: &str, password: &str| Login::Password {
             username: username.to_owned(),
             password: password.to_owned().into(),

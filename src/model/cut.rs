@@ -1,11 +1,11 @@
-//! Texts from outside, no longer than they may be kept and shown.
+//! Bounds the length of external texts that are stored and shown.
 
 use std::borrow::Cow;
 
-/// How much is shown of a text that is cut, in bytes.
+/// The bytes shown of a text that is cut.
 const SHOWN: usize = 100;
 
-/// `text`, or where it is longer than `longest` bytes how it begins and how long it is: `aaaa… (1048576 bytes)`.
+/// `text`, or its beginning and length if it is longer than `longest` bytes: `aaaa… (1048576 bytes)`.
 pub fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     if text.len() <= longest {
         return Cow::Borrowed(text);
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_text_tells_its_beginning_and_its_length() {
+    fn a_cut_text_shows_its_beginning_and_its_length() {
         assert_eq!(cut("short", 5), "short");
         assert_eq!(cut("longer", 5), "longe… (6 bytes)");
         let long = "é".repeat(500_000);

@@ -1,27 +1,27 @@
-//! What the policy said of one image use.
+//! Decisions of the policy.
 
 use std::{fmt, time::Duration};
 
 use super::{Destination, Reference};
 
-/// The questions that plugins answer, in the order in which they are asked.
+/// The hooks of the plugin contract, in the order in which they are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
-    /// Shall this use be mirrored at all?
+    /// Whether to mirror the image use at all.
     Skip,
-    /// To which targets?
+    /// To which targets.
     TargetSelection,
-    /// What is the repository's path called there?
+    /// The repository's path there.
     PathMapping,
-    /// What comes before the path?
+    /// The prefix of that path.
     RepositoryPrefix,
 }
 
 impl Hook {
-    /// Every hook, in the order asked.
+    /// Every hook, in call order.
     pub const ALL: [Self; 4] = [Self::Skip, Self::TargetSelection, Self::PathMapping, Self::RepositoryPrefix];
 
-    /// The name of its interface in the plugin contract.
+    /// Its interface's name in the plugin contract.
     pub fn name(self) -> &'static str {
         match self {
             Self::Skip => "skip",
@@ -38,42 +38,47 @@ impl fmt::Display for Hook {
     }
 }
 
-/// One answer of one plugin on the way to a decision.
+/// One plugin's answer, as part of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEntry {
-    /// The question.
+    /// The hook.
     pub hook: Hook,
-    /// Who was asked.
+    /// The plugin's configured name.
     pub plugin: String,
-    /// What was answered, in words: `pass`, `keep`, `skip: …`, a list of targets, a path, an error.
+    /// The answer: `pass`, `keep`, `skip: …`, a list of targets, a path, or an error.
     pub answer: String,
-    /// How long the answer took.
+    /// The call's duration.
     pub took: Duration,
 }
 
-/// What is to be done with an image use.
+/// What to do with an image use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is to be at each of these; never empty.
-    Mirror(Vec<Destination>),
-    /// It is not mirrored, for this reason.
+    /// Mirror the image.
+    Mirror {
+        /// The image.
+        source: Reference,
+        /// Where to; never empty.
+        destinations: Vec<Destination>,
+    },
+    /// Do not mirror it, for this reason.
     Skip(String),
-    /// It could not be decided: the image's name is malformed, a plugin failed, or a name could not be made.
+    /// No decision: the image reference is invalid, a plugin failed, or the plugins' answers make no valid repository.
     Error {
-        /// What happened.
+        /// What went wrong.
         reason: String,
-        /// Whether asking again can end otherwise without a change of image or configuration (a plugin's failure).
+        /// Whether a retry can succeed without a change of image or configuration, as after a plugin's failure.
         retry: bool,
     },
 }
 
-/// A verdict and how it came about.
+/// A verdict, and the plugins' answers that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The image's fully qualified name; none when it is malformed.
+    /// The image; none if its reference is invalid.
     pub source: Option<Reference>,
-    /// What is to be done.
+    /// What to do.
     pub verdict: Verdict,
-    /// Who was asked and what was answered, in order.
+    /// The plugins' answers, in call order.
     pub trace: Vec<TraceEntry>,
 }

@@ -1,4 +1,4 @@
-//! Content digests as of the OCI image specification, section "Digests".
+//! Content digests (OCI image specification, `descriptor.md`, section "Digests").
 
 use std::{fmt, str::FromStr};
 
@@ -6,13 +6,13 @@ use sha2::Digest as _;
 
 use super::cut::cut;
 
-/// What an error shows at most of what is no digest; more than any digest has.
+/// The most bytes that an error shows of an invalid digest; longer than any digest.
 const LONGEST_SHOWN: usize = 160;
 
 /// The registered digest algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
-    /// `sha256`: 64 hex digits; what every registry uses.
+    /// `sha256`: 64 hex digits; used by every registry.
     Sha256,
     /// `sha512`: 128 hex digits.
     Sha512,
@@ -34,7 +34,7 @@ impl Algorithm {
         }
     }
 
-    /// A fresh hasher of this algorithm.
+    /// A new hasher.
     pub fn hasher(self) -> Hasher {
         match self {
             Self::Sha256 => Hasher::Sha256(sha2::Sha256::new()),
@@ -43,21 +43,21 @@ impl Algorithm {
     }
 }
 
-/// `algorithm:hex`, known to be well formed.
+/// A valid `algorithm:hex`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
     hex: String,
 }
 
-/// A text that is no digest.
+/// A text that is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    /// There is no `algorithm:` in front, or one that is not registered.
-    #[error("{0:?} is no digest: it must start with sha256: or sha512:")]
+    /// The algorithm is missing or not registered.
+    #[error("invalid digest {0:?}: it must start with sha256: or sha512:")]
     Algorithm(String),
-    /// The part behind the colon has another length, or characters that are not lower-case hex digits.
-    #[error("{0:?} is no digest: {1} must be followed by {2} lower-case hex digits")]
+    /// The part after the colon has the wrong length, or other characters than lower-case hex digits.
+    #[error("invalid digest {0:?}: {1}: must be followed by {2} lower-case hex digits")]
     Hex(String, &'static str, usize),
 }
 
@@ -69,12 +69,12 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The algorithm in front of the colon.
+    /// The part before the colon.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The hex digits behind the colon.
+    /// The hex digits after the colon.
     pub fn hex(&self) -> &str {
         &self.hex
     }
@@ -86,9 +86,9 @@ impl Digest {
         hasher.finish() == *self
     }
 
-    /// The tag that keeps what has this digest alive where untagged manifests are collected:
-    /// `copycat-<algorithm>-<first 64 hex digits>`. Not `sha256-<hex>`, which belongs to the referrers tag schema of
-    /// the distribution specification.
+    /// The tag that keeps a manifest from garbage collection of untagged manifests:
+    /// `copycat-<algorithm>-<first 64 hex digits>`. Not `sha256-<hex>`, which the distribution specification reserves
+    /// for referrers (section "Referrers Tag Schema").
     pub fn keep_alive_tag(&self) -> String {
         let hex: String = self.hex.chars().take(64).collect();
         format!("copycat-{}-{hex}", self.algorithm.name())
@@ -126,16 +126,16 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Computes a digest piece by piece.
+/// Computes a digest incrementally.
 pub enum Hasher {
-    /// SHA-256 so far.
+    /// SHA-256.
     Sha256(sha2::Sha256),
-    /// SHA-512 so far.
+    /// SHA-512.
     Sha512(Box<sha2::Sha512>),
 }
 
 impl Hasher {
-    /// Takes in the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
@@ -143,7 +143,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all that was taken in.
+    /// The digest of all added bytes.
     pub fn finish(self) -> Digest {
         match self {
             Self::Sha256(hasher) => Digest { algorithm: Algorithm::Sha256, hex: hex::encode(hasher.finalize()) },
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_read_and_written_as_they_are() {
+    fn digests_are_parsed_and_written_unchanged() {
         let text = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
         let text = format!("sha512:{}", "0a".repeat(64));
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_digest_is_refused() {
+    fn rejects_invalid_digests() {
         for text in ["", "sha256", "sha256:", "md5:00", &format!("sha256:{}", "0A".repeat(32)), &"0a".repeat(32)] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn an_error_shows_the_beginning_of_what_is_long() {
+    fn an_error_abbreviates_long_texts() {
         for text in ["a".repeat(1 << 20), format!("sha256:{}", "0".repeat(1 << 20))] {
             let error = text.parse::<Digest>().unwrap_err().to_string();
             assert!(error.len() < 300 && error.contains(&format!("({} bytes)", text.len())), "{error}");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_held_against_their_digest() {
+    fn compares_bytes_with_a_digest() {
         let digest = Digest::sha256(b"abc");
         assert_eq!(digest.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert!(digest.matches(b"abc"));

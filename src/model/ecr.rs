@@ -1,28 +1,28 @@
-//! Amazon's private registries: their names, and what repositories get that are made there.
+//! Amazon ECR: host names of private registries, and settings of new repositories.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-/// A private registry of Amazon ECR: one for each account and region. Shown as its host name.
+/// A private registry of Amazon ECR: one per account and region. Displayed as its host name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EcrRegistry {
     /// Twelve digits.
     pub account: String,
-    /// As `eu-central-1`.
+    /// Such as `eu-central-1`.
     pub region: String,
-    /// Reached at the endpoint with FIPS 140 cryptography.
+    /// Uses the endpoint with FIPS 140 cryptography.
     pub fips: bool,
-    /// Reached at the endpoint that answers over IPv6 too.
+    /// Uses the endpoint that supports IPv6.
     pub dual_stack: bool,
 }
 
-/// The end of host names in a partition: the usual one, and that of dual-stack endpoints, where there are any.
+/// The host name suffixes of a partition: the usual one, and that of dual-stack endpoints, if it has any.
 struct Partition {
     regions: &'static str,
     suffix: &'static str,
     dual_stack: Option<&'static str>,
 }
 
-/// By the beginning of the region; the last one has all the others. From Amazon's endpoint rules.
+/// By prefix of the region; the last one matches all others. From Amazon's endpoint rules.
 const PARTITIONS: [Partition; 7] = [
     Partition { regions: "cn-", suffix: "amazonaws.com.cn", dual_stack: Some("on.amazonwebservices.com.cn") },
     Partition { regions: "eusc-", suffix: "amazonaws.eu", dual_stack: Some("on.amazonwebservices.eu") },
@@ -34,7 +34,7 @@ const PARTITIONS: [Partition; 7] = [
 ];
 
 impl EcrRegistry {
-    /// Whether its partition has the kind of endpoint that it asks for.
+    /// Whether its partition has this kind of endpoint.
     pub fn exists(&self) -> bool {
         !self.dual_stack || self.partition().is_some_and(|partition| partition.dual_stack.is_some())
     }
@@ -56,7 +56,7 @@ impl fmt::Display for EcrRegistry {
     }
 }
 
-/// The host is none of Amazon's private registries.
+/// The host is not a private registry of Amazon ECR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotEcr;
 
@@ -74,39 +74,39 @@ impl FromStr for EcrRegistry {
         });
         let has_region = found.as_ref().is_some_and(|found| !found.region.is_empty());
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        // What is put together again as it was has the suffix of its partition.
+        // Rejects a suffix of another partition.
         found.filter(|found| is_account && has_region && found.to_string() == host).ok_or(NotEcr)
     }
 }
 
-/// What a repository gets that is made by us; those that exist are left as they are.
+/// The settings of repositories that this program creates; existing ones are not changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewRepositories {
-    /// JSON, known to look like a lifecycle policy.
+    /// A lifecycle policy as JSON, checked for its structure.
     pub lifecycle_policy: Option<String>,
-    /// JSON, known to be that: who else may pull.
+    /// A repository policy as valid JSON: who else may pull.
     pub repository_policy: Option<String>,
-    /// Keys and values.
+    /// Tags of the repository.
     pub tags: BTreeMap<String, String>,
-    /// Whether each image is scanned as it arrives.
+    /// Whether images are scanned when they are pushed.
     pub scan_on_push: bool,
-    /// The ARN, id or alias of the key that layers are encrypted with; none: Amazon's own.
+    /// The ARN, id or alias of the KMS key that encrypts layers; none for ECR's own.
     pub kms_key: Option<String>,
-    /// Whether tags may be moved; none: as the account has it.
+    /// Whether tags may be moved; none for the account's default.
     pub tag_mutability: Option<TagMutability>,
 }
 
 /// Whether tags may be moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagMutability {
-    /// They may, but for those that fit one of these patterns.
+    /// They may, except those that match a pattern.
     Mutable {
-        /// With `*` for any text.
+        /// Patterns with `*` for any text.
         except: Vec<String>,
     },
-    /// They may not, but for those that fit one of these patterns.
+    /// They may not, except those that match a pattern.
     Immutable {
-        /// With `*` for any text.
+        /// Patterns with `*` for any text.
         except: Vec<String>,
     },
 }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_and_written_in_every_partition() {
+    fn parses_and_writes_host_names_of_every_partition() {
         for (host, region, fips, dual_stack) in [
             ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", "eu-central-1", false, false),
             ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", "us-east-1", true, false),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn other_hosts_are_none() {
+    fn rejects_other_hosts() {
         for host in [
             "docker.io",
             "public.ecr.aws",

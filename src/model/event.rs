@@ -1,138 +1,143 @@
-//! What happens on the way, for whoever counts and tells it.
+//! Events for metrics, logs, Kubernetes events and progress.
 
 use std::time::SystemTime;
 
-use super::{Destination, Digest, Hook, Outcome, PluginStatus, Reference, WorkloadId};
+use super::{Destination, Digest, Hook, Outcome, PluginStatus, Reference, StatusKind, WorkloadId};
 
-/// Something that happened. The four counters that the original has hang on the first four.
+/// Something that happened. The first four feed the four `…_total` counters of pulls and pushes.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A manifest was read (GET) at the source; the image as written.
+    /// A manifest was read (GET) at the source; with the image as written.
     PullSucceeded(&'a str),
-    /// A digest could not be resolved or a manifest not be read at the source; the image as written.
+    /// A digest could not be resolved or a manifest not be read at the source; with the image as written.
     PullFailed(&'a str),
-    /// An image was pushed; the full target reference.
+    /// An image was pushed; with the full target reference.
     PushSucceeded(&'a str),
-    /// The target's part failed, or a blob's download did; the full target reference.
+    /// The target failed, or the download of a blob did; with the full target reference.
     PushFailed(&'a str),
-    /// So many bytes of a blob have reached a target.
+    /// This many further bytes of a blob were uploaded.
     BytesCopied(u64),
-    /// A copy ended, one way or another.
+    /// A copy ended.
     Finished(&'a Outcome),
-    /// Nothing is to be at this destination any more: no image use leads to it.
-    Forgotten {
-        /// Where something was to be.
+    /// The last outcome of an image at a destination has changed. Follows [`Event::Finished`] if the kind of its status
+    /// did, and is the only event if no image use has the image at the destination any more.
+    OutcomeChanged {
+        /// The destination.
         destination: &'a Destination,
-        /// What was to be there.
+        /// The image.
         source: &'a Reference,
+        /// The previous outcome, if there was one.
+        before: Option<StatusKind>,
+        /// The outcome now; none if the image is not to be at the destination any more.
+        after: Option<StatusKind>,
     },
-    /// A workload wants an image that has failed before and is not tried now.
+    /// A workload uses an image that has failed and is in cooldown.
     InCooldown {
-        /// Whose.
+        /// The workload.
         workload: &'a WorkloadId,
-        /// The image's fully qualified name.
+        /// The fully qualified source.
         source: &'a Reference,
-        /// Where it is to be.
+        /// The destination.
         destination: &'a Destination,
-        /// When it is tried again.
+        /// When the cooldown ends.
         until: SystemTime,
-        /// How it failed.
+        /// The last failure.
         reason: &'a str,
     },
-    /// A tag was moved to an image of this source, although what it pointed to is not known there: somebody else's image
-    /// may have had it.
+    /// A tag was moved to an image of this source although the source's repository does not have the previous digest:
+    /// another image may have owned the tag.
     TagTaken {
-        /// Who uses the image, oldest first.
+        /// The workloads that use the image, oldest first.
         workloads: &'a [WorkloadId],
-        /// The image's fully qualified name.
+        /// The fully qualified source.
         source: &'a Reference,
         /// The tag.
         destination: &'a Destination,
-        /// What it pointed to.
+        /// The previous digest.
         before: &'a Digest,
     },
-    /// An image use could not be decided.
+    /// The policy could not decide an image use.
     Undecided {
-        /// Whose.
+        /// The workload.
         workload: &'a WorkloadId,
         /// The image as written.
         image: &'a str,
-        /// Why.
+        /// The reason.
         reason: &'a str,
     },
-    /// A workload has been decided anew, or is gone; told only where something of it could not be decided before, or can't
-    /// be now. What can't be was told just before.
+    /// A workload was decided, or deleted, that has or had undecided image uses. An [`Event::Undecided`] for each that
+    /// is still undecided precedes this.
     Decided {
-        /// Which.
+        /// The workload.
         workload: &'a WorkloadId,
     },
-    /// So many image uses can't be decided as things stand.
+    /// How many image uses are undecided now.
     UndecidedNow(usize),
-    /// So many destinations wait, are being copied, or wait for the end of a cooldown.
+    /// How many destinations are in which state of the queue.
     Queue {
-        /// Due, and waiting for a free place.
+        /// Due, and waiting for a free permit.
         waiting: usize,
         /// Being copied.
         active: usize,
-        /// Failed, and not due yet.
+        /// In cooldown.
         cooling: usize,
     },
-    /// A plugin was asked; `error` is the kind of its failure, from a closed list.
+    /// A plugin's hook was called; `error` is the kind of its failure, from a closed list.
     PluginCalled {
         /// The plugin's name in the configuration.
         plugin: &'a str,
-        /// The question.
+        /// The hook.
         hook: Hook,
-        /// How long the answer took.
+        /// The call's duration.
         took: std::time::Duration,
         /// The kind of failure: `invalid-config`, `invalid-request`, `internal`, `trap`, `deadline`, `memory`, `output`,
-        /// or `given-up` where it was not asked because it keeps breaking down.
+        /// or `given-up` if it was not called because it keeps failing.
         error: Option<&'static str>,
     },
-    /// A plugin is asked from now on, perhaps in the place of an earlier one of its name.
+    /// A plugin became active, possibly replacing another of its name.
     PluginLoaded(&'a PluginStatus),
-    /// A plugin is not in the configuration any more.
+    /// A plugin was removed from the configuration.
     PluginGone {
         /// Its name.
         plugin: &'a str,
     },
-    /// The instances of a plugin have another amount of linear memory than before.
+    /// The linear memory of a plugin's instances has changed.
     PluginMemory {
         /// The plugin's name.
         plugin: &'a str,
-        /// All of them together, in bytes.
+        /// The sum over all instances, in bytes.
         bytes: usize,
     },
-    /// A changed configuration, or a changed plugin, is in force.
+    /// A changed configuration or plugin became active.
     Reloaded,
-    /// A changed configuration, or a changed plugin, can't be used; what was in force goes on.
+    /// A changed configuration or plugin is invalid; the active one is kept.
     ReloadRefused {
-        /// All that is wrong.
+        /// Every error.
         reason: &'a str,
     },
-    /// A registry said that we come too often, and everybody who asks it slows down.
+    /// A registry rate-limited a request; all requests to it slow down.
     Throttled {
         /// Its host.
         registry: &'a str,
     },
-    /// So many manifests may still be read at a registry that counts them.
+    /// The pulls that a registry's quota has left.
     PullsLeft {
         /// Its host.
         registry: &'a str,
-        /// How many.
+        /// The number.
         left: u64,
     },
-    /// A watch broke and was started anew; the plural of its kind.
+    /// A watch failed and was restarted; with the plural of its kind.
     WatchRestarted(&'static str),
 }
 
-/// Counts, logs or tells events. Called from many tasks; must not block.
+/// Receives events. Called from many tasks; must not block.
 pub trait Observer: Send + Sync {
-    /// Something happened.
+    /// Handles one event.
     fn observe(&self, event: &Event<'_>);
 }
 
-/// For who wants nobody to watch.
+/// Ignores all events.
 impl Observer for () {
     fn observe(&self, _: &Event<'_>) {}
 }

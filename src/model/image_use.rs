@@ -1,10 +1,10 @@
-//! One container and the image it runs.
+//! Image uses: containers and their images.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{Platform, Reference, Workload};
 
-/// Which list of a pod's specification a container stands in.
+/// The list of a Pod's specification that a container is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContainerKind {
     /// `initContainers`
@@ -16,7 +16,7 @@ pub enum ContainerKind {
 }
 
 impl ContainerKind {
-    /// `init`, `regular` or `ephemeral`, as plugins and `plan` are told.
+    /// `init`, `regular` or `ephemeral`, as in the plugin contract and in the output of `plan`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Init => "init",
@@ -32,7 +32,7 @@ impl fmt::Display for ContainerKind {
     }
 }
 
-/// Which container of a workload.
+/// A container of a workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Container {
     /// Its name.
@@ -44,23 +44,23 @@ pub struct Container {
 /// One container of one workload, and the image it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageUse {
-    /// Whose container it is.
+    /// The workload.
     pub workload: Arc<Workload>,
-    /// Which of its containers.
+    /// The container.
     pub container: Container,
-    /// The image as written in the specification, trimmed; it may be malformed, and in a manifest file missing: empty.
+    /// The image as written in the specification, trimmed; it may be invalid, and in a manifest file empty.
     pub image: String,
-    /// What its Pods say that they run (`imageID`); the newest Pod's first, no image twice.
+    /// The images that its Pods report (`imageID`), without duplicates; the newest Pod's first.
     pub running: Vec<Running>,
-    /// The platforms of the nodes that its Pods run on, or may come to; none where that is not known, or not asked.
+    /// The platforms of the nodes that its Pods run on or may be scheduled on; none if not known or not needed.
     pub platforms: Option<BTreeSet<Platform>>,
 }
 
-/// What a Pod says that it runs.
+/// An image that Pods report as running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// The image, always with a digest.
     pub image: Reference,
-    /// When the newest Pod that says so was made, in seconds since 1970.
+    /// When the newest such Pod was created, in seconds since 1970.
     pub since: i64,
 }

@@ -1,4 +1,4 @@
-//! What came of a copy.
+//! Outcomes of copies.
 
 use std::{
     fmt,
@@ -7,36 +7,36 @@ use std::{
 
 use super::{Destination, Digest, Reference, WorkloadId};
 
-/// Whether trying again can help, without a change by anyone.
+/// When a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// It passes by itself: network, timeouts, 429, 5xx.
+    /// Soon, without anybody's action: network failures, timeouts, 429, 5xx.
     Soon,
-    /// Not before this long, as the registry said (`Retry-After`).
+    /// Not before this time has passed, as the registry said (`Retry-After`).
     After(Duration),
-    /// Someone has to change something: not found, denied, refused.
+    /// After somebody has changed something: not found, denied, rejected.
     Later,
 }
 
-/// Which side of the copy failed, and how; a closed list, fit for a metric's label.
+/// Which part of a copy failed; a closed list, used as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// The source's digest could not be resolved, or its manifest not be read.
+    /// The source's digest could not be resolved, or its manifest could not be read.
     Source,
-    /// A blob could not be read at the source: counted as a failed push, as in the original.
+    /// A blob could not be read at the source; counted as a failed push for compatibility.
     SourceBlob,
-    /// The target could not be asked, or refused what was sent.
+    /// The target could not be reached, or rejected the request.
     Target,
-    /// The target has another digest under that tag and must keep it.
+    /// The target has another digest under the tag, and the tag must not be moved.
     DifferentDigest,
-    /// Another workload's image has this name at the target.
+    /// Another image owns the destination.
     Conflict,
-    /// What stands at the target after the push is not what was sent.
+    /// After the push the target has another digest than the pushed one.
     Verification,
 }
 
 impl FailureKind {
-    /// A metric's label.
+    /// The metric label.
     pub fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -49,14 +49,14 @@ impl FailureKind {
     }
 }
 
-/// A copy that did not come about.
+/// Why a copy failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Which side.
+    /// Which part failed.
     pub kind: FailureKind,
-    /// What happened, where, and what to do; one line, no secrets.
+    /// What happened, where, and what to do; one line, without secrets.
     pub message: String,
-    /// Whether another try can help.
+    /// When a retry can help.
     pub retry: Retry,
 }
 
@@ -66,51 +66,87 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How a copy ended.
+/// The result of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It was pushed, and the target answers with this digest.
+    /// Pushed, and the target reports this digest.
     Copied(Digest),
-    /// The target had this digest already.
+    /// The target already had this digest.
     AlreadyThere(Digest),
-    /// A dry run: it would have been pushed.
+    /// `dryRun`: it would have been pushed.
     WouldCopy(Digest),
-    /// A dry pull: nobody was asked anything.
+    /// `dryPull`: no registry was contacted.
     WouldPull,
-    /// It is not there.
+    /// Not copied.
     Failed(Failure),
 }
 
 impl Status {
-    /// A metric's label.
-    pub fn name(&self) -> &'static str {
+    /// Its kind.
+    pub fn kind(&self) -> StatusKind {
         match self {
-            Self::Copied(_) => "copied",
-            Self::AlreadyThere(_) => "already_there",
-            Self::WouldCopy(_) => "would_copy",
+            Self::Copied(_) => StatusKind::Copied,
+            Self::AlreadyThere(_) => StatusKind::AlreadyThere,
+            Self::WouldCopy(_) => StatusKind::WouldCopy,
+            Self::WouldPull => StatusKind::WouldPull,
+            Self::Failed(_) => StatusKind::Failed,
+        }
+    }
+
+    /// The metric label.
+    pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+}
+
+/// The kinds of [`Status`]; a closed list, used as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusKind {
+    /// [`Status::Copied`]
+    Copied,
+    /// [`Status::AlreadyThere`]
+    AlreadyThere,
+    /// [`Status::WouldCopy`]
+    WouldCopy,
+    /// [`Status::WouldPull`]
+    WouldPull,
+    /// [`Status::Failed`]
+    Failed,
+}
+
+impl StatusKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Copied, Self::AlreadyThere, Self::WouldCopy, Self::WouldPull, Self::Failed];
+
+    /// The metric label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Copied => "copied",
+            Self::AlreadyThere => "already_there",
+            Self::WouldCopy => "would_copy",
             Self::WouldPull => "would_pull",
-            Self::Failed(_) => "failed",
+            Self::Failed => "failed",
         }
     }
 }
 
-/// How one image's way to one destination ended.
+/// The outcome of copying one image to one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The image as the oldest of its users writes it.
+    /// The image as written by the oldest workload that uses it.
     pub image: String,
-    /// The image's fully qualified name.
+    /// The fully qualified source.
     pub source: Reference,
-    /// Where it was to go.
+    /// The destination.
     pub destination: Destination,
-    /// Who uses it: the oldest ten at most, oldest first; never empty.
+    /// The workloads that use it, at most the ten oldest, oldest first; never empty.
     pub workloads: Vec<WorkloadId>,
-    /// How it ended.
+    /// The result.
     pub status: Status,
-    /// Bytes of blobs that were sent.
+    /// Bytes of blobs that were uploaded.
     pub bytes: u64,
     /// From the first request to the last.
     pub took: Duration,
-    /// When it is tried again by itself; none where it is not.
+    /// When it is retried automatically; none if it is not.
     pub next_try: Option<SystemTime>,
 }

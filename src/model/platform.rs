@@ -1,4 +1,4 @@
-//! What an image is made to run on.
+//! Platforms of images.
 
 use std::{fmt, str::FromStr};
 
@@ -11,13 +11,13 @@ pub struct Platform {
     variant: Option<String>,
 }
 
-/// A text that names no platform.
+/// A text that is not a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write a platform as amd64, linux/amd64 or linux/arm/v7")]
 pub struct PlatformError;
 
 impl Platform {
-    /// The platform of these names; none where they can't be names. An empty variant counts as none.
+    /// The platform with these names; none if one is invalid. An empty variant counts as none.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Option<Self> {
         let name = |text: &str| is_name(text).then(|| text.to_ascii_lowercase());
         let variant = variant.filter(|variant| !variant.is_empty());
@@ -25,13 +25,13 @@ impl Platform {
         Some(Self { os: name(os)?, architecture: name(architecture)?, variant })
     }
 
-    /// Whether who asks for this platform means `other`: without a variant all of them.
+    /// Whether `other` matches this platform; without a variant every variant matches.
     pub fn covers(&self, other: &Self) -> bool {
         let same = self.os == other.os && self.architecture == other.architecture;
         same && (self.variant.is_none() || self.full_variant() == other.full_variant())
     }
 
-    /// The variant, also where it goes without saying.
+    /// The variant, or the default one of its architecture.
     fn full_variant(&self) -> Option<&str> {
         match (self.architecture.as_str(), self.variant.as_deref()) {
             ("amd64", None) => Some("v1"),
@@ -46,8 +46,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// `architecture`, `os/architecture` or `os/architecture/variant`, in any case; the system is `linux` where it is
-/// missing.
+/// `architecture`, `os/architecture` or `os/architecture/variant`, in any case; the default system is `linux`.
 impl FromStr for Platform {
     type Err = PlatformError;
 
@@ -63,7 +62,7 @@ impl FromStr for Platform {
     }
 }
 
-/// As it is parsed.
+/// `os/architecture[/variant]`
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn platforms_are_written_in_three_forms() {
+    fn parses_three_forms() {
         for (text, full) in [
             ("amd64", "linux/amd64"),
             (" Linux/ARM64 ", "linux/arm64"),
@@ -99,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_platform_covers_its_variants() {
-        for (asked, there, covers) in [
+        for (requested, there, covers) in [
             ("linux/amd64", "linux/amd64", true),
             ("linux/amd64", "windows/amd64", false),
             ("linux/amd64", "linux/arm64", false),
@@ -110,7 +109,7 @@ mod tests {
             ("linux/arm64", "linux/arm64/v8", true),
             ("linux/amd64/v3", "linux/amd64", false),
         ] {
-            assert_eq!(platform(asked).covers(&platform(there)), covers, "{asked} {there}");
+            assert_eq!(platform(requested).covers(&platform(there)), covers, "{requested} {there}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a policy plugin is doing.
+//! The state of policy plugins.
 
 use std::{
     collections::BTreeMap,
@@ -7,29 +7,29 @@ use std::{
 
 use super::{Digest, Hook};
 
-/// One plugin, as operators see it.
+/// One plugin, as shown to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginStatus {
     /// Its name in the configuration.
     pub name: String,
-    /// Where it was taken from: `built in`, a file, or `oci: …`.
+    /// Where it was loaded from: `built in`, a file, or `oci: …`.
     pub module: String,
-    /// Of its code, unpacked; none for the default plugins, which are part of the program.
+    /// The digest of its uncompressed code; none for the default plugins, which are part of the program.
     pub digest: Option<Digest>,
     /// The version of the plugin contract that it was built against, as `1.0.0`.
     pub contract: String,
-    /// What it answers, in the order asked.
+    /// The hooks it implements, in call order.
     pub hooks: Vec<Hook>,
     /// When it was loaded.
     pub loaded: SystemTime,
     /// Calls of its hooks since then.
     pub calls: u64,
-    /// Those of them that failed, by kind (see [`super::Event::PluginCalled`]).
+    /// Failed calls, by kind (see [`super::Event::PluginCalled`]).
     pub failures: BTreeMap<&'static str, u64>,
-    /// How many instances of it there are.
+    /// The number of its instances.
     pub instances: usize,
     /// The linear memory of all of them together, in bytes.
     pub memory: usize,
-    /// It kept breaking down: how long it is left alone yet, at least.
+    /// How long it is not called any more at least, because it kept failing.
     pub given_up_for: Option<Duration>,
 }

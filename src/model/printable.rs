@@ -1,12 +1,12 @@
-//! Texts from outside (a cluster, a registry, a plugin, a file), before anybody sees them. A terminal obeys some
-//! characters instead of showing them, and others let a text read as what it is not.
+//! Makes external texts (of a cluster, registry, plugin or file) safe to show: some characters control a terminal, others
+//! are invisible or change the order of the text.
 
 use std::{borrow::Cow, io};
 
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-/// `text` on one line, with what would act on a terminal or not be seen as Rust writes it: `\n`, `\u{1b}`, `\u{202e}`.
+/// `text` on one line, with control and invisible characters escaped as in Rust: `\n`, `\u{1b}`, `\u{202e}`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -22,8 +22,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// As [`printable`], but a break between lines or columns is a blank: for a text that was written to be read, on several
-/// lines perhaps.
+/// As [`printable`], but line breaks and tabs become spaces: for messages that may have several lines.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -31,18 +30,18 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
 }
 
-/// JSON in which every such character is escaped, so that it may be shown, and nothing of it is lost.
+/// JSON with every such character escaped: safe to show, without loss.
 ///
 /// # Errors
 ///
-/// As of [`serde_json::to_string`].
+/// As [`serde_json::to_string`].
 pub fn printable_json(value: &impl Serialize) -> serde_json::Result<String> {
     let mut text = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Escaping))?;
     String::from_utf8(text).map_err(serde::ser::Error::custom)
 }
 
-/// Controls, what turns the direction of writing, what has no width, and what stands for another text.
+/// Control characters, direction marks, characters without width, and tags.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -83,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// One of each kind, and what is shown of it.
+    /// One of each kind, and its escaped form.
     const HIDDEN: [(&str, &str); 14] = [
         ("\0", "\\u{0}"),
         ("\n", "\\n"),
@@ -102,7 +101,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_acts_on_a_terminal_or_is_not_seen_is_escaped() {
+    fn escapes_control_and_invisible_characters() {
         for (text, shown) in HIDDEN {
             assert_eq!(printable(&format!("a{text}ä")), format!("a{shown}ä"));
         }
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn json_loses_nothing_and_is_all_printable() {
+    fn json_is_printable_without_loss() {
         let text: String = HIDDEN.iter().map(|(text, _)| format!("<{text}>\"ä\\🚀")).collect();
         let value = json!({ "a": text, &text: [1, null, "b"] });
         let written = printable_json(&value).unwrap();

@@ -1,15 +1,14 @@
-//! Image references, read as container runtimes read them (the grammar of distribution/reference, "Grammar").
+//! Image references, parsed as container runtimes do (grammar: github.com/distribution/reference, `reference.go`).
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use super::{
     Digest, DigestError,
     cut::{cut, is_cut},
+    registry_host::DOCKER_HUB,
 };
 
-/// Docker Hub, under the name that users know.
-const DOCKER_HUB: &str = "docker.io";
-/// As of the domain name system.
+/// RFC 1035, section 2.3.4, without the final dot.
 const LONGEST_HOST: usize = 253;
 const LONGEST_REPOSITORY: usize = 255;
 const LONGEST_TAG: usize = 128;
@@ -18,17 +17,17 @@ const LONGEST_PORT: usize = 6;
 /// `@sha512:` and its digits.
 const LONGEST_DIGEST: usize = 136;
 
-/// The longest text that can be a reference: every part at its longest.
+/// The most bytes that a valid reference can have.
 pub const LONGEST_REFERENCE: usize =
     LONGEST_HOST + LONGEST_PORT + 1 + LONGEST_REPOSITORY + 1 + LONGEST_TAG + LONGEST_DIGEST;
 
-/// An image as it is kept and shown: as it is written, or where that is too long for a reference its beginning and its
-/// length, which is no reference either.
+/// `text` for storing and showing: unchanged, or where it is too long for a reference its beginning and its length,
+/// which is not a valid reference either.
 pub fn cut_image(text: &str) -> Cow<'_, str> {
     cut(text, LONGEST_REFERENCE)
 }
 
-/// A fully qualified image name: registry, repository, and a tag or a digest or both.
+/// A fully qualified image reference: registry, repository, and a tag or a digest or both.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
     registry: String,
@@ -37,9 +36,9 @@ pub struct Reference {
     digest: Option<Digest>,
 }
 
-/// A text that no container runtime would take as an image.
+/// A text that container runtimes reject as an image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{image:?} is no image reference: {fault}")]
+#[error("invalid image reference {image:?}: {fault}")]
 pub struct ReferenceError {
     image: String,
     fault: Fault,
@@ -49,22 +48,22 @@ pub struct ReferenceError {
 enum Fault {
     #[error("it is longer than {LONGEST_REFERENCE} bytes")]
     Long,
-    #[error("it starts with a scheme; leave {0:?} out")]
+    #[error("it starts with a scheme; remove {0:?}")]
     Scheme(String),
-    #[error("{0:?} is no host name with an optional port")]
+    #[error("{0:?} is not a host name with an optional port")]
     Registry(String),
     #[error("the host name is longer than {LONGEST_HOST} characters")]
     LongHost,
     #[error("the repository is missing")]
     NoRepository,
     #[error(
-        "{0:?} is no part of a repository: lower-case letters and digits, joined by '.', '_', '__' or dashes, are allowed"
+        "{0:?} is not a valid path component of a repository: use lower-case letters and digits, separated by '.', '_', '__' or dashes"
     )]
     Repository(String),
     #[error("the repository is longer than {LONGEST_REPOSITORY} characters")]
     LongRepository,
     #[error(
-        "{0:?} is no tag: it starts with a letter, a digit or '_', and goes on with these, '.' and '-', {LONGEST_TAG} at most"
+        "{0:?} is not a valid tag: use at most {LONGEST_TAG} letters, digits, '_', '.' and '-', not starting with '.' or '-'"
     )]
     Tag(String),
     #[error("it has two digests")]
@@ -74,27 +73,30 @@ enum Fault {
 }
 
 impl Reference {
-    /// The registry's host and port as written; Docker Hub is `docker.io`.
+    /// The registry's host and optional port as written; `docker.io` for Docker Hub.
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The path of the repository, `library/` made explicit.
+    /// The repository's path, with `library/` where Docker Hub implies it.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag: `latest` where neither tag nor digest was written, none where only a digest was.
+    /// The tag: `latest` if neither tag nor digest was written, none if only a digest was.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest, where one was written.
+    /// The digest, if one was written.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// Whether registries take `repository` as the path of a repository.
+    /// Checks that `repository` is a valid repository path.
+    ///
+    /// # Errors
+    /// With the part that is invalid.
     pub fn check_repository(repository: &str) -> Result<(), ReferenceError> {
         check_repository(repository)
             .map_err(|fault| ReferenceError { image: cut_image(repository).into_owned(), fault })
@@ -147,18 +149,9 @@ fn read(text: &str) -> Result<Reference, Fault> {
     Ok(Reference { registry, repository, tag, digest })
 }
 
-/// Runtimes take the first part for a host when it could not be anything else, or says localhost.
+/// Runtimes take the first component for a host if it contains a dot or a colon, or is `localhost`.
 fn is_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost"
-}
-
-/// A registry's host in lower case, and under the one name that references have for Docker Hub.
-pub fn canonical_registry(host: &str) -> String {
-    let lower = host.to_ascii_lowercase();
-    match lower.as_str() {
-        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
-        _ => lower,
-    }
 }
 
 fn registry(written: &str) -> Result<String, Fault> {
@@ -248,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_names_are_made_whole() {
+    fn short_names_are_qualified() {
         let a = "0a".repeat(32);
         for (written, read) in [
             ("nginx", "docker.io/library/nginx:latest"),
@@ -273,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_runtime_takes_is_refused() {
+    fn rejects_invalid_references() {
         let a = "0a".repeat(32);
         for written in [
             "",
@@ -311,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_long_as_it_may_be_is_read_and_what_is_longer_is_told_in_short() {
+    fn accepts_the_longest_reference_and_abbreviates_longer_ones_in_errors() {
         let host = format!("{}.io", "h".repeat(LONGEST_HOST - 3));
         let path = "p".repeat(LONGEST_REPOSITORY);
         let longest = format!("{host}:65535/{path}:{}@sha512:{}", "t".repeat(LONGEST_TAG), "0a".repeat(64));
@@ -320,9 +313,9 @@ mod tests {
 
         let huge = "a".repeat(1 << 20);
         let shown = format!("{}… (1048576 bytes)", "a".repeat(100));
-        let told = format!("{shown:?} is no image reference: it is longer than {LONGEST_REFERENCE} bytes");
+        let expected = format!("invalid image reference {shown:?}: it is longer than {LONGEST_REFERENCE} bytes");
         for text in [huge.as_str(), &cut_image(&huge)] {
-            assert_eq!(text.parse::<Reference>().unwrap_err().to_string(), told);
+            assert_eq!(text.parse::<Reference>().unwrap_err().to_string(), expected);
         }
         let error = Reference::check_repository(&huge).unwrap_err().to_string();
         assert!(error.len() < 300 && error.contains("(1048576 bytes)"), "{error}");

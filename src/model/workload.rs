@@ -1,8 +1,8 @@
-//! What runs containers in a cluster.
+//! Workloads of a cluster.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
-/// The kinds that are watched.
+/// The kinds of workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WorkloadKind {
     /// apps/v1 Deployment
@@ -20,11 +20,11 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
-    /// Every kind, in the order in which the original lists them.
+    /// Every kind, in the order in which they are listed and counted.
     pub const ALL: [Self; 6] =
         [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::Job, Self::CronJob, Self::Pod];
 
-    /// As Kubernetes writes it: `StatefulSet`.
+    /// As in Kubernetes: `StatefulSet`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
@@ -36,7 +36,7 @@ impl WorkloadKind {
         }
     }
 
-    /// As `WATCH_RESOURCES` writes it: `statefulsets`.
+    /// As in `WATCH_RESOURCES`: `statefulsets`.
     pub fn plural(self) -> &'static str {
         match self {
             Self::Deployment => "deployments",
@@ -48,7 +48,7 @@ impl WorkloadKind {
         }
     }
 
-    /// The kind of that plural, in any case; nothing for a name that is no watched kind.
+    /// The kind with this plural, in any case.
     pub fn from_plural(plural: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.plural().eq_ignore_ascii_case(plural))
     }
@@ -60,9 +60,9 @@ impl fmt::Display for WorkloadKind {
     }
 }
 
-/// A text that is not the name of a watched kind.
+/// A text that is not the name of a kind of workload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a watched kind")]
+#[error("{0:?} is not a kind of workload")]
 pub struct UnknownKind(String);
 
 impl FromStr for WorkloadKind {
@@ -73,7 +73,7 @@ impl FromStr for WorkloadKind {
     }
 }
 
-/// Which object of the cluster.
+/// Identifies an object of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkloadId {
     /// Its kind.
@@ -84,39 +84,39 @@ pub struct WorkloadId {
     pub name: String,
 }
 
-/// `deployment ns/name`, as the original writes it in its answers.
+/// `deployment ns/name`
 impl fmt::Display for WorkloadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.name().to_ascii_lowercase(), self.namespace, self.name)
     }
 }
 
-/// A controller that made an object.
+/// A controller that owns an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// API group, empty for the core group.
+    /// The API group; empty for the core group.
     pub group: String,
-    /// Kind, which need not be a watched one.
+    /// The kind, not necessarily one of [`WorkloadKind`].
     pub kind: String,
-    /// Name, in the namespace of what it owns.
+    /// The name; it is in the same namespace.
     pub name: String,
 }
 
-/// An object that runs containers, with all that a policy may ask of it.
+/// An object that runs containers, with everything that plugins get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Which object.
+    /// The object.
     pub id: WorkloadId,
-    /// Its uid; empty where a manifest file says none.
+    /// Its uid; empty if a manifest file has none.
     pub uid: String,
-    /// The chain of controllers that made it, nearest first.
+    /// Its chain of owning controllers, nearest first.
     pub owners: Vec<Owner>,
     /// The object's own labels, not its template's.
     pub labels: BTreeMap<String, String>,
-    /// The object's annotations, bounded as the plugin contract says.
+    /// The object's annotations, limited as the plugin contract defines.
     pub annotations: BTreeMap<String, String>,
-    /// The labels of its namespace, where they can be read; all workloads of a namespace share them.
+    /// The labels of its namespace, if they can be read; shared by all workloads of the namespace.
     pub namespace_labels: Arc<BTreeMap<String, String>>,
-    /// When it was made, in seconds since 1970; 0 where a manifest file says nothing.
+    /// When it was created, in seconds since 1970; 0 if a manifest file does not say.
     pub created: i64,
 }

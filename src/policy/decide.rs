@@ -61,7 +61,7 @@ impl Decider {
             }
         };
         if let Some((first, _)) = self.targets.first()
-            && self.targets.iter().all(|(target, _)| target.has(source.registry(), source.repository()))
+            && self.targets.iter().all(|(target, _)| target.address().contains(source.registry(), source.repository()))
         {
             let verdict = Verdict::Skip(already_in(first));
             return Decision { source: Some(source), verdict, trace: Vec::new() };
@@ -89,7 +89,7 @@ impl Decider {
         let mut there_already = None;
         for (target, offered) in self.targets.iter().filter(|(target, _)| selected.answer.contains(&target.name)) {
             // Where it comes from it need not be brought; to the other targets it is.
-            if target.has(source.registry(), source.repository()) {
+            if target.address().contains(source.registry(), source.repository()) {
                 there_already = Some(target);
                 continue;
             }
@@ -105,7 +105,7 @@ impl Decider {
         }
         match there_already {
             Some(target) if destinations.is_empty() => Ok(Verdict::Skip(already_in(target))),
-            _ => Ok(Verdict::Mirror(destinations)),
+            _ => Ok(Verdict::Mirror { source: source.clone(), destinations }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::model::{Reference, ReferenceError, Target, TargetKind, cut};
+use crate::model::{Reference, ReferenceError, Target, cut};
 
 /// The longest path of a repository that registries take.
 const LONGEST: usize = 255;
@@ -47,11 +47,7 @@ fn clean(name: &str) -> String {
 
 /// How long a repository may be there.
 fn room(target: &Target) -> usize {
-    let path = match target.kind {
-        TargetKind::OciLayout => None,
-        TargetKind::Ecr | TargetKind::Docker => target.registry.split_once('/').map(|(_, path)| path),
-    };
-    LONGEST.saturating_sub(path.map_or(0, |path| path.len() + 1))
+    LONGEST.saturating_sub(target.address().path_length())
 }
 
 /// A name that is too long keeps its start, and gets a suffix made of the whole. Nothing when even that does not fit.
@@ -68,6 +64,7 @@ fn fitted(name: &str, room: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TargetKind;
 
     fn target(registry: &str) -> Target {
         Target {

@@ -1,54 +1,27 @@
-//! How many images are in which state.
-
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+//! The number of images by their last outcome.
 
 use prometheus::{IntGauge, IntGaugeVec};
 
-use crate::model::{Destination, Outcome, Reference};
+use crate::model::StatusKind;
 
-/// The names of all states, so that each has a series from the start and an alert need not ask for its absence.
-const STATES: [&str; 5] = ["copied", "already_there", "would_copy", "would_pull", "failed"];
-
-/// The latest state of every image at every destination, counted by state.
-pub(super) struct ImageStates {
-    by_state: [(&'static str, IntGauge); STATES.len()],
-    latest: Mutex<HashMap<(Destination, Reference), &'static str>>,
-}
+/// All states: each has a series from the start, so alerts need not handle absent series.
+pub(super) struct ImageStates([(StatusKind, IntGauge); StatusKind::ALL.len()]);
 
 impl ImageStates {
-    /// Over a family whose only label is the state.
+    /// `by_state` has `state` as its only label.
     pub(super) fn new(by_state: &IntGaugeVec) -> Self {
-        let by_state = STATES.map(|state| (state, by_state.with_label_values(&[state])));
-        Self { by_state, latest: Mutex::default() }
+        Self(StatusKind::ALL.map(|kind| (kind, by_state.with_label_values(&[kind.name()]))))
     }
 
-    /// This is what came of a destination last.
-    pub(super) fn update(&self, outcome: &Outcome) {
-        let state = outcome.status.name();
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = latest.insert((outcome.destination.clone(), outcome.source.clone()), state);
-        self.add(state, 1);
-        self.leave(before);
-    }
-
-    /// This is not to be there any more.
-    pub(super) fn forget(&self, destination: &Destination, source: &Reference) {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        self.leave(latest.remove(&(destination.clone(), source.clone())));
-    }
-
-    fn leave(&self, state: Option<&'static str>) {
-        if let Some(state) = state {
-            self.add(state, -1);
-        }
-    }
-
-    fn add(&self, state: &'static str, count: i64) {
-        if let Some((_, gauge)) = self.by_state.iter().find(|(name, _)| *name == state) {
-            gauge.add(count);
+    /// Counts the change of an image's outcome at one destination.
+    pub(super) fn change(&self, before: Option<StatusKind>, after: Option<StatusKind>) {
+        for (kind, gauge) in &self.0 {
+            if before == Some(*kind) {
+                gauge.dec();
+            }
+            if after == Some(*kind) {
+                gauge.inc();
+            }
         }
     }
 }
@@ -58,42 +31,32 @@ mod tests {
     use prometheus::Opts;
 
     use super::*;
-    use crate::{
-        model::{Digest, Status},
-        report::testing::{failed, outcome},
-    };
 
     #[test]
-    fn a_destination_counts_in_its_latest_state_only_until_it_is_forgotten() {
+    fn an_image_counts_in_its_last_state_until_it_is_withdrawn() {
         let family = IntGaugeVec::new(Opts::new("images", "Images."), &["state"]).unwrap();
         let states = ImageStates::new(&family);
         let count = |state: &str| family.with_label_values(&[state]).get();
 
-        states.update(&outcome("nginx:1", failed("down")));
-        states.update(&outcome("nginx:2", failed("down")));
+        states.change(None, Some(StatusKind::Failed));
+        states.change(None, Some(StatusKind::Failed));
         assert_eq!((count("failed"), count("copied")), (2, 0));
 
-        let copied = outcome("nginx:1", Status::Copied(Digest::sha256(b"1")));
-        states.update(&copied);
-        states.update(&copied);
+        states.change(Some(StatusKind::Failed), Some(StatusKind::Copied));
         assert_eq!((count("failed"), count("copied")), (1, 1));
 
-        states.forget(&copied.destination, &copied.source);
-        states.forget(&copied.destination, &copied.source);
+        states.change(Some(StatusKind::Copied), None);
         assert_eq!((count("failed"), count("copied")), (1, 0));
     }
 
     #[test]
     fn every_state_has_a_series_from_the_start() {
-        let digest = Digest::sha256(b"1");
-        for status in [
-            Status::Copied(digest.clone()),
-            Status::AlreadyThere(digest.clone()),
-            Status::WouldCopy(digest),
-            Status::WouldPull,
-            failed("down"),
-        ] {
-            assert!(STATES.contains(&status.name()), "{}", status.name());
+        let family = IntGaugeVec::new(Opts::new("images", "Images."), &["state"]).unwrap();
+        let _states = ImageStates::new(&family);
+        let metrics = prometheus::core::Collector::collect(&family);
+        let series: Vec<&str> = metrics[0].get_metric().iter().map(|metric| metric.get_label()[0].value()).collect();
+        for state in ["copied", "already_there", "would_copy", "would_pull", "failed"] {
+            assert!(series.contains(&state), "{state}: {series:?}");
         }
     }
 }

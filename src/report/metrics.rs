@@ -149,7 +149,6 @@ impl Metrics {
     }
 
     fn finished(&self, outcome: &Outcome) {
-        self.images.update(outcome);
         if let Status::Failed(failure) = &outcome.status {
             self.copy_failures.with_label_values(&[failure.kind.name()]).inc();
         }
@@ -168,7 +167,7 @@ impl Observer for Metrics {
             Event::PushFailed(reference) => self.push_error.increment(reference),
             Event::BytesCopied(bytes) => self.copied_bytes.inc_by(bytes),
             Event::Finished(outcome) => self.finished(outcome),
-            Event::Forgotten { destination, source } => self.images.forget(destination, source),
+            Event::OutcomeChanged { before, after, .. } => self.images.change(before, after),
             Event::Undecided { .. } => self.undecided.inc(),
             Event::Decided { .. } => {}
             Event::UndecidedNow(count) => self.undecided_now.set(i64::try_from(count).unwrap_or(i64::MAX)),
@@ -199,7 +198,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Digest, Hook},
+        model::{Digest, Hook, StatusKind},
         report::testing::{failed, outcome, web},
     };
 
@@ -232,6 +231,10 @@ mod tests {
         }
     }
 
+    fn changed(outcome: &Outcome, before: Option<StatusKind>, after: Option<StatusKind>) -> Event<'_> {
+        Event::OutcomeChanged { destination: &outcome.destination, source: &outcome.source, before, after }
+    }
+
     #[test]
     fn every_event_moves_its_metrics() {
         let metrics = Metrics::new().unwrap();
@@ -250,7 +253,10 @@ mod tests {
             Event::Finished(&copied),
             Event::Finished(&lost),
             Event::Finished(&there),
-            Event::Forgotten { destination: &there.destination, source: &there.source },
+            changed(&copied, None, Some(StatusKind::Copied)),
+            changed(&lost, None, Some(StatusKind::Failed)),
+            changed(&there, None, Some(StatusKind::AlreadyThere)),
+            changed(&there, Some(StatusKind::AlreadyThere), None),
             Event::Undecided { workload: &web(), image: "Nginx", reason: "malformed" },
             Event::UndecidedNow(3),
             Event::Queue { waiting: 7, active: 2, cooling: 1 },

@@ -104,7 +104,7 @@ pub fn judge(world: &World, cases: Vec<Case>, finished: &Finished, begun: Instan
     if finished.code != Some(code) {
         wrongs.push(format!("the exit code is {:?} and not {code}", finished.code));
     }
-    if finished.stderr.contains("panicked") || finished.stdout.contains("defect of this program") {
+    if finished.stderr.contains("panicked") || finished.stdout.contains("this is a bug") {
         wrongs.push(format!("a panic: {}", finished.stderr));
     }
     Batch { ended, wrongs }

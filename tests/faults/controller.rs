@@ -46,7 +46,7 @@ async fn the_controller_tells_of_each_image_what_is_so() {
     }
     assert_eq!(world.violations(), Vec::<String>::new());
     let log = program.log();
-    assert!(!log.contains("panicked") && !log.contains("defect of this program"), "{log}");
+    assert!(!log.contains("panicked") && !log.contains("this is a bug"), "{log}");
 }
 
 /// What the metrics say of an image, once they say something.

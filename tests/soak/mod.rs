@@ -134,7 +134,7 @@ async fn after_any_trouble_the_target_has_what_the_plan_says_and_the_gauges_tell
     println!("all was right {:?} after the last fault", settling.elapsed());
     assert_eq!(registries.violations(), Vec::<String>::new());
     let log = program.log();
-    assert!(!log.contains("panicked") && !log.contains("defect of this program"), "{log}");
+    assert!(!log.contains("panicked") && !log.contains("this is a bug"), "{log}");
     assert_eq!(program.terminate().await.code, Some(0));
 }
 

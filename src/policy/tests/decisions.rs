@@ -46,7 +46,7 @@ async fn an_image_that_lies_in_one_target_goes_to_the_others() {
     let targets = ["a", "b", "c"].map(|name| target(name, &format!("{name}.example/acme"), ""));
     let policy = load(settings(targets.to_vec()));
     let decision = decide(&policy, image_use("prod", "b.example/acme/app:1")).await;
-    let Verdict::Mirror(destinations) = &decision.verdict else { panic!("{decision:?}") };
+    let Verdict::Mirror { destinations, .. } = &decision.verdict else { panic!("{decision:?}") };
     let goes_to: Vec<String> = destinations.iter().map(ToString::to_string).collect();
     assert_eq!(goes_to, ["a.example/acme/acme/app:1", "c.example/acme/acme/app:1"]);
 }

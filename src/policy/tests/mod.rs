@@ -90,7 +90,9 @@ async fn decide(policy: &Policy, image_use: ImageUse) -> Decision {
 /// The verdict in one line: references, `skip: …` or `error: …`.
 fn told(decision: &Decision) -> String {
     match &decision.verdict {
-        Verdict::Mirror(destinations) => destinations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Verdict::Mirror { destinations, .. } => {
+            destinations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
         Verdict::Skip(reason) => format!("skip: {reason}"),
         Verdict::Error { reason, .. } => format!("error: {reason}"),
     }

@@ -200,7 +200,7 @@ impl Observer for ClusterEvents {
     fn observe(&self, event: &Event<'_>) {
         match event {
             Event::Finished(outcome) => self.finished(outcome),
-            Event::Forgotten { destination, source } => {
+            Event::OutcomeChanged { destination, source, after: None, .. } => {
                 self.shared.lock().withdraw(&Topic::Image((*destination).clone(), (*source).clone()));
             }
             Event::InCooldown { workload, source, destination, until, reason } => {
@@ -437,7 +437,12 @@ mod tests {
 
         cluster.events.observe(&Event::Finished(&two));
         assert!(cluster.next().await.contains("nginx:2"), "nothing is told of what is mirrored");
-        cluster.events.observe(&Event::Forgotten { destination: &two.destination, source: &two.source });
+        cluster.events.observe(&Event::OutcomeChanged {
+            destination: &two.destination,
+            source: &two.source,
+            before: Some(two.status.kind()),
+            after: None,
+        });
         while !cluster.events.shared.lock().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -1,0 +1,117 @@
+//! Registries that fail, and what is postponed because of them.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{
+    mirror::{destination_key::DestinationKey, job::CopyJob, queue::Unavailable},
+    model::{Event, Failure, FailureKind, Outcome, Retry, Status},
+};
+
+use super::state::{Actor, as_system_time};
+
+impl Actor {
+    /// Removes the jobs whose source or target is failing, and reports them as failed.
+    pub(super) fn without_unavailable(
+        &mut self,
+        key: &DestinationKey,
+        jobs: Vec<CopyJob>,
+        now: Instant,
+    ) -> Vec<CopyJob> {
+        // One admission for all jobs of a registry.
+        let (mut sources, mut targets) = (HashMap::new(), HashMap::new());
+        let mut available = Vec::new();
+        for job in jobs {
+            let target = job.destination.target.registry.clone();
+            let admission = targets.entry(target.clone()).or_insert_with(|| self.targets.admit(&target, now)).clone();
+            if let Err(unavailable) = admission {
+                self.postpone(key, &job, FailureKind::Target, &target, &unavailable, now);
+                continue;
+            }
+            let source = job.source.registry().to_owned();
+            let admission = sources.entry(source.clone()).or_insert_with(|| self.sources.admit(&source, now)).clone();
+            match admission {
+                Ok(()) => available.push(job),
+                Err(unavailable) => self.postpone(key, &job, FailureKind::Source, &source, &unavailable, now),
+            }
+        }
+        available
+    }
+
+    fn postpone(
+        &mut self,
+        key: &DestinationKey,
+        job: &CopyJob,
+        kind: FailureKind,
+        registry: &str,
+        unavailable: &Unavailable,
+        now: Instant,
+    ) {
+        let Unavailable { until, failures, error } = unavailable;
+        let message = format!("not tried: {registry} failed {failures} times in a row, last with: {error}");
+        self.queue.postpone(key, &job.source, &message, *until, now);
+        let retry = Retry::After(until.saturating_duration_since(now));
+        let failure = Failure { kind, message, retry };
+        let outcome = Outcome { next_try: Some(as_system_time(*until)), ..job.failed_before_start(failure) };
+        if !self.last_reported.is_failure(key, &job.source) {
+            self.observer.observe(&Event::Finished(&outcome));
+            // Before another image claimed the destination it may have been reported at another one.
+            let changes = self.last_reported.update(key, std::slice::from_ref(&outcome), |_| true);
+            self.report_changes(changes);
+        }
+        if let Some(pass) = self.passes.running() {
+            pass.record(key, std::slice::from_ref(&outcome), now);
+        }
+    }
+
+    /// A registry that is known to answer may have more active copies.
+    pub(super) fn source_answered(&mut self, host: &str) {
+        let limit = self.sources.limit(host, self.max_concurrency);
+        if self.sources.answered(host) {
+            info!(registry = host, "the registry answers again");
+        }
+        if self.sources.limit(host, self.max_concurrency) != limit {
+            self.queue.limits_changed();
+        }
+    }
+
+    pub(super) fn note_availability(&mut self, outcome: &Outcome, source_answered: bool, now: Instant) {
+        let host = outcome.source.registry();
+        let target = &outcome.destination.target.registry;
+        let failure = match &outcome.status {
+            Status::Failed(failure) => Some(failure),
+            _ => None,
+        };
+        let (mut source_fails, mut target_fails) = (false, false);
+        if let Some(Failure { kind, message, retry: Retry::Soon }) = failure {
+            source_fails = matches!(kind, FailureKind::Source | FailureKind::SourceBlob);
+            target_fails = *kind == FailureKind::Target;
+            let failing = if source_fails {
+                self.sources.failed(host, message, now).map(|until| (host, until))
+            } else if target_fails {
+                self.targets.failed(target, message, now).map(|until| (target.as_str(), until))
+            } else {
+                None
+            };
+            if let Some((registry, until)) = failing {
+                let seconds = until.saturating_duration_since(now).max(Duration::from_secs(1)).as_secs();
+                warn!(
+                    registry,
+                    seconds,
+                    error = message,
+                    "the registry keeps failing; one copy retries it after `seconds`, all others wait"
+                );
+            }
+        }
+        if source_answered && !source_fails {
+            self.source_answered(host);
+        }
+        let is_dry = matches!(outcome.status, Status::WouldPull);
+        let target_answered = failure.is_none_or(|failure| failure.kind != FailureKind::Source) && !is_dry;
+        if target_answered && !target_fails && self.targets.answered(target) {
+            info!(registry = target, "the registry answers again");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What follows from the end of the work on a destination.
+
+use tokio::time::Instant;
+
+use crate::{
+    mirror::{
+        destination_key::DestinationKey,
+        job::{Copied, CopyJob, Role},
+        queue::Next,
+    },
+    model::{Event, Failure, FailureKind, Outcome, Reference, Status},
+};
+
+use super::state::{Active, Actor, Completed, as_system_time};
+
+impl Actor {
+    pub(super) fn complete(&mut self, completed: Completed) {
+        match completed {
+            Completed::Copied { key, done } => {
+                self.active.remove(&key);
+                self.apply_outcomes(&key, done);
+            }
+            Completed::Cancelled { key } => {
+                self.active.remove(&key);
+                self.finish(&key, &[], &[]);
+            }
+            Completed::OwnerFound { key, owner } => {
+                if let Some(active) = self.active.remove(&key) {
+                    self.apply_owner(key, active, owner);
+                }
+            }
+        }
+    }
+
+    fn apply_owner(&mut self, key: DestinationKey, active: Active, owner: Result<Option<Reference>, Failure>) {
+        let Active { jobs, resolve_tag, .. } = active;
+        match owner {
+            Err(failure) => {
+                let failed = jobs.into_iter().map(|job| {
+                    let outcome = job.failed_before_start(failure.clone());
+                    (job, Copied { outcome, source_answered: false })
+                });
+                self.apply_outcomes(&key, failed.collect());
+            }
+            Ok(owner) => {
+                if let Some(owner) = owner {
+                    self.claims.set_owner(&key, &owner);
+                }
+                if self.may_copy() && self.claims.contenders(&key).is_none() {
+                    self.start(Next { key, resolve_tag });
+                } else {
+                    self.finish(&key, &[], &[]);
+                }
+            }
+        }
+    }
+
+    fn apply_outcomes(&mut self, key: &DestinationKey, done: Vec<(CopyJob, Copied)>) {
+        let now = Instant::now();
+        let claimed = self.claims.jobs(key);
+        let mut outcomes = Vec::with_capacity(done.len());
+        let mut jobs = Vec::with_capacity(done.len());
+        for (job, Copied { mut outcome, source_answered }) in done {
+            self.note_availability(&outcome, source_answered, now);
+            // Outcomes of images that are not claimed any more are not reported.
+            if claimed.iter().any(|claimed| claimed.has_same_route(&job)) {
+                self.apply_outcome(key, &job, &mut outcome, now);
+                self.observer.observe(&Event::Finished(&outcome));
+                outcomes.push(outcome);
+            }
+            jobs.push(job);
+        }
+        self.finish(key, &jobs, &outcomes);
+    }
+
+    fn apply_outcome(&mut self, key: &DestinationKey, job: &CopyJob, outcome: &mut Outcome, now: Instant) {
+        match &outcome.status {
+            // A conflict is not retried: it is checked again when a claim changes.
+            Status::Failed(failure) if failure.kind == FailureKind::Conflict => {
+                self.queue.succeeded(key, &job.source);
+            }
+            Status::Failed(failure) => {
+                let pause = self.queue.failed(key, &job.source, &failure.message, failure.retry, now);
+                outcome.next_try = (!self.is_single_pass).then(|| as_system_time(now + pause));
+            }
+            Status::Copied(_) | Status::AlreadyThere(_) if job.role == Role::Owner => {
+                self.queue.succeeded(key, &job.source);
+                self.claims.set_owner(key, &job.source);
+            }
+            _ => self.queue.succeeded(key, &job.source),
+        }
+    }
+
+    /// Ends the work on a destination: with the jobs that were done, and the outcomes of those that are still claimed.
+    pub(super) fn finish(&mut self, key: &DestinationKey, done: &[CopyJob], outcomes: &[Outcome]) {
+        let now = Instant::now();
+        let claimed = self.claims.jobs(key);
+        let is_done = |claimed: &CopyJob| {
+            let same = done.iter().find(|job| job.has_same_route(claimed));
+            same.is_some_and(|job| job.is_same_work(claimed))
+                || self.queue.cooldown(key, &claimed.source, now).is_some()
+        };
+        let run_again = !claimed.iter().all(is_done);
+        let is_claimed = |source: &Reference| claimed.iter().any(|job| job.source == *source);
+        let changes = self.last_reported.update(key, outcomes, is_claimed);
+        self.report_changes(changes);
+        let host = self.claims.source_registry(key).unwrap_or_default();
+        let is_waiting = self.queue.complete(key, host, run_again);
+        if claimed.is_empty() && !is_waiting {
+            self.queue.release(key);
+        }
+        if let Some(pass) = self.passes.running() {
+            pass.record(key, outcomes, now);
+            if claimed.is_empty() {
+                pass.release(key);
+            } else if !is_waiting {
+                pass.complete(key);
+            }
+        }
+    }
+}

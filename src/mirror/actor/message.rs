@@ -1,0 +1,52 @@
+//! What the actor receives.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::{
+    mirror::{copying::Copier, passes::PassRequest},
+    model::{ImageUse, WorkloadId},
+    policy::Successor,
+};
+
+/// A message to the actor.
+pub enum Message {
+    Command(Command),
+    /// Start nothing more, wait this long for active copies, and end.
+    Stop(Duration, oneshot::Sender<()>),
+}
+
+/// What the actor is to do.
+pub enum Command {
+    /// Replace all image uses of a workload.
+    Set(WorkloadId, Vec<ImageUse>),
+    /// Remove a deleted workload.
+    Remove(WorkloadId),
+    /// Every workload that existed at the start has been set.
+    InventoryComplete,
+    /// Begin to decide and copy.
+    Begin,
+    /// A pause has begun: return the number of active copies, which may end.
+    Pause(oneshot::Sender<usize>),
+    /// Run a pass.
+    Pass(PassRequest),
+    /// Begin, run a single pass, and retry nothing.
+    SinglePass(PassRequest),
+    /// Replace policy and settings.
+    Reconfigure(Box<Reconfiguration>),
+    /// End all cooldowns, and return their number; none if no cooldown is configured.
+    ResetCooldown(oneshot::Sender<Option<usize>>),
+}
+
+/// A changed policy and changed settings.
+pub struct Reconfiguration {
+    /// The new policy.
+    pub policy: Successor,
+    /// The new copier; none to keep the present one.
+    pub copier: Option<Copier>,
+    /// The longest pause after a failed copy.
+    pub cooldown: Option<Duration>,
+    /// How many destinations are copied to at once.
+    pub max_concurrency: usize,
+}

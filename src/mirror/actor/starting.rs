@@ -1,0 +1,94 @@
+//! Starting the work on a destination.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    mirror::{copying::Copier, destination_key::DestinationKey, job::CopyJob, panic, queue::Next},
+    model::Reference,
+};
+
+use super::state::{Active, Actor, Completed};
+
+/// Destinations that are started before other events are handled; each takes microseconds.
+const MAX_STARTS_AT_ONCE: usize = 256;
+
+impl Actor {
+    /// Starts copies up to the maximum concurrency. Returns whether there are permits and destinations left.
+    pub(super) fn start_copies(&mut self) -> bool {
+        for _ in 0..MAX_STARTS_AT_ONCE {
+            if !self.may_copy() || self.tasks.len() >= self.max_concurrency {
+                return false;
+            }
+            let (sources, max_concurrency) = (&self.sources, self.max_concurrency);
+            let Some(next) = self.queue.next(|host| sources.limit(host, max_concurrency)) else { return false };
+            self.start(next);
+        }
+        true
+    }
+
+    pub(super) fn start(&mut self, next: Next) {
+        let Next { key, resolve_tag } = next;
+        let now = Instant::now();
+        let jobs = self.claims.jobs(&key);
+        let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
+        let jobs: Vec<CopyJob> = due.map(|job| CopyJob { resolve_tag, ..job }).collect();
+        let jobs = self.without_unavailable(&key, jobs, now);
+        if jobs.is_empty() {
+            self.finish(&key, &[], &[]);
+            return;
+        }
+        let cancel = CancellationToken::new();
+        let work = Work {
+            copier: Arc::clone(&self.copier),
+            key: key.clone(),
+            jobs: jobs.clone(),
+            contenders: self.claims.contenders(&key),
+            answers: self.answers_sender.clone(),
+        };
+        let cancelled = cancel.clone().cancelled_owned();
+        self.tasks.spawn(async move {
+            let key = work.key.clone();
+            tokio::select! {
+                completed = work.run() => completed,
+                () = cancelled => Completed::Cancelled { key },
+            }
+        });
+        self.active.insert(key, Active { cancel, jobs, resolve_tag });
+    }
+}
+
+/// The task of an active destination.
+struct Work {
+    copier: Arc<Copier>,
+    key: DestinationKey,
+    jobs: Vec<CopyJob>,
+    /// Several repositories' images, if the owner is not known.
+    contenders: Option<Vec<Vec<Reference>>>,
+    answers: mpsc::UnboundedSender<String>,
+}
+
+impl Work {
+    /// A panic in a copy must not leave its destination active forever.
+    async fn run(self) -> Completed {
+        let Self { copier, key, jobs, contenders, answers } = self;
+        if let Some(contenders) = contenders {
+            let owner = AssertUnwindSafe(copier.find_owner(&jobs, &contenders)).catch_unwind().await;
+            return Completed::OwnerFound { key, owner: owner.unwrap_or_else(|_| Err(panic::failure())) };
+        }
+        let mut done = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let on_answer = || {
+                // At the end the receiver is gone.
+                let _ = answers.send(job.source.registry().to_owned());
+            };
+            let copied = AssertUnwindSafe(copier.copy(&job, &on_answer)).catch_unwind().await;
+            let copied = copied.unwrap_or_else(|_| panic::copied(&job));
+            done.push((job, copied));
+        }
+        Completed::Copied { key, done }
+    }
+}

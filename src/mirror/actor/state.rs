@@ -1,0 +1,156 @@
+//! The actor's state.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    mirror::{
+        claims::{Claims, RegistriesInUse},
+        copying::Copier,
+        decisions::{Decisions, Undecided},
+        destination_key::DestinationKey,
+        job::{Copied, CopyJob},
+        last_reported::{LastReported, OutcomeChange},
+        passes::Passes,
+        queue::{Admission, Availability, Cause, Lengths, Queue},
+    },
+    model::{Event, Failure, Observer, Reference},
+    policy::Policy,
+};
+
+use super::phase::Phase;
+
+/// Owns all state of the mirror and is the only one to change it. The cost of an event does not depend on the number of
+/// workloads.
+pub struct Actor {
+    pub(super) policy: Arc<Policy>,
+    pub(super) copier: Arc<Copier>,
+    pub(super) observer: Arc<dyn Observer>,
+    /// How many destinations are copied to at once.
+    pub(super) max_concurrency: usize,
+    pub(super) phase: Phase,
+    /// Shared with the callers, so that a pause takes effect before earlier messages are handled.
+    pub(super) paused: Arc<AtomicBool>,
+    /// After one pass nothing more is done, and failures are not retried.
+    pub(super) is_single_pass: bool,
+    pub(super) decisions: Decisions,
+    pub(super) undecided: Undecided,
+    pub(super) claims: Claims,
+    pub(super) registries_in_use: RegistriesInUse,
+    pub(super) queue: Queue,
+    pub(super) sources: Availability,
+    pub(super) targets: Availability,
+    /// Registries that have just answered a copy; others need not wait until that copy has ended.
+    pub(super) answers: mpsc::UnboundedReceiver<String>,
+    pub(super) answers_sender: mpsc::UnboundedSender<String>,
+    pub(super) tasks: JoinSet<Completed>,
+    pub(super) active: HashMap<DestinationKey, Active>,
+    pub(super) passes: Passes,
+    /// As last reported.
+    pub(super) lengths: Lengths,
+    pub(super) last_reported: LastReported,
+}
+
+/// A destination that is being copied to.
+pub(super) struct Active {
+    pub cancel: CancellationToken,
+    pub jobs: Vec<CopyJob>,
+    pub resolve_tag: bool,
+}
+
+/// The result of the task of an active destination.
+pub(super) enum Completed {
+    Copied {
+        key: DestinationKey,
+        done: Vec<(CopyJob, Copied)>,
+    },
+    /// The target was inspected for which of several repositories it has the destination from.
+    OwnerFound {
+        key: DestinationKey,
+        owner: Result<Option<Reference>, Failure>,
+    },
+    /// No workload claimed it any more.
+    Cancelled {
+        key: DestinationKey,
+    },
+}
+
+impl Actor {
+    pub fn new(
+        policy: Arc<Policy>,
+        copier: Copier,
+        observer: Arc<dyn Observer>,
+        cooldown: Option<Duration>,
+        max_concurrency: usize,
+        paused: Arc<AtomicBool>,
+    ) -> Self {
+        // Bounded by the number of copies: each sends at most one.
+        let (answers_sender, answers) = mpsc::unbounded_channel();
+        Self {
+            policy,
+            copier: Arc::new(copier),
+            observer,
+            max_concurrency,
+            phase: Phase::Standby { inventory_complete: false },
+            paused,
+            is_single_pass: false,
+            decisions: Decisions::default(),
+            undecided: Undecided::default(),
+            claims: Claims::default(),
+            registries_in_use: RegistriesInUse::default(),
+            queue: Queue::new(cooldown),
+            sources: Availability::default(),
+            targets: Availability::default(),
+            answers,
+            answers_sender,
+            tasks: JoinSet::new(),
+            active: HashMap::new(),
+            passes: Passes::default(),
+            lengths: Lengths::default(),
+            last_reported: LastReported::default(),
+        }
+    }
+
+    pub(super) fn may_copy(&self) -> bool {
+        self.phase.copies() && !self.paused.load(Ordering::Acquire)
+    }
+
+    /// Requests that `source` be copied to a destination.
+    pub(super) fn request(
+        &mut self,
+        key: &DestinationKey,
+        source: &Reference,
+        cause: Cause,
+        now: Instant,
+    ) -> Admission {
+        let host = self.claims.source_registry(key).unwrap_or_default();
+        self.queue.request(key, source, host, cause, now)
+    }
+
+    /// Requests all images of a destination.
+    pub(super) fn request_all(&mut self, key: &DestinationKey, now: Instant) {
+        for job in self.claims.jobs(key) {
+            self.request(key, &job.source, Cause::Change, now);
+        }
+    }
+
+    pub(super) fn report_changes(&self, changes: Vec<OutcomeChange>) {
+        for OutcomeChange { route: (destination, source), before, after } in changes {
+            self.observer.observe(&Event::OutcomeChanged { destination: &destination, source: &source, before, after });
+        }
+    }
+}
+
+/// The same time on the system clock.
+pub(super) fn as_system_time(instant: Instant) -> SystemTime {
+    SystemTime::now() + instant.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,227 @@
+//! Runs jobs: inspects, selects, pushes, and reports the outcome.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    mirror::job::{Copied, CopyJob},
+    model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Reference, Retry, Status},
+    registry::{Manifest, Registries, Selector, Store},
+};
+
+use super::{
+    attempt::Attempt,
+    blob_locks::BlobLocks,
+    endpoints::Endpoints,
+    failure::at_source,
+    inspection::{DigestOrigin, Findings, Inspection},
+    inspector::Inspector,
+    owner,
+    push::Push,
+    selector::{PlatformSelector, Selection},
+    settings::CopySettings,
+    subsets::SubsetCache,
+};
+
+/// Copies images from any source to the configured targets.
+pub struct Copier {
+    sources: Registries,
+    /// By name of the target.
+    stores: HashMap<String, Store>,
+    settings: CopySettings,
+    observer: Arc<dyn Observer>,
+    blobs: BlobLocks,
+    subsets: SubsetCache,
+}
+
+impl Copier {
+    /// `stores` has the name of each target as its key.
+    pub fn new(
+        sources: Registries,
+        stores: HashMap<String, Store>,
+        settings: CopySettings,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self { sources, stores, settings, observer, blobs: BlobLocks::default(), subsets: SubsetCache::default() }
+    }
+
+    /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried.
+    pub fn reset_pauses(&self) {
+        self.sources.reset_pauses();
+        self.stores.values().for_each(Store::reset_pauses);
+    }
+
+    /// Cancels unfinished uploads at the targets, at the program's end. Each takes at most 10 s; drop the future to stop
+    /// waiting.
+    pub async fn cancel_uploads(&self) {
+        self.stores.values().for_each(Store::clear);
+        self.sources.cleared().await;
+    }
+
+    /// Runs a job to its end. `on_answer` is called at the source registry's first answer.
+    pub async fn copy(&self, job: &CopyJob, on_answer: &(dyn Fn() + Send + Sync)) -> Copied {
+        let started = Instant::now();
+        let attempt = Attempt::new(on_answer);
+        let status = match self.try_copy(job, &attempt).await {
+            Ok(status) => status,
+            Err(failure) => {
+                if failure.kind == FailureKind::Source && failure.retry == Retry::Later {
+                    attempt.source_answers();
+                }
+                match failure.kind {
+                    FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
+                    _ => self.observer.observe(&Event::PushFailed(&job.destination.to_string())),
+                }
+                Status::Failed(failure)
+            }
+        };
+        let destination = match &status {
+            Status::Copied(digest) | Status::AlreadyThere(digest) | Status::WouldCopy(digest) => {
+                destination_of(job, digest)
+            }
+            Status::WouldPull | Status::Failed(_) => job.destination.clone(),
+        };
+        let outcome = Outcome {
+            image: job.image.clone(),
+            source: job.source.clone(),
+            destination,
+            workloads: job.workloads.clone(),
+            status,
+            bytes: attempt.sent.load(Ordering::Relaxed),
+            took: started.elapsed(),
+            next_try: None,
+        };
+        Copied { outcome, source_answered: attempt.source_answered() }
+    }
+
+    async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
+        if self.settings.dry_pull {
+            return Ok(Status::WouldPull);
+        }
+        let endpoints = &self.endpoints(job)?;
+        let selector = &PlatformSelector { job, settings: &self.settings, endpoints, subsets: &self.subsets };
+        let inspector = Inspector { job, settings: &self.settings, endpoints, selector, attempt };
+        let (findings, manifest) = match find_manifest(&inspector).await? {
+            Found::UpToDate(digest) => return Ok(Status::AlreadyThere(digest)),
+            Found::Missing(findings, manifest) => (findings, manifest),
+        };
+        attempt.source_answers();
+        self.observer.observe(&Event::PullSucceeded(&job.image));
+        let part = match selector.select(&findings, &manifest).await? {
+            Selection::Nothing(present) => return Ok(Status::AlreadyThere(present)),
+            Selection::Part(part) => Some(part),
+            Selection::Whole => None,
+        };
+        if needs_manifest_to_compare(&findings) {
+            inspector.may_write(&findings)?;
+        }
+        if self.settings.dry_run {
+            return Ok(Status::WouldCopy(findings.wanted));
+        }
+        let may_be_made = self.settings.platforms.is_some();
+        let replaced = owner::replaced_digest(job, endpoints, &findings, may_be_made).await?;
+        let push = Push {
+            job,
+            settings: &self.settings,
+            endpoints,
+            findings: &findings,
+            blobs: &self.blobs,
+            subsets: &self.subsets,
+            observer: &self.observer,
+            sent: &attempt.sent,
+        };
+        let pushed = push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
+        if let Some(before) = &replaced {
+            let (workloads, source, destination) = (job.workloads.as_slice(), &job.source, &job.destination);
+            self.observer.observe(&Event::TagTaken { workloads, source, destination, before });
+        }
+        if let Some(part) = &findings.part {
+            self.subsets.set_complete(part, &pushed);
+        }
+        self.observer.observe(&Event::PushSucceeded(&destination_of(job, &findings.wanted).to_string()));
+        Ok(Status::Copied(pushed))
+    }
+
+    fn endpoints(&self, job: &CopyJob) -> Result<Endpoints<'_>, Failure> {
+        let store = self.store(&job.destination)?;
+        Ok(Endpoints {
+            source: self.sources.repository(job.source.registry(), job.source.repository()),
+            store,
+            target: store.repository(&job.destination.repository),
+        })
+    }
+
+    fn store(&self, destination: &Destination) -> Result<&Store, Failure> {
+        self.stores.get(&destination.target.name).ok_or_else(|| Failure {
+            kind: FailureKind::Target,
+            message: format!("target {} is not configured", destination.target.name),
+            retry: Retry::Later,
+        })
+    }
+
+    /// Which of the contenders the target has the destination from. Each contender is the images of one repository; the
+    /// jobs are theirs.
+    pub async fn find_owner(
+        &self,
+        jobs: &[CopyJob],
+        contenders: &[Vec<Reference>],
+    ) -> Result<Option<Reference>, Failure> {
+        let candidates: Vec<&Reference> = contenders.iter().filter_map(|images| images.first()).collect();
+        let tagged = jobs.iter().find_map(|job| Some((&job.destination, job.tag()?)));
+        let Some((destination, tag)) = tagged.filter(|_| !self.settings.dry_pull) else {
+            return Ok(candidates.first().copied().cloned());
+        };
+        let target = self.store(destination)?.repository(&destination.repository);
+        owner::find_owner(&self.sources, &target, tag, &candidates, self.settings.platforms.is_some()).await
+    }
+}
+
+enum Found {
+    UpToDate(Digest),
+    Missing(Box<Findings>, Manifest),
+}
+
+/// Inspects, and pulls the manifest if something is missing.
+async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Failure> {
+    let mut has_repeated = false;
+    let mut trust_pods = true;
+    loop {
+        let findings = match inspector.inspect(trust_pods).await? {
+            Inspection::UpToDate(digest) => return Ok(Found::UpToDate(digest)),
+            Inspection::Missing(findings) => findings,
+        };
+        if !needs_manifest_to_compare(&findings) {
+            inspector.may_write(&findings)?;
+        }
+        match inspector.endpoints.source.manifest(Selector::Digest(&findings.wanted)).await {
+            Ok(manifest) => return Ok(Found::Missing(findings, manifest)),
+            // The tag may have been moved and its previous digest deleted since it was resolved.
+            Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Tag && !has_repeated => {
+                has_repeated = true;
+            }
+            // A Pod may run an image from elsewhere, which the source does not have.
+            Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Pods && trust_pods => {
+                trust_pods = false;
+            }
+            Err(error) => return Err(at_source(&error)),
+        }
+    }
+}
+
+/// Whether only the source's manifest tells if the target's own index is already complete.
+fn needs_manifest_to_compare(findings: &Findings) -> bool {
+    findings.part.is_some() && findings.present.as_found().is_some()
+}
+
+/// The job's destination, with the digest if it has no tag.
+fn destination_of(job: &CopyJob, digest: &Digest) -> Destination {
+    let mut destination = job.destination.clone();
+    if destination.tag.is_none() {
+        destination.digest = Some(digest.clone());
+    }
+    destination
+}

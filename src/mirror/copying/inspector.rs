@@ -1,0 +1,216 @@
+//! Inspects whether the target already has a job's image, before anything is copied.
+
+use tracing::warn;
+
+use crate::{
+    mirror::job::{CopyJob, Role},
+    model::{Digest, Failure, FailureKind, Retry},
+    registry::{Place, Selector},
+};
+
+use super::{
+    attempt::Attempt,
+    endpoints::Endpoints,
+    failure::{at_source, at_target},
+    inspection::{DigestOrigin, Findings, Inspection, PartRequest},
+    selector::{Comparison, PlatformSelector},
+    settings::CopySettings,
+    target::{self, Lookup, is_same, lookup},
+};
+
+/// Inspects source and target for one job.
+pub(super) struct Inspector<'a> {
+    pub job: &'a CopyJob,
+    pub settings: &'a CopySettings,
+    pub endpoints: &'a Endpoints<'a>,
+    pub selector: &'a PlatformSelector<'a>,
+    pub attempt: &'a Attempt<'a>,
+}
+
+impl Inspector<'_> {
+    /// Queries the target, and the source only if the digest is not known otherwise.
+    ///
+    /// Of what Pods report only the digest counts, and only if `trust_pods`: a Pod's repository says where it pulled the
+    /// image from, not what the image reference means.
+    pub async fn inspect(&self, trust_pods: bool) -> Result<Inspection, Failure> {
+        let running = self.job.running.first().filter(|_| trust_pods && self.settings.pulls_by_digest(self.job));
+        let (known, origin) = match (self.job.source.digest(), running) {
+            (Some(digest), _) => (Some(digest), DigestOrigin::Reference),
+            (None, Some(digest)) => (Some(digest), DigestOrigin::Pods),
+            (None, None) => (None, DigestOrigin::Tag),
+        };
+        match self.job.tag() {
+            Some(tag) => self.inspect_tag(tag, known, origin, trust_pods).await,
+            None => self.inspect_digest(known, origin).await,
+        }
+    }
+
+    async fn inspect_digest(&self, known: Option<&Digest>, origin: DigestOrigin) -> Result<Inspection, Failure> {
+        let wanted = match known {
+            Some(digest) => digest.clone(),
+            None => self.resolve().await?,
+        };
+        let part = self.selector.request(&wanted);
+        let is_kept = self.keep(&wanted).await?;
+        if is_kept
+            && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
+        {
+            return Ok(Inspection::UpToDate(digest));
+        }
+        let findings = Findings { wanted, origin, present: Lookup::Missing, is_incomplete: is_kept, part };
+        Ok(Inspection::Missing(Box::new(findings)))
+    }
+
+    async fn inspect_tag(
+        &self,
+        tag: &str,
+        known: Option<&Digest>,
+        origin: DigestOrigin,
+        trust_pods: bool,
+    ) -> Result<Inspection, Failure> {
+        let present = self.look_up_tag(tag);
+        let (present, mut wanted, is_from_pods) = match (known, self.digest_from_pods().filter(|_| trust_pods)) {
+            (Some(digest), _) => (present.await?, digest.clone(), origin == DigestOrigin::Pods),
+            (None, Some(running)) => match present.await? {
+                Lookup::Found(present) if present == *running => (Lookup::Found(present), running.clone(), true),
+                present => (present, self.resolve().await?, false),
+            },
+            // The source is needed whatever the target answers.
+            (None, None) => {
+                let (present, wanted) = futures::join!(present, self.resolve());
+                (present?, wanted?, false)
+            }
+        };
+        let part = self.selector.request(&wanted);
+        let mut comparison = self.compare_present(part.as_ref(), &present, &wanted, is_from_pods).await?;
+        // Pods that pull from the target may run an index that was made for it, and that the source does not have.
+        if is_from_pods
+            && part.is_some()
+            && !matches!(comparison, Comparison::Complete(_))
+            && let Some(original) = target::original(&self.endpoints.target, &wanted).await?
+        {
+            wanted = original;
+            comparison = self.compare_present(part.as_ref(), &present, &wanted, false).await?;
+        }
+        let is_incomplete = match comparison {
+            Comparison::Complete(digest) => return Ok(Inspection::UpToDate(digest)),
+            Comparison::Incomplete => true,
+            Comparison::Different => false,
+        };
+        Ok(Inspection::Missing(Box::new(Findings { wanted, origin, present, is_incomplete, part })))
+    }
+
+    async fn compare_present(
+        &self,
+        part: Option<&PartRequest>,
+        present: &Lookup<Digest>,
+        wanted: &Digest,
+        may_be_made: bool,
+    ) -> Result<Comparison, Failure> {
+        match present.as_found() {
+            Some(present) => self.selector.compare(part, present, wanted, may_be_made).await,
+            None => Ok(Comparison::Different),
+        }
+    }
+
+    /// Whether the target may be written to; decided from the findings alone.
+    pub fn may_write(&self, findings: &Findings) -> Result<(), Failure> {
+        if findings.is_incomplete {
+            return Ok(());
+        }
+        let is_conflict = matches!(self.job.role, Role::Conflict { .. });
+        match &findings.present {
+            // What must not be moved has to be known, and so has what another image owns.
+            Lookup::Unknown(failure) if is_conflict || !self.may_move_tag() => return Err(failure.clone()),
+            Lookup::Found(present) if !self.may_move_tag() => return Err(self.different_digest(present, findings)),
+            Lookup::Found(_) | Lookup::Missing | Lookup::Unknown(_) => {}
+        }
+        match &self.job.role {
+            Role::Conflict { owner } => Err(self.conflict(owner)),
+            Role::Owner | Role::ByDigest => Ok(()),
+        }
+    }
+
+    fn may_move_tag(&self) -> bool {
+        self.settings.allow_different_digest_repush
+            || matches!(self.job.role, Role::Conflict { .. })
+            || self.job.tag().is_none_or(|tag| tag.eq_ignore_ascii_case("latest"))
+    }
+
+    fn different_digest(&self, present: &Digest, findings: &Findings) -> Failure {
+        Failure {
+            kind: FailureKind::DifferentDigest,
+            message: format!(
+                "{} has digest {present}, the source has {}, and allowDifferentDigestRepush is false",
+                self.job.destination, findings.wanted
+            ),
+            retry: Retry::Later,
+        }
+    }
+
+    fn conflict(&self, owner: &str) -> Failure {
+        let workload = self.job.workloads.first().map(ToString::to_string).unwrap_or_default();
+        Failure {
+            kind: FailureKind::Conflict,
+            message: format!(
+                "conflict: {} of {workload} and {owner} are different images for the destination {}; add $registry to the \
+                 repository prefix, or a pathMap rule",
+                self.job.image, self.job.destination
+            ),
+            retry: Retry::Later,
+        }
+    }
+
+    /// Whether the target keeps this digest by its keep-alive tag. If it has the digest under another tag, which may
+    /// move, it is kept from now on: by the time the tag moves the source may have deleted it.
+    async fn keep(&self, digest: &Digest) -> Result<bool, Failure> {
+        let target = &self.endpoints.target;
+        let kept = Place::Kept(digest);
+        match lookup(target, target.find(kept).await).await? {
+            Lookup::Found(present) => return is_same(target, &present, digest).await,
+            Lookup::Unknown(_) => return Ok(false),
+            Lookup::Missing if self.settings.dry_run => return Ok(false),
+            Lookup::Missing => {}
+        }
+        let Some(manifest) = lookup(target, target.manifest(digest).await).await?.found() else { return Ok(false) };
+        match target.put(kept, &manifest).await {
+            // A part of it is gone, and the whole image has to be copied again.
+            Err(error) if error.is_rejection() => return Ok(false),
+            put => put.map_err(|error| at_target(&error))?,
+        }
+        match target.find(kept).await.map_err(|error| at_target(&error))? {
+            Some(present) => is_same(target, &present, digest).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn look_up_tag(&self, tag: &str) -> Result<Lookup<Digest>, Failure> {
+        let target = &self.endpoints.target;
+        let present = lookup(target, target.find(Place::Tag(tag)).await).await?;
+        if let Lookup::Unknown(error) = &present {
+            warn!(target = %self.job.destination, %error, "looking up the tag failed; the image is pushed again");
+        }
+        Ok(present)
+    }
+
+    /// The digest that all Pods run. If they differ only the source knows the tag's present meaning, and a pass always
+    /// resolves it there.
+    fn digest_from_pods(&self) -> Option<&Digest> {
+        match self.job.running.as_slice() {
+            [digest] if !self.job.resolve_tag => Some(digest),
+            _ => None,
+        }
+    }
+
+    async fn resolve(&self) -> Result<Digest, Failure> {
+        let tag = self.job.source.tag().unwrap_or("latest");
+        let found = self.endpoints.source.head(Selector::Tag(tag)).await.map_err(|error| at_source(&error))?;
+        let digest = found.ok_or_else(|| Failure {
+            kind: FailureKind::Source,
+            message: format!("{} not found: the registry has no such repository or tag", self.job.source),
+            retry: Retry::Later,
+        })?;
+        self.attempt.source_answers();
+        Ok(digest)
+    }
+}

@@ -1,0 +1,72 @@
+//! Which image the target has under a tag, if several repositories' images claim it and this process does not remember.
+
+use crate::{
+    mirror::job::{CopyJob, Role},
+    model::{Digest, Failure, Reference, error_chain},
+    registry::{Place, Registries, Repository, Selector, StoreRepository},
+};
+
+use super::{endpoints::Endpoints, failure::at_target, inspection::Findings, target};
+
+/// The candidate whose repository has the digest that the target has. If none has it: one that did not answer, or else the
+/// first. `may_be_made`: the target may have an index that was made for it.
+pub(super) async fn find_owner(
+    sources: &Registries,
+    target: &StoreRepository,
+    tag: &str,
+    candidates: &[&Reference],
+    may_be_made: bool,
+) -> Result<Option<Reference>, Failure> {
+    let first = candidates.first().copied().cloned();
+    let present = match target.find(Place::Tag(tag)).await {
+        // As if it were missing: the push repairs it, and must not wait for an answer that never comes.
+        Err(error) if error.is_breakdown() => None,
+        found => found.map_err(|error| at_target(&error))?,
+    };
+    let Some(present) = present else { return Ok(first) };
+    let present = original(target, present, may_be_made).await?;
+    let mut silent = None;
+    for candidate in candidates {
+        let source = sources.repository(candidate.registry(), candidate.repository());
+        match has(&source, &present).await {
+            Some(true) => return Ok(Some((*candidate).clone())),
+            Some(false) => {}
+            None => silent = silent.or(Some(*candidate)),
+        }
+    }
+    Ok(silent.cloned().or(first))
+}
+
+/// The tag's digest that the job is about to replace, if the source does not have it. A source that cannot answer counts
+/// as having it: it has just resolved the tag.
+pub(super) async fn replaced_digest(
+    job: &CopyJob,
+    endpoints: &Endpoints<'_>,
+    findings: &Findings,
+    may_be_made: bool,
+) -> Result<Option<Digest>, Failure> {
+    let replaced = findings.present.as_found().filter(|present| **present != findings.wanted);
+    let Some(present) = replaced.filter(|_| job.role == Role::Owner && !job.owns_tag) else { return Ok(None) };
+    let original = original(&endpoints.target, present.clone(), may_be_made).await?;
+    let is_own = original == findings.wanted || has(&endpoints.source, &original).await.unwrap_or(true);
+    Ok((!is_own).then(|| present.clone()))
+}
+
+/// The source's digest of what the target has.
+async fn original(target: &StoreRepository, present: Digest, may_be_made: bool) -> Result<Digest, Failure> {
+    if !may_be_made {
+        return Ok(present);
+    }
+    Ok(target::original(target, &present).await?.unwrap_or(present))
+}
+
+/// Whether a repository has this manifest; none if it does not answer.
+async fn has(source: &Repository, digest: &Digest) -> Option<bool> {
+    match source.head(Selector::Digest(digest)).await {
+        Ok(found) => Some(found.is_some()),
+        Err(error) => {
+            tracing::debug!(%digest, error = error_chain(&error), "looking up the digest at the source failed");
+            None
+        }
+    }
+}

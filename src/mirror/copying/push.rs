@@ -1,0 +1,161 @@
+//! Uploads an image to the target, and verifies that it arrived.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures::future::try_join_all;
+use tracing::{info, warn};
+
+use crate::{
+    mirror::job::CopyJob,
+    model::{Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
+    registry::{Manifest, Place, StoreError},
+};
+
+use super::{
+    blob_locks::BlobLocks, endpoints::Endpoints, failure::at_target, image_upload::UploadGuard, inspection::Findings,
+    settings::CopySettings, subsets::SubsetCache, target::is_same, transfer::Transfer,
+};
+
+/// Pushes one job's image.
+pub(super) struct Push<'a> {
+    pub job: &'a CopyJob,
+    pub settings: &'a CopySettings,
+    pub endpoints: &'a Endpoints<'a>,
+    pub findings: &'a Findings,
+    pub blobs: &'a BlobLocks,
+    pub subsets: &'a SubsetCache,
+    pub observer: &'a Arc<dyn Observer>,
+    /// Grows with each byte of a blob that is uploaded.
+    pub sent: &'a Arc<AtomicU64>,
+}
+
+/// What to push: everything that `contents` names, then `root`, which may name more.
+#[derive(Clone, Copy)]
+struct PushPlan<'a> {
+    contents: &'a Manifest,
+    root: &'a Manifest,
+}
+
+impl PushPlan<'_> {
+    fn is_sparse(self) -> bool {
+        self.contents.digest() != self.root.digest()
+    }
+}
+
+impl Push<'_> {
+    /// Returns the digest that the target has then. `part` is an index of the requested platforms of `whole`, if these are
+    /// not all; `may_make_index`: the target may get that index.
+    pub async fn run(
+        &self,
+        whole: &Manifest,
+        part: Option<&Manifest>,
+        may_make_index: bool,
+    ) -> Result<Digest, Failure> {
+        let upload = UploadGuard::default();
+        let transfer = self.transfer(&upload);
+        let all = PushPlan { contents: whole, root: whole };
+        let Some(part) = part else {
+            self.push_manifest(&transfer, &upload, all).await?;
+            return Ok(self.findings.wanted.clone());
+        };
+        let target = &self.job.destination.target.name;
+        let needs_children = self.subsets.needs_children(target);
+        let sparse = PushPlan { contents: part, root: whole };
+        if !needs_children && self.push_manifest(&transfer, &upload, sparse).await? {
+            return Ok(self.findings.wanted.clone());
+        }
+        let plan = if may_make_index { PushPlan { contents: part, root: part } } else { all };
+        self.push_manifest(&transfer, &upload, plan).await?;
+        // Only now is it known that the missing children were the cause.
+        if !needs_children && self.subsets.set_needs_children(target) {
+            warn!(
+                target = target,
+                "the target takes no index before all of its images are there; for some platforms it gets an index of its \
+                 own, with another digest"
+            );
+        }
+        let (source, destination) = (&self.job.source, &self.job.destination);
+        if plan.root.digest() == whole.digest() {
+            info!(%source, target = %destination, "copied all platforms: the image is referenced by its digest");
+            return Ok(self.findings.wanted.clone());
+        }
+        info!(%source, target = %destination, digest = %part.digest(), from = %self.findings.wanted, "made an index of the requested platforms");
+        Ok(part.digest().clone())
+    }
+
+    fn transfer<'b>(&'b self, upload: &'b UploadGuard) -> Transfer<'b> {
+        let (observer, sent) = (Arc::clone(self.observer), Arc::clone(self.sent));
+        let progress = Arc::new(move |bytes| {
+            sent.fetch_add(bytes, Ordering::Relaxed);
+            observer.observe(&Event::BytesCopied(bytes));
+        });
+        Transfer::new(self.endpoints, &self.job.destination, self.blobs, upload.upload(), self.settings, progress)
+    }
+
+    /// Pushes the contents, then the root. Returns false if the target rejects a root with missing children.
+    async fn push_manifest(
+        &self,
+        transfer: &Transfer<'_>,
+        upload: &UploadGuard,
+        plan: PushPlan<'_>,
+    ) -> Result<bool, Failure> {
+        let digest = plan.root.digest();
+        let needs_keep_alive = self.job.tag().is_none() || self.job.source.digest().is_some();
+        let keep_alive = needs_keep_alive.then_some(Place::Kept(digest));
+        // The tag is what others pull by, and is moved last.
+        let places = || keep_alive.into_iter().chain(self.job.tag().map(Place::Tag));
+        let mut has_repeated = false;
+        loop {
+            transfer.copy_contents(plan.contents).await?;
+            let put = async {
+                for place in places() {
+                    self.endpoints.target.put(place, plan.root).await?;
+                }
+                Ok::<(), StoreError>(())
+            };
+            match put.await {
+                Ok(()) => {
+                    upload.complete();
+                    match try_join_all(places().map(|place| self.verify(place, digest))).await {
+                        // Accepted, and lost.
+                        Err(failure) if failure.kind == FailureKind::Verification && !has_repeated => {
+                            has_repeated = true;
+                        }
+                        verified => return verified.map(|_| true),
+                    }
+                }
+                Err(error) if error.is_immutable_tag() => return Err(self.immutable_tag(digest, &error)),
+                Err(error) if error.is_rejection() && plan.is_sparse() => return Ok(false),
+                // A blob or child may have been deleted since it was found: all are looked up once more.
+                Err(error) if error.is_rejection() && !has_repeated => has_repeated = true,
+                Err(error) => return Err(at_target(&error)),
+            }
+        }
+    }
+
+    fn immutable_tag(&self, digest: &Digest, error: &StoreError) -> Failure {
+        Failure {
+            kind: FailureKind::DifferentDigest,
+            message: format!(
+                "{} has another digest than the source, {digest}, and tags at the target are immutable: {}",
+                self.job.destination,
+                error_chain(error)
+            ),
+            retry: Retry::Later,
+        }
+    }
+
+    async fn verify(&self, place: Place<'_>, pushed: &Digest) -> Result<(), Failure> {
+        let target = &self.endpoints.target;
+        let destination = &self.job.destination;
+        let message = match target.find(place).await.map_err(|error| at_target(&error))? {
+            Some(present) if is_same(target, &present, pushed).await? => return Ok(()),
+            Some(present) => format!("after the push {destination} has digest {present} instead of {pushed}"),
+            None => format!("after the push {destination} is missing"),
+        };
+        Err(Failure { kind: FailureKind::Verification, message, retry: Retry::Soon })
+    }
+}

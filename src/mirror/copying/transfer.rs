@@ -1,0 +1,239 @@
+//! Copies everything that a manifest names to a target, so that the manifest may follow.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use tokio::{sync::Semaphore, time::Instant};
+use tracing::{debug, warn};
+
+use crate::{
+    model::{Destination, Digest, Failure, error_chain},
+    registry::{
+        Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Room, Selector, StoreError, StoreUploadError,
+    },
+};
+
+use super::{
+    blob_locks::{BlobLocation, BlobLock, BlobLocks},
+    endpoints::Endpoints,
+    failure::{at_source, at_source_blob, at_target},
+    image_upload::ImageUpload,
+    limits::Limits,
+    settings::CopySettings,
+};
+
+/// Lookups of one image at once: the next blobs are looked up at the target while others are being uploaded.
+const CONCURRENT_LOOKUPS: usize = 4;
+
+/// The transfer of one image.
+pub(super) struct Transfer<'a> {
+    endpoints: &'a Endpoints<'a>,
+    destination: &'a Destination,
+    blobs: &'a BlobLocks,
+    upload: &'a Arc<ImageUpload>,
+    settings: &'a CopySettings,
+    upload_permits: Semaphore,
+    lookup_permits: Semaphore,
+    progress: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl<'a> Transfer<'a> {
+    /// `progress` is called with the length of each piece of a blob that is sent.
+    pub fn new(
+        endpoints: &'a Endpoints<'a>,
+        destination: &'a Destination,
+        blobs: &'a BlobLocks,
+        upload: &'a Arc<ImageUpload>,
+        settings: &'a CopySettings,
+        progress: Arc<dyn Fn(u64) + Send + Sync>,
+    ) -> Self {
+        let upload_permits = Semaphore::new(settings.max_concurrent_blobs);
+        let lookup_permits = Semaphore::new(CONCURRENT_LOOKUPS);
+        Self { endpoints, destination, blobs, upload, settings, upload_permits, lookup_permits, progress }
+    }
+
+    /// Copies every blob and every child manifest that `manifest` names. Afterwards all of them are known to be at the
+    /// target.
+    pub async fn copy_contents(&self, manifest: &Manifest) -> Result<(), Failure> {
+        self.copy_below(manifest, 0, &Limits::default()).await
+    }
+
+    fn copy_below<'b>(
+        &'b self,
+        manifest: &'b Manifest,
+        depth: usize,
+        limits: &'b Limits,
+    ) -> BoxFuture<'b, Result<(), Failure>> {
+        async move {
+            let contents = manifest.contents().map_err(|error| at_source(&error))?;
+            let (Contents::Image { blobs: descriptors } | Contents::Index { manifests: descriptors }) = &contents;
+            limits.count(manifest.bytes().len(), descriptors.len(), depth)?;
+            match contents {
+                Contents::Image { blobs } => self.copy_blobs(blobs).await,
+                Contents::Index { manifests } => {
+                    let (children, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(Descriptor::is_manifest);
+                    self.copy_blobs(blobs).await?;
+                    stream::iter(without_duplicates(children))
+                        .map(|child| async move { self.copy_child(&child, depth, limits).await })
+                        .buffer_unordered(self.settings.max_concurrent_blobs)
+                        .try_collect()
+                        .await
+                }
+            }
+        }
+        .boxed()
+    }
+
+    async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &Limits) -> Result<(), Failure> {
+        let place = Place::Child(&child.digest);
+        let found = self.endpoints.target.find(place).await.map(|found| found.is_some());
+        if self.or_missing(&child.digest, found)? {
+            return Ok(());
+        }
+        let manifest = {
+            // Bounds the manifests in memory that are not counted yet, whatever the number of indexes.
+            let _permit = self.lookup_permits.acquire().await;
+            let manifest = self.endpoints.source.manifest(Selector::Digest(&child.digest)).await;
+            manifest.map_err(|error| at_source(&error))?
+        };
+        let mut has_repeated = false;
+        loop {
+            self.copy_below(&manifest, depth + 1, limits).await?;
+            match self.endpoints.target.put(place, &manifest).await {
+                Ok(()) => return Ok(()),
+                // As for the root: a part may have been deleted since it was found.
+                Err(error) if error.is_rejection() && !has_repeated => has_repeated = true,
+                Err(error) => return Err(at_target(&error)),
+            }
+        }
+    }
+
+    async fn copy_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
+        stream::iter(without_duplicates(blobs))
+            .map(|blob| async move { self.copy_blob(&blob).await })
+            .buffer_unordered(self.settings.max_concurrent_blobs + CONCURRENT_LOOKUPS)
+            .try_collect()
+            .await
+    }
+
+    async fn copy_blob(&self, blob: &Descriptor) -> Result<(), Failure> {
+        if blob.foreign {
+            warn!(
+                target = %self.destination,
+                digest = %blob.digest,
+                "not copying a non-distributable layer: its publisher hosts it elsewhere"
+            );
+            return Ok(());
+        }
+        // The lock before a permit: the holder of a permit must not wait.
+        let mut lock = self.lock(blob).await;
+        let (mut is_missing, mut refused) = (false, None);
+        while let Some(known) = lock.location.clone().filter(|known| refused.as_ref() != Some(&known.repository)) {
+            // Once the blob is uploaded, other images need no lock to find or mount it.
+            drop(lock);
+            let is_own = known.repository == self.destination.repository;
+            if is_own || !is_missing {
+                if self.has(blob).await? {
+                    return Ok(());
+                }
+                is_missing = true;
+            }
+            if !is_own {
+                // Read before the mount: the upload may end while the registry still refuses.
+                let is_uploading = !known.upload.has_ended();
+                if self.mount(blob, &known).await? || is_uploading && self.mount_after(blob, &known).await? {
+                    return Ok(());
+                }
+            }
+            lock = self.lock(blob).await;
+            refused = Some(known.repository);
+        }
+        if is_missing || !self.has(blob).await? {
+            let _permit = self.upload_permits.acquire().await;
+            self.upload(blob, lock.start_upload()).await?;
+        }
+        let repository = self.destination.repository.clone();
+        *lock.location = Some(BlobLocation { repository, upload: Arc::clone(self.upload) });
+        Ok(())
+    }
+
+    async fn lock(&self, blob: &Descriptor) -> BlobLock {
+        self.blobs.lock(&self.destination.target.name, &blob.digest, self.upload).await
+    }
+
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
+        let _permit = self.lookup_permits.acquire().await;
+        self.or_missing(&blob.digest, self.endpoints.target.has_blob(blob).await)
+    }
+
+    /// Treats a failed lookup as missing: the target may have stored half of it, and must accept an upload.
+    fn or_missing(&self, digest: &Digest, found: Result<bool, StoreError>) -> Result<bool, Failure> {
+        match found {
+            Err(error) if error.is_breakdown() => {
+                debug!(target = %self.destination, %digest, error = error_chain(&error), "a lookup at the target failed; uploading");
+                Ok(false)
+            }
+            found => found.map_err(|error| at_target(&error)),
+        }
+    }
+
+    /// Mounts a blob once the image that it was uploaded for is complete.
+    async fn mount_after(&self, blob: &Descriptor, location: &BlobLocation) -> Result<bool, Failure> {
+        let target = &self.destination.target.name;
+        if !self.blobs.may_mount_later(target) || !self.upload.wait_for(&location.upload).await {
+            return Ok(false);
+        }
+        let mounted = self.mount(blob, location).await?;
+        if !mounted {
+            self.blobs.set_unmountable(target);
+        }
+        Ok(mounted)
+    }
+
+    async fn mount(&self, blob: &Descriptor, location: &BlobLocation) -> Result<bool, Failure> {
+        let _permit = self.lookup_permits.acquire().await;
+        let from = self.endpoints.store.mount_name(&location.repository);
+        self.or_missing(&blob.digest, self.endpoints.target.mount(blob, &from).await)
+    }
+
+    /// A failed upload is repeated from the start, because its stream is consumed.
+    async fn upload(
+        &self,
+        blob: &Descriptor,
+        add_sent: impl Fn(u64) + Clone + Send + Sync + 'static,
+    ) -> Result<(), Failure> {
+        let mut failures = 0;
+        let started = Instant::now();
+        loop {
+            let (progress, upload, add_sent) = (self.progress.clone(), Arc::clone(self.upload), add_sent.clone());
+            let progress = move |bytes| {
+                progress(bytes);
+                upload.add_sent(bytes);
+                add_sent(bytes);
+            };
+            let room = Room::between(&self.endpoints.source, &self.endpoints.target).await;
+            let body = self.endpoints.source.blob(blob);
+            let (failure, throttled) = match self.endpoints.target.upload(blob, body, progress).await {
+                Ok(()) => return Ok(()),
+                // The download has resumed as often as that helps; only wrong content may be right the next time.
+                Err(StoreUploadError::Source(error)) if !error.is_wrong_content() => {
+                    return Err(at_source_blob(&error));
+                }
+                Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
+                Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
+            };
+            drop(room);
+            // A rate limit does not count as a failure at first.
+            if !(throttled && started.elapsed() < LONGEST_THROTTLING) {
+                failures += 1;
+            }
+            let Some(pause) = self.settings.backoff.pause(failures, failure.retry) else { return Err(failure) };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn without_duplicates(descriptors: Vec<Descriptor>) -> Vec<Descriptor> {
+    let mut seen = HashSet::new();
+    descriptors.into_iter().filter(|descriptor| seen.insert(descriptor.digest.clone())).collect()
+}

@@ -1,0 +1,25 @@
+//! Results in place of those of a task that panicked: a panic in a decision or a copy affects that one alone.
+
+use crate::model::{Decision, Failure, FailureKind, Retry, Verdict};
+
+use super::job::{Copied, CopyJob};
+
+/// In place of a decision.
+pub fn undecided() -> Decision {
+    let reason = "the decision panicked: this is a bug; the log has the location".to_owned();
+    Decision { source: None, verdict: Verdict::Error { reason, retry: true }, trace: Vec::new() }
+}
+
+/// In place of a copy.
+pub fn copied(job: &CopyJob) -> Copied {
+    Copied { outcome: job.failed_before_start(failure()), source_answered: false }
+}
+
+/// In place of a copy's failure.
+pub fn failure() -> Failure {
+    Failure {
+        kind: FailureKind::Target,
+        message: "the copy panicked: this is a bug; the log has the location".to_owned(),
+        retry: Retry::Later,
+    }
+}

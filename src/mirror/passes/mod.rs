@@ -1,0 +1,77 @@
+//! Passes: at most one runs, and at most one more is requested. That one answers every request made since the running one
+//! began.
+
+mod pass;
+mod report;
+
+use std::sync::Arc;
+
+use tokio::{sync::oneshot, time::Instant};
+
+pub use pass::Pass;
+pub use report::{PassReport, Remaining};
+
+/// The most requests that may wait for the next pass; further ones are dropped.
+const MAX_REQUESTS: usize = 1024;
+
+/// Where to send a pass's report.
+pub type PassRequest = oneshot::Sender<Arc<PassReport>>;
+
+/// The running pass, and the requests for it and for the next.
+#[derive(Debug, Default)]
+pub struct Passes {
+    running: Option<Pass>,
+    requests: Vec<PassRequest>,
+    next_requests: Vec<PassRequest>,
+}
+
+impl Passes {
+    pub fn request(&mut self, request: PassRequest) {
+        self.next_requests.retain(|request| !request.is_closed());
+        if self.next_requests.len() < MAX_REQUESTS {
+            self.next_requests.push(request);
+        }
+    }
+
+    /// Whether a pass is requested and none is running.
+    pub fn is_due(&self) -> bool {
+        self.running.is_none() && self.next_requests.iter().any(|request| !request.is_closed())
+    }
+
+    /// Begins the requested pass.
+    pub fn begin(&mut self, pass: Pass) {
+        self.running = Some(pass);
+        self.requests = std::mem::take(&mut self.next_requests);
+    }
+
+    pub fn running(&mut self) -> Option<&mut Pass> {
+        self.running.as_mut()
+    }
+
+    /// When the running pass is ended unless something completes before.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.running.as_ref().map(Pass::deadline)
+    }
+
+    /// Reports the running pass if it is complete or stands still. Abandons it if nobody waits for the report any more;
+    /// what it has queued is copied all the same.
+    pub fn step(&mut self, now: Instant) {
+        let Some(pass) = &self.running else { return };
+        self.requests.retain(|request| !request.is_closed());
+        if self.requests.is_empty() {
+            self.running = None;
+        } else if pass.is_complete() || pass.deadline() <= now {
+            self.end("nothing has completed for an hour");
+        }
+    }
+
+    /// Ends and reports the running pass; `unfinished` is the reason for everything that it still waits for.
+    pub fn end(&mut self, unfinished: &str) {
+        let Some(pass) = self.running.take() else { return };
+        let report = Arc::new(pass.report(unfinished));
+        for request in self.requests.drain(..) {
+            // The receiver may be gone.
+            let _ = request.send(Arc::clone(&report));
+        }
+    }
+}
