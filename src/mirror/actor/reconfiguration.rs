@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use super::Actor;
 use crate::{
     mirror::{Copier, claims::Name, queue::Cause},
-    policy::Successor,
+    policy::PreparedPolicy,
 };
 
 /// What is other than before.
 pub struct Reconfiguration {
     /// What decides.
-    pub policy: Successor,
+    pub policy: PreparedPolicy,
     /// What copies; none where it goes on as it is.
     pub copier: Option<Copier>,
     /// How long a failed destination is left alone at most.
