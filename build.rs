@@ -5,14 +5,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 #[path = "build/components.rs"]
 mod components;
-#[path = "src/policy/engine_config.rs"]
+#[path = "src/policy/engine/config.rs"]
 mod engine_config;
 
 const WASI_STUB: &str = "src/authoring/wasi_stub.wat";
 const PLUGINS: [&str; 4] = ["skip", "target-selection", "path-map", "repo-prefix"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in ["build", "plugins", "wit", "Cargo.lock", "Cargo.toml", "src/policy/engine_config.rs", WASI_STUB] {
+    for input in ["build", "plugins", "wit", "Cargo.lock", "Cargo.toml", "src/policy/engine/config.rs", WASI_STUB] {
         println!("cargo::rerun-if-changed={input}");
     }
     let variable = |name: &str| env::var_os(name).ok_or_else(|| format!("cargo did not set {name}"));

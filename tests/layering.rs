@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Crate, and the rooms that it may be used in.
-const CRATES: [(&str, &[&str]); 17] = [
+const CRATES: [(&str, &[&str]); 18] = [
     ("kube", &["workload", "report"]),
     ("k8s_openapi", &["workload", "report"]),
     ("oci_client", &["registry"]),
@@ -38,6 +38,7 @@ const CRATES: [(&str, &[&str]); 17] = [
     ("wit_component", &["authoring"]),
     ("serde_yaml", &["authoring", "config", "workload"]),
     ("indicatif", &["cli"]),
+    ("patterns", &["config"]),
 ];
 
 #[test]

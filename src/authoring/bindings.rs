@@ -1,11 +1,11 @@
-//! The contract as source code for languages whose compilers know nothing of components.
+//! Generates bindings of the contract for languages whose compilers do not support components.
 
 use wit_bindgen_core::{Files, WorldGenerator};
 
 use super::contract::{ContractError, World};
 use crate::model::Hook;
 
-/// The languages that bindings can be written for. Zig uses those for C.
+/// The languages with generated bindings. Zig uses those for C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindingsLanguage {
     /// `plugin.h`, `plugin.c`, and an object file with the types of the world.
@@ -14,32 +14,31 @@ pub enum BindingsLanguage {
     Go,
 }
 
-/// Why there are no bindings.
+/// Why bindings can't be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum BindingsError {
-    /// The contract has no such world.
+    /// The contract has no such interfaces.
     #[error(transparent)]
     Contract(#[from] ContractError),
-    /// The generator refuses the contract.
-    #[error("no bindings can be written: {0}")]
+    /// The generator failed.
+    #[error("can't generate bindings: {0}")]
     Generate(String),
 }
 
-/// The files of the bindings for a plugin that answers `hooks`, and takes a configuration if `configured`: paths with
-/// their contents.
+/// Generates the bindings for a plugin that exports `hooks`, and `lifecycle` if `configured`. Returns paths and contents.
 ///
 /// # Errors
-/// When the generator refuses.
+/// The generator failed.
 pub fn bindings(
     language: BindingsLanguage,
     hooks: &[Hook],
     configured: bool,
 ) -> Result<Vec<(String, Vec<u8>)>, BindingsError> {
-    let World { mut resolve, id } = World::answering(hooks, configured)?;
+    let World { mut resolve, id } = World::with_hooks(hooks, configured)?;
     let mut generator: Box<dyn WorldGenerator> = match language {
         BindingsLanguage::C => wit_bindgen_c::Opts::default().build(),
         BindingsLanguage::Go => {
-            // Formatting would need Go's own tools.
+            // Formatting requires Go's tools.
             let format = wit_bindgen_go::Format::False;
             wit_bindgen_go::Opts { format, quiet: true, ..Default::default() }.build()
         }

@@ -1,4 +1,4 @@
-//! Case files: image uses, and what a plugin is expected to answer.
+//! Case files: image uses and the expected answers of a plugin.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -12,114 +12,114 @@ use crate::{
         Container, ContainerKind, Hook, ImageUse, Owner, ReferenceError, Target, TargetKind, Workload, WorkloadId,
         WorkloadKind,
     },
-    policy::Question,
+    policy::HookInput,
 };
 
-/// What is wrong with a case file.
+/// Why a case file is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum CasesError {
-    /// It does not have the form of a case file.
+    /// Not YAML, or not the structure of a case file.
     #[error("{0}")]
     Syntax(String),
-    /// There is nothing to try.
-    #[error("there are no cases in it")]
+    /// No cases.
+    #[error("no cases")]
     Empty,
-    /// Who reads a difference could not tell which case it is of.
-    #[error("two cases are named {0:?}")]
-    SameName(String),
-    /// One case can't be used.
-    #[error("case {case:?}: {fault}")]
+    /// Two cases have the same name.
+    #[error("duplicate case {0:?}")]
+    DuplicateName(String),
+    /// One case is invalid.
+    #[error("case {case:?}: {error}")]
     Case {
         /// Its name.
         case: String,
-        /// What is wrong with it.
-        fault: CaseFault,
+        /// Why it is invalid.
+        error: CaseError,
     },
 }
 
-/// What is wrong with one case.
+/// Why a case is invalid.
 #[derive(Debug, thiserror::Error)]
-pub enum CaseFault {
-    /// Plugins are not asked about such an image.
+pub enum CaseError {
+    /// The image reference is invalid; plugins are not called for those.
     #[error(transparent)]
     Image(#[from] ReferenceError),
-    /// An expectation can't be read.
+    /// An expected answer is invalid.
     #[error(transparent)]
     Expectation(#[from] ExpectationError),
-    /// It could never fail.
-    #[error("it expects nothing; write `configure`, `skip`, `target-selection`, `path-mapping` or `repository-prefix`")]
-    ExpectsNothing,
-    /// A plugin that refuses its configuration is asked nothing more.
-    #[error("it expects `configure` to fail, and answers of hooks")]
-    AfterFailure,
+    /// The case could never fail.
+    #[error("no expected answer; write `configure`, `skip`, `target-selection`, `path-mapping` or `repository-prefix`")]
+    NoExpectation,
+    /// A plugin that rejects its configuration is not called.
+    #[error("`configure` is expected to fail, so no hook can answer; remove one of the expectations")]
+    HooksAfterConfigError,
 }
 
-/// An image use, and what is expected of a plugin that is asked about it.
+/// An image use and the expected answers.
 pub struct Case {
     /// Its name.
     pub name: String,
-    /// What the plugin is configured with.
+    /// The configuration of the plugin.
     pub config: Option<Value>,
-    /// What it is asked about.
-    pub question: Question,
-    /// The targets that are configured.
+    /// The image use.
+    pub input: HookInput,
+    /// The configured targets.
     pub targets: Vec<Arc<Target>>,
-    /// How `configure` is expected to fail; none where it is expected to succeed.
-    pub refusal: Option<ErrorKind>,
-    /// The expected answers, in the order asked.
+    /// The expected error of `configure`. None: it should succeed.
+    pub config_error: Option<ErrorKind>,
+    /// The expected answers in the order of the calls.
     pub answers: BTreeMap<Hook, Expectation>,
 }
 
-/// Reads a case file.
+/// Parses a case file.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
-pub fn read(text: &str) -> Result<Vec<Case>, CasesError> {
-    let told = |error: serde_yaml::Error| CasesError::Syntax(error.render_with_formatter(&Words));
-    let file: FileText = serde_yaml::from_str(text).map_err(told)?;
+/// The first error in it.
+pub fn read_cases(text: &str) -> Result<Vec<Case>, CasesError> {
+    let syntax = |error: serde_yaml::Error| CasesError::Syntax(error.render_with_formatter(&AuthorMessages));
+    let file: CaseFile = serde_yaml::from_str(text).map_err(syntax)?;
     let mut cases: Vec<Case> = Vec::new();
-    for written in &file.cases {
-        let name = &written.name;
+    for spec in &file.cases {
+        let name = &spec.name;
         if cases.iter().any(|case| case.name == *name) {
-            return Err(CasesError::SameName(name.clone()));
+            return Err(CasesError::DuplicateName(name.clone()));
         }
-        let case = case(written, &file).map_err(|fault| CasesError::Case { case: name.clone(), fault })?;
+        let case = case(spec, &file).map_err(|error| CasesError::Case { case: name.clone(), error })?;
         cases.push(case);
     }
     if cases.is_empty() { Err(CasesError::Empty) } else { Ok(cases) }
 }
 
-/// What a parser's error says to the author of the file: by itself it speaks to who calls the parser.
-struct Words;
+/// The parser's messages are for programmers; these are for the author of the file.
+struct AuthorMessages;
 
-impl MessageFormatter for Words {
+impl MessageFormatter for AuthorMessages {
     fn format_message<'a>(&self, error: &'a serde_yaml::Error) -> Cow<'a, str> {
         match error {
             serde_yaml::Error::Unexpected { expected: "mapping start", .. } => {
-                Cow::Borrowed("keys with values are expected here, as `key: value`")
+                Cow::Borrowed("expected keys with values (`key: value`)")
             }
             serde_yaml::Error::Unexpected { expected: "sequence start", .. } => {
-                Cow::Borrowed("a list is expected here, as `- value`")
+                Cow::Borrowed("expected a list (`- value`)")
             }
-            serde_yaml::Error::Unexpected { expected: "string scalar", .. } => Cow::Borrowed("a text is expected here"),
+            serde_yaml::Error::Unexpected { expected: "string scalar", .. } => Cow::Borrowed("expected a string"),
             other => UserMessageFormatter.format_message(other),
         }
     }
 }
 
-/// A question that any plugin may be asked, and a target.
-pub fn built_in() -> Result<(Question, Vec<Arc<Target>>), ReferenceError> {
+/// An image use and a target for plugins without cases.
+pub fn default_input() -> Result<(HookInput, Vec<Arc<Target>>), ReferenceError> {
     let labels = [("app.kubernetes.io/name", "web"), ("team", "payments"), ("tier", "prod")];
-    let workload = WorkloadText {
+    let workload = WorkloadSpec {
         labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        ..WorkloadText::default()
+        ..WorkloadSpec::default()
     };
-    let image_use = image_use(&workload, &ContainerText::default(), "registry.example.com/shop/web:1.27.3");
-    Ok((Question::about(&image_use)?, vec![Arc::new(TargetText::default().into())]))
+    let image_use = image_use(&workload, &ContainerSpec::default(), "registry.example.com/shop/web:1.27.3");
+    Ok((HookInput::new(&image_use)?, vec![Arc::new(TargetSpec::default().into())]))
 }
 
-fn case(written: &CaseText, file: &FileText) -> Result<Case, CaseFault> {
-    let expect = &written.expect;
+fn case(spec: &CaseSpec, file: &CaseFile) -> Result<Case, CaseError> {
+    let expect = &spec.expect;
     let answers = [
         (Hook::Skip, &expect.skip),
         (Hook::TargetSelection, &expect.target_selection),
@@ -128,39 +128,39 @@ fn case(written: &CaseText, file: &FileText) -> Result<Case, CaseFault> {
     ];
     let answers = answers.into_iter().filter_map(|(hook, value)| Some((hook, value.as_ref()?)));
     let answers: BTreeMap<Hook, Expectation> =
-        answers.map(|(hook, value)| Ok((hook, Expectation::read(hook, value)?))).collect::<Result<_, CaseFault>>()?;
-    let refusal = expect.configure.as_ref().map(Expectation::read_refusal).transpose()?.flatten();
-    match (&refusal, answers.is_empty()) {
-        (Some(_), false) => return Err(CaseFault::AfterFailure),
-        (None, true) if expect.configure.is_none() => return Err(CaseFault::ExpectsNothing),
+        answers.map(|(hook, value)| Ok((hook, Expectation::parse(hook, value)?))).collect::<Result<_, CaseError>>()?;
+    let config_error = expect.configure.as_ref().map(Expectation::parse_config_error).transpose()?.flatten();
+    match (&config_error, answers.is_empty()) {
+        (Some(_), false) => return Err(CaseError::HooksAfterConfigError),
+        (None, true) if expect.configure.is_none() => return Err(CaseError::NoExpectation),
         _ => {}
     }
-    let targets = written.targets.as_ref().or(file.targets.as_ref());
+    let targets = spec.targets.as_ref().or(file.targets.as_ref());
     Ok(Case {
-        name: written.name.clone(),
-        config: match &written.config {
+        name: spec.name.clone(),
+        config: match &spec.config {
             Some(Value::Null) => None,
             Some(config) => Some(config.clone()),
             None => file.config.clone(),
         },
-        question: Question::about(&image_use(&written.workload, &written.container, &written.image))?,
+        input: HookInput::new(&image_use(&spec.workload, &spec.container, &spec.image))?,
         targets: match targets {
             Some(targets) => targets.iter().map(|target| Arc::new(target.clone().into())).collect(),
-            None => vec![Arc::new(TargetText::default().into())],
+            None => vec![Arc::new(TargetSpec::default().into())],
         },
-        refusal,
+        config_error,
         answers,
     })
 }
 
-fn image_use(workload: &WorkloadText, container: &ContainerText, image: &str) -> ImageUse {
+fn image_use(workload: &WorkloadSpec, container: &ContainerSpec, image: &str) -> ImageUse {
     let workload = workload.clone();
     let owners = workload.owners.into_iter();
     ImageUse {
         workload: Arc::new(Workload {
             id: WorkloadId { kind: workload.kind.0, namespace: workload.namespace, name: workload.name },
             uid: String::new(),
-            owners: owners.map(|OwnerText { group, kind, name }| Owner { group, kind, name }).collect(),
+            owners: owners.map(|OwnerSpec { group, kind, name }| Owner { group, kind, name }).collect(),
             labels: workload.labels,
             annotations: workload.annotations,
             namespace_labels: workload.namespace_labels.into(),
@@ -175,36 +175,36 @@ fn image_use(workload: &WorkloadText, container: &ContainerText, image: &str) ->
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct FileText {
+struct CaseFile {
     config: Option<Value>,
-    targets: Option<Vec<TargetText>>,
-    cases: Vec<CaseText>,
+    targets: Option<Vec<TargetSpec>>,
+    cases: Vec<CaseSpec>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CaseText {
+struct CaseSpec {
     name: String,
-    /// `null` takes that of the file away.
-    #[serde(default, deserialize_with = "given")]
+    /// `null` removes the configuration of the file.
+    #[serde(default, deserialize_with = "present")]
     config: Option<Value>,
     #[serde(default)]
-    workload: WorkloadText,
+    workload: WorkloadSpec,
     #[serde(default)]
-    container: ContainerText,
+    container: ContainerSpec,
     image: String,
-    targets: Option<Vec<TargetText>>,
-    expect: ExpectText,
+    targets: Option<Vec<TargetSpec>>,
+    expect: ExpectSpec,
 }
 
-/// A value that is written down, `null` too.
-fn given<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+/// A value that is present, even if it is `null`.
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(value).map(Some)
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ExpectText {
+struct ExpectSpec {
     configure: Option<Value>,
     skip: Option<Value>,
     target_selection: Option<Value>,
@@ -214,20 +214,20 @@ struct ExpectText {
 
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct WorkloadText {
-    kind: KindText,
+struct WorkloadSpec {
+    kind: KindSpec,
     namespace: String,
     name: String,
-    owners: Vec<OwnerText>,
+    owners: Vec<OwnerSpec>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     namespace_labels: BTreeMap<String, String>,
 }
 
-impl Default for WorkloadText {
+impl Default for WorkloadSpec {
     fn default() -> Self {
         Self {
-            kind: KindText(WorkloadKind::Deployment),
+            kind: KindSpec(WorkloadKind::Deployment),
             namespace: "default".to_owned(),
             name: "web".to_owned(),
             owners: Vec::new(),
@@ -240,20 +240,20 @@ impl Default for WorkloadText {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-struct KindText(WorkloadKind);
+struct KindSpec(WorkloadKind);
 
-impl TryFrom<String> for KindText {
+impl TryFrom<String> for KindSpec {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         let known = || WorkloadKind::ALL.map(WorkloadKind::name).join(", ");
-        text.parse().map(Self).map_err(|error| format!("{error}; there are {}", known()))
+        text.parse().map(Self).map_err(|error| format!("{error}; known kinds: {}", known()))
     }
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OwnerText {
+struct OwnerSpec {
     #[serde(default)]
     group: String,
     kind: String,
@@ -262,49 +262,49 @@ struct OwnerText {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct ContainerText {
+struct ContainerSpec {
     name: String,
-    kind: ContainerKindText,
+    kind: ContainerKindSpec,
 }
 
-impl Default for ContainerText {
+impl Default for ContainerSpec {
     fn default() -> Self {
-        Self { name: "main".to_owned(), kind: ContainerKindText::Regular }
+        Self { name: "main".to_owned(), kind: ContainerKindSpec::Regular }
     }
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum ContainerKindText {
+enum ContainerKindSpec {
     Init,
     Regular,
     Ephemeral,
 }
 
-impl From<ContainerKindText> for ContainerKind {
-    fn from(kind: ContainerKindText) -> Self {
+impl From<ContainerKindSpec> for ContainerKind {
+    fn from(kind: ContainerKindSpec) -> Self {
         match kind {
-            ContainerKindText::Init => Self::Init,
-            ContainerKindText::Regular => Self::Regular,
-            ContainerKindText::Ephemeral => Self::Ephemeral,
+            ContainerKindSpec::Init => Self::Init,
+            ContainerKindSpec::Regular => Self::Regular,
+            ContainerKindSpec::Ephemeral => Self::Ephemeral,
         }
     }
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct TargetText {
+struct TargetSpec {
     name: String,
-    kind: TargetKindText,
+    kind: TargetKindSpec,
     registry: String,
     prefix: String,
 }
 
-impl Default for TargetText {
+impl Default for TargetSpec {
     fn default() -> Self {
         Self {
             name: "default".to_owned(),
-            kind: TargetKindText::Docker,
+            kind: TargetKindSpec::Docker,
             registry: "mirror.example.com".to_owned(),
             prefix: String::new(),
         }
@@ -313,19 +313,19 @@ impl Default for TargetText {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum TargetKindText {
+enum TargetKindSpec {
     Ecr,
     Docker,
     OciLayout,
 }
 
-impl From<TargetText> for Target {
-    fn from(text: TargetText) -> Self {
-        let kind = match text.kind {
-            TargetKindText::Ecr => TargetKind::Ecr,
-            TargetKindText::Docker => TargetKind::Docker,
-            TargetKindText::OciLayout => TargetKind::OciLayout,
+impl From<TargetSpec> for Target {
+    fn from(spec: TargetSpec) -> Self {
+        let kind = match spec.kind {
+            TargetKindSpec::Ecr => TargetKind::Ecr,
+            TargetKindSpec::Docker => TargetKind::Docker,
+            TargetKindSpec::OciLayout => TargetKind::OciLayout,
         };
-        Self { name: text.name, kind, registry: text.registry, repo_prefix: text.prefix }
+        Self { name: spec.name, kind, registry: spec.registry, repo_prefix: spec.prefix }
     }
 }

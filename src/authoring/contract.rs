@@ -1,54 +1,54 @@
-//! The contract as this program knows it, and worlds of any subset of its hooks.
+//! The contract of this program, and worlds with any subset of its hooks.
 
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 
 use crate::model::Hook;
 
-/// The contract's text, as plugins are built against it.
+/// The text of the contract.
 pub const WIT: &str = include_str!("../../wit/policy.wit");
-/// What the names of the contract's interfaces begin with.
+/// The prefix of the names of the contract's interfaces.
 pub const PACKAGE: &str = "k8s-copycat:policy/";
 /// The version of the contract.
 pub const VERSION: &str = "1.0.0";
-/// The interface that takes a configuration.
+/// The interface that receives the configuration.
 pub const LIFECYCLE: &str = "lifecycle";
 
-/// The contract can't be used in the way that was asked for.
+/// Why there is no such world.
 #[derive(Debug, thiserror::Error)]
 pub enum ContractError {
-    /// There is no such world.
+    /// The contract has no world of this name.
     #[error("the contract has no world {name:?}; it has {}", .known.join(", "))]
     NoWorld {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// What there is.
+        /// The worlds of the contract.
         known: Vec<String>,
     },
-    /// A world of these interfaces can't be made.
-    #[error("the contract {PACKAGE} {VERSION} has not all of {interfaces}: {fault}")]
+    /// The contract lacks one of these interfaces.
+    #[error("the contract {PACKAGE} {VERSION} does not have all of {interfaces}: {error}")]
     Interfaces {
-        /// Their names.
+        /// The requested interfaces.
         interfaces: String,
-        /// The parser's words.
-        fault: String,
+        /// The parser's message.
+        error: String,
     },
 }
 
-/// A world, and the packages that it is made of.
+/// A world and its packages.
 pub struct World {
-    /// Everything that the world refers to.
+    /// All types that the world refers to.
     pub resolve: Resolve,
-    /// The world.
+    /// The world in `resolve`.
     pub id: WorldId,
 }
 
 impl World {
-    /// A world of the contract.
+    /// A world that the contract defines.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// The contract has no world of this name.
     pub fn named(name: &str) -> Result<Self, ContractError> {
-        let resolve = contract().map_err(|fault| ContractError::Interfaces { interfaces: name.to_owned(), fault })?;
+        let resolve = contract().map_err(|error| ContractError::Interfaces { interfaces: name.to_owned(), error })?;
         let found = resolve.worlds.iter().find(|(_, world)| world.name == name).map(|(id, _)| id);
         match found {
             Some(id) => Ok(Self { resolve, id }),
@@ -59,10 +59,10 @@ impl World {
         }
     }
 
-    /// A world named `plugin` that exports these interfaces, written as `skip` or as `skip@1.0.0`, and may log.
+    /// A world named `plugin` that imports the log and exports these interfaces, written as `skip` or `skip@1.0.0`.
     ///
     /// # Errors
-    /// When the contract has not all of them.
+    /// The contract lacks one of them.
     pub fn exporting<'a>(interfaces: impl IntoIterator<Item = &'a str>) -> Result<Self, ContractError> {
         let mut names = Vec::new();
         let mut text = format!("package author:policy;\nworld plugin {{\nimport {PACKAGE}log@{VERSION};\n");
@@ -72,18 +72,18 @@ impl World {
             names.push(interface);
         }
         text += "}\n";
-        let fault = |fault| ContractError::Interfaces { interfaces: names.join(", "), fault };
-        let mut resolve = contract().map_err(&fault)?;
-        let package = resolve.push_source("plugin.wit", &text).map_err(|error| fault(format!("{error:#}")))?;
-        let id = resolve.select_world(&[package], None).map_err(|error| fault(format!("{error:#}")))?;
+        let invalid = |error| ContractError::Interfaces { interfaces: names.join(", "), error };
+        let mut resolve = contract().map_err(&invalid)?;
+        let package = resolve.push_source("plugin.wit", &text).map_err(|error| invalid(format!("{error:#}")))?;
+        let id = resolve.select_world(&[package], None).map_err(|error| invalid(format!("{error:#}")))?;
         Ok(Self { resolve, id })
     }
 
-    /// As [`World::exporting`], with `lifecycle` where the plugin takes a configuration.
+    /// A world that exports these hooks, and `lifecycle` if `configured`.
     ///
     /// # Errors
-    /// When the contract has not all of them.
-    pub fn answering(hooks: &[Hook], configured: bool) -> Result<Self, ContractError> {
+    /// The contract lacks one of them.
+    pub fn with_hooks(hooks: &[Hook], configured: bool) -> Result<Self, ContractError> {
         Self::exporting(hooks.iter().map(|hook| hook.name()).chain(configured.then_some(LIFECYCLE)))
     }
 }
@@ -99,17 +99,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_world_can_be_had_by_name_or_made_of_any_hooks() {
+    fn finds_worlds_by_name_and_creates_them_for_any_hooks() {
         let plugin = World::named("plugin").unwrap();
         assert_eq!(plugin.resolve.worlds[plugin.id].exports.len(), Hook::ALL.len() + 1);
         for (hooks, configured) in [(&Hook::ALL[..1], false), (&Hook::ALL[1..3], true), (&Hook::ALL[..], true)] {
-            let made = World::answering(hooks, configured).unwrap();
-            assert_eq!(made.resolve.worlds[made.id].exports.len(), hooks.len() + usize::from(configured));
+            let world = World::with_hooks(hooks, configured).unwrap();
+            assert_eq!(world.resolve.worlds[world.id].exports.len(), hooks.len() + usize::from(configured));
         }
     }
 
     #[test]
-    fn what_the_contract_lacks_is_told_by_name() {
+    fn names_what_the_contract_lacks() {
         let error = World::named("plug-in").err().unwrap().to_string();
         assert!(error.contains("plug-in") && error.contains("skip-hook, skip-plugin"), "{error}");
         for interface in ["skop", "skip@2.0.0"] {

@@ -1,4 +1,4 @@
-//! What a plugin is expected to answer, and whether it did.
+//! The expected answers of a case, compared with a plugin's answers.
 
 use std::fmt;
 
@@ -6,61 +6,61 @@ use serde_json::Value;
 
 use crate::{
     model::Hook,
-    policy::{CallError, Skip},
+    policy::{CallError, SkipAnswer},
 };
 
-/// An expectation that can't be read.
+/// Why an expected answer is invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("{question}: {found} is no answer to it; write {allowed}")]
+#[error("{question}: {found} is not a possible answer; write {allowed}")]
 pub struct ExpectationError {
     question: String,
     found: Value,
     allowed: String,
 }
 
-/// What a plugin answers to a hook, or is expected to.
+/// An answer to a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The next plugin is asked.
+    /// The next plugin is called.
     Pass,
-    /// It is mirrored.
+    /// Mirror the image use.
     Keep,
-    /// It is not mirrored, for this reason.
+    /// Do not mirror it, for this reason.
     Skip(String),
-    /// It goes to these targets.
+    /// Mirror it to these targets.
     Targets(Vec<String>),
     /// A path or a prefix.
     Text(String),
-    /// There is no answer.
+    /// The call failed.
     Error(ErrorKind, String),
 }
 
-/// What a hook is expected to answer.
+/// The expected answer to a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expectation {
-    /// Exactly this.
+    /// Exactly this answer.
     Answer(Answer),
-    /// A skip for whatever reason.
+    /// A skip with any reason.
     Skip,
     /// An error of this kind.
     Error(ErrorKind),
 }
 
-/// How a plugin fails: the kinds that the program's metrics know.
+/// A kind of error, as the program's metrics label it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorKind(&'static str);
 
 const KINDS: [&str; 7] = ["invalid-config", "invalid-request", "internal", "trap", "deadline", "memory", "output"];
 
 impl Expectation {
-    /// What stands in a case file for the answer of `hook`.
+    /// Parses the expected answer of `hook`.
     ///
     /// # Errors
-    /// When this hook can't answer so.
-    pub fn read(hook: Hook, value: &Value) -> Result<Self, ExpectationError> {
+    /// `hook` can't give this answer.
+    pub fn parse(hook: Hook, value: &Value) -> Result<Self, ExpectationError> {
         let exactly = |answer| Some(Self::Answer(answer));
         let text = || value.get("text").and_then(Value::as_str);
-        let read = match (hook, value.as_str()) {
+        let expectation = match (hook, value.as_str()) {
             _ if value.get("error").is_some() => error_kind(value).map(Self::Error),
             (_, Some("pass")) => exactly(Answer::Pass),
             (Hook::Skip, Some("keep")) => exactly(Answer::Keep),
@@ -76,30 +76,30 @@ impl Expectation {
         };
         let allowed = match hook {
             Hook::Skip => "pass, keep, skip, { skip: REASON }",
-            Hook::TargetSelection => "pass, a list of names of targets",
-            Hook::PathMapping | Hook::RepositoryPrefix => "pass, a text, { text: TEXT }",
+            Hook::TargetSelection => "pass, a list of target names",
+            Hook::PathMapping | Hook::RepositoryPrefix => "pass, a string, { text: STRING }",
         };
-        read.ok_or_else(|| unreadable(hook.name(), value, allowed))
+        expectation.ok_or_else(|| invalid(hook.name(), value, allowed))
     }
 
-    /// What stands in a case file for the end of `configure`: none where it is expected to succeed.
+    /// Parses the expected error of `configure`. None: it should succeed.
     ///
     /// # Errors
-    /// When it can't end so.
-    pub fn read_refusal(value: &Value) -> Result<Option<ErrorKind>, ExpectationError> {
+    /// `configure` can't return this.
+    pub fn parse_config_error(value: &Value) -> Result<Option<ErrorKind>, ExpectationError> {
         if value.as_str() == Some("ok") {
             return Ok(None);
         }
-        error_kind(value).map(Some).ok_or_else(|| unreadable("configure", value, "ok"))
+        error_kind(value).map(Some).ok_or_else(|| invalid("configure", value, "ok"))
     }
 
-    /// Whether it is that there is no answer.
+    /// Whether an error is expected.
     pub fn is_error(&self) -> bool {
         matches!(self, Self::Error(_) | Self::Answer(Answer::Error(..)))
     }
 
-    /// Whether `answer` is what was expected.
-    pub fn is_met_by(&self, answer: &Answer) -> bool {
+    /// Whether `answer` is the expected one.
+    pub fn matches(&self, answer: &Answer) -> bool {
         match (self, answer) {
             (Self::Answer(expected), answer) => expected == answer,
             (Self::Skip, answer) => matches!(answer, Answer::Skip(_)),
@@ -110,31 +110,31 @@ impl Expectation {
 }
 
 fn error_kind(value: &Value) -> Option<ErrorKind> {
-    let written = value.get("error")?.as_str()?;
-    KINDS.into_iter().find(|kind| *kind == written).map(ErrorKind)
+    let text = value.get("error")?.as_str()?;
+    KINDS.into_iter().find(|kind| *kind == text).map(ErrorKind)
 }
 
 fn names(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
-fn unreadable(question: &str, found: &Value, allowed: &str) -> ExpectationError {
+fn invalid(question: &str, found: &Value, allowed: &str) -> ExpectationError {
     let allowed = format!("{allowed}, or {{ error: KIND }} with one of {}", KINDS.join(", "));
     ExpectationError { question: question.to_owned(), found: found.clone(), allowed }
 }
 
 impl ErrorKind {
-    /// How this call failed.
+    /// The kind of `error`.
     pub fn of(error: &CallError) -> Self {
         Self(error.kind())
     }
 }
 
-impl From<Result<Option<Skip>, CallError>> for Answer {
-    fn from(result: Result<Option<Skip>, CallError>) -> Self {
+impl From<Result<Option<SkipAnswer>, CallError>> for Answer {
+    fn from(result: Result<Option<SkipAnswer>, CallError>) -> Self {
         Self::of(result, |answer| match answer {
-            Skip::Keep => Self::Keep,
-            Skip::Skip(reason) => Self::Skip(reason),
+            SkipAnswer::Keep => Self::Keep,
+            SkipAnswer::Skip(reason) => Self::Skip(reason),
         })
     }
 }

@@ -1,22 +1,22 @@
-//! Tools for who writes plugins: what a plugin is made with, and how it is tried before a cluster sees it.
+//! Tools for plugin authors: projects, bindings, components from core modules, test cases and benchmarks.
 
 mod bindings;
+mod capture;
 mod cases;
 mod contract;
 mod expectation;
-mod inspection;
-mod overheard;
+mod inspect;
 mod project;
+mod run;
 mod timing;
-mod trial;
 mod wrap;
 
 pub use bindings::{BindingsError, BindingsLanguage, bindings};
-pub use cases::{Case, CaseFault, CasesError, read as read_cases};
+pub use cases::{Case, CaseError, CasesError, read_cases};
 pub use contract::ContractError;
 pub use expectation::{Answer, ErrorKind, Expectation, ExpectationError};
-pub use inspection::{Inspection, Size, inspect};
+pub use inspect::{Inspection, Size, inspect};
 pub use project::{ProjectFile, ProjectLanguage, project};
-pub use timing::{Spread, Timing, TimingError, time};
-pub use trial::{CaseResult, Difference, run};
+pub use run::{CaseResult, Difference, run_cases};
+pub use timing::{Percentiles, Timing, TimingError, time};
 pub use wrap::{WrapError, WrapOptions, wrap};

@@ -1,31 +1,31 @@
-//! Projects to begin with: the example of each language, as it stands beside this program's sources.
+//! New projects: the example of each language in `examples/plugins`.
 
 use super::contract::WIT;
 
-/// The languages that there is an example in.
+/// The languages with an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProjectLanguage {
-    /// Compiled by cargo.
+    /// Compiled with cargo.
     Rust,
-    /// Compiled by `zig cc`.
+    /// Compiled with `zig cc`.
     C,
     /// Interpreted by QuickJS, which is part of the plugin.
     Js,
     /// Interpreted by CPython, which is part of the plugin.
     Python,
-    /// Compiled by Go itself.
+    /// Compiled with Go.
     Go,
-    /// Compiled by Zig.
+    /// Compiled with Zig.
     Zig,
 }
 
-/// A path in the project, and the text of the file.
+/// The path and the text of a file.
 pub type ProjectFile = (&'static str, String);
 
-/// A file of an example.
+/// The path and the text of an example's file.
 type Example = (&'static str, &'static str);
 
-/// What the plugin of every example is called.
+/// The name of the plugin in every example.
 const EXAMPLE: &str = "policy";
 
 macro_rules! example {
@@ -34,7 +34,7 @@ macro_rules! example {
     };
 }
 
-/// What each language has for itself.
+/// The files of one language.
 fn sources(language: ProjectLanguage) -> &'static [Example] {
     match language {
         ProjectLanguage::Rust => example!("rust": "Cargo.lock", "Cargo.toml", "Makefile", "README.md", "src/lib.rs"),
@@ -51,8 +51,7 @@ fn sources(language: ProjectLanguage) -> &'static [Example] {
     }
 }
 
-/// What all of them share. The compilers of some languages read the contract itself; for the others `plugin bindings`
-/// writes it down.
+/// The files of all languages. Some compilers read the contract; the other languages use `plugin bindings`.
 const SHARED: &[Example] = &[
     (".gitignore", include_str!("../../examples/plugins/.gitignore")),
     ("cases.yaml", include_str!("../../examples/plugins/cases.yaml")),
@@ -60,8 +59,8 @@ const SHARED: &[Example] = &[
     ("wit/deps/policy.wit", WIT),
 ];
 
-/// The files of a project that builds, and passes its cases, as it is. The plugin is named after `directory`, so that
-/// those of two projects have room in one folder or ConfigMap.
+/// The files of a project that builds and passes its test cases. The plugin is named after `directory`, so that the
+/// plugins of several projects fit in one folder or ConfigMap.
 pub fn project(language: ProjectLanguage, directory: &str) -> impl Iterator<Item = ProjectFile> {
     let reads_contract = matches!(language, ProjectLanguage::Rust | ProjectLanguage::Js | ProjectLanguage::Python);
     let shared = SHARED.iter().filter(move |(path, _)| reads_contract || !path.starts_with("wit/"));
@@ -76,11 +75,11 @@ pub fn project(language: ProjectLanguage, directory: &str) -> impl Iterator<Item
     })
 }
 
-/// What may be a file, a key of a ConfigMap and the name of a plugin.
+/// Valid as a file name, as a key of a ConfigMap and as the name of a plugin.
 fn plugin_name(directory: &str) -> String {
-    const LONGEST: usize = 63;
+    const MAX_LENGTH: usize = 63;
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' };
-    let name: String = directory.chars().map(allowed).take(LONGEST).collect();
+    let name: String = directory.chars().map(allowed).take(MAX_LENGTH).collect();
     let name = name.trim_matches('-');
     if name.is_empty() { EXAMPLE.to_owned() } else { name.to_owned() }
 }
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_has_a_name_that_a_configmap_takes() {
+    fn derives_a_valid_plugin_name() {
         for (directory, name) in [
             ("my-policy", "my-policy"),
             ("Team A.policy", "team-a-policy"),

@@ -1,5 +1,5 @@
-;; wasi_snapshot_preview1 for plugins: nothing of the world outside, and the same answers in every instance. Output is
-;; dropped, input is empty, there are no files, arguments or variables; time passes when somebody sleeps or looks at it.
+;; wasi_snapshot_preview1 for plugins, without access to the host and with the same results in every instance: output is
+;; dropped, input is empty, there are no files, arguments or variables. The time advances when it is read, and by sleeping.
 (module
   (import "env" "memory" (memory 0))
 
@@ -17,14 +17,14 @@
   (func (export "clock_res_get") (param $clock i32) (param $to i32) (result i32)
     (i64.store (local.get $to) (i64.const 1000))
     (i32.const 0))
-  ;; A look takes a microsecond, so that who waits in a loop gets to its end.
+  ;; Each read advances the time by a microsecond, so that a busy-wait ends.
   (func (export "clock_time_get") (param $clock i32) (param $precision i64) (param $to i32) (result i32)
     (global.set $now (i64.add (global.get $now) (i64.const 1000)))
     (i64.store (local.get $to) (global.get $now))
     (i32.const 0))
 
-  ;; All that was asked for happens at once: a subscription to a clock (48 bytes; kind at 8, timeout at 24, flags at 40)
-  ;; moves the time, one to a file hears that there is none. An event has 32 bytes: userdata, error at 8, kind at 10.
+  ;; All subscriptions complete at once: one to a clock (48 bytes; kind at 8, timeout at 24, flags at 40) advances the
+  ;; time, one to a file fails with EBADF. An event has 32 bytes: userdata, error at 8, kind at 10.
   (func (export "poll_oneoff") (param $in i32) (param $out i32) (param $count i32) (param $events i32) (result i32)
     (local $time i64)
     (i32.store (local.get $events) (local.get $count))
@@ -46,7 +46,7 @@
       (br $next))
     unreachable)
 
-  ;; Knuth's MMIX generator; the highest bits are its best.
+  ;; Knuth's MMIX generator; the highest bits are the most random.
   (func (export "random_get") (param $to i32) (param $length i32) (result i32)
     (loop $next
       (if (i32.eqz (local.get $length)) (then (return (i32.const 0))))
@@ -58,7 +58,7 @@
       (br $next))
     unreachable)
 
-  ;; Says that all the bytes of all the buffers (8 bytes each; length at 4) were written.
+  ;; Reports all bytes of all buffers (8 bytes each; length at 4) as written.
   (func (export "fd_write") (param $file i32) (param $buffers i32) (param $count i32) (param $written i32) (result i32)
     (i32.store (local.get $written) (i32.const 0))
     (loop $next
@@ -76,7 +76,7 @@
   (func (export "sched_yield") (result i32) (i32.const 0))
   (func (export "proc_exit") (param i32) unreachable)
 
-  ;; All else is about files and sockets, and there are none: 8 is EBADF.
+  ;; The other functions need files or sockets, and there are none: 8 is EBADF.
   (func (export "fd_close") (export "fd_datasync") (export "fd_sync") (export "proc_raise")
     (param i32) (result i32) (i32.const 8))
   (func (export "fd_fdstat_get") (export "fd_fdstat_set_flags") (export "fd_filestat_get") (export "fd_prestat_get")

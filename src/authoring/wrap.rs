@@ -1,4 +1,4 @@
-//! Makes a plugin of a core module, as compilers of C, Go and Zig make it.
+//! Converts core modules, as compilers of C, Go and Zig create them, to components.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -7,64 +7,63 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, 
 
 use super::contract::{ContractError, PACKAGE, World};
 
-/// What all WebAssembly begins with.
+/// The first bytes of all WebAssembly files.
 const MAGIC: &[u8] = b"\0asm";
-/// The module through which programs built for WASI reach the world outside.
+/// The import module of programs built for WASI.
 const WASI: &str = "wasi_snapshot_preview1";
-/// What stands in for it, so that the component imports nothing.
+/// Replaces WASI, so that the component does not import it.
 const WASI_STUB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_stub.wasm"));
 
-/// How the module was built, where it does not say so itself.
+/// How the module was built, if the module itself does not tell.
 #[derive(Clone, Debug, Default)]
 pub struct WrapOptions {
-    /// The world of the contract that it was built for; the hooks that it exports say which where none is given.
+    /// The world of the contract that it was built for. None: derived from the exported hooks.
     pub world: Option<String>,
-    /// Whether its strings are UTF-16.
+    /// Whether its strings are UTF-16 instead of UTF-8.
     pub utf16: bool,
 }
 
-/// Why no plugin can be made of a file.
+/// Why a file can't be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum WrapError {
-    /// It is a component already.
-    #[error("this is a component already; `plugin inspect` says whether it is a plugin")]
+    /// A component already.
+    #[error("already a component; check it with `plugin inspect`")]
     Component,
-    /// It is not WebAssembly.
-    #[error("this is not a WebAssembly module, neither as bytes nor as text")]
+    /// Neither binary WebAssembly nor its text format.
+    #[error("not a WebAssembly module, neither binary nor text")]
     Unknown,
-    /// It is the text of no WebAssembly module.
-    #[error("this is not a WebAssembly module: {0}")]
+    /// Malformed text format.
+    #[error("invalid WebAssembly text: {0}")]
     Text(String),
-    /// It begins as WebAssembly, and is damaged.
-    #[error("this is not a WebAssembly module that can be read: {0}")]
-    NotWasm(String),
-    /// It has nothing to do with the contract.
+    /// Malformed binary.
+    #[error("invalid WebAssembly module: {0}")]
+    Invalid(String),
+    /// No export of the contract.
     #[error(
         "it exports no function of the contract, as k8s-copycat:policy/skip@1.0.0#decide; build it with the bindings of `plugin bindings`"
     )]
     NoHook,
-    /// It asks for another contract than this program's.
+    /// It was built for another version of the contract.
     #[error(transparent)]
     Contract(#[from] ContractError),
-    /// The encoder refuses it.
-    #[error("no component can be made of it: {0}")]
+    /// The encoder failed.
+    #[error("can't create the component: {0}")]
     Encode(String),
 }
 
-/// A component of the core module `module`, which may be written as text (`.wat`), with the contract's types, and with
-/// nothing of WASI left.
+/// Converts the core module `module`, binary or text (`.wat`), to a component with the contract's types and without WASI.
 ///
 /// # Errors
-/// When it is no core module, or not one of a plugin.
+/// Not a core module, or not that of a plugin.
 pub fn wrap(module: &[u8], options: &WrapOptions) -> Result<Vec<u8>, WrapError> {
     let module = &*binary(module)?;
     if Parser::is_component(module) {
         return Err(WrapError::Component);
     }
     let interfaces = exported_interfaces(module)?;
-    let (stripped, _) = metadata::decode(module).map_err(|error| WrapError::NotWasm(format!("{error:#}")))?;
+    let (stripped, _) = metadata::decode(module).map_err(|error| WrapError::Invalid(format!("{error:#}")))?;
     let mut module = module.to_vec();
-    // Object files of C bindings carry the world; what is embedded beside it would be merged with it.
+    // Modules with C bindings contain the world already; embedding another would merge both.
     if stripped.is_none() || options.world.is_some() {
         let world = match &options.world {
             Some(name) => World::named(name)?,
@@ -79,7 +78,7 @@ pub fn wrap(module: &[u8], options: &WrapOptions) -> Result<Vec<u8>, WrapError> 
     encoder.and_then(ComponentEncoder::encode).map_err(encode_error)
 }
 
-/// The module as bytes.
+/// The module as binary.
 fn binary(module: &[u8]) -> Result<Cow<'_, [u8]>, WrapError> {
     if module.starts_with(MAGIC) {
         return Ok(Cow::Borrowed(module));
@@ -89,22 +88,22 @@ fn binary(module: &[u8]) -> Result<Cow<'_, [u8]>, WrapError> {
     wat::parse_str(text).map(Cow::Owned).map_err(|error| WrapError::Text(error.to_string()))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
+#[expect(clippy::needless_pass_by_value, reason = "signature of map_err")]
 fn encode_error(error: anyhow::Error) -> WrapError {
     WrapError::Encode(format!("{error:#}"))
 }
 
-/// `skip@1.0.0` of `k8s-copycat:policy/skip@1.0.0#decide`, for every export that is written so.
+/// The exported interfaces: `skip@1.0.0` for `k8s-copycat:policy/skip@1.0.0#decide`.
 fn exported_interfaces(module: &[u8]) -> Result<BTreeSet<String>, WrapError> {
-    let not_wasm = |error: wasmparser::BinaryReaderError| {
-        // Numbers stand in columns there.
-        WrapError::NotWasm(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    let invalid = |error: wasmparser::BinaryReaderError| {
+        // Collapses the aligned columns of the message.
+        WrapError::Invalid(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
     };
     let mut interfaces = BTreeSet::new();
     for payload in Parser::new(0).parse_all(module) {
-        let Payload::ExportSection(exports) = payload.map_err(not_wasm)? else { continue };
+        let Payload::ExportSection(exports) = payload.map_err(invalid)? else { continue };
         for export in exports {
-            let export = export.map_err(not_wasm)?;
+            let export = export.map_err(invalid)?;
             let function = export.name.strip_prefix(PACKAGE).filter(|_| export.kind == ExternalKind::Func);
             interfaces
                 .extend(function.and_then(|name| name.split_once('#')).map(|(interface, _)| interface.to_owned()));

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::SignedDuration;
+use patterns::NamePattern;
 use regex::Regex;
 use tracing::level_filters::LevelFilter;
 
@@ -182,43 +183,11 @@ pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
     })
 }
 
-/// A shell glob as Go's `path.Match` reads it: `*`, `?`, `[a-z]`, `[^a]`, `\` before a character to be taken as it is.
-/// Text without any of `*?[` is a name and always right.
+/// A name, or a shell glob as Go's `path.Match` reads it.
 pub(super) fn glob(text: &str) -> Result<String, String> {
-    if !text.contains(['*', '?', '[']) || well_formed(text) {
-        return Ok(text.to_owned());
-    }
-    Err(format!("{} is no shell glob: a `[` without its end, an empty range, or a `\\` at the end", shown(text)))
-}
-
-fn well_formed(glob: &str) -> bool {
-    let mut chars = glob.chars().peekable();
-    while let Some(next) = chars.next() {
-        match next {
-            '\\' if chars.next().is_none() => return false,
-            '[' => {
-                chars.next_if_eq(&'^');
-                let mut ranges = 0;
-                while ranges == 0 || chars.next_if_eq(&']').is_none() {
-                    let low = class_member(&mut chars);
-                    let high = if chars.next_if_eq(&'-').is_some() { class_member(&mut chars) } else { low };
-                    if low.is_none() || high.is_none() {
-                        return false;
-                    }
-                    ranges += 1;
-                }
-            }
-            _ => {}
-        }
-    }
-    true
-}
-
-fn class_member(chars: &mut impl Iterator<Item = char>) -> Option<char> {
-    match chars.next()? {
-        '\\' => chars.next(),
-        '-' | ']' => None,
-        member => Some(member),
+    match NamePattern::new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{} is not a valid shell glob: {error}", shown(text))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The texts that an image's name at its target begins with: registry and prefix.
 
+use patterns::{PrefixToken, expand_prefix};
+
 use super::{
     reader::{Found, Reader},
     scalar::{near, shown},
@@ -53,24 +55,17 @@ fn clean_registry(text: &str) -> Result<String, String> {
     }
 }
 
-/// A repository prefix: every `$` in it begins a token that is known.
+/// A repository prefix with known tokens only.
 pub(super) fn repo_prefix(text: &str) -> Result<String, String> {
-    const TOKENS: [&str; 4] = ["$namespace", "$podname", "$container_name", "$registry"];
     let text = text.trim();
-    for (index, _) in text.match_indices('$') {
-        let rest = text.get(index..).unwrap_or_default();
-        if TOKENS.iter().any(|token| rest.starts_with(token)) {
-            continue;
+    match expand_prefix(text, |_| "") {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => {
+            let suggestion = near(&error.token, &PrefixToken::NAMES);
+            let suggestion = suggestion.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            Err(format!("prefix {}: {error}{suggestion}", shown(text)))
         }
-        let end = rest.char_indices().skip(1).find(|(_, c)| !c.is_ascii_alphanumeric() && *c != '_');
-        let token = end.and_then(|(end, _)| rest.get(..end)).unwrap_or(rest);
-        if token == "$arch" {
-            return Err("$arch has no meaning: an image for several platforms has several architectures".to_owned());
-        }
-        let meant = near(token, &TOKENS).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-        return Err(format!("{} in {} is none of {}{meant}", shown(token), shown(text), TOKENS.join(", ")));
     }
-    Ok(text.to_owned())
 }
 
 /// `host[:port]` of a source, in lower case, to be compared with the host of an image.
@@ -138,14 +133,15 @@ mod tests {
 
     #[test]
     fn prefixes_have_known_tokens() {
-        for text in ["", "mirror", "$namespace/$podname/$container_name", "x-$registry-y", "$namespaces"] {
+        for text in ["", "mirror", "$namespace/$podname/$container_name", "x-$registry-y"] {
             assert!(repo_prefix(text).is_ok(), "{text}");
         }
         for (text, hint) in [
             ("$arch", "several"),
             ("a/$namspace", "did you mean $namespace?"),
+            ("$namespaces", "did you mean $namespace?"),
             ("$", "$registry"),
-            ("$namespace/$x/y", "\"$x\""),
+            ("$namespace/$x/y", "unknown token $x;"),
         ] {
             let message = repo_prefix(text).unwrap_err();
             assert!(message.contains(hint), "{text}: {message}");

@@ -1,4 +1,4 @@
-//! The contract's types and calls, generated from `wit/`.
+//! The contract's types and functions, generated from `wit/`.
 
 wasmtime::component::bindgen!({ path: "wit", world: "plugin" });
 

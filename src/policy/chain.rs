@@ -1,46 +1,45 @@
-//! Asks the plugins of a hook one after another, until one answers.
+//! Calls the plugins of a hook one after another, until one answers.
 
 use std::{sync::Arc, time::Instant};
 
 use super::{
     bindings::{hooks::skip::Answer, types},
-    failure::{CallError, LONGEST_MESSAGE},
+    error::{CallError, MAX_MESSAGE},
     plugin::{Instance, Plugin},
     settings::OnFailure,
     text::shortened,
 };
 use crate::model::{Event, Hook, Observer, TraceEntry};
 
-/// The plugins that answer each hook, in the order in which they are asked.
+/// The plugins in the order of their calls. Each is in the chains of the hooks that it exports.
 pub struct Chains(Vec<Arc<Plugin>>);
 
-/// A plugin's failure that fails the image use.
+/// A failed call that fails the image use.
 #[derive(Debug, thiserror::Error)]
 #[error("plugin {plugin}, hook {hook}: {error}")]
 pub struct HookFailure {
     plugin: String,
     hook: Hook,
-    #[source]
     pub(super) error: CallError,
 }
 
-/// An answer, and whose it is.
-pub struct Answered<T> {
+/// An answer, and the plugin that gave it.
+pub struct PluginAnswer<T> {
     pub plugin: String,
     pub answer: T,
 }
 
-/// What a plugin says to the hook `skip`, unless it passes.
+/// An answer to the hook `skip`, other than pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Skip {
-    /// It is mirrored.
+pub enum SkipAnswer {
+    /// Mirror it.
     Keep,
-    /// It is not mirrored, for this reason.
+    /// Do not mirror it, for this reason.
     Skip(String),
 }
 
-/// The questions about one image use, and who hears what was answered.
-pub struct Asking<'a> {
+/// Calls the hooks for one image use, and collects the trace.
+pub struct HookCaller<'a> {
     pub chains: &'a Chains,
     pub observer: &'a dyn Observer,
     pub image_use: &'a types::ImageUse,
@@ -48,80 +47,78 @@ pub struct Asking<'a> {
 }
 
 impl Chains {
-    /// All plugins; each is in the chains of the hooks it exports.
     pub fn new(plugins: Vec<Arc<Plugin>>) -> Self {
         Self(plugins)
     }
 
-    /// All plugins, in order.
     pub fn plugins(&self) -> &[Arc<Plugin>] {
         &self.0
     }
 }
 
-impl Asking<'_> {
-    /// Shall it be mirrored at all?
-    pub fn skip(&mut self) -> Result<Option<Answered<Skip>>, HookFailure> {
-        let question = self.image_use;
-        self.ask(
+impl HookCaller<'_> {
+    /// Hook 1: should it be mirrored?
+    pub fn skip(&mut self) -> Result<Option<PluginAnswer<SkipAnswer>>, HookFailure> {
+        let image_use = self.image_use;
+        self.call_chain(
             Hook::Skip,
-            |instance| Some(instance.skip.as_ref()?.call_decide(&mut instance.store, question)),
+            |instance| Some(instance.skip.as_ref()?.call_decide(&mut instance.store, image_use)),
             |answer| match answer {
                 Answer::Pass => Ok(None),
-                Answer::Keep => Ok(Some(Skip::Keep)),
-                Answer::Skip(reason) => Ok(Some(Skip::Skip(shortened(&reason, LONGEST_MESSAGE).into_owned()))),
+                Answer::Keep => Ok(Some(SkipAnswer::Keep)),
+                Answer::Skip(reason) => Ok(Some(SkipAnswer::Skip(shortened(&reason, MAX_MESSAGE).into_owned()))),
             },
             |answer| match answer {
-                Skip::Keep => "keep".to_owned(),
-                Skip::Skip(reason) => format!("skip: {reason}"),
+                SkipAnswer::Keep => "keep".to_owned(),
+                SkipAnswer::Skip(reason) => format!("skip: {reason}"),
             },
         )
     }
 
-    /// To which of `targets`? The answer is their names, each once.
-    pub fn select(&mut self, targets: &[types::Target]) -> Result<Option<Answered<Vec<String>>>, HookFailure> {
-        let question = self.image_use;
-        self.ask(
+    /// Hook 2: to which of `targets`? The answer is their names, without duplicates.
+    pub fn select(&mut self, targets: &[types::Target]) -> Result<Option<PluginAnswer<Vec<String>>>, HookFailure> {
+        let image_use = self.image_use;
+        self.call_chain(
             Hook::TargetSelection,
-            |instance| Some(instance.target_selection.as_ref()?.call_select(&mut instance.store, question, targets)),
-            |answer| answer.map(|names| known_names(names, targets)).transpose(),
+            |instance| Some(instance.target_selection.as_ref()?.call_select(&mut instance.store, image_use, targets)),
+            |answer| answer.map(|names| check_target_names(names, targets)).transpose(),
             |names| if names.is_empty() { "no target".to_owned() } else { names.join(", ") },
         )
     }
 
-    /// What is the path called at `target`?
-    pub fn rewrite(&mut self, target: &types::Target) -> Result<Option<Answered<String>>, HookFailure> {
-        let question = self.image_use;
-        self.ask(
+    /// Hook 3: what is the path of the repository at `target`?
+    pub fn rewrite(&mut self, target: &types::Target) -> Result<Option<PluginAnswer<String>>, HookFailure> {
+        let image_use = self.image_use;
+        self.call_chain(
             Hook::PathMapping,
-            |instance| Some(instance.path_mapping.as_ref()?.call_rewrite(&mut instance.store, question, target)),
+            |instance| Some(instance.path_mapping.as_ref()?.call_rewrite(&mut instance.store, image_use, target)),
             Ok,
-            |path| format!("{}: {}", target.name, shortened(path, LONGEST_MESSAGE)),
+            |path| format!("{}: {}", target.name, shortened(path, MAX_MESSAGE)),
         )
     }
 
-    /// What comes before the path at `target`?
-    pub fn render(&mut self, target: &types::Target) -> Result<Option<Answered<String>>, HookFailure> {
-        let question = self.image_use;
-        self.ask(
+    /// Hook 4: what is the prefix of that path?
+    pub fn render(&mut self, target: &types::Target) -> Result<Option<PluginAnswer<String>>, HookFailure> {
+        let image_use = self.image_use;
+        self.call_chain(
             Hook::RepositoryPrefix,
-            |instance| Some(instance.repository_prefix.as_ref()?.call_render(&mut instance.store, question, target)),
+            |instance| Some(instance.repository_prefix.as_ref()?.call_render(&mut instance.store, image_use, target)),
             Ok,
-            |prefix| format!("{}: {}", target.name, shortened(prefix, LONGEST_MESSAGE)),
+            |prefix| format!("{}: {}", target.name, shortened(prefix, MAX_MESSAGE)),
         )
     }
 
-    fn ask<A, T>(
+    fn call_chain<A, T>(
         &mut self,
         hook: Hook,
         call: impl Fn(&mut Instance) -> Option<wasmtime::Result<Result<A, types::Error>>>,
-        read: impl Fn(A) -> Result<Option<T>, CallError>,
+        convert: impl Fn(A) -> Result<Option<T>, CallError>,
         describe: impl Fn(&T) -> String,
-    ) -> Result<Option<Answered<T>>, HookFailure> {
-        for plugin in self.chains.0.iter().filter(|plugin| plugin.answers(hook)) {
+    ) -> Result<Option<PluginAnswer<T>>, HookFailure> {
+        for plugin in self.chains.0.iter().filter(|plugin| plugin.has(hook)) {
             let start = Instant::now();
             let not_exported = || Ok(Err(types::Error::Internal(format!("it does not export {hook}"))));
-            let result = plugin.call(|instance| call(instance).unwrap_or_else(not_exported)).and_then(&read);
+            let result = plugin.call(|instance| call(instance).unwrap_or_else(not_exported)).and_then(&convert);
             let took = start.elapsed();
             let error = result.as_ref().err().map(CallError::kind);
             self.observer.observe(&Event::PluginCalled { plugin: plugin.name(), hook, took, error });
@@ -135,35 +132,35 @@ impl Asking<'_> {
             };
             self.trace.push(TraceEntry { hook, plugin: plugin.name().to_owned(), answer, took });
             match (result, plugin.on_failure()) {
-                (Ok(None), _) => plugin.passed_over().answered(),
+                (Ok(None), _) => plugin.failure_log().record_answer(),
                 (Ok(Some(answer)), _) => {
-                    plugin.passed_over().answered();
-                    return Ok(Some(Answered { plugin: plugin.name().to_owned(), answer }));
+                    plugin.failure_log().record_answer();
+                    return Ok(Some(PluginAnswer { plugin: plugin.name().to_owned(), answer }));
                 }
                 (Err(error), OnFailure::Fail) => {
                     return Err(HookFailure { plugin: plugin.name().to_owned(), hook, error });
                 }
-                (Err(error), OnFailure::Pass) => plugin.passed_over().failed(hook, self.image_use, &error),
+                (Err(error), OnFailure::Pass) => plugin.failure_log().record_failure(hook, self.image_use, &error),
             }
         }
         Ok(None)
     }
 }
 
-fn known_names(names: Vec<String>, targets: &[types::Target]) -> Result<Vec<String>, CallError> {
-    let mut known: Vec<String> = Vec::new();
+fn check_target_names(names: Vec<String>, targets: &[types::Target]) -> Result<Vec<String>, CallError> {
+    let mut selected: Vec<String> = Vec::new();
     for name in names {
         if !targets.iter().any(|target| target.name == name) {
             let configured: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-            return Err(CallError::Answer(format!(
-                "there is no target {:?}; there are {}",
-                shortened(&name, LONGEST_MESSAGE),
+            return Err(CallError::InvalidAnswer(format!(
+                "unknown target {:?}; configured targets: {}",
+                shortened(&name, MAX_MESSAGE),
                 configured.join(", ")
             )));
         }
-        if !known.contains(&name) {
-            known.push(name);
+        if !selected.contains(&name) {
+            selected.push(name);
         }
     }
-    Ok(known)
+    Ok(selected)
 }

@@ -1,37 +1,36 @@
-//! From an image use to a decision.
+//! Decides about an image use: calls the hooks and builds the destinations.
 
 use std::sync::Arc;
 
 use super::{
     bindings::types,
-    chain::{Answered, Asking, Chains, HookFailure, Skip},
-    failure::CallError,
+    chain::{Chains, HookCaller, HookFailure, PluginAnswer, SkipAnswer},
+    convert,
+    error::CallError,
     name::{self, NameError},
-    question,
 };
 use crate::model::{Decision, Destination, Hook, ImageUse, Observer, Reference, Target, Verdict};
 
-/// Why there is no verdict.
+/// Why an image use could not be decided.
 #[derive(Debug, thiserror::Error)]
-enum Undecided {
+enum DecideError {
     #[error(transparent)]
     Hook(#[from] HookFailure),
-    #[error("{}target {target}: {error}", .whose.as_ref().map(|(plugin, hook)| format!("plugin {plugin}, hook {hook}: ")).unwrap_or_default())]
+    #[error("{}target {target}: {error}", .cause.as_ref().map(|(plugin, hook)| format!("plugin {plugin}, hook {hook}: ")).unwrap_or_default())]
     Name {
-        /// The plugin whose answer it was, and to which question; none where no plugin's is at fault.
-        whose: Option<(String, Hook)>,
+        /// The plugin and the hook whose answer is invalid. None: no answer is.
+        cause: Option<(String, Hook)>,
         target: String,
-        #[source]
         error: Box<NameError>,
     },
     #[error("hook {0}: no plugin chose a target, and the default plugin is switched off")]
     NoSelection(Hook),
 }
 
-impl Undecided {
-    /// Whether asking again can end otherwise. A plugin that has no answer to a question has none later, since nothing
-    /// but the question decides it.
-    fn can_pass(&self) -> bool {
+impl DecideError {
+    /// Whether a retry can succeed. A plugin's `invalid-request` is final: its answers depend on the image use and the
+    /// configuration only.
+    fn is_retryable(&self) -> bool {
         match self {
             Self::Hook(failure) => !matches!(failure.error, CallError::InvalidRequest(_)),
             Self::Name { .. } | Self::NoSelection(_) => false,
@@ -39,7 +38,7 @@ impl Undecided {
     }
 }
 
-/// Everything that decisions are made with.
+/// The plugins and targets of one configuration.
 pub struct Decider {
     pub chains: Chains,
     pub targets: Vec<(Arc<Target>, types::Target)>,
@@ -47,7 +46,7 @@ pub struct Decider {
 }
 
 impl Decider {
-    /// Decides one image use. Blocks while plugins think.
+    /// Decides about one image use. Blocks while plugins run.
     pub fn decide(&self, image_use: &ImageUse) -> Decision {
         if image_use.image.is_empty() {
             let reason = format!("container {} names no image", image_use.container.name);
@@ -66,36 +65,36 @@ impl Decider {
             let verdict = Verdict::Skip(already_in(first));
             return Decision { source: Some(source), verdict, trace: Vec::new() };
         }
-        let question = question::image_use(image_use, &source);
-        let mut asking =
-            Asking { chains: &self.chains, observer: self.observer.as_ref(), image_use: &question, trace: Vec::new() };
+        let input = convert::image_use(image_use, &source);
+        let mut hooks =
+            HookCaller { chains: &self.chains, observer: self.observer.as_ref(), image_use: &input, trace: Vec::new() };
         let verdict = self
-            .verdict(&mut asking, &source)
-            .unwrap_or_else(|undecided| Verdict::Error { retry: undecided.can_pass(), reason: undecided.to_string() });
-        let trace = asking.trace;
+            .verdict(&mut hooks, &source)
+            .unwrap_or_else(|error| Verdict::Error { retry: error.is_retryable(), reason: error.to_string() });
+        let trace = hooks.trace;
         Decision { source: Some(source), verdict, trace }
     }
 
-    fn verdict(&self, asking: &mut Asking<'_>, source: &Reference) -> Result<Verdict, Undecided> {
-        if let Some(Skip::Skip(reason)) = asking.skip()?.map(|answered| answered.answer) {
+    fn verdict(&self, hooks: &mut HookCaller<'_>, source: &Reference) -> Result<Verdict, DecideError> {
+        if let Some(SkipAnswer::Skip(reason)) = hooks.skip()?.map(|answered| answered.answer) {
             return Ok(Verdict::Skip(reason));
         }
         let offered: Vec<types::Target> = self.targets.iter().map(|(_, target)| target.clone()).collect();
-        let selected = asking.select(&offered)?.ok_or(Undecided::NoSelection(Hook::TargetSelection))?;
+        let selected = hooks.select(&offered)?.ok_or(DecideError::NoSelection(Hook::TargetSelection))?;
         if selected.answer.is_empty() {
             return Ok(Verdict::Skip(format!("plugin {} chose no target", selected.plugin)));
         }
         let mut destinations = Vec::new();
-        let mut there_already = None;
+        let mut existing = None;
         for (target, offered) in self.targets.iter().filter(|(target, _)| selected.answer.contains(&target.name)) {
-            // Where it comes from it need not be brought; to the other targets it is.
+            // The image is at this target already; the other targets still need it.
             if target.address().contains(source.registry(), source.repository()) {
-                there_already = Some(target);
+                existing = Some(target);
                 continue;
             }
-            let path = asking.rewrite(offered)?;
-            let prefix = asking.render(offered)?;
-            let repository = named(target, source, path.as_ref(), prefix.as_ref())?;
+            let path = hooks.rewrite(offered)?;
+            let prefix = hooks.render(offered)?;
+            let repository = repository_at(target, source, path.as_ref(), prefix.as_ref())?;
             destinations.push(Destination {
                 target: Arc::clone(target),
                 repository,
@@ -103,31 +102,31 @@ impl Decider {
                 digest: source.digest().cloned(),
             });
         }
-        match there_already {
+        match existing {
             Some(target) if destinations.is_empty() => Ok(Verdict::Skip(already_in(target))),
             _ => Ok(Verdict::Mirror { source: source.clone(), destinations }),
         }
     }
 }
 
-/// The repository at `target`, of what was answered.
-fn named(
+/// The repository at `target`, made from the plugins' answers.
+fn repository_at(
     target: &Target,
     source: &Reference,
-    path: Option<&Answered<String>>,
-    prefix: Option<&Answered<String>>,
-) -> Result<String, Undecided> {
-    let written = path.map_or(source.repository(), |path| &path.answer);
-    let of = |answered: Option<&Answered<String>>, hook| Some((answered?.plugin.clone(), hook));
-    name::repository(target, prefix.map_or("", |prefix| &prefix.answer), written).map_err(|error| {
-        let whose = match &error {
-            NameError::NoRoom(_) => None,
-            NameError::Empty(_) => of(path, Hook::PathMapping),
-            // By itself the path is good, or it is not.
-            NameError::Invalid(_) if name::repository(target, "", written).is_err() => of(path, Hook::PathMapping),
-            NameError::Invalid(_) => of(prefix, Hook::RepositoryPrefix),
+    path: Option<&PluginAnswer<String>>,
+    prefix: Option<&PluginAnswer<String>>,
+) -> Result<String, DecideError> {
+    let path_at_target = path.map_or(source.repository(), |path| &path.answer);
+    let answer_of = |answered: Option<&PluginAnswer<String>>, hook| Some((answered?.plugin.clone(), hook));
+    name::repository(target, prefix.map_or("", |prefix| &prefix.answer), path_at_target).map_err(|error| {
+        let cause = match &error {
+            NameError::NoSpace(_) => None,
+            NameError::Empty(_) => answer_of(path, Hook::PathMapping),
+            // The path alone is invalid, or else the prefix is.
+            NameError::Invalid(_) if name::repository(target, "", path_at_target).is_err() => answer_of(path, Hook::PathMapping),
+            NameError::Invalid(_) => answer_of(prefix, Hook::RepositoryPrefix),
         };
-        Undecided::Name { whose, target: target.name.clone(), error: Box::new(error) }
+        DecideError::Name { cause, target: target.name.clone(), error: Box::new(error) }
     })
 }
 

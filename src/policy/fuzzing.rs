@@ -1,41 +1,42 @@
-//! Loading and asking a component in this process, for what tries mutated ones: a test, and the fuzz target.
+//! Loads and calls a component in this process, for the test and the fuzz target with mutated components.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    CallError, EngineError, LoadFault, OnFailure, Origin, PluginLimits,
     bindings::types,
-    chain::{Asking, Chains},
+    chain::{Chains, HookCaller},
     compile::compile,
-    engine::{self, Runtime},
+    engine::{self, EngineError, Runtime},
+    error::{CallError, PluginError},
     plugin::{Identity, Plugin},
+    settings::{OnFailure, Origin, PluginLimits},
 };
 
-/// An engine that is kept from one input to the next.
+/// Keeps one engine for all inputs.
 pub struct Loader(Runtime);
 
-/// How far a component gets.
+/// What became of a component.
 #[derive(Debug)]
-pub enum Reached {
-    /// It is no plugin.
-    Refused(LoadFault),
-    /// It was asked, and had no answer.
+pub enum LoadOutcome {
+    /// It was not loaded.
+    Rejected(PluginError),
+    /// The call failed.
     Failed(CallError),
-    /// It answered.
+    /// The call was answered.
     Answered,
 }
 
 impl Loader {
-    /// With the program's own settings.
+    /// An engine with the program's settings.
     ///
     /// # Errors
-    /// Where no plugin can run at all.
+    /// No plugin can run on this host.
     pub fn new() -> Result<Self, EngineError> {
         engine::start().map(Self)
     }
 
-    /// Looks at a component, compiles it, starts it, and asks it one question, all within limits.
-    pub fn load(&self, bytes: &[u8]) -> Reached {
+    /// Checks, compiles and starts a component, and calls one hook, all within limits.
+    pub fn load(&self, bytes: &[u8]) -> LoadOutcome {
         let limits = PluginLimits {
             timeout: Duration::from_millis(100),
             configure_timeout: Duration::from_millis(100),
@@ -55,18 +56,18 @@ impl Loader {
             .map(Arc::new);
         let chains = match loaded {
             Ok(plugin) => Chains::new(vec![plugin]),
-            Err(fault) => return Reached::Refused(fault),
+            Err(error) => return LoadOutcome::Rejected(error),
         };
-        let question = question();
-        let mut asking = Asking { chains: &chains, observer: &(), image_use: &question, trace: Vec::new() };
-        match asking.skip() {
-            Ok(_) => Reached::Answered,
-            Err(failure) => Reached::Failed(failure.error),
+        let image_use = image_use();
+        let mut hooks = HookCaller { chains: &chains, observer: &(), image_use: &image_use, trace: Vec::new() };
+        match hooks.skip() {
+            Ok(_) => LoadOutcome::Answered,
+            Err(failure) => LoadOutcome::Failed(failure.error),
         }
     }
 }
 
-fn question() -> types::ImageUse {
+fn image_use() -> types::ImageUse {
     types::ImageUse {
         workload: types::Workload {
             kind: "Deployment".to_owned(),

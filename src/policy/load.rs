@@ -1,37 +1,36 @@
-//! Loads every plugin that the settings name, all at once, and tells of every one that is broken.
+//! Loads all plugins of the settings, and reports every one that can't be loaded.
 
 use std::{sync::Arc, thread};
 
 use super::{
-    compile::{self, CompileFault},
-    component::LoadFault,
+    compile,
     engine::{EngineError, Runtime},
-    module::Origin,
+    error::{CompileError, PluginError},
+    module::read_module,
     plugin::{Identity, Plugin},
-    settings::{OnFailure, PluginLimits, PluginSettings, Settings},
+    settings::{OnFailure, Origin, PluginLimits, PluginSettings, Settings},
 };
 use crate::model::Hook;
 
-/// A plugin that can't be used, or an engine that can't.
+/// Why the policy can't be loaded. Retrying does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// No plugin can run.
+    /// No plugin can run on this host.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// This plugin can't be loaded.
-    #[error("plugin {plugin} ({origin}): {fault}")]
+    #[error("plugin {plugin} ({origin}): {error}")]
     Plugin {
         /// Its name in the configuration.
         plugin: String,
-        /// Where it was taken from.
+        /// Where it comes from.
         origin: Origin,
-        /// What is wrong with it.
-        #[source]
-        fault: LoadFault,
+        /// Why it can't be loaded.
+        error: PluginError,
     },
 }
 
-/// The default plugin of a hook: its name and its code, compiled ahead of time by the build.
+/// The name of a hook's default plugin, and its code, which the build script compiled.
 fn default_plugin(hook: Hook) -> (&'static str, &'static [u8]) {
     match hook {
         Hook::Skip => ("skip", include_bytes!(concat!(env!("OUT_DIR"), "/skip.cwasm"))),
@@ -43,28 +42,28 @@ fn default_plugin(hook: Hook) -> (&'static str, &'static [u8]) {
     }
 }
 
-/// The plugins in the order in which they are asked, the default ones last. They are compiled one after another, and
-/// started side by side; one that is among `present` already goes on as it is.
+/// Loads the plugins in the order of their calls, the default plugins last. They are compiled one after another and
+/// started in parallel. Plugins in `current` that have not changed are kept.
 pub fn load(
     runtime: &Runtime,
     settings: &Settings,
-    present: &[Arc<Plugin>],
+    current: &[Arc<Plugin>],
 ) -> Result<Vec<Arc<Plugin>>, Vec<LoadError>> {
     let results: Vec<Result<Arc<Plugin>, LoadError>> = thread::scope(|scope| {
         let threads: Vec<_> = settings
             .plugins
             .iter()
-            .map(|plugin| (plugin, scope.spawn(|| user_plugin(runtime, plugin, present))))
+            .map(|plugin| (plugin, scope.spawn(|| user_plugin(runtime, plugin, current))))
             .collect();
         let users = threads.into_iter().map(|(plugin, thread)| {
             let loaded =
-                thread.join().unwrap_or_else(|_| Err(CompileFault::Broke("loading it panicked".to_owned()).into()));
+                thread.join().unwrap_or_else(|_| Err(CompileError::Crashed("loading it panicked".to_owned()).into()));
             let origin = plugin.module.origin();
-            loaded.map_err(|fault| LoadError::Plugin { plugin: plugin.name.clone(), origin, fault })
+            loaded.map_err(|error| LoadError::Plugin { plugin: plugin.name.clone(), origin, error })
         });
         let users: Vec<_> = users.collect();
-        let wanted = Hook::ALL.into_iter().filter(|hook| settings.defaults.contains(hook));
-        users.into_iter().chain(wanted.map(|hook| built_in(runtime, hook, settings, present))).collect()
+        let defaults = Hook::ALL.into_iter().filter(|hook| settings.defaults.contains(hook));
+        users.into_iter().chain(defaults.map(|hook| built_in(runtime, hook, settings, current))).collect()
     });
     let mut plugins = Vec::new();
     let mut errors = Vec::new();
@@ -80,10 +79,10 @@ pub fn load(
 fn user_plugin(
     runtime: &Runtime,
     settings: &PluginSettings,
-    present: &[Arc<Plugin>],
-) -> Result<Arc<Plugin>, LoadFault> {
-    let turn = compile::turn();
-    let code = settings.module.code(settings.limits.module)?;
+    current: &[Arc<Plugin>],
+) -> Result<Arc<Plugin>, PluginError> {
+    let lock = compile::lock();
+    let code = read_module(&settings.module, settings.limits.module)?;
     let identity = Identity {
         name: settings.name.clone(),
         origin: settings.module.origin(),
@@ -92,11 +91,11 @@ fn user_plugin(
         limits: settings.limits,
         on_failure: settings.on_failure,
     };
-    if let Some(plugin) = same(present, &identity) {
+    if let Some(plugin) = find_current(current, &identity) {
         return Ok(plugin);
     }
     let component = compile::compile(&runtime.engine, &code.bytes)?;
-    drop((code.bytes, turn));
+    drop((code.bytes, lock));
     Plugin::new(runtime, &component, identity).map(Arc::new)
 }
 
@@ -104,12 +103,12 @@ fn built_in(
     runtime: &Runtime,
     hook: Hook,
     settings: &Settings,
-    present: &[Arc<Plugin>],
+    current: &[Arc<Plugin>],
 ) -> Result<Arc<Plugin>, LoadError> {
     let (name, compiled) = default_plugin(hook);
-    // No plugin of the user's can have such a name, so that they are told apart in traces, metrics and `/plugins`.
-    let twin = settings.plugins.iter().any(|plugin| plugin.name == name);
-    let name = if twin { format!("{name} (built in)") } else { name.to_owned() };
+    // The configuration allows no such name for a user's plugin, so that decisions, metrics and `/plugins` stay clear.
+    let is_taken = settings.plugins.iter().any(|plugin| plugin.name == name);
+    let name = if is_taken { format!("{name} (built in)") } else { name.to_owned() };
     let identity = Identity {
         name: name.clone(),
         origin: Origin::BuiltIn,
@@ -118,15 +117,15 @@ fn built_in(
         limits: PluginLimits::default(),
         on_failure: OnFailure::Fail,
     };
-    if let Some(plugin) = same(present, &identity) {
+    if let Some(plugin) = find_current(current, &identity) {
         return Ok(plugin);
     }
-    compile::take_in(&runtime.engine, compiled)
+    compile::deserialize(&runtime.engine, compiled)
         .and_then(|component| Plugin::new(runtime, &component, identity))
         .map(Arc::new)
-        .map_err(|fault| LoadError::Plugin { plugin: name, origin: Origin::BuiltIn, fault })
+        .map_err(|error| LoadError::Plugin { plugin: name, origin: Origin::BuiltIn, error })
 }
 
-fn same(present: &[Arc<Plugin>], identity: &Identity) -> Option<Arc<Plugin>> {
-    present.iter().find(|plugin| plugin.identity() == identity).cloned()
+fn find_current(current: &[Arc<Plugin>], identity: &Identity) -> Option<Arc<Plugin>> {
+    current.iter().find(|plugin| plugin.identity() == identity).cloned()
 }

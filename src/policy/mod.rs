@@ -1,27 +1,19 @@
-//! Asks the plugins: WebAssembly components in a sandbox, a chain for each hook.
+//! Hosts the plugins, WebAssembly components in a sandbox, and lets them decide about image uses.
 
 mod bindings;
-mod breaker;
 mod chain;
-mod clock;
 mod compile;
-mod component;
+mod convert;
 mod decide;
 mod engine;
-mod engine_config;
-mod failure;
+mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
-mod limits;
 mod load;
-mod log;
 mod module;
 mod name;
-mod passed_over;
 mod plugin;
-mod pool;
 mod probe;
-mod question;
 mod settings;
 mod stop;
 mod text;
@@ -36,38 +28,37 @@ use chain::Chains;
 use decide::Decider;
 use engine::Runtime;
 
-pub use chain::Skip;
-pub use compile::{CompileFault, compile_as_child, compile_in_children};
-pub use component::LoadFault;
+pub use chain::SkipAnswer;
+pub use compile::{compile_as_child, compile_in_children};
 pub use engine::EngineError;
-pub use failure::CallError;
-pub use limits::OverLimit;
+pub use error::{CallError, CompileError, MemoryLimitExceeded, PluginError};
 pub use load::LoadError;
-pub use module::{Module, Origin};
-pub use probe::{Probe, ProbeError, ProbedPlugin, Question};
-pub use settings::{OnFailure, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
+pub use probe::{HookInput, Probe, ProbeError, ProbedPlugin};
+pub use settings::{Module, OnFailure, Origin, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
 pub use stop::stop;
 
-/// Fewer image uses than this are not worth another thread.
-const SMALLEST_SHARE: usize = 64;
+/// The minimum number of image uses that is worth another thread.
+const MIN_SHARE: usize = 64;
 
 /// The loaded plugins, ready to decide.
 pub struct Policy {
     runtime: Runtime,
-    /// Replaced as a whole: who decides holds one to the end of its image uses.
+    /// Replaced as a whole. A running decision keeps the one that it started with.
     decider: RwLock<Arc<Decider>>,
     observer: Arc<dyn Observer>,
-    /// Who decides holds one: there are at most as many instances of a plugin.
+    /// One permit per thread that decides, which also limits the instances of a plugin.
     threads: Arc<Semaphore>,
     parallel: usize,
 }
 
-/// What a policy can be replaced by: loaded, checked, and not asked yet.
-pub struct Successor(Arc<Decider>);
+/// A loaded and checked policy that is not active yet.
+pub struct PreparedPolicy(Arc<Decider>);
 
 impl Policy {
-    /// Loads, checks and configures every plugin. Blocks while they are compiled. The errors name every plugin that
-    /// can't be used.
+    /// Loads, checks and configures all plugins. Blocks while they are compiled.
+    ///
+    /// # Errors
+    /// Every plugin that can't be loaded.
     pub fn load(settings: Settings, observer: Arc<dyn Observer>) -> Result<Self, Vec<LoadError>> {
         let runtime = engine::start().map_err(|error| vec![error.into()])?;
         let plugins = load::load(&runtime, &settings, &[])?;
@@ -75,27 +66,27 @@ impl Policy {
         let parallel = settings.threads.max(1);
         let threads = Arc::new(Semaphore::new(parallel));
         let policy = Self { runtime, decider: RwLock::new(Arc::new(none)), observer, threads, parallel };
-        policy.replace(policy.successor_of(settings, plugins));
+        policy.replace(policy.prepared(settings, plugins));
         Ok(policy)
     }
 
-    /// Loads what other settings ask for, beside what is asked meanwhile. Plugins that are the same go on as they are.
-    /// Blocks as [`Policy::load`] does.
+    /// Loads the plugins of other settings without touching the active ones. Unchanged plugins are shared. Blocks as
+    /// [`Policy::load`] does.
     ///
     /// # Errors
-    /// Every plugin that can't be used; nothing has changed then.
-    pub fn prepare(&self, settings: Settings) -> Result<Successor, Vec<LoadError>> {
+    /// Every plugin that can't be loaded. The active policy stays in any case.
+    pub fn prepare(&self, settings: Settings) -> Result<PreparedPolicy, Vec<LoadError>> {
         let plugins = load::load(&self.runtime, &settings, self.current().chains.plugins())?;
-        Ok(self.successor_of(settings, plugins))
+        Ok(self.prepared(settings, plugins))
     }
 
-    /// From now on decisions are the successor's. Those under way end as they began.
-    pub fn replace(&self, Successor(decider): Successor) {
+    /// Activates a prepared policy for further decisions. Running decisions end with the previous one.
+    pub fn replace(&self, PreparedPolicy(decider): PreparedPolicy) {
         let old = std::mem::replace(&mut *self.decider.write().unwrap_or_else(PoisonError::into_inner), decider);
         let new = self.current();
-        for gone in old.chains.plugins() {
-            if !new.chains.plugins().iter().any(|plugin| plugin.name() == gone.name()) {
-                self.observer.observe(&Event::PluginGone { plugin: gone.name() });
+        for removed in old.chains.plugins() {
+            if !new.chains.plugins().iter().any(|plugin| plugin.name() == removed.name()) {
+                self.observer.observe(&Event::PluginGone { plugin: removed.name() });
             }
         }
         for plugin in new.chains.plugins() {
@@ -105,10 +96,11 @@ impl Policy {
         }
     }
 
-    /// The decisions on `uses`, in their order, all by the same plugins. Plugins think on blocking threads.
+    /// Decides about `uses` and returns the decisions in the same order, all made by the same plugins. Plugins run on
+    /// blocking threads.
     pub async fn decide(&self, uses: Vec<ImageUse>) -> Vec<Decision> {
         let decider = self.current();
-        let share = uses.len().div_ceil(self.parallel).max(SMALLEST_SHARE);
+        let share = uses.len().div_ceil(self.parallel).max(MIN_SHARE);
         let mut rest = uses.into_iter();
         let mut shares = Vec::new();
         loop {
@@ -123,23 +115,23 @@ impl Policy {
 
     async fn decide_share(&self, decider: Arc<Decider>, uses: Vec<ImageUse>) -> Vec<Decision> {
         let count = uses.len();
-        // The semaphore is never closed, so there always is a permit to wait for.
+        // Acquiring fails only if the semaphore is closed, which never happens.
         let permit = Arc::clone(&self.threads).acquire_owned().await.ok();
         let clock = Arc::clone(&self.runtime.clock);
         let thread = task::spawn_blocking(move || {
-            // For all of them at once: to start it for each call costs a system call.
+            // Once for all calls: starting the clock costs a system call.
             let _running = clock.run();
             let decisions = uses.iter().map(|image_use| decider.decide(image_use)).collect();
             drop(permit);
             decisions
         });
         thread.await.unwrap_or_else(|error| {
-            let verdict = Verdict::Error { reason: format!("deciding broke down: {error}"), retry: true };
+            let verdict = Verdict::Error { reason: format!("deciding panicked: {error}"), retry: true };
             vec![Decision { source: None, verdict, trace: Vec::new() }; count]
         })
     }
 
-    /// The plugins in the order asked, and how they are doing.
+    /// The status of the plugins in the order of their calls.
     pub fn plugins(&self) -> Vec<PluginStatus> {
         self.current().chains.plugins().iter().map(|plugin| plugin.status()).collect()
     }
@@ -148,13 +140,13 @@ impl Policy {
         Arc::clone(&self.decider.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn successor_of(&self, settings: Settings, plugins: Vec<Arc<plugin::Plugin>>) -> Successor {
+    fn prepared(&self, settings: Settings, plugins: Vec<Arc<plugin::Plugin>>) -> PreparedPolicy {
         let targets = settings.targets.into_iter().map(|target| {
-            let offered = question::target(&target);
-            (target, offered)
+            let input = convert::target(&target);
+            (target, input)
         });
         let (targets, observer) = (targets.collect(), self.observer.clone());
-        Successor(Arc::new(Decider { chains: Chains::new(plugins), targets, observer }))
+        PreparedPolicy(Arc::new(Decider { chains: Chains::new(plugins), targets, observer }))
     }
 }
 

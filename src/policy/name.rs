@@ -1,61 +1,61 @@
-//! The name of an image at a target, made from what the plugins said and checked whoever said it.
+//! The repository of an image at a target, made from the plugins' answers and always checked.
 
 use sha1::{Digest as _, Sha1};
 
 use crate::model::{Reference, ReferenceError, Target, cut};
 
-/// The longest path of a repository that registries take.
-const LONGEST: usize = 255;
-/// Hex digits that tell cut names apart.
+/// The maximum length of a repository's path at registries.
+const MAX_LENGTH: usize = 255;
+/// The number of hex digits that distinguish shortened names.
 const SUFFIX: usize = 12;
 
-/// No name could be made. Asking again does not help: the image, the configuration or the plugin must change.
+/// Why there is no valid repository. A retry does not help: the image, the configuration or the plugin must change.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// The plugins left nothing of the path.
-    #[error("nothing of the path {0:?} can stand in a repository's name; map it to letters and digits")]
+    /// Nothing of the path is allowed in a repository.
+    #[error("the path {0:?} has no character that a repository may contain; map it to letters and digits")]
     Empty(String),
-    /// Cleaning did not make it valid.
-    #[error("the name made for it can't be used, map the path or change the prefix: {0}")]
-    Invalid(#[from] ReferenceError),
-    /// The target's own path is so long that no name fits behind it.
-    #[error("the path of the target's registry {0:?} leaves no room for a repository's name")]
-    NoRoom(String),
+    /// Invalid after normalisation.
+    #[error("invalid repository, map the path or change the prefix: {0}")]
+    Invalid(ReferenceError),
+    /// The path of the target's registry is so long that no repository fits.
+    #[error("the path of the target's registry {0:?} is too long for any repository below it")]
+    NoSpace(String),
 }
 
-/// The repository at `target` for `path` below `prefix`: clean, and with the path of the target's registry no longer
-/// than registries take.
+/// The repository at `target` for `path` below `prefix`: normalised, and short enough with the path of the target's
+/// registry before it.
 pub fn repository(target: &Target, prefix: &str, path: &str) -> Result<String, NameError> {
-    let cleaned_path = clean(path);
-    if cleaned_path.is_empty() {
-        return Err(NameError::Empty(cut(path, LONGEST).into_owned()));
+    let normalised = normalise(path);
+    if normalised.is_empty() {
+        return Err(NameError::Empty(cut(path, MAX_LENGTH).into_owned()));
     }
-    let name = clean(&format!("{prefix}/{cleaned_path}"));
-    let name = fitted(&name, room(target)).ok_or_else(|| NameError::NoRoom(target.registry.clone()))?;
-    Reference::check_repository(&name)?;
+    let name = normalise(&format!("{prefix}/{normalised}"));
+    let name = shorten(&name, max_length(target)).ok_or_else(|| NameError::NoSpace(target.registry.clone()))?;
+    Reference::check_repository(&name).map_err(NameError::Invalid)?;
     Ok(name)
 }
 
-/// Lower case; other characters than a repository may have become dashes; parts don't start or end with a dash or a
-/// dot, and none is empty.
-fn clean(name: &str) -> String {
+/// Lower case, dashes instead of characters that are not allowed, no empty segments, and no dashes or dots at the start or
+/// end of a segment.
+fn normalise(name: &str) -> String {
     let allowed = |c: char| if matches!(c, 'a'..='z' | '0'..='9' | '_' | '/' | '.' | '-') { c } else { '-' };
     let name: String = name.to_lowercase().chars().map(allowed).collect();
     let parts: Vec<&str> = name.split('/').map(|part| part.trim_matches(['-', '.'])).collect();
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
 }
 
-/// How long a repository may be there.
-fn room(target: &Target) -> usize {
-    LONGEST.saturating_sub(target.address().path_length())
+/// The maximum length of a repository at `target`.
+fn max_length(target: &Target) -> usize {
+    MAX_LENGTH.saturating_sub(target.address().path_length())
 }
 
-/// A name that is too long keeps its start, and gets a suffix made of the whole. Nothing when even that does not fit.
-fn fitted(name: &str, room: usize) -> Option<String> {
-    if name.len() <= room {
+/// A name that is too long keeps its start and gets a hash of the whole as suffix. None: even the suffix does not fit.
+fn shorten(name: &str, max: usize) -> Option<String> {
+    if name.len() <= max {
         return Some(name.to_owned());
     }
-    let kept = name.get(..room.checked_sub(SUFFIX + 1)?)?.trim_end_matches(['-', '/', '.', '_']);
+    let kept = name.get(..max.checked_sub(SUFFIX + 1)?)?.trim_end_matches(['-', '/', '.', '_']);
     let digest = hex::encode(Sha1::digest(name));
     let suffix = digest.get(..SUFFIX)?;
     (!kept.is_empty()).then(|| format!("{kept}-{suffix}"))
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_cleaned_and_joined() {
+    fn normalises_and_joins_prefix_and_path() {
         for (prefix, path, expected) in [
             ("", "library/nginx", "library/nginx"),
             ("mirror", "library/nginx", "mirror/library/nginx"),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_cleaned_is_an_error() {
+    fn rejects_invalid_repositories() {
         for (prefix, path) in [("mirror", ""), ("mirror", "/"), ("", "-./ü")] {
             assert!(matches!(made(prefix, path), Err(NameError::Empty(_))), "{prefix:?} {path:?}");
         }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_cut_and_told_apart() {
+    fn shortens_long_names_with_a_hash() {
         let long = "a".repeat(256);
         let name = made("", &long).unwrap();
         // sha1sum of 256 times "a"
@@ -122,11 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_the_registry_counts() {
+    fn includes_the_path_of_the_registry_in_the_length() {
         let name = repository(&target("ghcr.io/acme"), "", &"a".repeat(255)).unwrap();
         assert_eq!(name.len() + "acme/".len(), 255);
         let full = repository(&target(&format!("ghcr.io/{}", "a".repeat(250))), "", "app-of-mine");
-        assert!(matches!(full, Err(NameError::NoRoom(_))), "{full:?}");
+        assert!(matches!(full, Err(NameError::NoSpace(_))), "{full:?}");
         let layout = Target { kind: TargetKind::OciLayout, ..target("/var/lib/images") };
         assert_eq!(repository(&layout, "", &"a".repeat(255)).unwrap().len(), 255);
     }

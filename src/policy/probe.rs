@@ -1,4 +1,4 @@
-//! One plugin by itself, asked hook by hook: for who writes it.
+//! Calls the hooks of a single plugin: for plugin authors.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,28 +9,29 @@ use serde_json::Value;
 use wasmtime::component::Component;
 
 use super::{
-    CallError, EngineError, LoadFault, Module, OnFailure, Origin, PluginLimits,
     bindings::types,
-    chain::{Answered, Asking, Chains, HookFailure, Skip},
-    compile, component,
-    engine::{self, Runtime},
-    plugin::{Identity, Plugin},
-    question,
+    chain::{Chains, HookCaller, HookFailure, PluginAnswer, SkipAnswer},
+    compile, convert,
+    engine::{self, EngineError, Runtime},
+    error::{CallError, PluginError},
+    module::read_module,
+    plugin::{Identity, Plugin, link},
+    settings::{Module, OnFailure, Origin, PluginLimits},
 };
 use crate::model::{Hook, ImageUse, ReferenceError, Target};
 
-/// Why a file can't be tried.
+/// Why a file can't be probed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// No plugin can run here.
+    /// No plugin can run on this host.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// It is no plugin.
+    /// Not a usable plugin.
     #[error(transparent)]
-    Fault(#[from] LoadFault),
+    Plugin(#[from] PluginError),
 }
 
-/// A compiled component that keeps to the contract.
+/// A compiled component that matches the contract.
 pub struct Probe {
     file: PathBuf,
     runtime: Runtime,
@@ -47,22 +48,22 @@ pub struct ProbedPlugin {
     chains: Chains,
 }
 
-/// An image use as plugins see it.
-pub struct Question(types::ImageUse);
+/// An image use as plugins receive it.
+pub struct HookInput(types::ImageUse);
 
 impl Probe {
-    /// Reads, compiles and checks a file, as the program does at its start.
+    /// Reads, compiles and checks a file, as the program does at startup.
     ///
     /// # Errors
-    /// When it is no plugin, in the words of the program's start.
+    /// As at startup.
     pub fn read(file: &Path) -> Result<Self, ProbeError> {
         let runtime = engine::start()?;
         let module = Module::File(file.to_owned());
-        let turn = compile::turn();
-        let code = module.code(PluginLimits::default().module)?;
+        let lock = compile::lock();
+        let code = read_module(&module, PluginLimits::default().module)?;
         let component = compile::compile(&runtime.engine, &code.bytes)?;
-        drop(turn);
-        let (_, exports) = component::link(&runtime.engine, &component)?;
+        drop(lock);
+        let (_, exports) = link(&runtime.engine, &component)?;
         Ok(Self {
             file: file.to_owned(),
             contract: exports.version.clone(),
@@ -74,12 +75,12 @@ impl Probe {
         })
     }
 
-    /// The component, unpacked.
+    /// The component, decompressed.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The names of the interfaces that it exports.
+    /// The names of the exported interfaces.
     pub fn exports(&self) -> Vec<String> {
         let engine = &self.runtime.engine;
         self.component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect()
@@ -90,7 +91,7 @@ impl Probe {
         &self.contract
     }
 
-    /// What it answers, in the order asked.
+    /// The exported hooks in the order of their calls.
     pub fn hooks(&self) -> &[Hook] {
         &self.hooks
     }
@@ -100,17 +101,17 @@ impl Probe {
         self.takes_config
     }
 
-    /// The names of the interfaces that it imports.
+    /// The names of the imported interfaces.
     pub fn imports(&self) -> Vec<String> {
         let engine = &self.runtime.engine;
         self.component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// A first instance, configured; limits as where the user sets none.
+    /// Starts and configures an instance, with the default limits.
     ///
     /// # Errors
-    /// When it refuses the configuration, or breaks down.
-    pub fn configure(&self, config: Option<&Value>) -> Result<ProbedPlugin, LoadFault> {
+    /// The plugin rejects the configuration, or fails.
+    pub fn configure(&self, config: Option<&Value>) -> Result<ProbedPlugin, PluginError> {
         let identity = Identity {
             name: "plugin".to_owned(),
             origin: Origin::File(self.file.clone()),
@@ -125,71 +126,71 @@ impl Probe {
 }
 
 impl ProbedPlugin {
-    /// Another instance, thrown away: how long it takes is told by who asks.
+    /// Creates and discards another instance, to be timed by the caller.
     ///
     /// # Errors
-    /// When it breaks down.
-    pub fn instantiate(&self) -> Result<(), LoadFault> {
+    /// The plugin fails.
+    pub fn instantiate(&self) -> Result<(), PluginError> {
         self.plugin.instantiate().map(drop)
     }
 
-    /// Another instance, configured and thrown away.
+    /// Creates, configures and discards another instance.
     ///
     /// # Errors
-    /// When it refuses the configuration, or breaks down.
-    pub fn start(&self) -> Result<(), LoadFault> {
+    /// The plugin rejects the configuration, or fails.
+    pub fn start(&self) -> Result<(), PluginError> {
         self.plugin.start().map(drop)
     }
 
-    /// Asks the hook `skip`; none is a pass, and so below.
+    /// Calls the hook `skip`. None: pass.
     ///
     /// # Errors
-    /// When the plugin can't answer, or its answer can't be used; and so below.
-    pub fn skip(&self, question: &Question) -> Result<Option<Skip>, CallError> {
-        answer(self.asking(question).skip())
+    /// The call failed, or the answer is invalid.
+    pub fn skip(&self, input: &HookInput) -> Result<Option<SkipAnswer>, CallError> {
+        answer(self.caller(input).skip())
     }
 
-    /// Asks the hook `target-selection`.
+    /// Calls the hook `target-selection`. None: pass.
     ///
     /// # Errors
-    /// As above.
-    pub fn select(&self, question: &Question, targets: &[Arc<Target>]) -> Result<Option<Vec<String>>, CallError> {
-        let targets: Vec<_> = targets.iter().map(|target| question::target(target)).collect();
-        answer(self.asking(question).select(&targets))
+    /// The call failed, or the answer is invalid.
+    pub fn select(&self, input: &HookInput, targets: &[Arc<Target>]) -> Result<Option<Vec<String>>, CallError> {
+        let targets: Vec<_> = targets.iter().map(|target| convert::target(target)).collect();
+        answer(self.caller(input).select(&targets))
     }
 
-    /// Asks the hook `path-mapping`.
+    /// Calls the hook `path-mapping`. None: pass.
     ///
     /// # Errors
-    /// As above.
-    pub fn rewrite(&self, question: &Question, target: &Target) -> Result<Option<String>, CallError> {
-        answer(self.asking(question).rewrite(&question::target(target)))
+    /// The call failed, or the answer is invalid.
+    pub fn rewrite(&self, input: &HookInput, target: &Target) -> Result<Option<String>, CallError> {
+        answer(self.caller(input).rewrite(&convert::target(target)))
     }
 
-    /// Asks the hook `repository-prefix`.
+    /// Calls the hook `repository-prefix`. None: pass.
     ///
     /// # Errors
-    /// As above.
-    pub fn render(&self, question: &Question, target: &Target) -> Result<Option<String>, CallError> {
-        answer(self.asking(question).render(&question::target(target)))
+    /// The call failed, or the answer is invalid.
+    pub fn render(&self, input: &HookInput, target: &Target) -> Result<Option<String>, CallError> {
+        answer(self.caller(input).render(&convert::target(target)))
     }
 
-    fn asking<'a>(&'a self, question: &'a Question) -> Asking<'a> {
-        Asking { chains: &self.chains, observer: &(), image_use: &question.0, trace: Vec::new() }
+    fn caller<'a>(&'a self, input: &'a HookInput) -> HookCaller<'a> {
+        HookCaller { chains: &self.chains, observer: &(), image_use: &input.0, trace: Vec::new() }
     }
 }
 
-impl Question {
-    /// About this image use.
+impl HookInput {
+    /// Converts an image use.
     ///
     /// # Errors
-    /// When its image is malformed: no plugin is asked about those.
-    pub fn about(image_use: &ImageUse) -> Result<Self, ReferenceError> {
-        Ok(Self(question::image_use(image_use, &image_use.image.parse()?)))
+    /// Its image reference is invalid: plugins are not called for those.
+    pub fn new(image_use: &ImageUse) -> Result<Self, ReferenceError> {
+        Ok(Self(convert::image_use(image_use, &image_use.image.parse()?)))
     }
 }
 
-fn answer<T>(result: Result<Option<Answered<T>>, HookFailure>) -> Result<Option<T>, CallError> {
+fn answer<T>(result: Result<Option<PluginAnswer<T>>, HookFailure>) -> Result<Option<T>, CallError> {
     match result {
         Ok(answered) => Ok(answered.map(|answered| answered.answer)),
         Err(failure) => Err(failure.error),

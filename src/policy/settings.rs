@@ -1,60 +1,104 @@
-//! What the policy is told at its start.
+//! The settings of the policy: the plugins, their limits, and the configuration of the default plugins.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::module::Module;
-use crate::model::{Hook, Target, WorkloadKind};
+use crate::model::{Hook, Reference, Target, WorkloadKind};
 
-/// Who is asked, and what the default plugins are configured with.
+/// The plugins, and the configuration of the default plugins.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The user's plugins, in the order in which they are asked; names distinct.
+    /// The user's plugins in the order of their calls; names distinct.
     pub plugins: Vec<PluginSettings>,
-    /// The hooks that have their default plugin at the end of the chain.
+    /// The hooks whose chain ends with the default plugin.
     pub defaults: Vec<Hook>,
-    /// For the default plugin of `skip`.
+    /// Configures the default plugin of `skip`.
     pub skip: SkipSettings,
-    /// For the default plugin of `path-mapping`, in order.
+    /// Configures the default plugin of `path-mapping`, in order.
     pub path_map: Vec<PathMapRule>,
-    /// Where images may go; names distinct.
+    /// The configured targets; names distinct.
     pub targets: Vec<Arc<Target>>,
-    /// Who decides at once, and with it how many instances of a plugin there are at most; at least 1.
+    /// The number of decisions made at the same time, and so the maximum number of instances of a plugin; at least 1.
     pub threads: usize,
 }
 
-/// One plugin of the user's.
+/// One of the user's plugins.
 #[derive(Clone, Debug)]
 pub struct PluginSettings {
-    /// Its name, for people.
+    /// Its name in logs, metrics and decisions.
     pub name: String,
-    /// Its code.
+    /// Where its code comes from.
     pub module: Module,
-    /// What `configure` is handed as JSON; none where the user gave none.
+    /// Passed to `configure` as JSON. None: nothing is configured.
     pub config: Option<Value>,
-    /// What is done to it and for it.
+    /// Its limits.
     pub limits: PluginLimits,
-    /// What a failing call means.
+    /// What happens when a call fails.
     pub on_failure: OnFailure,
 }
 
-/// What one plugin may take.
+/// Where the code of a plugin comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// A file, plain or compressed with gzip. It may be a symbolic link, as all files of a mounted ConfigMap are.
+    File(PathBuf),
+    /// Pulled from a registry.
+    Fetched {
+        /// The reference, with a digest.
+        reference: Reference,
+        /// The component.
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Module {
+    /// Where it comes from, without its code.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::File(file) => Origin::File(file.clone()),
+            Self::Fetched { reference, .. } => Origin::Registry(reference.to_string()),
+        }
+    }
+}
+
+/// Where a plugin comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Part of the program.
+    BuiltIn,
+    /// A file.
+    File(PathBuf),
+    /// A reference in a registry.
+    Registry(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built in"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Registry(reference) => write!(f, "oci: {reference}"),
+        }
+    }
+}
+
+/// The limits of one plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PluginLimits {
-    /// How long a hook call may take.
+    /// The maximum duration of a hook call.
     pub timeout: Duration,
-    /// How long instantiating and `configure` may take.
+    /// The maximum duration of instantiation, and of `configure`.
     pub configure_timeout: Duration,
-    /// The most linear memory that an instance may have, in bytes.
+    /// The maximum memory of an instance, in bytes.
     pub memory: usize,
-    /// The longest module, unpacked, in bytes.
+    /// The maximum size of the module after decompression, in bytes.
     pub module: usize,
-    /// The most that a call may answer or log at once, in bytes.
+    /// The maximum size of an answer or a log message, in bytes.
     pub output: usize,
-    /// The most instances, if that is less than who decides at once; at least 1.
+    /// The maximum number of instances; at least 1. [`Settings::threads`] is another limit.
     pub instances: usize,
-    /// The most lines that it may log in a second.
+    /// The maximum number of log lines per second.
     pub log_lines: u32,
 }
 
@@ -72,25 +116,25 @@ impl Default for PluginLimits {
     }
 }
 
-/// What a failing call means.
+/// The effect of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// The image use fails.
     Fail,
-    /// The next plugin of the chain is asked.
+    /// The next plugin of the chain is called.
     Pass,
 }
 
-/// What is left out.
+/// What the default plugin of `skip` skips.
 #[derive(Clone, Debug)]
 pub struct SkipSettings {
-    /// Names and shell globs; `*` alone for all.
+    /// Names and shell globs; `*` matches all.
     pub include_namespaces: Vec<String>,
     /// Exact names.
     pub skip_namespaces: Vec<String>,
     /// Exact `name`, `namespace/name`, or `*`, by kind.
     pub skip_names: BTreeMap<WorkloadKind, Vec<String>>,
-    /// Prefixes of images.
+    /// Prefixes of image references.
     pub exclude_registries: Vec<String>,
 }
 
@@ -108,16 +152,16 @@ impl Default for SkipSettings {
 /// One rule of `pathMap`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PathMapRule {
-    /// A path prefix, or a regular expression.
+    /// A path prefix or a regular expression.
     pub from: String,
-    /// What comes in its place.
+    /// The replacement.
     pub to: String,
     /// Whether `from` is a regular expression.
     pub regex: bool,
 }
 
 impl Settings {
-    /// The configuration of the default plugin of `hook`; none where it takes none.
+    /// The configuration of the default plugin of `hook`. None: it takes none.
     pub(super) fn default_config(&self, hook: Hook) -> Option<Value> {
         match hook {
             Hook::Skip => Some(self.skip.config()),

@@ -1,12 +1,12 @@
-//! The end of the process: no plugin stands in its way.
+//! Stops all plugins when the process shuts down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Of the whole process, as its end is.
+/// Global, as the shutdown of the process is.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// From now on no plugin gets to work: calls under way are broken off within some 10 ms, and so is compiling. For the
-/// program's end, when nobody waits for an answer any more.
+/// Stops all plugins for good: running calls end within some 10 ms, compiling too, and further calls fail. For the
+/// shutdown, when no answer is needed any more.
 pub fn stop() {
     STOPPED.store(true, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! The default of the hook `path-mapping`: ordered rules, of which the first that matches is applied once.
+//! The default plugin of the hook `path-mapping`: applies the first matching rule of an ordered list.
 
 mod rules;
 

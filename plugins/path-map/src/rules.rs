@@ -21,47 +21,46 @@ struct RuleConfig {
 }
 
 enum Rule {
-    /// Whole segments at the start of the path; both without slashes at their ends.
+    /// Replaces whole segments at the start of the path. Neither text starts or ends with a slash.
     Prefix { from: String, to: String },
-    /// All matches; `to` may name groups.
+    /// Replaces all matches; `to` may refer to groups.
     Regex { from: Regex, to: String },
 }
 
-/// The configuration, ready to be asked.
+/// The checked configuration.
 pub struct Rules(Vec<Rule>);
 
 impl Rules {
-    /// Reads the configuration; the error names every rule that is wrong.
+    /// Parses the configuration. The error names every invalid rule.
     pub fn from_json(json: &str) -> Result<Self, String> {
         let config: Option<Config> = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let mut rules = Vec::new();
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         for (index, RuleConfig { from, to, regex }) in config.unwrap_or_default().path_map.into_iter().enumerate() {
             if !regex {
                 let trimmed = |text: &str| text.trim_matches('/').to_owned();
                 rules.push(Rule::Prefix { from: trimmed(&from), to: trimmed(&to) });
                 continue;
             }
-            // Its classes are ASCII, as in RE2.
+            // regex-lite has ASCII classes, as RE2 has, which the original program used.
             match Regex::new(&from) {
                 Ok(from) => rules.push(Rule::Regex { from, to }),
                 Err(error) => {
-                    mistakes.push(format!("pathMap[{index}].from: {from:?} is no regular expression: {error}"));
+                    errors.push(format!("pathMap[{index}].from: {from:?} is not a valid regular expression: {error}"));
                 }
             }
         }
-        if mistakes.is_empty() { Ok(Self(rules)) } else { Err(mistakes.join("; ")) }
+        if errors.is_empty() { Ok(Self(rules)) } else { Err(errors.join("; ")) }
     }
 
-    /// The path that the first matching rule makes of `path`, nothing when none matches. A rule that leaves nothing of
-    /// it is an error.
+    /// `path` after the first matching rule. None if no rule matches. A rule whose result is empty is an error.
     pub fn apply(&self, path: &str) -> Result<Option<String>, String> {
-        let made = self.0.iter().enumerate().find_map(|(index, rule)| Some((index, rule.apply(path)?)));
-        match made {
-            Some((index, made)) if made.trim_matches('/').is_empty() => {
+        let result = self.0.iter().enumerate().find_map(|(index, rule)| Some((index, rule.apply(path)?)));
+        match result {
+            Some((index, result)) if result.trim_matches('/').is_empty() => {
                 Err(format!("pathMap[{index}] leaves nothing of the path {path:?}; map it to a name"))
             }
-            made => Ok(made.map(|(_, made)| made)),
+            result => Ok(result.map(|(_, result)| result)),
         }
     }
 }
@@ -72,9 +71,9 @@ impl Rule {
             Self::Regex { from, to } => from.is_match(path).then(|| from.replace_all(path, to.as_str()).into_owned()),
             Self::Prefix { from, to } => {
                 let rest = path.strip_prefix(from.as_str())?;
-                let at_border = from.is_empty() || rest.is_empty() || rest.starts_with('/');
+                let is_whole_segment = from.is_empty() || rest.is_empty() || rest.starts_with('/');
                 let parts = [to.as_str(), rest.trim_start_matches('/')];
-                at_border.then(|| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"))
+                is_whole_segment.then(|| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"))
             }
         }
     }
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_matching_rule_is_applied_once() {
+    fn applies_the_first_matching_rule_once() {
         for (rules, path, expected) in [
             ("[]", "a/b", None),
             (r#"[{"from":"group/project","to":"prod/project"}]"#, "group/project/app", Some("prod/project/app")),
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_leaves_nothing_is_an_error() {
+    fn an_empty_result_is_an_error() {
         for rules in
             [r#"[{"from":"a/b"}]"#, r#"[{"from":".*","regex":true}]"#, r#"[{"from":".+","to":"/","regex":true}]"#]
         {
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_expression_is_named() {
+    fn names_every_invalid_expression() {
         let rules = r#"{"pathMap":[{"from":"(","regex":true},{"from":"("},{"from":"[z","regex":true}]}"#;
         let error = Rules::from_json(rules).err().unwrap();
         assert!(error.contains("pathMap[0].from") && error.contains("pathMap[2].from"), "{error}");

@@ -1,4 +1,4 @@
-//! The default of the hook `repository-prefix`: expands the tokens of a target's configured prefix.
+//! The default plugin of the hook `repository-prefix`: expands the tokens of a target's configured prefix.
 
 mod template;
 
@@ -21,7 +21,7 @@ use bindings::{
 };
 use serde::Deserialize;
 
-/// The prefixes of all targets are handed over, so that a mistake in one shows at the start and not at the first image.
+/// The prefixes of all targets, so that an unknown token is an error at startup and not at the first image.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
@@ -33,8 +33,8 @@ impl lifecycle::Guest for Component {
         let config: Option<Config> =
             serde_json::from_str(&config).map_err(|error| Error::InvalidConfig(error.to_string()))?;
         let templates = config.unwrap_or_default().templates;
-        let mistakes: Vec<String> = templates.iter().filter_map(|text| template::check(text).err()).collect();
-        if mistakes.is_empty() { Ok(()) } else { Err(Error::InvalidConfig(mistakes.join("; "))) }
+        let errors: Vec<String> = templates.iter().filter_map(|text| template::check(text).err()).collect();
+        if errors.is_empty() { Ok(()) } else { Err(Error::InvalidConfig(errors.join("; "))) }
     }
 }
 

@@ -1,23 +1,10 @@
-//! Prefixes with tokens: `$namespace`, `$podname`, `$container_name`, `$registry`.
+//! Repository prefixes with tokens in place of values of the image use.
+
+use patterns::{PrefixToken, expand_prefix};
 
 use crate::bindings::k8s_copycat::policy::types::{ImageUse, Workload};
 
-#[derive(Clone, Copy)]
-enum Token {
-    Namespace,
-    PodName,
-    ContainerName,
-    Registry,
-}
-
-const TOKENS: [(&str, Token); 4] = [
-    ("namespace", Token::Namespace),
-    ("podname", Token::PodName),
-    ("container_name", Token::ContainerName),
-    ("registry", Token::Registry),
-];
-
-/// Whether all tokens of `template` are known; the error says which is not.
+/// Rejects unknown tokens.
 pub fn check(template: &str) -> Result<(), String> {
     expand(template, |_| "").map(drop)
 }
@@ -25,44 +12,21 @@ pub fn check(template: &str) -> Result<(), String> {
 /// `template` with the image use's values in place of its tokens.
 pub fn render(template: &str, image_use: &ImageUse) -> Result<String, String> {
     expand(template, |token| match token {
-        Token::Namespace => &image_use.workload.namespace,
-        Token::PodName => lasting_name(&image_use.workload),
-        Token::ContainerName => &image_use.container.name,
-        Token::Registry => &image_use.image.registry,
+        PrefixToken::Namespace => &image_use.workload.namespace,
+        PrefixToken::PodName => stable_name(&image_use.workload),
+        PrefixToken::ContainerName => &image_use.container.name,
+        PrefixToken::Registry => &image_use.image.registry,
     })
 }
 
-/// A token ends where neither letter nor digit follows, so that `$namespaces` is a mistake, and
-/// `$namespace_$podname` two tokens.
-fn expand<'a>(template: &str, value: impl Fn(Token) -> &'a str) -> Result<String, String> {
-    let mut pieces = template.split('$');
-    let mut expanded = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let known = TOKENS.into_iter().find_map(|(name, token)| {
-            let rest = piece.strip_prefix(name)?;
-            (!rest.starts_with(|c: char| c.is_ascii_alphanumeric())).then_some((token, rest))
-        });
-        let (token, rest) = known.ok_or_else(|| unknown(template, piece))?;
-        expanded.push_str(value(token));
-        expanded.push_str(rest);
-    }
-    Ok(expanded)
+fn expand<'a>(template: &str, value: impl Fn(PrefixToken) -> &'a str) -> Result<String, String> {
+    expand_prefix(template, value).map_err(|error| format!("prefix {template:?}: {error}"))
 }
 
-fn unknown(template: &str, piece: &str) -> String {
-    let word: String = piece.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-    if word == "arch" {
-        return format!(
-            "the prefix {template:?} contains $arch, which has no single value: images are mirrored with all their platforms"
-        );
-    }
-    format!("the prefix {template:?} contains ${word}; known are $namespace, $podname, $container_name and $registry")
-}
-
-/// The name of the outermost controller that Kubernetes itself knows, else the object's own: Pods and Jobs made by
-/// others have generated names, and each restart or run would make a new repository.
-fn lasting_name(workload: &Workload) -> &str {
-    let known = workload.owners.iter().rev().find(|owner| {
+/// The name of the outermost controller of a built-in kind, else the object's own name. Pods and Jobs that controllers
+/// create have generated names: each restart or run would create another repository.
+fn stable_name(workload: &Workload) -> &str {
+    let controller = workload.owners.iter().rev().find(|owner| {
         matches!(
             (owner.group.as_str(), owner.kind.as_str()),
             ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
@@ -70,7 +34,7 @@ fn lasting_name(workload: &Workload) -> &str {
                 | ("", "ReplicationController")
         )
     });
-    known.map_or(&workload.name, |owner| &owner.name)
+    controller.map_or(&workload.name, |owner| &owner.name)
 }
 
 #[cfg(test)]
@@ -106,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_expanded() {
+    fn replaces_tokens_with_values_of_the_image_use() {
         for (template, expected) in [
             ("", ""),
             ("mirror/all", "mirror/all"),
@@ -120,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_tokens_are_errors() {
+    fn rejects_unknown_tokens() {
         for (template, named) in [
             ("$namespaces", "$namespaces;"),
             ("a/$team/b", "$team;"),
@@ -128,7 +92,7 @@ mod tests {
             ("${namespace}", "$;"),
             ("$Namespace", "$Namespace;"),
             ("$container", "$container;"),
-            ("$arch", "all their platforms"),
+            ("$arch", "several platforms"),
         ] {
             let error = check(template).unwrap_err();
             assert!(error.contains(named) && error.contains(template), "{error}");
@@ -137,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owned_object_goes_by_the_name_that_lasts() {
+    fn an_owned_object_has_the_name_of_its_controller() {
         let replica_set = ("apps", "ReplicaSet", "web-1");
         for (owners, expected) in [
             (vec![replica_set, ("apps", "Deployment", "web")], "web"),

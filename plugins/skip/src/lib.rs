@@ -1,6 +1,5 @@
-//! The default of the hook `skip`: namespaces, names of workloads, and registries that are left out.
+//! The default plugin of the hook `skip`: skips namespaces, workloads and registries as configured.
 
-mod glob;
 mod rules;
 
 #[allow(unsafe_code, reason = "generated: the exports of a component take raw pointers")]

@@ -1,11 +1,9 @@
-//! What is left out, and why.
+//! Which image uses are skipped, and why.
 
+use patterns::NamePattern;
 use serde::Deserialize;
 
-use crate::{
-    bindings::k8s_copycat::policy::types::{Image, Workload},
-    glob::Glob,
-};
+use crate::bindings::k8s_copycat::policy::types::{Image, Workload};
 
 #[derive(Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
@@ -40,7 +38,7 @@ struct SkipNames {
 }
 
 impl SkipNames {
-    /// The setting that concerns a kind and what it lists; nothing for kinds that have none.
+    /// The setting for a kind, and its entries. None for other kinds.
     fn of(&self, group: &str, kind: &str) -> Option<(&'static str, &[String])> {
         Some(match (group, kind) {
             ("apps", "Deployment") => ("deployments", &self.deployments),
@@ -54,39 +52,29 @@ impl SkipNames {
     }
 }
 
-/// An entry of `includeNamespaces`.
-enum Included {
-    Name(String),
-    Pattern(Glob),
-}
-
-/// The configuration, ready to be asked.
+/// The checked configuration.
 pub struct Rules {
-    included: Vec<Included>,
+    included: Vec<NamePattern>,
     skip_namespaces: Vec<String>,
     skip_names: SkipNames,
     exclude_registries: Vec<String>,
 }
 
 impl Rules {
-    /// Reads the configuration; the error names every setting that is wrong.
+    /// Parses the configuration. The error names every invalid setting.
     pub fn from_json(json: &str) -> Result<Self, String> {
         let config: Option<Config> = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let config = config.unwrap_or_default();
         let mut included = Vec::new();
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         for entry in config.include_namespaces {
-            if !entry.contains(['*', '?', '[']) {
-                included.push(Included::Name(entry));
-                continue;
-            }
-            match Glob::new(&entry) {
-                Ok(glob) => included.push(Included::Pattern(glob)),
-                Err(fault) => mistakes.push(format!("includeNamespaces: {entry:?} is no pattern: {fault}")),
+            match NamePattern::new(&entry) {
+                Ok(pattern) => included.push(pattern),
+                Err(error) => errors.push(format!("includeNamespaces: {entry:?} is not a valid shell glob: {error}")),
             }
         }
-        if !mistakes.is_empty() {
-            return Err(mistakes.join("; "));
+        if !errors.is_empty() {
+            return Err(errors.join("; "));
         }
         let exclude_registries =
             config.exclude_registries.iter().map(|entry| registry_prefix(entry)).filter(|entry| !entry.is_empty());
@@ -98,33 +86,29 @@ impl Rules {
         })
     }
 
-    /// Why this image of this workload is not mirrored; nothing when no rule speaks against it.
+    /// The reason to skip this image of this workload. None if no rule applies.
     pub fn reason_to_skip(&self, workload: &Workload, image: &Image) -> Option<String> {
         let namespace = &workload.namespace;
         if self.skip_namespaces.contains(namespace) {
             return Some(format!("namespace {namespace} is in skipNamespaces"));
         }
-        let is_included = self.included.iter().any(|entry| match entry {
-            Included::Name(name) => name == namespace,
-            Included::Pattern(glob) => glob.matches(namespace),
-        });
-        if !is_included {
+        if !self.included.iter().any(|pattern| pattern.matches(namespace)) {
             return Some(format!("namespace {namespace} is not in includeNamespaces"));
         }
         self.skipped_name(workload).or_else(|| self.excluded_registry(image))
     }
 
-    /// A skip reaches Pods and Jobs through the objects that made them.
+    /// An entry for a controller also applies to the Pods and Jobs that it owns.
     fn skipped_name(&self, workload: &Workload) -> Option<String> {
         let group = match workload.kind.as_str() {
             "Deployment" | "StatefulSet" | "DaemonSet" => "apps",
             "Job" | "CronJob" => "batch",
             _ => "",
         };
-        let itself = (group, workload.kind.as_str(), workload.name.as_str());
+        let object = (group, workload.kind.as_str(), workload.name.as_str());
         let owners =
             workload.owners.iter().map(|owner| (owner.group.as_str(), owner.kind.as_str(), owner.name.as_str()));
-        std::iter::once(itself).chain(owners).find_map(|(group, kind, name)| {
+        std::iter::once(object).chain(owners).find_map(|(group, kind, name)| {
             let (setting, entries) = self.skip_names.of(group, kind)?;
             let skipped = entries.iter().any(|entry| match entry.split_once('/') {
                 Some((namespace, entry)) => namespace == workload.namespace && entry == name,
@@ -149,7 +133,7 @@ impl Rules {
     }
 }
 
-/// An entry of `excludeRegistries` in the form that images are held against.
+/// An entry of `excludeRegistries`, normalised for the comparison with image references.
 fn registry_prefix(entry: &str) -> String {
     let lower = entry.trim().to_lowercase();
     let bare = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://")).unwrap_or(&lower);
@@ -199,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_included_by_name_and_pattern_and_skipped_by_name() {
+    fn includes_namespaces_by_name_and_glob_and_skips_them_by_name() {
         let included = "includeNamespaces";
         let skipped = "skipNamespaces";
         for (config, namespace, setting) in [
@@ -225,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_skipped_by_kind_and_through_owners() {
+    fn skips_names_by_kind_and_by_owner() {
         let replica_set = ("apps", "ReplicaSet", "web-1");
         for (names, workload, skipped) in [
             (r#"{"deployments":["web"]}"#, workload("Deployment", "a", "web", &[]), true),
@@ -260,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn registries_are_excluded_by_prefixes_that_end_at_a_border() {
+    fn excludes_registries_by_whole_path_segments() {
         for (entry, registry, repository, excluded) in [
             ("quay.io", "quay.io", "team/app", true),
             ("QUAY.io/", "quay.io", "team/app", true),
@@ -281,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_named() {
+    fn names_every_invalid_setting() {
         let error = Rules::from_json(r#"{"includeNamespaces":["a","[","b["]}"#).err().unwrap();
         assert!(error.contains("\"[\"") && error.contains("\"b[\""), "{error}");
         let error = Rules::from_json(r#"{"skipNamespace":[]}"#).err().unwrap();

@@ -1,4 +1,4 @@
-//! The default of the hook `target-selection`: every image goes to all targets.
+//! The default plugin of the hook `target-selection`: copies every image to all targets.
 
 #[allow(unsafe_code, reason = "generated: the exports of a component take raw pointers")]
 mod bindings {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{files, output, test};
 use crate::{
-    authoring::{self, Spread},
+    authoring::{self, Percentiles},
     cli::CommandError,
 };
 
@@ -41,7 +41,7 @@ pub fn bench(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(out: &mut dyn Write, what: &str, spread: Spread) -> io::Result<()> {
+fn line(out: &mut dyn Write, what: &str, spread: Percentiles) -> io::Result<()> {
     let [median, p99] = [spread.median, spread.p99].map(|time| format!("{:.1} µs", time.as_secs_f64() * 1e6));
     writeln!(out, "{what:<26}{median:>12}{p99:>12}")
 }

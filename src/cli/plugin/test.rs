@@ -28,7 +28,7 @@ pub struct Args {
 pub fn test(args: &Args) -> Result<ExitCode, CommandError> {
     let cases = read_cases(&args.cases)?;
     let probe = files::plugin(&args.plugin)?;
-    let results = authoring::run(&probe, &cases);
+    let results = authoring::run_cases(&probe, &cases);
     output::write(|out| report(out, &results))?;
     let passed = results.iter().all(|result| result.differences.is_empty());
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::{
     mirror::{copying::Copier, passes::PassRequest},
     model::{ImageUse, WorkloadId},
-    policy::Successor,
+    policy::PreparedPolicy,
 };
 
 /// A message to the actor.
@@ -42,7 +42,7 @@ pub enum Command {
 /// A changed policy and changed settings.
 pub struct Reconfiguration {
     /// The new policy.
-    pub policy: Successor,
+    pub policy: PreparedPolicy,
     /// The new copier; none to keep the present one.
     pub copier: Option<Copier>,
     /// The longest pause after a failed copy.

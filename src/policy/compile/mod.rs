@@ -1,9 +1,9 @@
-//! From a module's bytes to a component that can be instantiated. The compiler works in a process of its own, which may
-//! take only so much memory and time: whatever a stranger's module makes of it ends with that process.
+//! Compiles components in a child process with limits for memory, CPU time and duration: an untrusted module can crash
+//! only that process.
 
-mod allowance;
 mod check;
 mod child;
+mod limits;
 mod parent;
 
 use std::sync::{
@@ -13,52 +13,51 @@ use std::sync::{
 
 use wasmtime::{Engine, component::Component};
 
-use super::component::LoadFault;
+use super::error::{CompileError, PluginError};
 
 pub use child::compile_as_child;
-pub use parent::CompileFault;
 
-/// Set by the program, whose own file a compiling process is started from.
+/// Set by the program itself: the child process is started from its file.
 static IN_CHILDREN: AtomicBool = AtomicBool::new(false);
-/// Several at once would want the memory of several.
-static ONE: Mutex<()> = Mutex::new(());
+/// Compiling several components at once would multiply the memory.
+static COMPILING: Mutex<()> = Mutex::new(());
 
-/// From now on components are compiled in processes of their own. Only for the program itself: its file is started
-/// again, with [`ARGUMENT`], and has to answer that with [`compile_as_child`]. Without this, as in tests of the library,
-/// they are compiled where they are loaded, after the same look at them.
+/// Compiles all further components in child processes. Only for the program itself: it starts its own file again, which
+/// must call [`compile_as_child`]. Without this, as in tests of the library, components are compiled in this process,
+/// after the same check.
 pub fn compile_in_children() {
     IN_CHILDREN.store(true, Ordering::Relaxed);
 }
 
-/// Who holds this is the only one to read and compile a module.
-pub fn turn() -> MutexGuard<'static, ()> {
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// To be held while a module is read and compiled.
+pub fn lock() -> MutexGuard<'static, ()> {
+    COMPILING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Compiles a component, after a look at it.
-pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadFault> {
-    // The magic number, and behind it the version and the layer: 0 for core modules, 1 for components.
+/// Checks and compiles a component.
+pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, PluginError> {
+    // The magic number, the version, and the layer: 0 for core modules, 1 for components.
     match (bytes.get(..4), bytes.get(6..8)) {
         (Some(b"\0asm"), Some([1, 0])) => {}
-        (Some(b"\0asm"), Some([0, 0])) => return Err(LoadFault::CoreModule),
-        _ => return Err(LoadFault::NotWasm),
+        (Some(b"\0asm"), Some([0, 0])) => return Err(PluginError::CoreModule),
+        _ => return Err(PluginError::NotWasm),
     }
     if IN_CHILDREN.load(Ordering::Relaxed) {
         let compiled = parent::compile(bytes)?;
-        return take_in(engine, &compiled);
+        return deserialize(engine, &compiled);
     }
-    check::check(bytes).map_err(|unfit| CompileFault::refused(&unfit.to_string()))?;
-    Component::from_binary(engine, bytes).map_err(|error| CompileFault::refused(&format!("{error:#}")).into())
+    check::check(bytes).map_err(|error| CompileError::rejected(&error.to_string()))?;
+    Component::from_binary(engine, bytes).map_err(|error| CompileError::rejected(&format!("{error:#}")).into())
 }
 
-/// Takes in what this very program compiled: at its build, or in a child just now.
+/// Loads code that this program compiled itself: at build time, or in a child process.
 #[expect(unsafe_code, reason = "the only way to load code that was compiled elsewhere")]
-pub fn take_in(engine: &Engine, compiled: &[u8]) -> Result<Component, LoadFault> {
-    // SAFETY: the bytes were written by wasmtime itself, either in the build script, and are part of this program since,
-    // or in a child of this process, which was started from this program's own file (/proc/self/exe, which stays the
-    // same when the file is replaced) and handed them over in a pipe that nobody else holds. They are as trustworthy as
-    // what the same compiler would have made in this process; what users supply never comes here. wasmtime refuses what
-    // another version of it, or another configuration, has compiled.
+pub fn deserialize(engine: &Engine, compiled: &[u8]) -> Result<Component, PluginError> {
+    // SAFETY: wasmtime wrote the bytes, either in the build script, which embedded them in this program, or in a child of
+    // this process, which runs this program's own file (/proc/self/exe, which stays the same when the file is replaced)
+    // and sent them through a pipe that no other process has. They are as trustworthy as code that the same compiler
+    // writes in this process; bytes from users never get here. wasmtime rejects code of another version of itself, or of
+    // another configuration.
     unsafe { Component::deserialize(engine, compiled) }
-        .map_err(|error| CompileFault::refused(&format!("{error:#}")).into())
+        .map_err(|error| CompileError::rejected(&format!("{error:#}")).into())
 }

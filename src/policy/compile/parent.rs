@@ -1,4 +1,4 @@
-//! Starts the compiling process, hands it the module, and waits for the answer: not for ever.
+//! Starts the compiler process, sends it the module, and waits for the result until the deadline.
 
 use std::{
     io::{self, Read, Write},
@@ -10,147 +10,116 @@ use std::{
 };
 
 use super::{
-    super::{stop::is_stopped, text::shortened},
-    allowance::Allowance,
-    child::{ARGUMENT, COMPILED, LENGTH, REFUSED},
+    super::{
+        error::{CompileError, MAX_ENGINE_TEXT},
+        stop::is_stopped,
+        text::shortened,
+    },
+    child::{ARGUMENT, COMPILED, LENGTH, REJECTED},
+    limits::CompileLimits,
 };
 
-/// This program, even when its file has been replaced.
-const SELF: &str = "/proc/self/exe";
-/// How often the wait looks up.
-const TICK: Duration = Duration::from_millis(20);
-/// How long a process that said nothing may take to be gone.
-const LONGEST_ENDING: Duration = Duration::from_secs(5);
-/// In bytes.
-const LONGEST_TEXT: usize = 512;
+/// This program's own file, even if it has been replaced.
+const OWN_FILE: &str = "/proc/self/exe";
+/// How often shutdown and deadline are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long to wait for the exit status after the output has ended.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-const ABORTED: i32 = 6;
-const KILLED: i32 = 9;
-const OUT_OF_CPU_TIME: i32 = 24;
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+const SIGXCPU: i32 = 24;
 
-/// Why there is no code for a component.
-#[derive(Debug, thiserror::Error)]
-pub enum CompileFault {
-    /// The compiler says why.
-    #[error("{0}")]
-    Refused(String),
-    /// It would have taken more memory than a module of its length needs, in MiB.
-    #[error("compiling it takes more than {0} MiB of memory")]
-    Memory(u64),
-    /// It would have taken more memory than there is here, in MiB.
-    #[error("compiling it takes more than the {0} MiB of memory that are left here; raise the program's memory limit")]
-    ScarceMemory(u64),
-    /// It would have taken more CPU time than a module of its length needs, in seconds.
-    #[error("compiling it takes more than {0} s of CPU time")]
-    CpuTime(u64),
-    /// Whatever it did, it took too long.
-    #[error("compiling it takes longer than {0:?}")]
-    Deadline(Duration),
-    /// The compiler ended otherwise than it should.
-    #[error("the compiler broke down over it: {0}")]
-    Broke(String),
-    /// There is no process to be had.
-    #[error("the compiler can't be started: {0}")]
-    Start(#[source] io::Error),
-    /// The program is ending.
-    #[error("the program is ending")]
-    Stopped,
-}
-
-impl CompileFault {
-    /// In the compiler's words, which quote names out of the component: on one line, and short.
-    pub(super) fn refused(text: &str) -> Self {
-        Self::Refused(shortened(text, LONGEST_TEXT).into_owned())
-    }
-}
-
-/// The code for the component in `bytes`, compiled in another process.
-pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, CompileFault> {
+/// Compiles the component in `bytes` in a child process.
+pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
     if is_stopped() {
-        return Err(CompileFault::Stopped);
+        return Err(CompileError::Stopped);
     }
-    let allowance = Allowance::of(bytes.len()).map_err(|left| CompileFault::ScarceMemory(left >> 20))?;
-    let child = start(&allowance).map_err(CompileFault::Start)?;
-    converse(child, bytes, &allowance)
+    let limits = CompileLimits::for_size(bytes.len());
+    let limits = limits.map_err(|available| CompileError::ScarceMemory(available >> 20))?;
+    let child = start(&limits).map_err(CompileError::Start)?;
+    exchange(child, bytes, &limits)
 }
 
-/// Without this process's environment, which holds credentials, and out of the reach of what a terminal's keys send.
-fn start(allowance: &Allowance) -> io::Result<Ended> {
-    let mut command = Command::new(SELF);
-    command.args([ARGUMENT, &allowance.memory.to_string(), &allowance.cpu.to_string()]);
-    command.env_clear().env("RAYON_NUM_THREADS", allowance.threads.to_string()).process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(Ended)
+/// Without the environment of this process, which holds credentials, and in another process group, so that Ctrl-C in a
+/// terminal does not reach it.
+fn start(limits: &CompileLimits) -> io::Result<KillOnDrop> {
+    let mut command = Command::new(OWN_FILE);
+    command.args([ARGUMENT, &limits.memory.to_string(), &limits.cpu.to_string()]);
+    command.env_clear().env("RAYON_NUM_THREADS", limits.threads.to_string()).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map(KillOnDrop)
 }
 
-/// A process that is gone when this is.
-struct Ended(Child);
+/// A child process that is killed when this is dropped.
+struct KillOnDrop(Child);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Fails if it has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn converse(mut child: Ended, module: &[u8], allowance: &Allowance) -> Result<Vec<u8>, CompileFault> {
-    let begun = Instant::now();
-    let no_pipe = || CompileFault::Start(io::Error::other("it has no pipes"));
+/// Sends the module and receives the result.
+fn exchange(mut child: KillOnDrop, module: &[u8], limits: &CompileLimits) -> Result<Vec<u8>, CompileError> {
+    let start = Instant::now();
+    let no_pipe = || CompileError::Start(io::Error::other("no pipes"));
     let mut stdin = child.0.stdin.take().ok_or_else(no_pipe)?;
     let stdout = child.0.stdout.take().ok_or_else(no_pipe)?;
     let stderr = child.0.stderr.take().ok_or_else(no_pipe)?;
     thread::scope(|scope| {
-        // Dropped before the scope waits for its threads: their pipes end with it.
+        // Dropped before the scope joins its threads, which end when the pipes close.
         let mut child = child;
-        let (sender, answer) = mpsc::channel();
-        // A third of what the child may have is what was kept for taking the result over.
-        let longest = allowance.memory / 3;
+        let (sender, result) = mpsc::channel();
+        // See `share_for_child` in limits.rs.
+        let max_result = limits.memory / 3;
         scope.spawn(move || {
-            // It may end before it has read everything; its answer says why. It ends when its input does.
+            // Writing fails if the child ends early; its result says why. The child ends when its input closes.
             let length = u64::try_from(module.len()).unwrap_or(u64::MAX);
             let _ = stdin.write_all(&length.to_le_bytes()).and_then(|()| stdin.write_all(module));
-            let _ = sender.send(read_answer(stdout, longest));
+            let _ = sender.send(read_result(stdout, max_result));
             drop(stdin);
         });
-        let said = scope.spawn(move || {
+        let stderr_text = scope.spawn(move || {
             let mut text = Vec::new();
             let _ = stderr.take(1 << 14).read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let answer = loop {
-            match answer.recv_timeout(TICK) {
-                Ok(answer) => break answer,
+        let result = loop {
+            match result.recv_timeout(POLL_INTERVAL) {
+                Ok(result) => break result,
                 Err(RecvTimeoutError::Disconnected) => break None,
-                Err(RecvTimeoutError::Timeout) if is_stopped() => return Err(CompileFault::Stopped),
-                Err(RecvTimeoutError::Timeout) if begun.elapsed() > allowance.deadline => {
-                    return Err(CompileFault::Deadline(allowance.deadline));
+                Err(RecvTimeoutError::Timeout) if is_stopped() => return Err(CompileError::Stopped),
+                Err(RecvTimeoutError::Timeout) if start.elapsed() > limits.deadline => {
+                    return Err(CompileError::Deadline(limits.deadline));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         };
-        match answer {
+        match result {
             Some((COMPILED, compiled)) => Ok(compiled),
-            Some((TOO_LONG, _)) => Err(no_memory(allowance)),
-            Some((REFUSED, text)) => Err(CompileFault::refused(&String::from_utf8_lossy(&text))),
+            Some((TOO_LARGE, _)) => Err(out_of_memory(limits)),
+            Some((REJECTED, text)) => Err(CompileError::rejected(&String::from_utf8_lossy(&text))),
             _ => {
-                let status = ending(&mut child.0);
+                let status = wait_for_exit(&mut child.0);
                 drop(child);
-                Err(breakdown(status, &said.join().unwrap_or_default(), allowance))
+                Err(crash(status, &stderr_text.join().unwrap_or_default(), limits))
             }
         }
     })
 }
 
-/// In place of an answer's kind: there is no room for it.
-const TOO_LONG: u8 = 0;
+/// Instead of the kind of a result that is larger than allowed.
+const TOO_LARGE: u8 = 0;
 
-/// What kind it is, and itself; none where the process ended before it was complete.
-fn read_answer(mut stdout: impl Read, longest: u64) -> Option<(u8, Vec<u8>)> {
+/// The kind of the result and its content. None: the process ended before the result was complete.
+fn read_result(mut stdout: impl Read, max: u64) -> Option<(u8, Vec<u8>)> {
     let (mut kind, mut length) = ([0], [0; LENGTH]);
     stdout.read_exact(&mut kind).and_then(|()| stdout.read_exact(&mut length)).ok()?;
     let length = u64::from_le_bytes(length);
-    if length > longest {
-        return Some((TOO_LONG, Vec::new()));
+    if length > max {
+        return Some((TOO_LARGE, Vec::new()));
     }
     let mut content = Vec::new();
     content.try_reserve_exact(usize::try_from(length).ok()?).ok()?;
@@ -159,10 +128,10 @@ fn read_answer(mut stdout: impl Read, longest: u64) -> Option<(u8, Vec<u8>)> {
     (content.len() == usize::try_from(length).ok()?).then_some((kind, content))
 }
 
-/// How the process ended, whose output is over; none where it does not end.
-fn ending(child: &mut Child) -> Option<ExitStatus> {
-    let begun = Instant::now();
-    while begun.elapsed() < LONGEST_ENDING {
+/// The exit status of a process that has closed its output. None: it is still running.
+fn wait_for_exit(child: &mut Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < EXIT_TIMEOUT {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
         }
@@ -171,28 +140,30 @@ fn ending(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
-fn no_memory(allowance: &Allowance) -> CompileFault {
-    let mib = allowance.memory >> 20;
-    if allowance.is_scarce { CompileFault::ScarceMemory(mib) } else { CompileFault::Memory(mib) }
+fn out_of_memory(limits: &CompileLimits) -> CompileError {
+    let mib = limits.memory >> 20;
+    if limits.is_scarce { CompileError::ScarceMemory(mib) } else { CompileError::Memory(mib) }
 }
 
-fn breakdown(status: Option<ExitStatus>, said: &str, allowance: &Allowance) -> CompileFault {
-    // Where a panic was comes before what it was, and is of no use to whoever reads this.
-    let mut lines = said.lines().filter(|line| !line.trim().is_empty() && !line.contains("panicked at"));
-    let line = lines.next().unwrap_or("it said nothing");
-    // How Rust's library tells it; in threads of wasmtime's as well, and of the pool that it compiles in.
-    let words_for_it =
+/// Why the compiler process ended without a result. Its standard error is searched: an allocation failure aborts the
+/// process and leaves no other trace.
+fn crash(status: Option<ExitStatus>, stderr: &str, limits: &CompileLimits) -> CompileError {
+    // The line of a panic's location comes before its message and does not help users.
+    let mut lines = stderr.lines().filter(|line| !line.trim().is_empty() && !line.contains("panicked at"));
+    let line = lines.next().unwrap_or("no message on standard error");
+    // The messages of Rust's standard library, of wasmtime, and of rayon, on whose threads it compiles.
+    let out_of_memory_texts =
         ["memory allocation of", "Cannot allocate memory", "out of memory", "Resource temporarily unavailable"];
     match status.and_then(|status| status.signal()) {
-        Some(OUT_OF_CPU_TIME) => CompileFault::CpuTime(allowance.cpu),
-        _ if words_for_it.iter().any(|words| said.contains(words)) => no_memory(allowance),
-        // By the kernel, which had no memory left: nobody else kills it.
-        Some(KILLED) => no_memory(allowance),
-        Some(ABORTED) if said.contains("overflowed its stack") => {
-            CompileFault::Broke("its nesting is too deep for it".to_owned())
+        Some(SIGXCPU) => CompileError::CpuTime(limits.cpu),
+        _ if out_of_memory_texts.iter().any(|text| stderr.contains(text)) => out_of_memory(limits),
+        // By the kernel, which was out of memory: no other process kills it.
+        Some(SIGKILL) => out_of_memory(limits),
+        Some(SIGABRT) if stderr.contains("overflowed its stack") => {
+            CompileError::Crashed("the component is nested too deeply".to_owned())
         }
-        Some(signal) => CompileFault::Broke(format!("signal {signal}: {}", shortened(line, LONGEST_TEXT))),
-        None => CompileFault::Broke(shortened(line, LONGEST_TEXT).into_owned()),
+        Some(signal) => CompileError::Crashed(format!("signal {signal}: {}", shortened(line, MAX_ENGINE_TEXT))),
+        None => CompileError::Crashed(shortened(line, MAX_ENGINE_TEXT).into_owned()),
     }
 }
 
@@ -201,13 +172,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_counts_where_it_is_whole_and_there_is_room_for_it() {
-        let answer = |length: u64, content: &[u8]| [&[COMPILED], &length.to_le_bytes()[..], content].concat();
-        assert_eq!(read_answer(&*answer(4, b"code"), 4), Some((COMPILED, b"code".to_vec())));
-        assert_eq!(read_answer(&*answer(4, b"cod"), 4), None);
-        assert_eq!(read_answer(&*answer(5, b"code!"), 4), Some((TOO_LONG, Vec::new())));
-        assert_eq!(read_answer(&*answer(u64::MAX, b"code"), 4), Some((TOO_LONG, Vec::new())));
-        assert_eq!(read_answer(&b"C123"[..], 4), None);
-        assert_eq!(read_answer(&b""[..], 4), None);
+    fn accepts_a_complete_result_within_the_limit() {
+        let result = |length: u64, content: &[u8]| [&[COMPILED], &length.to_le_bytes()[..], content].concat();
+        assert_eq!(read_result(&*result(4, b"code"), 4), Some((COMPILED, b"code".to_vec())));
+        assert_eq!(read_result(&*result(4, b"cod"), 4), None);
+        assert_eq!(read_result(&*result(5, b"code!"), 4), Some((TOO_LARGE, Vec::new())));
+        assert_eq!(read_result(&*result(u64::MAX, b"code"), 4), Some((TOO_LARGE, Vec::new())));
+        assert_eq!(read_result(&b"C123"[..], 4), None);
+        assert_eq!(read_result(&b""[..], 4), None);
     }
 }

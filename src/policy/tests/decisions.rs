@@ -1,4 +1,4 @@
-//! Chains, and the default plugins in them.
+//! Chains with the default plugins.
 
 use serde_json::json;
 
@@ -33,26 +33,26 @@ async fn the_default_plugins_decide_as_documented() {
         ("prod", "registry.example/acme/app:1", "skip: already in target registry registry.example/acme"),
         ("prod", "registry.example/acme2/app:1", "registry.example/acme/mirror/registry.example/prod/acme2/app:1"),
     ] {
-        assert_eq!(told(&decide(&policy, image_use(namespace, image)).await), expected);
+        assert_eq!(outcome(&decide(&policy, image_use(namespace, image)).await), expected);
     }
     let error = decide(&policy, image_use("prod", "ghcr.io/x/nothing")).await;
-    assert!(told(&error).contains("plugin path-map, hook path-mapping: pathMap[1] leaves nothing"), "{error:?}");
+    assert!(outcome(&error).contains("plugin path-map, hook path-mapping: pathMap[1] leaves nothing"), "{error:?}");
     let error = decide(&policy, image_use("prod", "Not An Image")).await;
     assert!(matches!(error.verdict, Verdict::Error { retry: false, .. }) && error.source.is_none(), "{error:?}");
 }
 
 #[tokio::test]
-async fn an_image_that_lies_in_one_target_goes_to_the_others() {
+async fn an_image_of_one_target_is_mirrored_to_the_others() {
     let targets = ["a", "b", "c"].map(|name| target(name, &format!("{name}.example/acme"), ""));
     let policy = load(settings(targets.to_vec()));
     let decision = decide(&policy, image_use("prod", "b.example/acme/app:1")).await;
     let Verdict::Mirror { destinations, .. } = &decision.verdict else { panic!("{decision:?}") };
-    let goes_to: Vec<String> = destinations.iter().map(ToString::to_string).collect();
-    assert_eq!(goes_to, ["a.example/acme/acme/app:1", "c.example/acme/acme/app:1"]);
+    let destinations: Vec<String> = destinations.iter().map(ToString::to_string).collect();
+    assert_eq!(destinations, ["a.example/acme/acme/app:1", "c.example/acme/acme/app:1"]);
 }
 
 #[tokio::test]
-async fn a_skip_reaches_a_pod_through_its_owner() {
+async fn skips_a_pod_because_of_its_owner() {
     let mut settings = settings_with(Vec::new());
     settings.skip.skip_names = BTreeMap::from([(WorkloadKind::Deployment, vec!["shop/web".to_owned()])]);
     let policy = load(settings);
@@ -63,11 +63,11 @@ async fn a_skip_reaches_a_pod_through_its_owner() {
         |kind: &str, name: &str| Owner { group: "apps".to_owned(), kind: kind.to_owned(), name: name.to_owned() };
     workload.owners = vec![owner("ReplicaSet", "web-1"), owner("Deployment", "web")];
     let decision = decide(&policy, pod).await;
-    assert_eq!(told(&decision), "skip: Deployment shop/web is in skipNames.deployments");
+    assert_eq!(outcome(&decision), "skip: Deployment shop/web is in skipNames.deployments");
 }
 
 #[tokio::test]
-async fn the_trace_tells_who_was_asked_and_what_was_answered() {
+async fn the_trace_lists_calls_and_answers() {
     let policy = load(settings_with(vec![hostile(json!({"path": "Other"}))]));
     let decision = decide(&policy, image_use("trouble", "nginx")).await;
     let trace: Vec<String> =
@@ -84,12 +84,12 @@ async fn the_trace_tells_who_was_asked_and_what_was_answered() {
             "repository-prefix repo-prefix default: ",
         ]
     );
-    assert_eq!(told(&decision), "registry.example/other:latest");
+    assert_eq!(outcome(&decision), "registry.example/other:latest");
 }
 
 #[tokio::test]
-async fn the_first_answer_of_a_chain_counts() {
-    for (deed, expected) in [
+async fn the_first_answer_of_a_chain_decides() {
+    for (action, expected) in [
         (json!("keep"), "registry.example/library/nginx:latest"),
         (json!("skip"), "skip: because"),
         (json!({"path": "a"}), "registry.example/a:latest"),
@@ -97,16 +97,16 @@ async fn the_first_answer_of_a_chain_counts() {
         (json!({"select": []}), "skip: plugin hostile chose no target"),
         (json!({"select": ["default", "default"]}), "registry.example/library/nginx:latest"),
     ] {
-        let mut settings = settings_with(vec![hostile(deed.clone())]);
+        let mut settings = settings_with(vec![hostile(action.clone())]);
         settings.skip.skip_namespaces = vec!["other".to_owned()];
         let policy = load(settings);
-        assert_eq!(told(&decide(&policy, image_use("trouble", "nginx")).await), expected, "{deed}");
-        assert!(told(&decide(&policy, image_use("other", "nginx")).await).starts_with("skip: namespace"), "{deed}");
+        assert_eq!(outcome(&decide(&policy, image_use("trouble", "nginx")).await), expected, "{action}");
+        assert!(outcome(&decide(&policy, image_use("other", "nginx")).await).starts_with("skip: namespace"), "{action}");
     }
     let mut settings = settings_with(vec![hostile(json!("keep"))]);
     settings.skip.skip_namespaces = vec!["trouble".to_owned()];
     let decision = decide(&load(settings), image_use("trouble", "nginx")).await;
-    assert_eq!(told(&decision), "registry.example/library/nginx:latest");
+    assert_eq!(outcome(&decision), "registry.example/library/nginx:latest");
 }
 
 #[tokio::test]
@@ -116,86 +116,86 @@ async fn the_example_maps_paths_and_sends_a_namespace_to_one_target() {
     let settings = Settings { plugins: vec![plugin("teams", guests::rust_path(), Some(config))], ..settings(targets) };
     let policy = load(settings);
     let decision = decide(&policy, image_use("payments", "nginx:1")).await;
-    assert_eq!(told(&decision), "vault.example/safe/library/nginx:1");
+    assert_eq!(outcome(&decision), "vault.example/safe/library/nginx:1");
 
     let mut labelled = image_use("shop", "nginx:1");
     Arc::make_mut(&mut labelled.workload).labels.insert("team".to_owned(), "Web Shop".to_owned());
     assert_eq!(
-        told(&decide(&policy, labelled).await),
+        outcome(&decide(&policy, labelled).await),
         "registry.example/web-shop/library/nginx:1 vault.example/safe/web-shop/library/nginx:1"
     );
 }
 
 #[tokio::test]
-async fn without_default_plugins_passing_has_a_meaning_of_its_own() {
-    let deed = json!({"select": ["default"]});
+async fn works_without_default_plugins() {
+    let action = json!({"select": ["default"]});
     let settings = Settings {
         defaults: Vec::new(),
         targets: vec![target("default", "registry.example", "ignored")],
-        ..settings_with(vec![hostile(deed)])
+        ..settings_with(vec![hostile(action)])
     };
     let policy = load(settings);
-    assert_eq!(told(&decide(&policy, image_use("trouble", "nginx")).await), "registry.example/library/nginx:latest");
+    assert_eq!(outcome(&decide(&policy, image_use("trouble", "nginx")).await), "registry.example/library/nginx:latest");
     let undecided = decide(&policy, image_use("other", "nginx")).await;
-    assert!(told(&undecided).starts_with("error: hook target-selection: no plugin chose a target"), "{undecided:?}");
+    assert!(outcome(&undecided).starts_with("error: hook target-selection: no plugin chose a target"), "{undecided:?}");
     assert!(matches!(undecided.verdict, Verdict::Error { retry: false, .. }));
 }
 
 #[tokio::test]
-async fn a_name_that_cannot_be_made_is_an_error() {
+async fn an_invalid_repository_is_an_error() {
     let policy = load(settings_with(vec![hostile(json!({"path": "a/_b"}))]));
     let decision = decide(&policy, image_use("trouble", "nginx")).await;
-    assert!(told(&decision).contains("target default") && told(&decision).contains("\"_b\""), "{decision:?}");
+    assert!(outcome(&decision).contains("target default") && outcome(&decision).contains("\"_b\""), "{decision:?}");
     assert!(matches!(decision.verdict, Verdict::Error { retry: false, .. }));
 }
 
 #[tokio::test]
-async fn an_error_over_a_name_says_whose_it_is_and_is_short() {
+async fn an_invalid_repository_names_the_plugin_in_a_short_message() {
     let hook = |hook: &str| format!("error: plugin hostile, hook {hook}: target default: ");
-    for (deed, start) in [
+    for (action, start) in [
         (json!({"path": "a/_b"}), hook("path-mapping")),
         (json!({"prefix": "p/_q"}), hook("repository-prefix")),
         (json!({"prefix": "p/_".to_owned() + &"q".repeat(200_000)}), hook("repository-prefix")),
-        (json!({"path": "ü".repeat(150_000)}), hook("path-mapping") + "nothing of the path"),
+        (json!({"path": "ü".repeat(150_000)}), hook("path-mapping") + "the path \""),
         (
             json!({"path": "\u{202e}\u{200b}\n\u{1b}[2J".repeat(50_000).replace(|c: char| c.is_ascii_alphanumeric(), "-")}),
             hook("path-mapping"),
         ),
     ] {
-        let decision = decide(&load(settings_with(vec![hostile(deed)])), image_use("trouble", "nginx")).await;
-        let error = told(&decision);
+        let decision = decide(&load(settings_with(vec![hostile(action)])), image_use("trouble", "nginx")).await;
+        let error = outcome(&decision);
         assert!(error.starts_with(&start) && error.len() < 800, "{} bytes: {error:.400}", error.len());
         assert!(!error.contains(['\u{202e}', '\u{200b}', '\n', '\u{1b}']), "{error:?}");
     }
-    // What no plugin touched is nobody's.
+    // No plugin is named if none has answered.
     let full = target("default", &format!("registry.example/{}", "a".repeat(250)), "");
     let decision = decide(&load(settings(vec![full])), image_use("shop", "nginx")).await;
-    assert!(told(&decision).starts_with("error: target default: the path of the target's registry"), "{decision:?}");
+    assert!(outcome(&decision).starts_with("error: target default: the path of the target's registry"), "{decision:?}");
 }
 
 #[tokio::test]
-async fn a_plugin_named_as_a_built_in_one_is_told_apart() {
+async fn distinguishes_a_plugin_with_the_name_of_a_default_plugin() {
     let policy = load(settings_with(vec![plugin("skip", guests::hostile(), Some(json!("keep")))]));
     let names: Vec<String> = policy.plugins().into_iter().map(|plugin| plugin.name).collect();
     assert_eq!(names, ["skip", "skip (built in)", "target-selection", "path-map", "repo-prefix"]);
     let decision = decide(&policy, image_use("shop", "nginx")).await;
-    let asked: Vec<&str> = decision.trace.iter().take(2).map(|entry| entry.plugin.as_str()).collect();
-    assert_eq!(asked, ["skip", "skip (built in)"]);
+    let called: Vec<&str> = decision.trace.iter().take(2).map(|entry| entry.plugin.as_str()).collect();
+    assert_eq!(called, ["skip", "skip (built in)"]);
 }
 
 #[tokio::test]
-async fn decisions_come_in_the_order_of_the_uses() {
+async fn returns_decisions_in_the_order_of_the_uses() {
     let policy = load(settings_with(Vec::new()));
     let uses: Vec<ImageUse> = (0..500).map(|number| image_use("shop", &format!("app:{number}"))).collect();
     let decisions = policy.decide(uses).await;
-    let told: Vec<String> = decisions.iter().map(told).collect();
+    let outcomes: Vec<String> = decisions.iter().map(outcome).collect();
     let expected: Vec<String> = (0..500).map(|number| format!("registry.example/library/app:{number}")).collect();
-    assert_eq!(told, expected);
+    assert_eq!(outcomes, expected);
     assert!(policy.decide(Vec::new()).await.is_empty());
 }
 
 #[test]
-fn plugins_are_listed_with_what_they_answer() {
+fn lists_plugins_with_their_hooks() {
     let listed = load(settings_with(vec![plugin(
         "teams",
         guests::rust_path(),

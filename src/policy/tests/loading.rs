@@ -1,4 +1,4 @@
-//! What is refused at the start, and in which words.
+//! Which plugins are rejected at startup, and with which messages.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -8,14 +8,14 @@ use super::*;
 
 const COMPONENT: [u8; 8] = [0, b'a', b's', b'm', 0x0d, 0, 1, 0];
 
-/// A component that imports an instance of this name, with nothing in it.
+/// A component that imports an empty instance of this name.
 fn importing(name: &str) -> Vec<u8> {
     let types = [1, 0x42, 0];
     let imports = [&[1, 0, u8::try_from(name.len()).unwrap()], name.as_bytes(), &[5, 0]].concat();
     [COMPONENT.as_slice(), &section(7, &types), &section(10, &imports)].concat()
 }
 
-/// A component that exports an instance of this name, with nothing in it.
+/// A component that exports an empty instance of this name.
 fn exporting(name: &str) -> Vec<u8> {
     let instances = [1, 1, 0];
     let exports = [&[1, 0, u8::try_from(name.len()).unwrap()], name.as_bytes(), &[5, 0, 0]].concat();
@@ -32,7 +32,7 @@ fn errors(settings: Settings) -> Vec<String> {
 }
 
 #[test]
-fn every_broken_plugin_is_named_at_once() {
+fn reports_all_invalid_plugins() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&str, Vec<u8>, &str); 9] = [
         ("text", b"(component)".to_vec(), "not a WebAssembly component"),
@@ -40,10 +40,10 @@ fn every_broken_plugin_is_named_at_once() {
         ("core", b"\0asm\x01\0\0\0".to_vec(), "a core WebAssembly module"),
         ("cut", [COMPONENT.as_slice(), &[7, 200]].concat(), "can't be compiled"),
         ("no-hook", COMPONENT.to_vec(), "exports no hook"),
-        ("wasi", importing("wasi:cli/environment@0.2.6"), "plugins get no WASI"),
+        ("wasi", importing("wasi:cli/environment@0.2.6"), "plugins have no WASI"),
         ("import", importing("acme:clock/now@1.0.0"), "it imports acme:clock/now@1.0.0"),
         ("major", exporting("k8s-copycat:policy/skip@2.0.0"), "another major version"),
-        ("contract", exporting("k8s-copycat:policy/skip@1.0.0"), "does not keep to the contract"),
+        ("contract", exporting("k8s-copycat:policy/skip@1.0.0"), "does not match the contract"),
     ];
     let mut plugins = vec![plugin("missing", folder.path().join("missing.wasm"), None)];
     for (name, bytes, _) in &cases {
@@ -63,23 +63,23 @@ fn every_broken_plugin_is_named_at_once() {
 }
 
 #[test]
-fn a_plugin_that_does_not_start_is_refused() {
+fn rejects_a_plugin_that_does_not_start() {
     let limits = PluginLimits { configure_timeout: Duration::from_millis(200), ..PluginLimits::default() };
-    for (deed, message) in [
+    for (action, message) in [
         (json!("refuse-config"), "invalid configuration: owner: must be a team"),
         (json!("loop-in-configure"), "no answer within 200ms"),
         (json!("panic-in-configure"), "it trapped"),
     ] {
-        let errors = errors(settings_with(vec![PluginSettings { limits, ..hostile(deed) }]));
+        let errors = errors(settings_with(vec![PluginSettings { limits, ..hostile(action) }]));
         assert!(errors.len() == 1 && errors[0].contains(message), "{errors:?}");
     }
     let limits = PluginLimits { memory: 1 << 10, ..PluginLimits::default() };
     let errors = errors(settings_with(vec![PluginSettings { limits, ..hostile(json!("keep")) }]));
-    assert!(errors.len() == 1 && errors[0].contains("may have 1024"), "{errors:?}");
+    assert!(errors.len() == 1 && errors[0].contains("its limit is 1024"), "{errors:?}");
 }
 
 #[test]
-fn mistakes_in_the_settings_of_the_default_plugins_are_named() {
+fn names_invalid_settings_of_the_default_plugins() {
     let mut settings = settings(vec![target("default", "registry.example", "a/$team")]);
     settings.skip.include_namespaces = vec!["[".to_owned()];
     settings.path_map = vec![PathMapRule { from: "(".to_owned(), to: String::new(), regex: true }];
@@ -91,7 +91,7 @@ fn mistakes_in_the_settings_of_the_default_plugins_are_named() {
 }
 
 #[tokio::test]
-async fn a_plugin_may_be_mounted_as_a_configmap_is() {
+async fn loads_a_plugin_from_a_mounted_configmap() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("..2026_11_23");
     fs::create_dir(&data).unwrap();
@@ -100,5 +100,5 @@ async fn a_plugin_may_be_mounted_as_a_configmap_is() {
     symlink("..data/hostile.wasm", folder.path().join("hostile.wasm")).unwrap();
     let mounted = plugin("mounted", folder.path().join("hostile.wasm"), Some(json!("skip")));
     let decision = decide(&load(settings_with(vec![mounted])), image_use("trouble", "nginx")).await;
-    assert_eq!(told(&decision), "skip: because");
+    assert_eq!(outcome(&decision), "skip: because");
 }

@@ -1,4 +1,4 @@
-//! The whole room with real components: the default plugins, the example, and guests that misbehave.
+//! Tests of the policy with real components: the default plugins, the example, and misbehaving guests.
 
 #[path = "../../../tests/guests/mod.rs"]
 #[allow(dead_code, reason = "not all of the guests are used here")]
@@ -56,8 +56,8 @@ fn plugin(name: &str, module: PathBuf, config: Option<serde_json::Value>) -> Plu
     }
 }
 
-fn hostile(deed: serde_json::Value) -> PluginSettings {
-    plugin("hostile", guests::hostile(), Some(deed))
+fn hostile(action: serde_json::Value) -> PluginSettings {
+    plugin("hostile", guests::hostile(), Some(action))
 }
 
 fn image_use(namespace: &str, image: &str) -> ImageUse {
@@ -88,7 +88,7 @@ async fn decide(policy: &Policy, image_use: ImageUse) -> Decision {
 }
 
 /// The verdict in one line: references, `skip: …` or `error: …`.
-fn told(decision: &Decision) -> String {
+fn outcome(decision: &Decision) -> String {
     match &decision.verdict {
         Verdict::Mirror { destinations, .. } => {
             destinations.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -98,7 +98,7 @@ fn told(decision: &Decision) -> String {
     }
 }
 
-/// Remembers how plugins failed.
+/// Records failed calls.
 #[derive(Default)]
 struct Failures(Mutex<Vec<(String, Hook, Option<&'static str>)>>);
 

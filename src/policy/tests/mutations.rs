@@ -1,20 +1,20 @@
-//! Components that were good or hostile once, changed by chance: whatever becomes of them, they are refused in a line, or
-//! fail within their limits. In this process, so that a stack that overflows ends the test.
+//! Random mutations of valid and hostile components: each is rejected with one line, or fails within its limits. Runs in
+//! this process, so that a stack overflow fails the test.
 
 use std::{env, fs, path::Path, time::Instant};
 
-use super::super::fuzzing::{Loader, Reached};
+use super::super::fuzzing::{LoadOutcome, Loader};
 use super::*;
 
 /// `COMPONENT_MUTATIONS=1000000` for more, `MUTATION_SEED` for others.
 const RUNS: u64 = 500;
-/// As long as a line of the log may be, in bytes.
-const LONGEST_FAULT: usize = 1500;
-/// What a module of some kilobytes may take at most, on a machine that is busy with other tests.
+/// In bytes.
+const MAX_MESSAGE: usize = 1500;
+/// For a module of some kilobytes, on a machine that is busy with other tests.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
-fn mutated_components_are_refused_in_a_line_or_fail_within_their_limits() {
+fn rejects_mutated_components_with_one_line_or_fails_within_the_limits() {
     let number = |name: &str, default: u64| env::var(name).ok().map_or(default, |text| text.parse().unwrap());
     let (runs, seed) = (number("COMPONENT_MUTATIONS", RUNS), number("MUTATION_SEED", 1));
     let folder = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("fuzz/seeds/component");
@@ -23,33 +23,33 @@ fn mutated_components_are_refused_in_a_line_or_fail_within_their_limits() {
     let seeds: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
     assert!(seeds.len() > 20);
     let loader = Loader::new().unwrap();
-    let [mut refused, mut failed, mut answered] = [0_u64; 3];
+    let [mut rejected, mut failed, mut answered] = [0_u64; 3];
     for run in 0..runs {
         let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(1 << 32).wrapping_add(run));
         let bytes = mutated(&seeds, &mut random);
-        let begun = Instant::now();
-        let told = match loader.load(&bytes) {
-            Reached::Refused(fault) => {
-                refused += 1;
-                fault.to_string()
+        let start = Instant::now();
+        let message = match loader.load(&bytes) {
+            LoadOutcome::Rejected(error) => {
+                rejected += 1;
+                error.to_string()
             }
-            Reached::Failed(error) => {
+            LoadOutcome::Failed(error) => {
                 failed += 1;
                 error.to_string()
             }
-            Reached::Answered => {
+            LoadOutcome::Answered => {
                 answered += 1;
                 continue;
             }
         };
-        assert!(begun.elapsed() < DEADLINE, "run {run} of seed {seed}: {:?}", begun.elapsed());
-        assert!(told.lines().count() == 1 && told.len() < LONGEST_FAULT, "run {run} of seed {seed}: {told}");
+        assert!(start.elapsed() < DEADLINE, "run {run} of seed {seed}: {:?}", start.elapsed());
+        assert!(message.lines().count() == 1 && message.len() < MAX_MESSAGE, "run {run} of seed {seed}: {message}");
     }
-    println!("{runs} runs of seed {seed}: {refused} refused, {failed} failed, {answered} answered");
-    assert!(runs < RUNS || (refused > 0 && answered > 0), "the mutations are too strong, or too weak");
+    println!("{runs} runs of seed {seed}: {rejected} rejected, {failed} failed, {answered} answered");
+    assert!(runs < RUNS || (rejected > 0 && answered > 0), "the mutations are too strong, or too weak");
 }
 
-/// A seed with one change or a few, either of bytes wherever they are, or in one section, whose length is right again.
+/// A seed with one or more changes, each of any bytes, or within one section whose length is then corrected.
 fn mutated(seeds: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = seeds[random.usize(..seeds.len())].clone();
     for _ in 0..[1, 1, 1, 2, 4][random.usize(..5)] {
@@ -108,10 +108,10 @@ fn in_section(bytes: &[u8], other: &[u8], random: &mut fastrand::Rng) -> Vec<u8>
     bytes
 }
 
-/// A section's number, and what is in it.
+/// The number and the content of a section.
 type Section = (u8, Vec<u8>);
 
-/// The header, and the sections; none where this is neither a module nor a component.
+/// The header and the sections. None: neither a module nor a component.
 fn sections(bytes: &[u8]) -> Option<(&[u8], Vec<Section>)> {
     let (head, mut rest) = bytes.split_at_checked(8).filter(|(head, _)| head.starts_with(b"\0asm"))?;
     let mut sections = Vec::new();

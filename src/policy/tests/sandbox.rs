@@ -1,35 +1,35 @@
-//! What plugins can't do to the program.
+//! The limits of plugins.
 
 use serde_json::json;
 
 use super::*;
 
-fn small(deed: serde_json::Value) -> PluginSettings {
+fn small(action: serde_json::Value) -> PluginSettings {
     let limits = PluginLimits { memory: 16 << 20, ..PluginLimits::default() };
-    PluginSettings { limits, ..hostile(deed) }
+    PluginSettings { limits, ..hostile(action) }
 }
 
 #[tokio::test]
-async fn a_broken_call_fails_its_image_use_and_no_other() {
-    for (deed, kind, message) in [
+async fn a_failed_call_fails_only_its_image_use() {
+    for (action, kind, message) in [
         (json!("loop"), "deadline", "no answer within 1s"),
-        (json!("bomb"), "memory", "and may have 16777216"),
-        (json!("panic"), "trap", "as by a panic"),
+        (json!("bomb"), "memory", "its limit is 16777216"),
+        (json!("panic"), "trap", "a panic"),
         (json!("recurse"), "trap", "out of bounds memory access"),
         (json!("fail"), "invalid-request", "no such team"),
     ] {
         let failures = Arc::new(Failures::default());
         let observer = Arc::clone(&failures) as Arc<dyn Observer>;
-        let policy = Policy::load(settings_with(vec![small(deed.clone())]), observer).unwrap();
+        let policy = Policy::load(settings_with(vec![small(action.clone())]), observer).unwrap();
         let decisions =
             policy.decide(vec![image_use("shop", "a"), image_use("trouble", "b"), image_use("shop", "c")]).await;
-        let told: Vec<String> = decisions.iter().map(told).collect();
-        assert_eq!(told[0], "registry.example/library/a:latest", "{deed}");
-        assert_eq!(told[2], "registry.example/library/c:latest", "{deed}");
-        assert!(told[1].starts_with("error: plugin hostile, hook skip: ") && told[1].contains(message), "{}", told[1]);
-        // A plugin that has no answer has none later; one that broke down may have.
-        let can_pass = kind != "invalid-request";
-        assert!(matches!(decisions[1].verdict, Verdict::Error { retry, .. } if retry == can_pass), "{deed}");
+        let outcomes: Vec<String> = decisions.iter().map(outcome).collect();
+        assert_eq!(outcomes[0], "registry.example/library/a:latest", "{action}");
+        assert_eq!(outcomes[2], "registry.example/library/c:latest", "{action}");
+        assert!(outcomes[1].starts_with("error: plugin hostile, hook skip: ") && outcomes[1].contains(message), "{}", outcomes[1]);
+        // Only `invalid-request` is final.
+        let is_retryable = kind != "invalid-request";
+        assert!(matches!(decisions[1].verdict, Verdict::Error { retry, .. } if retry == is_retryable), "{action}");
         let failed =
             failures.0.lock().unwrap().iter().filter(|(.., error)| error.is_some()).cloned().collect::<Vec<_>>();
         assert_eq!(failed, [("hostile".to_owned(), Hook::Skip, Some(kind))]);
@@ -37,33 +37,33 @@ async fn a_broken_call_fails_its_image_use_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_plugin_may_be_passed_over_when_it_fails() {
+async fn on_failure_pass_ignores_failures() {
     let settings = settings_with(vec![PluginSettings { on_failure: OnFailure::Pass, ..hostile(json!("panic")) }]);
     let decision = decide(&load(settings), image_use("trouble", "nginx")).await;
-    assert_eq!(told(&decision), "registry.example/library/nginx:latest");
+    assert_eq!(outcome(&decision), "registry.example/library/nginx:latest");
     assert!(decision.trace[0].answer.starts_with("error: it trapped"), "{:?}", decision.trace);
 }
 
 #[tokio::test]
-async fn a_target_that_is_not_configured_is_the_plugins_error() {
+async fn an_unknown_target_is_an_error_of_the_plugin() {
     let policy = load(settings_with(vec![hostile(json!({"select": ["elsewhere"]}))]));
     let decision = decide(&policy, image_use("trouble", "nginx")).await;
-    assert!(told(&decision).contains("there is no target \"elsewhere\"; there are default"), "{decision:?}");
+    assert!(outcome(&decision).contains("unknown target \"elsewhere\"; configured targets: default"), "{decision:?}");
     assert!(matches!(decision.verdict, Verdict::Error { retry: true, .. }));
 }
 
 #[tokio::test]
-async fn long_answers_are_cut_and_many_lines_are_dropped() {
+async fn shortens_long_answers_and_drops_excess_log_lines() {
     let policy = load(settings_with(vec![hostile(json!("long-reason"))]));
     let decision = decide(&policy, image_use("trouble", "nginx")).await;
-    assert!(told(&decision).len() < 1100, "{}", told(&decision).len());
+    assert!(outcome(&decision).len() < 1100, "{}", outcome(&decision).len());
 
     let policy = load(settings_with(vec![hostile(json!("chatter"))]));
     let decision = decide(&policy, image_use("trouble", "nginx")).await;
-    assert_eq!(told(&decision), "registry.example/library/nginx:latest");
+    assert_eq!(outcome(&decision), "registry.example/library/nginx:latest");
 }
 
-/// Skips where a NaN has other bits than the standard's, or where a relaxed instruction does what this processor likes.
+/// Skips if a NaN differs from the canonical one, or if a relaxed instruction depends on the processor.
 const PARTICULAR: &str = r#"(module
     (memory (export "memory") 1)
     (data (i32.const 64) "\00\00\00\00\02\00\00\00\80\00\00\00\0a\00\00\00")
@@ -79,12 +79,12 @@ const PARTICULAR: &str = r#"(module
         (i32.const 64)))"#;
 
 #[tokio::test]
-async fn computing_is_the_same_on_every_processor() {
+async fn computes_the_same_on_every_processor() {
     let component =
         crate::authoring::wrap(&wat::parse_str(PARTICULAR).unwrap(), &crate::authoring::WrapOptions::default());
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), component.unwrap()).unwrap();
     let policy = load(settings_with(vec![plugin("particular", file.path().to_owned(), None)]));
     let decision = decide(&policy, image_use("shop", "nginx")).await;
-    assert_eq!(told(&decision), "registry.example/library/nginx:latest");
+    assert_eq!(outcome(&decision), "registry.example/library/nginx:latest");
 }

@@ -1,21 +1,77 @@
-//! Shell patterns as Go's `path.Match` reads them, since the namespaces of existing configurations are written so:
-//! `*` and `?` stop at slashes, a class is negated by `^`, a backslash takes the next character as it is.
+//! Shell globs with the syntax of Go's `path.Match`, which the original program used for namespaces: `*` and `?` do not
+//! match slashes, `^` negates a class, a backslash escapes the next character. Kept by hand: the crates that match globs
+//! have other rules, and would make the plugins larger.
 
-/// A pattern, known to be well formed.
+use std::{fmt, str::Chars};
+
+/// An exact name, or a glob if the text contains any of `*?[`.
+#[derive(Debug)]
+pub enum NamePattern {
+    /// Matches this text only.
+    Name(String),
+    /// Matches what the glob matches.
+    Glob(Glob),
+}
+
+impl NamePattern {
+    /// Parses a name or a glob.
+    ///
+    /// # Errors
+    /// A malformed glob.
+    pub fn new(text: &str) -> Result<Self, GlobError> {
+        if text.contains(['*', '?', '[']) { Glob::new(text).map(Self::Glob) } else { Ok(Self::Name(text.to_owned())) }
+    }
+
+    /// Whether all of `text` matches.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Name(name) => name == text,
+            Self::Glob(glob) => glob.matches(text),
+        }
+    }
+}
+
+/// A glob that was found to be well formed.
 #[derive(Debug)]
 pub struct Glob(Vec<Token>);
 
+/// Why a glob is malformed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GlobError {
+    /// The last character is a backslash.
+    TrailingBackslash,
+    /// `]` is missing.
+    UnclosedClass,
+    /// `-` or `]` stands in a class where a character is required.
+    UnescapedInClass(char),
+}
+
+impl fmt::Display for GlobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TrailingBackslash => f.write_str("it ends with a backslash"),
+            Self::UnclosedClass => f.write_str("[ is not closed"),
+            Self::UnescapedInClass(character) => write!(f, "{character} must be written \\{character} inside [ ]"),
+        }
+    }
+}
+
+impl std::error::Error for GlobError {}
+
 #[derive(Debug)]
 enum Token {
-    Exactly(char),
+    Literal(char),
     AnyChar,
     AnyChars,
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
 impl Glob {
-    /// Reads a pattern; the error says what is wrong with it.
-    pub fn new(pattern: &str) -> Result<Self, String> {
+    /// Parses a glob.
+    ///
+    /// # Errors
+    /// Why it is malformed.
+    pub fn new(pattern: &str) -> Result<Self, GlobError> {
         let mut tokens = Vec::new();
         let mut rest = pattern.chars();
         while let Some(c) = rest.next() {
@@ -23,8 +79,8 @@ impl Glob {
                 '*' => Token::AnyChars,
                 '?' => Token::AnyChar,
                 '[' => class(&mut rest)?,
-                '\\' => Token::Exactly(rest.next().ok_or("it ends with a backslash")?),
-                c => Token::Exactly(c),
+                '\\' => Token::Literal(rest.next().ok_or(GlobError::TrailingBackslash)?),
+                c => Token::Literal(c),
             });
         }
         Ok(Self(tokens))
@@ -37,7 +93,7 @@ impl Glob {
     }
 }
 
-fn class(rest: &mut std::str::Chars<'_>) -> Result<Token, String> {
+fn class(rest: &mut Chars<'_>) -> Result<Token, GlobError> {
     let negated = rest.as_str().starts_with('^');
     if negated {
         rest.next();
@@ -59,16 +115,17 @@ fn class(rest: &mut std::str::Chars<'_>) -> Result<Token, String> {
     }
 }
 
-fn class_char(rest: &mut std::str::Chars<'_>) -> Result<char, String> {
+fn class_char(rest: &mut Chars<'_>) -> Result<char, GlobError> {
     match rest.next() {
-        Some('\\') => rest.next().ok_or_else(|| "it ends with a backslash".to_owned()),
-        Some(c @ ('-' | ']')) => Err(format!("in a class {c:?} needs a backslash before it")),
+        Some('\\') => rest.next().ok_or(GlobError::TrailingBackslash),
+        Some(c @ ('-' | ']')) => Err(GlobError::UnescapedInClass(c)),
         Some(c) => Ok(c),
-        None => Err("its [ is never closed".to_owned()),
+        None => Err(GlobError::UnclosedClass),
     }
 }
 
-/// Greedy, with one place to go back to: a later `*` can do all that an earlier one could, as slashes stop both.
+/// Greedy, and backtracks to the last `*` only: slashes stop every `*`, so a later one matches all that an earlier one
+/// could.
 fn matches(tokens: &[Token], text: &[char]) -> bool {
     let (mut token, mut at) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -80,7 +137,7 @@ fn matches(tokens: &[Token], text: &[char]) -> bool {
                 retry = Some((token, at));
                 continue;
             }
-            (Some(Token::Exactly(wanted)), Some(c)) => wanted == c,
+            (Some(Token::Literal(literal)), Some(c)) => literal == c,
             (Some(Token::AnyChar), Some(c)) => *c != '/',
             (Some(Token::Class { negated, ranges }), Some(c)) => {
                 ranges.iter().any(|(low, high)| (low..=high).contains(&c)) != *negated
@@ -107,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_as_in_go() {
+    fn matches_as_go_does() {
         for (pattern, text, expected) in [
             ("", "", true),
             ("", "a", false),
@@ -140,9 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn ill_formed_patterns_are_refused() {
+    fn rejects_malformed_globs() {
         for pattern in ["[", "[]", "[]a]", "[a", "[^", "[a-", "[a-]", "[-a]", "\\", "[\\"] {
             assert!(Glob::new(pattern).is_err(), "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_text_without_wildcards_is_a_name() {
+        for (pattern, text, expected) in
+            [("plain", "plain", true), ("plain", "plainer", false), ("a]b", "a]b", true), ("a\\b", "a\\b", true), ("p*", "plain", true)]
+        {
+            assert_eq!(NamePattern::new(pattern).unwrap().matches(text), expected, "{pattern} {text}");
+        }
+        assert!(NamePattern::new("[a").is_err());
     }
 }

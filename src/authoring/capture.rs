@@ -1,4 +1,4 @@
-//! What plugins log while they are tried, kept beside the answers instead of going to the program's log.
+//! Captures what plugins log during test cases.
 
 use std::{
     io::{self, Write},
@@ -7,11 +7,10 @@ use std::{
 
 use tracing::level_filters::LevelFilter;
 
-/// Lines, as they are written.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Lines {
+impl Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
@@ -22,10 +21,10 @@ impl Write for Lines {
     }
 }
 
-/// The value of `act`, and what was logged in this thread meanwhile, at all levels.
-pub fn overheard<T>(act: impl FnOnce() -> T) -> (T, Vec<String>) {
-    let lines = Lines::default();
-    let writer = lines.clone();
+/// Runs `action`, and returns its result and the log lines of this thread, of all levels.
+pub fn capture_logs<T>(action: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let buffer = LogBuffer::default();
+    let writer = buffer.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_writer(move || writer.clone())
@@ -33,7 +32,7 @@ pub fn overheard<T>(act: impl FnOnce() -> T) -> (T, Vec<String>) {
         .with_target(false)
         .without_time()
         .finish();
-    let value = tracing::subscriber::with_default(subscriber, act);
-    let bytes = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let value = tracing::subscriber::with_default(subscriber, action);
+    let bytes = buffer.0.lock().unwrap_or_else(PoisonError::into_inner);
     (value, String::from_utf8_lossy(&bytes).lines().map(|line| line.trim().to_owned()).collect())
 }

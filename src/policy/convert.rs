@@ -1,9 +1,9 @@
-//! Image uses and targets as the contract writes them.
+//! Converts image uses and targets to the types of the contract.
 
 use super::bindings::types;
 use crate::model::{ImageUse, Reference, Target};
 
-/// The image use, with its image read.
+/// `image` is the parsed reference of `image_use`.
 pub fn image_use(image_use: &ImageUse, image: &Reference) -> types::ImageUse {
     let workload = &image_use.workload;
     let pairs = |map: &std::collections::BTreeMap<String, String>| {
@@ -42,7 +42,6 @@ pub fn image_use(image_use: &ImageUse, image: &Reference) -> types::ImageUse {
     }
 }
 
-/// The target.
 pub fn target(target: &Target) -> types::Target {
     types::Target {
         name: target.name.clone(),

@@ -1,4 +1,4 @@
-//! The clock of the plugins' deadlines. It stands still while no plugin is asked, so that an idle program sleeps.
+//! The clock for the deadlines of plugin calls. It is stopped while no call runs, so that an idle program sleeps.
 
 use std::{
     io,
@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-/// The time between two ticks: how exactly deadlines are kept.
+/// The interval of ticks, and so the precision of deadlines.
 pub const TICK: Duration = Duration::from_millis(10);
 
-/// Ticks in a thread of its own, which ends when this is dropped.
+/// Ticks in a thread, which ends when this is dropped.
 pub struct Clock(Arc<Shared>);
 
-/// As long as this is there, the clock ticks.
-pub struct Running<'a>(&'a Shared);
+/// The clock ticks while this exists.
+pub struct RunningClock<'a>(&'a Shared);
 
 #[derive(Default)]
 struct Shared {
@@ -25,14 +25,14 @@ struct Shared {
 #[derive(Default)]
 struct State {
     calls: usize,
-    over: bool,
+    dropped: bool,
 }
 
 impl Clock {
-    /// A clock that stands still; `tick` is called at each of its ticks.
+    /// A stopped clock that calls `tick` at each tick.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// The thread can't be started.
     pub fn start(tick: impl Fn() + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let clock = Self(Arc::clone(&shared));
@@ -45,23 +45,23 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Lets the clock tick. The first tick may be that of a call before.
-    pub fn run(&self) -> Running<'_> {
+    /// Runs the clock. The first tick may come early: it may belong to an earlier call.
+    pub fn run(&self) -> RunningClock<'_> {
         let mut state = self.0.lock();
         state.calls += 1;
-        // The thread waits for the first call alone.
+        // The thread waits only while there are no calls.
         if state.calls == 1 {
             self.0.changed.notify_one();
         }
-        Running(&self.0)
+        RunningClock(&self.0)
     }
 }
 
 impl Shared {
-    /// Returns when there is a call to time: true; or when there will never be one again: false.
+    /// Waits for a call. False: the clock was dropped.
     fn wait_for_calls(&self) -> bool {
-        let wait = self.changed.wait_while(self.lock(), |state| state.calls == 0 && !state.over);
-        !wait.unwrap_or_else(PoisonError::into_inner).over
+        let wait = self.changed.wait_while(self.lock(), |state| state.calls == 0 && !state.dropped);
+        !wait.unwrap_or_else(PoisonError::into_inner).dropped
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -69,7 +69,7 @@ impl Shared {
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningClock<'_> {
     fn drop(&mut self) {
         self.0.lock().calls -= 1;
     }
@@ -77,7 +77,7 @@ impl Drop for Running<'_> {
 
 impl Drop for Clock {
     fn drop(&mut self) {
-        self.0.lock().over = true;
+        self.0.lock().dropped = true;
         self.0.changed.notify_one();
     }
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_ticks_while_somebody_asks() {
+    fn ticks_during_calls() {
         let (sender, ticks) = mpsc::channel();
         let clock = Clock::start(move || sender.send(()).unwrap_or_default()).unwrap();
         for _ in 0..2 {
@@ -100,10 +100,10 @@ mod tests {
             drop(second);
             let _ = ticks.try_iter().count();
             thread::sleep(TICK * 10);
-            assert!(ticks.try_iter().count() <= 1, "more comes than the tick that was under way");
+            assert!(ticks.try_iter().count() <= 1, "at most the tick that had begun");
         }
         drop(clock);
-        // The thread has ended, and with it the sender.
+        // The channel is closed once the thread has ended.
         while ticks.recv().is_ok() {}
     }
 }

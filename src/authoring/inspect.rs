@@ -1,4 +1,4 @@
-//! What a file is, before anybody runs it.
+//! Inspects a plugin file without running it.
 
 use std::{
     fs::File,
@@ -14,47 +14,47 @@ use crate::{
     policy::{Probe, ProbeError},
 };
 
-/// No more is unpacked to be measured.
-const MOST_UNPACKED: u64 = 1 << 30;
+/// In bytes.
+const MAX_DECOMPRESSED: u64 = 1 << 30;
 
-/// What can be told of any file.
+/// The size of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Its size, unpacked.
+    /// In bytes, after decompression.
     pub bytes: usize,
-    /// Its size after the best of gzip; its own where it is compressed already.
+    /// In bytes, compressed with gzip at its best level; the size of the file if it is compressed already.
     pub gzip_bytes: usize,
 }
 
-/// What can be told of a plugin.
+/// The properties of a plugin.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// What it answers, in the order asked.
+    /// The exported hooks in the order of their calls.
     pub hooks: Vec<Hook>,
     /// Whether it takes a configuration.
     pub takes_config: bool,
     /// The version of the contract that it was built against.
     pub contract: String,
-    /// The interfaces that it imports.
+    /// The imported interfaces.
     pub imports: Vec<String>,
-    /// How long reading, compiling and checking took.
+    /// The duration of reading, checking and compiling.
     pub compile: Duration,
 }
 
 impl Size {
-    /// Of a file.
+    /// Measures a file.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// The file can't be read.
     pub fn of(file: &Path) -> io::Result<Self> {
         let mut content = Vec::new();
         File::open(file)?.read_to_end(&mut content)?;
         let bytes = content.len();
         if content.starts_with(&[0x1f, 0x8b]) {
-            let mut unpacked = MultiGzDecoder::new(content.as_slice()).take(MOST_UNPACKED);
-            // What can't be unpacked is told by who loads it.
-            let unpacked = io::copy(&mut unpacked, &mut io::sink()).ok().and_then(|size| size.try_into().ok());
-            return Ok(Self { bytes: unpacked.unwrap_or(bytes), gzip_bytes: bytes });
+            let mut decompressed = MultiGzDecoder::new(content.as_slice()).take(MAX_DECOMPRESSED);
+            // `inspect` reports damaged data.
+            let decompressed = io::copy(&mut decompressed, &mut io::sink()).ok().and_then(|size| size.try_into().ok());
+            return Ok(Self { bytes: decompressed.unwrap_or(bytes), gzip_bytes: bytes });
         }
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&content)?;
@@ -62,10 +62,10 @@ impl Size {
     }
 }
 
-/// Compiles a plugin and looks at it.
+/// Checks and compiles a plugin, and returns its properties.
 ///
 /// # Errors
-/// When it is none.
+/// Not a usable plugin.
 pub fn inspect(file: &Path) -> Result<Inspection, ProbeError> {
     let start = Instant::now();
     let probe = Probe::read(file)?;

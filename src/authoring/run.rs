@@ -1,58 +1,58 @@
-//! Puts a plugin to its cases.
+//! Runs the test cases of a plugin.
 
 use std::sync::Arc;
 
 use super::{
+    capture::capture_logs,
     cases::Case,
     expectation::{Answer, ErrorKind, Expectation},
-    overheard,
 };
 use crate::{
     model::{Hook, Target},
-    policy::{LoadFault, Probe, ProbedPlugin, Question},
+    policy::{HookInput, PluginError, Probe, ProbedPlugin},
 };
 
-/// How one case went.
+/// The result of a case.
 #[derive(Debug)]
 pub struct CaseResult {
     /// The case's name.
     pub name: String,
-    /// Where the plugin answered something else; none where it passed.
+    /// The unexpected answers; empty if the case passed.
     pub differences: Vec<Difference>,
-    /// What the plugin logged.
+    /// The log lines of the plugin.
     pub log: Vec<String>,
 }
 
-/// An answer that was not expected.
+/// An unexpected answer.
 #[derive(Debug)]
 pub struct Difference {
-    /// The hook, and the target where it was asked about one; or `configure`.
+    /// The hook, with the target for hooks that are called per target; or `configure`.
     pub question: String,
-    /// What the case file says.
+    /// The answer in the case file.
     pub expected: String,
-    /// What the plugin answered.
+    /// The plugin's answer.
     pub got: String,
 }
 
-/// Configures the plugin anew for each case, and asks what the case expects an answer to.
-pub fn run(probe: &Probe, cases: &[Case]) -> Vec<CaseResult> {
+/// Configures a plugin for each case, and calls the hooks that the case expects answers of.
+pub fn run_cases(probe: &Probe, cases: &[Case]) -> Vec<CaseResult> {
     cases
         .iter()
         .map(|case| {
-            let (differences, log) = overheard::overheard(|| differences(probe, case));
+            let (differences, log) = capture_logs(|| differences(probe, case));
             CaseResult { name: case.name.clone(), differences, log }
         })
         .collect()
 }
 
 fn differences(probe: &Probe, case: &Case) -> Vec<Difference> {
-    let plugin = match (probe.configure(case.config.as_ref()), &case.refusal) {
+    let plugin = match (probe.configure(case.config.as_ref()), &case.config_error) {
         (Ok(plugin), None) => plugin,
         (Ok(_), Some(kind)) => return vec![configure(format!("error {kind}"), "ok".to_owned())],
-        (Err(LoadFault::Start(error)), Some(kind)) if ErrorKind::of(&error) == *kind => return Vec::new(),
-        (Err(fault), refusal) => {
-            let expected = refusal.as_ref().map_or_else(|| "ok".to_owned(), |kind| format!("error {kind}"));
-            return vec![configure(expected, fault.to_string())];
+        (Err(PluginError::Start(error)), Some(kind)) if ErrorKind::of(&error) == *kind => return Vec::new(),
+        (Err(error), config_error) => {
+            let expected = config_error.as_ref().map_or_else(|| "ok".to_owned(), |kind| format!("error {kind}"));
+            return vec![configure(expected, error.to_string())];
         }
     };
     let mut differences = Vec::new();
@@ -61,8 +61,8 @@ fn differences(probe: &Probe, case: &Case) -> Vec<Difference> {
             differences.push(difference(*hook, None, expected, "it does not export this hook".to_owned()));
             continue;
         }
-        for (target, answer) in answers(&plugin, *hook, &case.question, &case.targets) {
-            if !expected.is_met_by(&answer) {
+        for (target, answer) in answers(&plugin, *hook, &case.input, &case.targets) {
+            if !expected.matches(&answer) {
                 differences.push(difference(*hook, target, expected, answer.to_string()));
             }
         }
@@ -70,20 +70,20 @@ fn differences(probe: &Probe, case: &Case) -> Vec<Difference> {
     differences
 }
 
-/// What the plugin says to `hook`; for the hooks that are asked about each target, once for each.
+/// The answers to `hook`: one, or one per target for the hooks that are called per target.
 fn answers<'a>(
     plugin: &ProbedPlugin,
     hook: Hook,
-    question: &Question,
+    input: &HookInput,
     targets: &'a [Arc<Target>],
 ) -> Vec<(Option<&'a Target>, Answer)> {
-    let of_each =
+    let per_target =
         |ask: &dyn Fn(&Target) -> Answer| targets.iter().map(|target| (Some(target.as_ref()), ask(target))).collect();
     match hook {
-        Hook::Skip => vec![(None, plugin.skip(question).into())],
-        Hook::TargetSelection => vec![(None, plugin.select(question, targets).into())],
-        Hook::PathMapping => of_each(&|target| plugin.rewrite(question, target).into()),
-        Hook::RepositoryPrefix => of_each(&|target| plugin.render(question, target).into()),
+        Hook::Skip => vec![(None, plugin.skip(input).into())],
+        Hook::TargetSelection => vec![(None, plugin.select(input, targets).into())],
+        Hook::PathMapping => per_target(&|target| plugin.rewrite(input, target).into()),
+        Hook::RepositoryPrefix => per_target(&|target| plugin.render(input, target).into()),
     }
 }
 

@@ -1,41 +1,44 @@
-//! The engine that all plugins run in, and their deadlines in its terms.
+//! The WebAssembly engine that runs all plugins, and its epochs, which end calls at their deadlines.
+
+mod clock;
+pub mod config;
 
 use std::{io, sync::Arc, time::Duration};
 
 use wasmtime::Engine;
 
-use super::{
-    clock::{Clock, TICK},
-    engine_config::engine_config,
-};
+use clock::TICK;
+use config::engine_config;
 
-/// What the operating system or the processor can't do.
+pub use clock::Clock;
+
+/// Why no plugin can run on this host.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The engine refuses the host.
+    /// The engine does not support the host.
     #[error("WebAssembly can't run here: {0}")]
     Engine(String),
-    /// There is no thread to be had.
-    #[error("the clock of the plugins' deadlines can't be started")]
-    Clock(#[source] io::Error),
+    /// The thread for deadlines can't be started.
+    #[error("the thread for the deadlines of plugins can't be started: {0}")]
+    Clock(io::Error),
 }
 
-/// What plugins run in.
+/// The engine and its clock.
 pub struct Runtime {
     pub engine: Engine,
-    /// Advances the engine's epoch while it runs.
+    /// Advances the engine's epoch while calls run.
     pub clock: Arc<Clock>,
 }
 
-/// An engine, and the clock that interrupts what runs in it.
+/// Starts the engine and its clock.
 pub fn start() -> Result<Runtime, EngineError> {
     let engine = Engine::new(&engine_config()).map_err(|error| EngineError::Engine(format!("{error:#}")))?;
-    let timed = engine.clone();
-    let clock = Clock::start(move || timed.increment_epoch()).map_err(EngineError::Clock)?;
+    let clock_engine = engine.clone();
+    let clock = Clock::start(move || clock_engine.increment_epoch()).map_err(EngineError::Clock)?;
     Ok(Runtime { engine, clock: Arc::new(clock) })
 }
 
-/// The number of epochs after which `timeout` has surely passed.
+/// The number of epochs after which `timeout` has certainly passed.
 pub fn epochs(timeout: Duration) -> u64 {
     let ticks = timeout.as_millis().div_ceil(TICK.as_millis()).saturating_add(1);
     u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2)
@@ -46,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deadlines_are_rounded_up() {
+    fn rounds_deadlines_up() {
         assert_eq!(epochs(Duration::ZERO), 1);
         assert_eq!(epochs(Duration::from_millis(1)), 2);
         assert_eq!(epochs(Duration::from_secs(1)), 101);

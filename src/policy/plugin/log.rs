@@ -1,23 +1,25 @@
-//! The one thing that plugins may call: lines for the program's log, few and short.
+//! The log interface, the only import of plugins: writes lines to the program's log, limited in number and length.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::bindings::log::{Host, Level};
-use super::text::shortened;
+use crate::policy::{
+    bindings::log::{Host, Level},
+    text::shortened,
+};
 
 const WINDOW: Duration = Duration::from_secs(1);
 /// In bytes.
-const LONGEST_LINE: usize = 4096;
+const MAX_LINE: usize = 4096;
 
 /// The log of one plugin, shared by its instances.
 #[derive(Debug)]
 pub struct PluginLog {
     plugin: String,
-    /// In each window.
-    most_lines: u32,
+    /// Per window.
+    max_lines: u32,
     window: Mutex<Window>,
 }
 
@@ -28,10 +30,9 @@ struct Window {
     dropped: u64,
 }
 
-/// Whether a line may be written.
 #[derive(Debug, PartialEq, Eq)]
 enum Admission {
-    /// It may; so many were dropped before it.
+    /// With the number of lines dropped before it.
     Write {
         dropped: u64,
     },
@@ -39,13 +40,13 @@ enum Admission {
 }
 
 impl Window {
-    fn admit(&mut self, now: Instant, most_lines: u32) -> Admission {
+    fn admit(&mut self, now: Instant, max_lines: u32) -> Admission {
         let mut dropped = 0;
         if now.duration_since(self.start) >= WINDOW {
             dropped = self.dropped;
             *self = Self { start: now, lines: 0, dropped: 0 };
         }
-        if self.lines < most_lines {
+        if self.lines < max_lines {
             self.lines += 1;
             return Admission::Write { dropped };
         }
@@ -55,21 +56,21 @@ impl Window {
 }
 
 impl PluginLog {
-    /// An empty log, for at most so many lines in a second.
-    pub fn new(plugin: &str, most_lines: u32) -> Arc<Self> {
+    /// A log for at most `max_lines` lines per second.
+    pub fn new(plugin: &str, max_lines: u32) -> Arc<Self> {
         let window = Window { start: Instant::now(), lines: 0, dropped: 0 };
-        Arc::new(Self { plugin: plugin.to_owned(), most_lines, window: Mutex::new(window) })
+        Arc::new(Self { plugin: plugin.to_owned(), max_lines, window: Mutex::new(window) })
     }
 
     fn write(&self, level: Level, message: &str) {
         let admission =
-            self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now(), self.most_lines);
+            self.window.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now(), self.max_lines);
         let Admission::Write { dropped } = admission else { return };
         let plugin = self.plugin.as_str();
         if dropped > 0 {
-            tracing::warn!(plugin, dropped, "the plugin logs too much; lines were dropped");
+            tracing::warn!(plugin, dropped, "the plugin logs too many lines; some were dropped");
         }
-        let message = shortened(message, LONGEST_LINE);
+        let message = shortened(message, MAX_LINE);
         match level {
             Level::Trace => tracing::trace!(plugin, "{message}"),
             Level::Debug => tracing::debug!(plugin, "{message}"),
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_beyond_the_limit_are_dropped_and_told_in_the_next_window() {
+    fn drops_lines_beyond_the_limit_and_reports_them_in_the_next_window() {
         let start = Instant::now();
         let mut window = Window { start, lines: 0, dropped: 0 };
         for _ in 0..3 {
