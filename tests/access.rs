@@ -24,7 +24,7 @@ fn with_ca(registry: &Registry, ca: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_for_its_registry_alone() {
+async fn trusts_a_private_authority_only_for_its_registry() {
     let (source, target) = (Registry::distribution_tls().await, Registry::distribution_tls().await);
     let image = index("private");
     let reference = source.push("team/app", "1", &image).await;
@@ -45,7 +45,7 @@ async fn a_private_authority_is_trusted_for_its_registry_alone() {
 }
 
 #[tokio::test]
-async fn certificates_are_not_checked_where_that_is_set() {
+async fn skips_certificate_verification_if_configured() {
     let (source, target) = (Registry::distribution_tls().await, Registry::distribution_tls().await);
     let image = index("unchecked");
     let reference = source.push("team/app", "1", &image).await;
@@ -56,7 +56,7 @@ async fn certificates_are_not_checked_where_that_is_set() {
 }
 
 #[tokio::test]
-async fn a_registry_that_asks_for_it_is_shown_our_certificate() {
+async fn presents_the_client_certificate() {
     let (source, target) = (Registry::distribution_mutual_tls().await, Registry::distribution_mutual_tls().await);
     let image = index("mutual");
     let reference = source.push("team/app", "1", &image).await;
@@ -74,7 +74,7 @@ async fn a_registry_that_asks_for_it_is_shown_our_certificate() {
 }
 
 #[tokio::test]
-async fn a_renewed_file_is_taken_into_force() {
+async fn reloads_a_renewed_ca_file() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let (source, target) = (Registry::distribution_tls().await, Registry::crane().await);
@@ -97,7 +97,7 @@ async fn a_renewed_file_is_taken_into_force() {
 }
 
 #[tokio::test]
-async fn a_certificate_with_another_key_is_a_configuration_mistake() {
+async fn a_certificate_with_a_wrong_key_is_a_configuration_error() {
     let (one, other) = (Registry::distribution_tls().await, Registry::crane().await);
     let [certificate, _] = one.identity();
     // The key of a server is one as good as any.
@@ -111,7 +111,7 @@ async fn a_certificate_with_another_key_is_a_configuration_mistake() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_used_for_what_no_proxy_does_not_name() {
+async fn uses_the_proxy_except_for_no_proxy_hosts() {
     let (source, target) = (Registry::distribution(Access::Anonymous).await, Registry::crane().await);
     let image = single("behind a proxy");
     source.push("team/app", "1", &image).await;
@@ -146,7 +146,7 @@ fn many_layers(seed: u64) -> Image {
 }
 
 #[tokio::test]
-async fn an_images_blobs_are_as_many_at_once_as_is_set() {
+async fn limits_concurrent_blobs_of_an_image() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = many_layers(1);
     let reference = source.push("team/app", "1", &image).await;
@@ -163,7 +163,7 @@ async fn an_images_blobs_are_as_many_at_once_as_is_set() {
 }
 
 #[tokio::test]
-async fn few_requests_at_once_are_enough_between_any_registries() {
+async fn few_connections_cause_no_deadlock_between_registries() {
     let registries = [Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await];
     let mut manifests = Vec::new();
     let mut images = Vec::new();

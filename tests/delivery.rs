@@ -58,7 +58,7 @@ fn planning(config: &str) -> Program {
 }
 
 #[tokio::test]
-async fn a_pushed_plugin_is_fetched_by_its_digest() {
+async fn fetches_a_pushed_plugin_by_digest() {
     for access in [Access::Basic, Access::Token] {
         let registry = Registry::distribution(access).await;
         let reference = push(&registry, "acme/versions:1.2").await;
@@ -73,7 +73,7 @@ async fn a_pushed_plugin_is_fetched_by_its_digest() {
 }
 
 #[tokio::test]
-async fn the_artifact_is_what_other_tools_read() {
+async fn pushes_an_artifact_that_other_tools_read() {
     let registry = Registry::distribution(Access::Basic).await;
     let reference = push(&registry, "acme/versions:1").await;
     let (media_type, manifest) = registry.manifest("acme/versions", "1").await.unwrap();
@@ -111,7 +111,7 @@ async fn the_artifact_is_what_other_tools_read() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_fetched_is_named() {
+async fn reports_plugins_that_can_not_be_fetched() {
     let registry = Registry::distribution(Access::Basic).await;
     let reference = push(&registry, "acme/versions:1").await;
     let image = registry.push("acme/image", "1", &single("no plugin")).await;
@@ -139,7 +139,7 @@ async fn what_can_not_be_fetched_is_named() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_reference_takes_effect_while_it_runs() {
+async fn reloads_a_changed_plugin_reference() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let registry = Registry::distribution(Access::Basic).await;
@@ -193,7 +193,7 @@ async fn answering(answer: impl Fn(&Method, &str, Bytes) -> Response + Clone + S
 }
 
 #[tokio::test]
-async fn a_registry_that_keeps_nothing_is_found_out_by_a_push() {
+async fn push_detects_a_registry_that_stores_nothing() {
     let yes = |_: &Method, _: &str, _: Bytes| (StatusCode::OK, "{}").into_response();
     let takes_all = |method: &Method, path: &str, _: Bytes| match method.as_str() {
         "HEAD" | "GET" if path == "/v2/" => StatusCode::OK.into_response(),
@@ -230,7 +230,7 @@ async fn a_registry_that_keeps_nothing_is_found_out_by_a_push() {
 }
 
 #[tokio::test]
-async fn a_registry_that_drips_ends_a_fetch_with_the_request_timeout() {
+async fn the_request_timeout_limits_a_trickling_fetch() {
     let component = Bytes::from(std::fs::read(guests::hostile()).unwrap());
     let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes)));
     let manifest = json!({
@@ -268,7 +268,7 @@ async fn a_registry_that_drips_ends_a_fetch_with_the_request_timeout() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_empty_is_none() {
+async fn rejects_an_empty_password() {
     for stdin in ["", "\n"] {
         let program = Program::new(&["plugin", "push"])
             .arg(guests::hostile())

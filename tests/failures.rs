@@ -18,7 +18,7 @@ async fn sync(target: &Registry, image: &str, more: &str) -> Finished {
 }
 
 #[tokio::test]
-async fn a_source_that_does_not_answer_rightly_is_named() {
+async fn reports_errors_of_the_source() {
     let target = Registry::crane().await;
     let image = index("wanted");
     for (status, word) in [(401, "401"), (403, "403"), (404, "not found"), (429, "429"), (500, "500")] {
@@ -33,7 +33,7 @@ async fn a_source_that_does_not_answer_rightly_is_named() {
 }
 
 #[tokio::test]
-async fn a_target_that_does_not_answer_rightly_is_named() {
+async fn reports_errors_of_the_target() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("wanted");
     let reference = source.push("team/app", "1", &image).await;
@@ -51,7 +51,7 @@ async fn a_target_that_does_not_answer_rightly_is_named() {
 }
 
 #[tokio::test]
-async fn registries_that_are_down_or_silent_are_named() {
+async fn reports_unreachable_and_silent_registries() {
     let target = Registry::crane().await;
     let finished = sync(&target, "127.0.0.1:9/team/app:1", "").await.assert_code(1);
     assert!(finished.stdout.contains("127.0.0.1:9"), "{}", finished.stdout);
@@ -65,7 +65,7 @@ async fn registries_that_are_down_or_silent_are_named() {
 }
 
 #[tokio::test]
-async fn faults_that_pass_are_overcome() {
+async fn recovers_from_transient_faults() {
     let image = Image::large();
     for fault in [
         Fault::Cut,
@@ -95,7 +95,7 @@ impl Image {
 }
 
 #[tokio::test]
-async fn a_push_that_does_not_arrive_is_no_success() {
+async fn a_push_that_was_not_stored_fails() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let reference = source.push("team/app", "1", &single("lost")).await;
@@ -106,7 +106,7 @@ async fn a_push_that_does_not_arrive_is_no_success() {
 }
 
 #[tokio::test]
-async fn what_failed_is_left_alone_until_somebody_says_otherwise() {
+async fn keeps_a_failed_image_in_cooldown_until_a_reset() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -139,7 +139,7 @@ async fn what_failed_is_left_alone_until_somebody_says_otherwise() {
 }
 
 #[tokio::test]
-async fn while_a_layer_drips_all_others_are_mirrored() {
+async fn mirrors_other_images_while_a_layer_trickles() {
     let layer = |seed, size| demo::Layer::random(seed, size).unwrap();
     let image = |layers: &[demo::Layer]| demo::Image::single(demo::Format::Oci, "amd64", layers);
     let shared = layer(1, 200_000);
@@ -176,7 +176,7 @@ async fn while_a_layer_drips_all_others_are_mirrored() {
 }
 
 #[tokio::test]
-async fn what_a_target_half_has_is_written_anew() {
+async fn repairs_an_incomplete_image_at_the_target() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("half");
     let reference = source.push("team/app", "1", &image).await;
@@ -196,7 +196,7 @@ async fn what_a_target_half_has_is_written_anew() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_down_costs_no_pull() {
+async fn does_not_pull_while_the_target_is_down() {
     let source = Registry::distribution(Access::Anonymous).await;
     let reference = source.push("team/app", "1", &single("down")).await;
     let target = Registry::crane().await;

@@ -78,7 +78,7 @@ async fn answer(State(registry): State<Arc<Hostile>>, uri: Uri) -> Response<Body
 }
 
 #[tokio::test]
-async fn an_image_that_asks_for_too_much_is_given_up_at_once() {
+async fn rejects_an_oversized_image_at_once() {
     type Make = fn(&mut Hostile) -> Value;
     let images: [(&str, Make); 5] = [
         ("more than 4 deep", |registry| {

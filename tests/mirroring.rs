@@ -54,7 +54,7 @@ pub fn count(requests: &[Request], method: &str, path_part: &str) -> usize {
 }
 
 #[tokio::test]
-async fn images_of_all_kinds_arrive_once_and_stay() {
+async fn mirrors_images_of_all_kinds_once_and_keeps_them() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -137,7 +137,7 @@ async fn images_of_all_kinds_arrive_once_and_stay() {
 }
 
 #[tokio::test]
-async fn pods_count_under_their_workload_and_their_digests_spare_the_source() {
+async fn counts_pods_with_their_workload_and_uses_their_digests() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -161,7 +161,7 @@ async fn pods_count_under_their_workload_and_their_digests_spare_the_source() {
 }
 
 #[tokio::test]
-async fn images_are_read_and_written_with_basic_and_token_auth() {
+async fn supports_basic_and_token_authentication() {
     for (reads, writes) in [(Access::Token, Access::Basic), (Access::Basic, Access::Token)] {
         let source = Registry::distribution(reads).await;
         let target = Registry::distribution(writes).await;
@@ -193,7 +193,7 @@ async fn images_are_read_and_written_with_basic_and_token_auth() {
 }
 
 #[tokio::test]
-async fn a_digest_stays_when_a_newer_one_takes_its_tag() {
+async fn keeps_a_digest_whose_tag_moved() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::distribution(Access::Anonymous).await;
     let (old, new) = (index("old"), index("new"));

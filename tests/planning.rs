@@ -31,7 +31,7 @@ fn planned(lines: &[Value]) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_line_of_a_plan_has_these_keys() {
+async fn json_lines_of_a_plan_have_these_keys() {
     let digest = format!("sha256:{}", "0a".repeat(32));
     let mut pod = pod("debugged").image("Not An Image").manifest_in("shop");
     pod["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "image": format!("quay.io/tools/debug@{digest}") }]);
@@ -104,7 +104,7 @@ async fn a_line_of_a_plan_has_these_keys() {
 }
 
 #[tokio::test]
-async fn a_plan_for_people_is_a_table() {
+async fn a_text_plan_is_a_table() {
     let manifests = [
         deployment("web").image("nginx:1.27").manifest(),
         job("old").image("nginx:1").manifest_in("legacy"),
@@ -137,7 +137,7 @@ async fn a_plan_for_people_is_a_table() {
 const HIDDEN: [char; 8] = ['\x1b', '\x07', '\x7f', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{e0041}'];
 
 #[tokio::test]
-async fn nothing_that_is_written_acts_on_a_terminal() {
+async fn escapes_control_characters_in_output() {
     let hostile: String = HIDDEN.iter().flat_map(|hidden| ['x', *hidden]).collect();
     let mut web = deployment("web").image(&hostile).image("nginx:1").manifest();
     web["metadata"]["name"] = format!("web{hostile}").into();
@@ -178,7 +178,7 @@ async fn nothing_that_is_written_acts_on_a_terminal() {
 }
 
 #[tokio::test]
-async fn a_container_without_an_image_is_told() {
+async fn reports_a_container_without_an_image() {
     let mut manifest = deployment("web").image("nginx:1").manifest();
     manifest["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("image");
     let manifests = list(&[manifest]);
@@ -198,7 +198,7 @@ async fn a_container_without_an_image_is_told() {
 }
 
 #[tokio::test]
-async fn manifests_come_from_input_files_and_folders_in_yaml_and_json() {
+async fn reads_manifests_from_stdin_files_and_folders() {
     let [web, db, agent] = [
         deployment("web").image("web:1").manifest(),
         stateful_set("db").image("db:1").manifest(),
@@ -238,7 +238,7 @@ async fn manifests_come_from_input_files_and_folders_in_yaml_and_json() {
 }
 
 #[tokio::test]
-async fn a_plan_asks_no_registry_and_no_cluster() {
+async fn a_plan_from_files_contacts_no_registry_and_no_cluster() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (target, cluster) = (Registry::crane().await, Registry::crane().await);
     let image = source.push("team/app", "1", &single("app")).await;
@@ -265,7 +265,7 @@ async fn a_plan_asks_no_registry_and_no_cluster() {
 }
 
 #[tokio::test]
-async fn exit_codes_tell_input_from_configuration() {
+async fn exit_codes_distinguish_input_and_configuration_errors() {
     let good = list(&[deployment("web").image("web:1").manifest()]);
     let malformed =
         list(&[json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "x" }, "spec": 7 })]);
@@ -291,7 +291,7 @@ async fn exit_codes_tell_input_from_configuration() {
 }
 
 #[tokio::test]
-async fn what_runs_containers_and_is_not_read_is_told_and_passed_over() {
+async fn warns_about_unsupported_kinds_that_run_containers() {
     let mut empty = deployment("empty").manifest_in("shop");
     empty["spec"] = json!({ "replicas": 1 });
     let rollout = json!({
@@ -309,7 +309,7 @@ async fn what_runs_containers_and_is_not_read_is_told_and_passed_over() {
 }
 
 #[tokio::test]
-async fn what_is_not_watched_takes_nothing_in() {
+async fn pods_are_planned_separately_if_their_owner_is_not_watched() {
     let mut owned = pod("batch-1").image("batch:1").manifest();
     owned["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "batch", "uid": "u", "controller": true }]);
@@ -338,7 +338,7 @@ fn one_name_for_two() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn two_images_with_one_name_are_told() {
+async fn reports_conflicting_images() {
     let manifests = list(&one_name_for_two());
     let lines = plan(command(&["plan", "-f", "-", "-o", "json"], &manifests)).await;
     let conflicts: Vec<(&Value, &Value)> = lines
@@ -362,7 +362,7 @@ async fn two_images_with_one_name_are_told() {
 }
 
 #[tokio::test]
-async fn a_plan_fails_on_what_it_is_asked_to() {
+async fn fail_on_selects_the_reasons_to_fail() {
     let all = one_name_for_two();
     let (conflict, good) = (list(&all[..2]), list(&all[2..]));
     let undecided = list(&[deployment("web").image("No Image").manifest()]);
@@ -388,7 +388,7 @@ async fn a_plan_fails_on_what_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn why_names_the_plugin_that_skipped_an_image() {
+async fn the_why_column_names_the_plugin_that_skipped_an_image() {
     let manifests = list(&[
         deployment("web").image("nginx:1").manifest_in("trouble"),
         deployment("old").image("nginx:1").manifest_in("legacy"),
@@ -415,7 +415,7 @@ async fn why_names_the_plugin_that_skipped_an_image() {
 }
 
 #[tokio::test]
-async fn labels_of_namespaces_that_no_file_tells_are_missed_aloud() {
+async fn warns_about_missing_namespace_labels() {
     let web = deployment("web").image("nginx:1").manifest_in("shop");
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop",
         "labels": { "kubernetes.io/metadata.name": "shop" } } });
@@ -433,7 +433,7 @@ async fn labels_of_namespaces_that_no_file_tells_are_missed_aloud() {
 }
 
 #[tokio::test]
-async fn file_names_stay_on_the_line_and_act_on_no_terminal() {
+async fn escapes_file_names_in_output() {
     let folder = tempfile::tempdir().unwrap();
     let name = |ending: &str| {
         let path = folder.path().join(format!("x\u{202e}\x1b[2J\nforged{ending}"));

@@ -70,7 +70,7 @@ fn writes(requests: &[Request]) -> Vec<&Request> {
 }
 
 #[tokio::test]
-async fn a_target_that_takes_sparse_indexes_gets_the_index_itself() {
+async fn pushes_the_source_index_to_targets_that_accept_sparse_indexes() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::distribution_sparse().await;
     let image = index("sparse");
@@ -100,7 +100,7 @@ async fn a_target_that_takes_sparse_indexes_gets_the_index_itself() {
 }
 
 #[tokio::test]
-async fn any_other_target_gets_an_index_of_what_is_there() {
+async fn pushes_a_reduced_index_to_other_targets() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("strict");
     let reference = source.push("team/app", "1", &image).await;
@@ -144,7 +144,7 @@ async fn any_other_target_gets_an_index_of_what_is_there() {
 }
 
 #[tokio::test]
-async fn attestations_go_with_their_images() {
+async fn copies_attestations_with_their_images() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("attested");
     source.push("team/app", "images", &image).await;
@@ -179,7 +179,7 @@ async fn attestations_go_with_their_images() {
 }
 
 #[tokio::test]
-async fn a_layout_gets_an_index_of_what_is_there() {
+async fn writes_a_reduced_index_to_a_layout() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("layout");
     let reference = source.push("team/app", "1", &image).await;
@@ -201,7 +201,7 @@ async fn a_layout_gets_an_index_of_what_is_there() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_by_its_digest_keeps_it() {
+async fn keeps_the_digest_of_pinned_images() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("pinned");
     source.push("team/app", "1", &image).await;
@@ -228,7 +228,7 @@ async fn what_is_asked_for_by_its_digest_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_platform_that_is_missing_is_told_unless_that_is_expected() {
+async fn reports_missing_platforms_unless_ignored() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("missing");
     let reference = source.push("team/app", "1", &image).await;
@@ -252,7 +252,7 @@ async fn a_platform_that_is_missing_is_told_unless_that_is_expected() {
 }
 
 #[tokio::test]
-async fn a_tag_that_may_not_move_keeps_the_platforms_that_it_has() {
+async fn keeps_the_platforms_of_a_tag_that_may_not_move() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::distribution(Access::Anonymous).await;
     let image = index_of(Format::Docker, "fixed");
@@ -284,7 +284,7 @@ async fn pass(program: &Running) {
 }
 
 #[tokio::test]
-async fn a_pass_in_which_nothing_changed_costs_one_request_at_each_end() {
+async fn a_pass_without_changes_costs_one_request_per_side() {
     let cluster = Cluster::shared().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let images = ["one", "two"].map(|name| (name, index(name)));
@@ -330,7 +330,7 @@ fn pod_on(node: &str, name: &str, image: &str, namespace: &str) -> Value {
 }
 
 #[tokio::test]
-async fn nodes_say_which_platforms_their_pods_need() {
+async fn copies_the_platforms_of_the_nodes() {
     // Of its own: nodes belong to no namespace.
     let cluster = Cluster::start().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);

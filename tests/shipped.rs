@@ -92,7 +92,7 @@ async fn events(cluster: &Cluster, reason: &str) -> Vec<Event> {
 }
 
 #[tokio::test]
-async fn the_shipped_manifest_works_with_the_rights_that_it_grants() {
+async fn the_shipped_manifest_grants_sufficient_rights() {
     // Of its own: the manifest's names are fixed.
     let cluster = Cluster::start().await;
     let client = cluster.admin();
@@ -189,7 +189,7 @@ const TEXTS: [&str; 4] = [
 ];
 
 #[test]
-fn the_manifests_hold_nothing_of_others() {
+fn the_manifests_contain_only_objects_of_this_program() {
     for text in [MANIFEST, EKS] {
         for object in serde_yaml::from_multiple::<Value>(text).unwrap() {
             let (kind, metadata) = (object["kind"].as_str().unwrap(), &object["metadata"]);
@@ -205,7 +205,7 @@ fn the_manifests_hold_nothing_of_others() {
 }
 
 #[test]
-fn the_image_is_set_in_one_place_and_can_not_be_pulled_before() {
+fn the_image_placeholder_occurs_once_and_can_not_be_pulled() {
     let image = Shipped::read().container["image"].as_str().unwrap().to_owned();
     // No such name is ever to be found (RFC 2606, "2. TLDs for Testing, & Documentation Examples").
     assert!(image.split('/').next().unwrap().ends_with(".invalid"), "{image}");
@@ -220,7 +220,7 @@ fn the_image_is_set_in_one_place_and_can_not_be_pulled_before() {
 }
 
 #[test]
-fn upgrade_and_uninstall_are_told() {
+fn upgrade_and_uninstall_are_documented() {
     let [readme, install, ..] = TEXTS;
     assert!(readme.contains("docs/install.md"));
     for told in ["\n## Upgrade\n", "\n## Uninstall\n", "kubectl delete -f k8s.yaml", "kubectl set image -n k8s-copycat"]
@@ -238,7 +238,7 @@ fn upgrade_and_uninstall_are_told() {
 }
 
 #[tokio::test]
-async fn the_manifest_for_eks_goes_over_the_other_and_mirrors_into_ecr() {
+async fn the_eks_manifest_overlays_the_other_and_mirrors_to_ecr() {
     let identity = |object: &Value| {
         let metadata = &object["metadata"];
         [&object["apiVersion"], &object["kind"], &metadata["namespace"], &metadata["name"]].map(ToString::to_string)
@@ -279,7 +279,7 @@ subjects:
 ";
 
 #[tokio::test]
-async fn a_role_in_each_named_namespace_is_enough_to_mirror() {
+async fn a_role_in_each_included_namespace_is_sufficient() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     cluster.apply(&ROLE.replace("NAMESPACE", &namespace)).await;

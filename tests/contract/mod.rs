@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_plugin_built_against_the_first_contract_loads_and_answers() {
+async fn runs_a_plugin_built_against_contract_1_0_0() {
     let web = pod("web").init("setup", "busybox").container("main", "nginx:1").manifest_in("shop");
     let config = format!("plugins: [{{ module: '{}', config: first }}]\n", guests::first_contract().display());
     let lines = plan(command(&["plan", "-o", "json", "-f", "-"], &list(&[web])).config(&config)).await;
@@ -29,7 +29,7 @@ async fn a_plugin_built_against_the_first_contract_loads_and_answers() {
 }
 
 #[test]
-fn no_interface_of_the_first_contract_is_another_one_now() {
+fn keeps_all_interfaces_of_contract_1_0_0() {
     let tree = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let read = |file: &str| -> BTreeMap<String, String> {
         let text = std::fs::read_to_string(tree.join(file)).unwrap();

@@ -27,7 +27,7 @@ fn without_keys(program: Program) -> Program {
 }
 
 #[tokio::test]
-async fn a_service_account_has_a_role_by_irsa() {
+async fn supports_irsa() {
     let (_source, image) = image().await;
     let aws = Aws::start().await;
     let account = new_account();
@@ -40,7 +40,7 @@ async fn a_service_account_has_a_role_by_irsa() {
 }
 
 #[tokio::test]
-async fn a_service_account_has_a_role_by_pod_identity() {
+async fn supports_eks_pod_identity() {
     let (_source, image) = image().await;
     let aws = Aws::start().await;
     let program = without_keys(sync(&aws, &[image])).file("token", "a-token-of-kubernetes");
@@ -53,7 +53,7 @@ async fn a_service_account_has_a_role_by_pod_identity() {
 }
 
 #[tokio::test]
-async fn a_node_has_a_role_by_its_metadata() {
+async fn supports_instance_metadata() {
     let (_source, image) = image().await;
     let aws = Aws::start().await;
     let program = without_keys(sync(&aws, &[image]))
@@ -64,7 +64,7 @@ async fn a_node_has_a_role_by_its_metadata() {
 }
 
 #[tokio::test]
-async fn a_profile_says_who_this_is() {
+async fn supports_profiles() {
     let (_source, image) = image().await;
     let aws = Aws::start().await;
     let (key, secret) = aws.key();
@@ -77,7 +77,7 @@ async fn a_profile_says_who_this_is() {
 }
 
 #[tokio::test]
-async fn an_empty_variable_is_as_one_that_is_not_set() {
+async fn empty_variables_count_as_unset() {
     let (_source, image) = image().await;
     let aws = Aws::start().await;
     let mut program = sync(&aws, &[image]);

@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_clusters_images_arrive_in_repositories_that_are_made_once() {
+async fn mirrors_into_repositories_that_are_created_once() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let aws = Aws::start().await;
@@ -99,7 +99,7 @@ async fn a_clusters_images_arrive_in_repositories_that_are_made_once() {
 }
 
 #[tokio::test]
-async fn a_hundred_images_cost_one_token() {
+async fn one_token_serves_a_hundred_images() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let mut images = Vec::new();
@@ -119,7 +119,7 @@ async fn a_hundred_images_cost_one_token() {
 }
 
 #[tokio::test]
-async fn a_pass_over_what_is_there_asks_aws_twice() {
+async fn a_pass_without_changes_makes_two_aws_calls() {
     const REPOSITORIES: usize = 200;
     const TAGS: usize = 5;
     let aws = Aws::start().await;
@@ -160,7 +160,7 @@ async fn a_pass_over_what_is_there_asks_aws_twice() {
 }
 
 #[tokio::test]
-async fn several_registries_get_what_they_are_to_get() {
+async fn mirrors_to_several_registries() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("app");
@@ -193,7 +193,7 @@ async fn several_registries_get_what_they_are_to_get() {
 }
 
 #[tokio::test]
-async fn dry_runs_make_nothing() {
+async fn dry_run_creates_nothing() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let image = source.push("team/app", "1", &single("dry")).await;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_tag_that_can_not_be_moved_is_no_failure_where_it_is_right() {
+async fn accepts_an_immutable_tag_with_the_right_digest() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -29,7 +29,7 @@ async fn a_tag_that_can_not_be_moved_is_no_failure_where_it_is_right() {
 }
 
 #[tokio::test]
-async fn a_tag_that_can_not_be_moved_keeps_its_digest_and_is_told() {
+async fn reports_an_immutable_tag_with_another_digest() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -57,7 +57,7 @@ async fn a_tag_that_can_not_be_moved_keeps_its_digest_and_is_told() {
 }
 
 #[tokio::test]
-async fn an_index_is_taken_only_with_all_of_its_images() {
+async fn pushes_a_reduced_index_for_selected_platforms() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -85,7 +85,7 @@ async fn an_index_is_taken_only_with_all_of_its_images() {
 }
 
 #[tokio::test]
-async fn bursts_of_throttling_fail_no_image() {
+async fn survives_bursts_of_throttling() {
     type Kind = (&'static str, fn(&Request) -> bool);
     let kinds: [Kind; 6] = [
         ("looking for tags", |request| request.method == "HEAD" && request.is_manifest()),
@@ -112,7 +112,7 @@ async fn bursts_of_throttling_fail_no_image() {
 }
 
 #[tokio::test]
-async fn a_throttled_source_fails_no_image() {
+async fn survives_a_throttled_source() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), "us-east-1").await;
     let image = single("app");
@@ -123,7 +123,7 @@ async fn a_throttled_source_fails_no_image() {
 }
 
 #[tokio::test]
-async fn shared_layers_are_sent_again_unless_they_may_be_mounted() {
+async fn mounts_shared_layers_only_if_the_account_allows_it() {
     let base = Layer::files(&[("base", "shared")]).unwrap();
     let images = ["one", "two", "three"].map(|name| {
         let own = Layer::files(&[("own", name)]).unwrap();
@@ -153,7 +153,7 @@ async fn shared_layers_are_sent_again_unless_they_may_be_mounted() {
 }
 
 #[tokio::test]
-async fn a_digest_is_kept_by_a_tag_though_a_put_by_digest_tells_no_place() {
+async fn sets_the_keep_alive_tag_without_a_location_header() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -167,7 +167,7 @@ async fn a_digest_is_kept_by_a_tag_though_a_put_by_digest_tells_no_place() {
 }
 
 #[tokio::test]
-async fn other_endpoints_are_used_where_they_are_wanted() {
+async fn uses_dual_stack_and_fips_endpoints_if_configured() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("app");
     let reference = source.push("team/app", "1", &image).await;

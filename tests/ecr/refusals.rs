@@ -20,7 +20,7 @@ async fn app() -> (Registry, String) {
 }
 
 #[tokio::test]
-async fn what_is_denied_is_named_with_what_to_allow() {
+async fn names_the_denied_action_and_the_permission_to_add() {
     let (_source, image) = app().await;
     let policy = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":9},"action":{"type":"expire"}}]}"#;
     for action in
@@ -40,7 +40,7 @@ async fn what_is_denied_is_named_with_what_to_allow() {
 }
 
 #[tokio::test]
-async fn what_a_registry_denies_is_told_in_its_words() {
+async fn reports_the_registrys_own_denial_message() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     let message = "User: arn:aws:sts::1:assumed-role/copycat/session is not authorized to perform: \
@@ -53,7 +53,7 @@ async fn what_a_registry_denies_is_told_in_its_words() {
 }
 
 #[tokio::test]
-async fn services_that_are_down_or_throttle_are_asked_again() {
+async fn retries_unavailable_and_throttled_services() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     for action in ["ecr:GetAuthorizationToken", "ecr:DescribeRepositories", "ecr:CreateRepository"] {
@@ -66,7 +66,7 @@ async fn services_that_are_down_or_throttle_are_asked_again() {
 }
 
 #[tokio::test]
-async fn a_region_that_there_is_not_is_named() {
+async fn reports_an_unknown_region() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     // Only the names of hosts tell that there is no such region.
@@ -77,7 +77,7 @@ async fn a_region_that_there_is_not_is_named() {
 }
 
 #[tokio::test]
-async fn a_registry_that_can_not_be_reached_is_named() {
+async fn reports_an_unreachable_registry() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     let program = sync(&aws, &[&image]).env("AWS_REGION", "eu-cental-1");
@@ -86,7 +86,7 @@ async fn a_registry_that_can_not_be_reached_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_misspelt_is_found_at_the_start() {
+async fn validates_ecr_settings_at_startup() {
     let aws = Aws::start().await;
     let broken = "{\n  \"rules\": [\n    {\"rulePriority\": 1,}\n  ]\n}";
     let indented = broken.replace('\n', "\n    ");
@@ -120,7 +120,7 @@ async fn what_is_missing_or_misspelt_is_found_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_role_that_can_not_be_assumed_is_named() {
+async fn reports_a_role_that_can_not_be_assumed() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     aws.refuse(1000, "sts:AssumeRole", Refusal::AccessDenied);
@@ -135,7 +135,7 @@ async fn a_role_that_can_not_be_assumed_is_named() {
 }
 
 #[tokio::test]
-async fn a_role_that_can_not_be_assumed_just_now_is_assumed_later() {
+async fn retries_assuming_a_role() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     // More than the tries of one call.
@@ -147,7 +147,7 @@ async fn a_role_that_can_not_be_assumed_just_now_is_assumed_later() {
 }
 
 #[tokio::test]
-async fn who_this_is_need_not_be_known() {
+async fn get_caller_identity_is_optional() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
     aws.refuse(1000, "sts:GetCallerIdentity", Refusal::AccessDenied);
@@ -156,7 +156,7 @@ async fn who_this_is_need_not_be_known() {
 }
 
 #[tokio::test]
-async fn a_layer_that_ecr_would_not_take_is_not_read() {
+async fn does_not_read_layers_beyond_the_size_limit() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = single("huge");
     source.push("team/app", "1", &image).await;
@@ -172,7 +172,7 @@ async fn a_layer_that_ecr_would_not_take_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_refers_to_another_is_told_where_it_is_not_taken() {
+async fn reports_a_rejected_manifest_with_a_subject() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = demo::Image::single(demo::Format::Oci, "amd64", &[demo::Layer::files(&[("a", "b")]).unwrap()]);
     source.push("team/app", "1", &image).await;

@@ -23,7 +23,7 @@ async fn app(source: &Registry) -> String {
 }
 
 #[tokio::test]
-async fn what_is_made_gets_what_is_configured_and_what_exists_is_left_alone() {
+async fn configures_created_repositories_and_leaves_existing_ones_alone() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -66,7 +66,7 @@ async fn what_is_made_gets_what_is_configured_and_what_exists_is_left_alone() {
 }
 
 #[tokio::test]
-async fn mutability_is_said_in_all_ways() {
+async fn supports_all_tag_mutability_settings() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -89,7 +89,7 @@ async fn mutability_is_said_in_all_ways() {
 }
 
 #[tokio::test]
-async fn a_policy_that_was_refused_is_set_at_the_next_try() {
+async fn retries_a_rejected_repository_policy() {
     let cluster = Cluster::shared().await;
     for (action, keys, told) in [
         ("ecr:PutLifecyclePolicy", format!("  lifecyclePolicy: '{LIFECYCLE}'\n"), "lifecycle policy"),
@@ -118,7 +118,7 @@ async fn a_policy_that_was_refused_is_set_at_the_next_try() {
 }
 
 #[tokio::test]
-async fn a_repository_is_completed_though_the_image_fails_that_it_is_made_for() {
+async fn finishes_a_repository_after_its_image_failed() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let aws = Aws::start().await;
@@ -147,7 +147,7 @@ async fn a_repository_is_completed_though_the_image_fails_that_it_is_made_for() 
 }
 
 #[tokio::test]
-async fn where_nothing_is_to_be_made_a_missing_repository_is_named() {
+async fn reports_a_missing_repository_that_it_may_not_create() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -171,7 +171,7 @@ async fn where_nothing_is_to_be_made_a_missing_repository_is_named() {
 }
 
 #[tokio::test]
-async fn a_repository_that_was_taken_away_is_made_again() {
+async fn recreates_a_deleted_repository() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let aws = Aws::start().await;
@@ -197,7 +197,7 @@ async fn a_repository_that_was_taken_away_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_repository_that_somebody_else_makes_meanwhile_is_theirs() {
+async fn does_not_configure_a_repository_created_by_others() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -222,7 +222,7 @@ async fn a_repository_that_somebody_else_makes_meanwhile_is_theirs() {
 }
 
 #[tokio::test]
-async fn a_role_writes_into_the_account_that_is_named() {
+async fn pushes_to_the_configured_account_with_an_assumed_role() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let (theirs, role_owner) = (new_account(), new_account());

@@ -17,7 +17,7 @@ fn sync(target: &Registry, images: &[impl AsRef<str>]) -> Program {
 }
 
 #[tokio::test]
-async fn each_account_and_region_has_its_own_token() {
+async fn uses_one_token_per_account_and_region() {
     let aws = Aws::start().await;
     let target = Registry::crane().await;
     let mut images = Vec::new();
@@ -50,7 +50,7 @@ async fn each_account_and_region_has_its_own_token() {
 }
 
 #[tokio::test]
-async fn registries_are_known_by_all_their_names() {
+async fn recognizes_all_host_names_of_ecr_registries() {
     let aws = Aws::start().await;
     let target = Registry::crane().await;
     let ecr = aws.registry(aws.account(), "us-east-1").await;
@@ -68,7 +68,7 @@ async fn registries_are_known_by_all_their_names() {
 }
 
 #[tokio::test]
-async fn a_source_is_a_source_beside_a_target() {
+async fn copies_from_one_ecr_registry_to_another() {
     let aws = Aws::start().await;
     let theirs = aws.registry(&new_account(), "us-east-1").await;
     let ours = aws.registry(aws.account(), REGION).await;
@@ -80,7 +80,7 @@ async fn a_source_is_a_source_beside_a_target() {
 }
 
 #[tokio::test]
-async fn a_source_token_that_ends_costs_one_renewal() {
+async fn renews_an_expired_source_token_once() {
     let aws = Aws::start().await;
     let ecr = aws.registry(aws.account(), REGION).await;
     let image = index("app");
@@ -99,7 +99,7 @@ async fn a_source_token_that_ends_costs_one_renewal() {
 }
 
 #[tokio::test]
-async fn the_gallery_is_read_with_credentials_and_without() {
+async fn reads_the_public_gallery_with_and_without_credentials() {
     let aws = Aws::start().await;
     let gallery = aws.gallery().await;
     let image = index("app");
@@ -122,7 +122,7 @@ async fn the_gallery_is_read_with_credentials_and_without() {
 }
 
 #[tokio::test]
-async fn the_gallery_is_read_as_anybody_may_where_more_is_denied() {
+async fn falls_back_to_anonymous_access_to_the_public_gallery() {
     let aws = Aws::start().await;
     let target = Registry::crane().await;
     let image = index("app");
@@ -135,7 +135,7 @@ async fn the_gallery_is_read_as_anybody_may_where_more_is_denied() {
 }
 
 #[tokio::test]
-async fn a_bearer_token_of_the_gallery_that_ends_is_renewed_though_nothing_says_so() {
+async fn renews_an_expired_bearer_token_of_the_public_gallery() {
     let aws = Aws::start().await;
     let target = Registry::crane().await;
     let image = index("app");
@@ -153,7 +153,7 @@ async fn a_bearer_token_of_the_gallery_that_ends_is_renewed_though_nothing_says_
 }
 
 #[tokio::test]
-async fn who_has_no_credentials_is_told_how_to_have_some() {
+async fn missing_credentials_are_explained() {
     let aws = Aws::start().await;
     let target = Registry::crane().await;
     let reference = aws.registry(aws.account(), REGION).await.push("team/app", "1", &single("app")).await;

@@ -19,7 +19,7 @@ fn large() -> demo::Image {
 }
 
 #[tokio::test]
-async fn a_token_that_ends_in_mid_copy_costs_one_renewal() {
+async fn renews_a_token_that_expires_during_a_copy_once() {
     type Moment = (&'static str, fn(&Request) -> bool);
     let moments: [Moment; 6] = [
         ("its tag is looked for", |request| request.method == "HEAD" && request.is_manifest()),
@@ -49,7 +49,7 @@ async fn a_token_that_ends_in_mid_copy_costs_one_renewal() {
 }
 
 #[tokio::test]
-async fn many_images_share_the_renewal() {
+async fn concurrent_copies_share_one_renewal() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let mut images = Vec::new();
@@ -64,7 +64,7 @@ async fn many_images_share_the_renewal() {
 }
 
 #[tokio::test]
-async fn a_token_that_can_not_be_renewed_is_told_and_not_asked_for_by_each_image() {
+async fn requests_a_denied_token_once_for_all_images() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let mut images = Vec::new();
@@ -81,7 +81,7 @@ async fn a_token_that_can_not_be_renewed_is_told_and_not_asked_for_by_each_image
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_not_asked_by_each_image() {
+async fn retries_an_unavailable_token_service_once_for_all_images() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let mut images = Vec::new();
@@ -96,7 +96,7 @@ async fn a_service_that_is_down_is_not_asked_by_each_image() {
 }
 
 #[tokio::test]
-async fn what_is_forbidden_is_not_taken_for_an_expired_token() {
+async fn does_not_renew_the_token_after_a_denial() {
     let aws = Aws::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let image = source.push("team/app", "1", &single("app")).await;
@@ -109,7 +109,7 @@ async fn what_is_forbidden_is_not_taken_for_an_expired_token() {
 }
 
 #[tokio::test]
-async fn a_running_controller_gets_over_a_night_without_its_token() {
+async fn renews_the_token_after_an_idle_night() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let aws = Aws::start().await;

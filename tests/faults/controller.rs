@@ -9,7 +9,7 @@ use crate::support::{Cluster, Program, Running, eventually};
 const IMAGES: usize = 40;
 
 #[tokio::test]
-async fn the_controller_tells_of_each_image_what_is_so() {
+async fn the_controller_reports_each_outcome_correctly() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let (access, cases) = random::cases(1, IMAGES);

@@ -15,7 +15,7 @@ const LAYER: usize = 20_000;
 const AT_ONCE: usize = 100;
 
 #[tokio::test]
-async fn a_connection_that_ends_at_any_byte_is_overcome() {
+async fn recovers_from_connections_cut_at_any_byte() {
     let manifest = image(0).root().bytes.len();
     let step = if is_long() { 1 } else { 9 };
     let cases: Vec<Case> = (0..=manifest)

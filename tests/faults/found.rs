@@ -33,7 +33,7 @@ fn case(image: Image) -> Case {
 }
 
 #[tokio::test]
-async fn a_web_page_is_no_manifest_that_was_stored() {
+async fn retries_a_manifest_put_answered_by_a_web_page() {
     for after in 0..3 {
         arrives(Access::Anonymous, case(index("page")).lax().target(Kind::ManifestPut, after, Fault::Html)).await;
     }
@@ -42,12 +42,12 @@ async fn a_web_page_is_no_manifest_that_was_stored() {
 }
 
 #[tokio::test]
-async fn a_web_page_is_no_blob_that_was_stored() {
+async fn retries_an_upload_answered_by_a_web_page() {
     arrives(Access::Anonymous, case(single("page")).lax().target(Kind::UploadPut, 1, Fault::Html)).await;
 }
 
 #[tokio::test]
-async fn a_web_page_is_no_answer_to_a_mount() {
+async fn retries_a_mount_answered_by_a_web_page() {
     // The one that comes second is to mount what the first has brought.
     let cases = ["team/one", "team/two"].map(|repository| {
         Case::new(repository, single("shared")).target(Kind::UploadPost, 0, Fault::Html).target(
@@ -60,12 +60,12 @@ async fn a_web_page_is_no_answer_to_a_mount() {
 }
 
 #[tokio::test]
-async fn an_upload_whose_session_is_forgotten_is_begun_anew() {
+async fn restarts_an_upload_whose_session_is_unknown() {
     arrives(Access::Anonymous, case(single("session")).target(Kind::UploadPut, 1, Fault::SessionGone)).await;
 }
 
 #[tokio::test]
-async fn a_part_that_a_child_of_an_index_names_is_lost_and_brought_again() {
+async fn uploads_content_of_a_child_manifest_again_after_its_loss() {
     for after in 0..3 {
         let case = case(index("part")).target(Kind::ManifestPut, after, Fault::LostPart(after));
         arrives(Access::Anonymous, case).await;
@@ -73,24 +73,24 @@ async fn a_part_that_a_child_of_an_index_names_is_lost_and_brought_again() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_lost_after_it_was_taken_is_sent_again() {
+async fn puts_a_manifest_again_that_was_accepted_but_not_stored() {
     for (image, after) in [(single("lost"), 0), (index("lost"), 0), (index("lost"), 1), (index("lost"), 2)] {
         arrives(Access::Anonymous, case(image).target(Kind::ManifestPut, after, Fault::Lost)).await;
     }
 }
 
 #[tokio::test]
-async fn a_wrong_digest_of_what_was_stored_is_asked_for_once_more() {
+async fn repeats_the_check_after_a_wrong_digest_at_the_target() {
     arrives(Access::Anonymous, case(single("digest")).target(Kind::ManifestHead, 1, Fault::WrongDigest)).await;
 }
 
 #[tokio::test]
-async fn a_tag_that_was_said_to_mean_what_is_not_there_is_asked_for_once_more() {
+async fn resolves_a_tag_again_if_its_digest_does_not_exist() {
     arrives(Access::Anonymous, case(single("digest")).source(Kind::ManifestHead, 0, Fault::WrongDigest)).await;
 }
 
 #[tokio::test]
-async fn a_login_that_was_taken_before_is_shown_again_after_a_refusal() {
+async fn retries_a_rejected_login_that_was_accepted_before() {
     let refused = Fault::Unauthorized(Challenge::Renew);
     for (at, after) in [(Kind::ManifestHead, 1), (Kind::UploadPost, 0), (Kind::UploadPut, 0), (Kind::ManifestPut, 0)] {
         arrives(Access::Basic, case(single("login")).target(at, after, refused)).await;
@@ -98,7 +98,7 @@ async fn a_login_that_was_taken_before_is_shown_again_after_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_token_service_that_is_not_there_is_not_believed_in_for_ever() {
+async fn ignores_a_challenge_to_an_unreachable_token_service() {
     let refused = Fault::Unauthorized(Challenge::DeadRealm);
     for access in [Access::Anonymous, Access::Basic, Access::Token] {
         arrives(access, case(single("realm")).target(Kind::BlobHead, 0, refused)).await;
@@ -106,7 +106,7 @@ async fn a_token_service_that_is_not_there_is_not_believed_in_for_ever() {
 }
 
 #[tokio::test]
-async fn a_new_token_that_is_not_taken_is_replaced_by_another() {
+async fn replaces_a_rejected_new_token() {
     let refused = Fault::Unauthorized(Challenge::Renew);
     for (at, after) in [(Kind::ManifestHead, 0), (Kind::UploadPost, 0), (Kind::UploadPut, 0), (Kind::ManifestPut, 0)] {
         arrives(Access::Token, case(single("token")).target(at, after, refused)).await;
@@ -115,20 +115,20 @@ async fn a_new_token_that_is_not_taken_is_replaced_by_another() {
 }
 
 #[tokio::test]
-async fn a_web_page_does_not_say_that_a_manifest_is_there() {
+async fn a_web_page_does_not_prove_that_a_manifest_exists() {
     for case in [case(single("page")), case(index("page"))] {
         arrives(Access::Anonymous, case.target(Kind::ManifestHead, 0, Fault::Html)).await;
     }
 }
 
 #[tokio::test]
-async fn the_tag_that_keeps_a_digest_is_looked_for_as_well() {
+async fn verifies_the_keep_alive_tag() {
     let case = Case { named: Named::Both, ..case(single("kept")) };
     arrives(Access::Anonymous, case.target(Kind::ManifestPut, 0, Fault::Lost)).await;
 }
 
 #[tokio::test]
-async fn a_blob_that_stays_out_of_reach_is_asked_for_five_times_and_not_five_times_five() {
+async fn requests_an_unreachable_blob_at_most_five_times() {
     let mut case = case(single("unreachable"));
     case.at_source.push(Planned::staying(Kind::BlobGet, 0, Fault::CutHead(0)));
     let batch = batch::run(Access::Anonymous, vec![case]).await;
@@ -140,7 +140,7 @@ async fn a_blob_that_stays_out_of_reach_is_asked_for_five_times_and_not_five_tim
 }
 
 #[tokio::test]
-async fn a_target_that_breaks_down_over_a_question_is_asked_whether_it_is_up_as_it_asks_for_logins() {
+async fn probes_a_failing_target_with_its_login() {
     for access in [Access::Anonymous, Access::Basic, Access::Token] {
         let mut case = case(single("question"));
         case.at_target.push(Planned::storm(Kind::ManifestHead, 0, 5, Fault::Status(503, RetryAfter::Unsaid)));

@@ -9,7 +9,7 @@ use crate::support::{Access, Program, list};
 const KILLS: usize = 10;
 
 #[tokio::test]
-async fn what_was_finished_before_a_kill_is_not_sent_again() {
+async fn does_not_upload_finished_blobs_again_after_a_kill() {
     let (repositories, base, own) = if is_long() { (200, 100 << 20, 256 << 10) } else { (40, 8 << 20, 64 << 10) };
     let base = Layer::random(1, base).unwrap();
     let cases: Vec<Case> = (0..repositories)

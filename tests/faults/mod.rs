@@ -66,7 +66,7 @@ fn is_long() -> bool {
 
 /// As many as [`schedules`] says, from the seed `FAULT_SEED` on.
 #[tokio::test]
-async fn any_schedule_of_faults_ends_in_a_whole_image_or_in_a_failure_that_is_told() {
+async fn copies_the_image_or_reports_the_failure_under_random_faults() {
     let (count, first) = (schedules(), setting("FAULT_SEED", 1));
     let begun = Instant::now();
     let mut sum = Sum::default();

@@ -31,7 +31,7 @@ fn assert_right(batch: &Batch) {
 }
 
 #[tokio::test]
-async fn a_host_that_never_answers_holds_nobody_else_up() {
+async fn a_silent_host_delays_no_other_images() {
     let silent = |number| {
         let name = format!("silent/app{number}");
         Case::new(&name, single(&name)).silent()
@@ -68,7 +68,7 @@ async fn a_host_that_never_answers_holds_nobody_else_up() {
 }
 
 #[tokio::test]
-async fn a_layer_that_drips_holds_up_only_who_needs_it_and_not_for_ever() {
+async fn a_trickling_layer_delays_only_images_that_share_it() {
     let base = Layer::random(7, 100_000).unwrap();
     // Nearly all of those that share the layer have it from the source that drips, so that one of them comes first.
     let sharing = |number: usize| {
@@ -132,7 +132,7 @@ fn dripping(planned: fn(Kind, usize, Fault) -> Planned) -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn whatever_drips_once_is_asked_for_again() {
+async fn retries_transfers_that_trickle_once() {
     let batch = batch::run(Access::Token, dripping(Planned::once)).await;
     assert_right(&batch);
     for ended in batch.ended {
@@ -142,7 +142,7 @@ async fn whatever_drips_once_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn whatever_drips_for_ever_ends_as_a_failure_that_is_told() {
+async fn endless_trickling_fails_the_copy() {
     let batch = batch::run(Access::Token, dripping(Planned::staying)).await;
     assert_right(&batch);
     // Heads and small bodies may be through before a least rate says anything: what is told is true all the same.
@@ -178,7 +178,7 @@ fn challenged(planned: fn(Kind, usize, Fault) -> Planned) -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn a_challenge_that_changes_once_is_met() {
+async fn follows_a_challenge_that_changes_once() {
     for access in SOURCES {
         let batch = batch::run(access, challenged(Planned::once)).await;
         assert_right(&batch);
@@ -190,7 +190,7 @@ async fn a_challenge_that_changes_once_is_met() {
 }
 
 #[tokio::test]
-async fn challenges_that_change_for_ever_end_as_a_failure_that_is_told() {
+async fn endless_changing_challenges_fail_the_copy() {
     for access in SOURCES {
         let batch = batch::run(access, challenged(Planned::staying)).await;
         assert_right(&batch);

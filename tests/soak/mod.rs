@@ -52,7 +52,7 @@ impl Length {
 }
 
 #[tokio::test]
-async fn after_any_trouble_the_target_has_what_the_plan_says_and_the_gauges_tell_it() {
+async fn target_and_gauges_match_the_plan_after_all_failures() {
     let length = Length::read();
     let mut cluster = Cluster::start().await;
     let namespace = cluster.namespace().await;

@@ -71,7 +71,7 @@ impl Drop for Guarded {
 }
 
 #[test]
-fn a_server_and_its_folder_are_gone_when_dropped() {
+fn drop_kills_the_server_and_removes_its_folder() {
     let directory = tempfile::tempdir().unwrap().keep();
     let arguments = ["-c", "echo here; exec sleep 1000"].map(Into::into);
     let server = Guarded::start(Path::new("/bin/sh"), &arguments, &directory.join("log"), Some(&directory));
@@ -83,7 +83,7 @@ fn a_server_and_its_folder_are_gone_when_dropped() {
 }
 
 #[test]
-fn a_server_that_ends_by_itself_is_noticed_with_what_it_said() {
+fn detects_an_exited_server_and_returns_its_log() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["-c", "echo no such flag"].map(Into::into);
     let server = Guarded::start(Path::new("/bin/sh"), &arguments, &directory.path().join("log"), None);

@@ -374,7 +374,7 @@ impl Output {
 }
 
 #[test]
-fn samples_are_found_by_name_and_labels() {
+fn finds_samples_by_name_and_labels() {
     let metrics = Metrics(
         "# HELP a_total b\na_total{x=\"1\",y=\"2\"} 3\na_total{x=\"1\",y=\"3\"} 4\na_total_more 9\nb 1.5\n".into(),
     );

@@ -24,7 +24,7 @@ async fn crane(arguments: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn the_cluster_takes_workloads_and_status() {
+async fn the_cluster_accepts_workloads_and_status() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     for workload in [
@@ -55,7 +55,7 @@ async fn the_cluster_takes_workloads_and_status() {
 }
 
 #[tokio::test]
-async fn a_service_account_may_do_what_its_role_says() {
+async fn the_cluster_enforces_rbac() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     cluster
@@ -88,7 +88,7 @@ subjects: [{{ kind: ServiceAccount, name: reader, namespace: {namespace} }}]
 }
 
 #[tokio::test]
-async fn an_api_server_comes_back_with_its_data() {
+async fn the_api_server_keeps_its_data_over_a_restart() {
     let mut cluster = Cluster::start().await;
     let namespace = cluster.namespace().await;
     cluster.stop_apiserver();
@@ -98,7 +98,7 @@ async fn an_api_server_comes_back_with_its_data() {
 }
 
 #[tokio::test]
-async fn registries_keep_what_is_pushed_byte_for_byte() {
+async fn registries_store_images_byte_for_byte() {
     let image = image("kept");
     for registry in [
         Registry::distribution(Access::Anonymous).await,
@@ -116,7 +116,7 @@ async fn registries_keep_what_is_pushed_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn another_client_copies_between_registries_and_is_seen() {
+async fn records_requests_of_another_client() {
     let image = image("copied");
     let from = Registry::distribution(Access::Anonymous).await;
     let to = Registry::crane().await;
@@ -132,7 +132,7 @@ async fn another_client_copies_between_registries_and_is_seen() {
 }
 
 #[tokio::test]
-async fn strangers_are_sent_away_and_the_user_is_let_in() {
+async fn registries_require_credentials() {
     for access in [Access::Basic, Access::Token] {
         let registry = Registry::distribution(access).await;
         let reference = registry.push("team/app", "1", &image("guarded")).await;
@@ -156,7 +156,7 @@ async fn strangers_are_sent_away_and_the_user_is_let_in() {
 }
 
 #[tokio::test]
-async fn faults_strike_what_they_are_meant_for_as_often_as_told() {
+async fn injects_faults_into_matching_requests() {
     let registry = Registry::distribution(Access::Anonymous).await;
     let image = image("broken");
     let reference = registry.push("team/app", "1", &image).await;

@@ -70,7 +70,7 @@ pub fn layers(account: &str, region: &str) -> String {
 }
 
 #[test]
-fn hosts_are_known_by_their_names() {
+fn parses_host_names() {
     let registry = |account: &str, region: &str| Some(Host::Registry(account.to_owned(), region.to_owned()));
     for (name, host) in [
         ("123456789012.dkr.ecr.eu-central-1.amazonaws.com", registry("123456789012", "eu-central-1")),

@@ -83,7 +83,7 @@ fn fits(pattern: &str, tag: &str) -> bool {
 }
 
 #[test]
-fn patterns_fit_tags() {
+fn patterns_match_tags() {
     for (pattern, tag, expected) in
         [("latest", "latest", true), ("dev-*", "dev-1", true), ("*-rc*", "1.2-rc3", true), ("dev-*", "prod-1", false)]
     {

@@ -87,7 +87,7 @@ fn now() -> u64 {
 }
 
 #[tokio::test]
-async fn calls_are_made_where_their_registry_is_and_written_down() {
+async fn records_calls_and_applies_them_to_their_registry() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let other = new_account();
@@ -115,7 +115,7 @@ async fn calls_are_made_where_their_registry_is_and_written_down() {
 }
 
 #[tokio::test]
-async fn a_role_acts_as_its_own_account() {
+async fn an_assumed_role_belongs_to_its_account() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let other = new_account();
@@ -138,7 +138,7 @@ async fn a_role_acts_as_its_own_account() {
 }
 
 #[tokio::test]
-async fn calls_are_refused_in_aws_words_as_often_as_told() {
+async fn refuses_calls_with_the_errors_of_aws() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     for (refusal, code, told) in [
@@ -163,7 +163,7 @@ async fn calls_are_refused_in_aws_words_as_often_as_told() {
 }
 
 #[tokio::test]
-async fn each_token_is_new_and_opens_one_registry_while_it_lives() {
+async fn each_token_is_unique_and_valid_for_one_registry() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let ecr = aws.registry(aws.account(), REGION).await;
@@ -210,7 +210,7 @@ async fn each_token_is_new_and_opens_one_registry_while_it_lives() {
 }
 
 #[tokio::test]
-async fn a_repository_must_be_there_for_anything() {
+async fn rejects_requests_to_missing_repositories() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let ecr = aws.registry(aws.account(), REGION).await;
@@ -240,7 +240,7 @@ async fn a_repository_must_be_there_for_anything() {
 }
 
 #[tokio::test]
-async fn manifests_are_taken_as_ecr_takes_them() {
+async fn validates_manifests_like_ecr() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let ecr = aws.registry(aws.account(), REGION).await;
@@ -268,7 +268,7 @@ async fn manifests_are_taken_as_ecr_takes_them() {
 }
 
 #[tokio::test]
-async fn immutable_tags_stay_where_they_are_with_the_exceptions_that_were_made() {
+async fn enforces_tag_mutability() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let ecr = aws.registry(aws.account(), REGION).await;
@@ -304,7 +304,7 @@ async fn immutable_tags_stay_where_they_are_with_the_exceptions_that_were_made()
 }
 
 #[tokio::test]
-async fn blobs_are_kept_elsewhere_and_mounted_only_where_that_is_allowed() {
+async fn redirects_blobs_and_mounts_only_if_allowed() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let ecr = aws.registry(aws.account(), REGION).await;
@@ -331,7 +331,7 @@ async fn blobs_are_kept_elsewhere_and_mounted_only_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn too_much_is_throttled_as_often_as_told() {
+async fn throttles_the_requested_number_of_times() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let ecr = aws.registry(aws.account(), REGION).await;
@@ -347,7 +347,7 @@ async fn too_much_is_throttled_as_often_as_told() {
 }
 
 #[tokio::test]
-async fn a_registry_has_many_names_and_other_names_lead_nowhere() {
+async fn resolves_all_host_names_of_a_registry_and_no_others() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let account = aws.account();
@@ -365,7 +365,7 @@ async fn a_registry_has_many_names_and_other_names_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn the_gallery_is_for_reading_with_bearer_tokens() {
+async fn the_public_gallery_is_read_only() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
     let gallery = aws.gallery().await;

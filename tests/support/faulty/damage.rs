@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_on_the_wire() {
+    fn writes_each_fault_to_the_wire() {
         let head = "HTTP/1.1 200 Scripted|Docker-Content-Digest: d|";
         for (fault, rest, end) in [
             (Fault::Hang, "Content-Length: 10||0123456789", End::Keep),
