@@ -1,4 +1,4 @@
-//! How single registries are reached: plain HTTP, private authorities, certificates of our own, proxies.
+//! Connection settings per registry: plain HTTP, private authorities, client certificates, proxies.
 
 use std::{path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     support::{Access, Cluster, Fault, Program, Registry, deployment, list},
 };
 
-/// The copying of one image.
+/// Copies one image.
 fn sync(image: &str, target: &Registry, registries: &[String]) -> Program {
     let entries: String = registries.iter().map(|entry| format!("- {{ {entry} }}\n")).collect();
     Program::new(&["sync", "-f", "-"])
@@ -28,16 +28,16 @@ async fn trusts_a_private_authority_only_for_its_registry() {
     let (source, target) = (Registry::distribution_tls().await, Registry::distribution_tls().await);
     let image = index("private");
     let reference = source.push("team/app", "1", &image).await;
-    let entries = [with_ca(&source, &source.authority()), with_ca(&target, &target.authority())];
+    let entries = [with_ca(&source, &source.ca_file()), with_ca(&target, &target.ca_file())];
     for (registries, untrusted) in [
         (&entries[..1], &target),
         (&entries[1..], &source),
-        (&[with_ca(&source, &target.authority()), entries[1].clone()][..], &source),
+        (&[with_ca(&source, &target.ca_file()), entries[1].clone()][..], &source),
     ] {
         let finished = sync(&reference, &target, registries).run().await.assert_code(1);
         let told = finished.stdout;
         assert!(told.contains(&untrusted.host()) && told.contains("its certificate was not accepted"), "{told}");
-        assert!(told.contains("caFile"), "what to do: {told}");
+        assert!(told.contains("caFile"), "the setting to change: {told}");
     }
     assert_eq!(target.manifest("team/app", "1").await, None);
     sync(&reference, &target, &entries).run().await.assert_code(0);
@@ -62,10 +62,10 @@ async fn presents_the_client_certificate() {
     let reference = source.push("team/app", "1", &image).await;
     let entry = |registry: &Registry, [certificate, key]: [std::path::PathBuf; 2]| {
         let (certificate, key) = (certificate.display(), key.display());
-        format!("{}, clientCertFile: {certificate}, clientKeyFile: {key}", with_ca(registry, &registry.authority()))
+        format!("{}, clientCertFile: {certificate}, clientKeyFile: {key}", with_ca(registry, &registry.ca_file()))
     };
-    let both = [entry(&source, source.identity()), entry(&target, target.identity())];
-    for wrong in [with_ca(&source, &source.authority()), entry(&source, target.identity())] {
+    let both = [entry(&source, source.client_certificate()), entry(&target, target.client_certificate())];
+    for wrong in [with_ca(&source, &source.ca_file()), entry(&source, target.client_certificate())] {
         let finished = sync(&reference, &target, &[wrong, both[1].clone()]).run().await.assert_code(1);
         assert!(finished.stdout.contains("clientCertFile"), "{}", finished.stdout);
     }
@@ -81,7 +81,7 @@ async fn reloads_a_renewed_ca_file() {
     let image = single("renewed");
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
-    std::fs::copy(Registry::distribution_tls().await.authority(), &ca).unwrap();
+    std::fs::copy(Registry::distribution_tls().await.ca_file(), &ca).unwrap();
     deployment("app").image(&source.push("team/app", "1", &image).await).apply(&client, &namespace).await;
     let config = format!(
         "targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\nregistries: [{{ {} }}]\n",
@@ -91,17 +91,17 @@ async fn reloads_a_renewed_ca_file() {
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
     let mut program = Program::controller(&kubeconfig).config(&config).start();
     program.ready().await;
-    program.logged("the authority is another one", |log| log.contains("certificate was not accepted")).await;
-    std::fs::copy(source.authority(), &ca).unwrap();
+    program.logged("the certificate is rejected", |log| log.contains("certificate was not accepted")).await;
+    std::fs::copy(source.ca_file(), &ca).unwrap();
     arrives(&target, "team/app", "1", &image).await;
 }
 
 #[tokio::test]
 async fn a_certificate_with_a_wrong_key_is_a_configuration_error() {
     let (one, other) = (Registry::distribution_tls().await, Registry::crane().await);
-    let [certificate, _] = one.identity();
-    // The key of a server is one as good as any.
-    let key = one.authority().with_file_name("server.key");
+    let [certificate, _] = one.client_certificate();
+    // Any other key will do.
+    let key = one.ca_file().with_file_name("server.key");
     let entry =
         format!("registry: a.example, clientCertFile: {}, clientKeyFile: {}", certificate.display(), key.display());
     let finished = sync("a.example/a:1", &other, &[entry]).run().await.assert_code(2);
@@ -115,7 +115,7 @@ async fn uses_the_proxy_except_for_no_proxy_hosts() {
     let (source, target) = (Registry::distribution(Access::Anonymous).await, Registry::crane().await);
     let image = single("behind a proxy");
     source.push("team/app", "1", &image).await;
-    // It takes requests for any host.
+    // The registry also accepts requests for other hosts.
     let proxy = format!("http://{}", source.host());
     let plain = ["registry: plain.invalid, plainHTTP: true".to_owned()];
     let behind = |program: Program| {
@@ -151,14 +151,14 @@ async fn limits_concurrent_blobs_of_an_image() {
     let image = many_layers(1);
     let reference = source.push("team/app", "1", &image).await;
     let manifest = deployment("app").image(&reference).manifest().to_string();
-    for (setting, most) in [("maxConcurrentBlobs: 1", 1), ("maxConcurrentBlobs: 3", 3)] {
+    for (setting, limit) in [("maxConcurrentBlobs: 1", 1), ("maxConcurrentBlobs: 3", 3)] {
         let target = Registry::distribution(Access::Anonymous).await;
-        // Long enough that all who may come do.
+        // Long enough that all allowed uploads overlap.
         let is_upload = |request: &crate::support::Request| request.method == "PUT" && request.is_blob();
         target.inject(usize::MAX, is_upload, Fault::Delay(Duration::from_millis(50)));
         sync(&reference, &target, &[]).config(setting).stdin(&manifest).run().await.assert_code(0);
         target.assert_has("team/app", "1", &image).await;
-        assert!(target.most_uploads() <= most, "{} at once, {setting}", target.most_uploads());
+        assert!(target.max_concurrent_uploads() <= limit, "{} at once, {setting}", target.max_concurrent_uploads());
     }
 }
 
@@ -179,7 +179,7 @@ async fn few_connections_cause_no_deadlock_between_registries() {
     let [near, far] = registries.each_ref().map(Registry::host);
     let own = format!("registries: [{{ registry: '{near}', connections: 1 }}]");
     for (run, limit) in ["maxConnectionsPerRegistry: 1", "maxConnectionsPerRegistry: 2", &own].iter().enumerate() {
-        // Each image goes to where it comes from, and to the other registry.
+        // Each image is copied to its own registry and to the other one.
         let config = format!(
             "maxConcurrentReconciles: 8\n{limit}\ntargets:\n- {{ name: near, kind: docker, registry: {near}/to{run} }}\n\
              - {{ name: far, kind: docker, registry: {far}/to{run} }}\n"

@@ -1,4 +1,4 @@
-//! What ran the original runs this: its environment, its file, its flags, its listeners and endpoints.
+//! Compatibility with the original: environment, configuration file, flags, listeners and endpoints.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Two addresses that nobody listens on.
+/// Two free addresses.
 fn addresses() -> [String; 2] {
     [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"))
 }
@@ -22,7 +22,7 @@ fn kubeconfig(cluster: &Cluster, program: &Program) -> std::path::PathBuf {
     cluster.kubeconfig(program.directory(), cluster.admin_token())
 }
 
-/// The controller over one namespace, with more in its file, ready.
+/// Starts the controller for one namespace, with more lines in its configuration file.
 async fn controller(cluster: &Cluster, namespace: &str, target: &Registry, more: &str) -> Running {
     let program = Program::new(&["-leader-elect=false"]);
     let program = program.env("TARGET_KIND", "docker").env("TARGET_REGISTRY", target.host());
@@ -33,7 +33,7 @@ async fn controller(cluster: &Cluster, namespace: &str, target: &Registry, more:
     running
 }
 
-async fn asked(program: &Running, method: Method, path: &str) -> String {
+async fn response_body(program: &Running, method: Method, path: &str) -> String {
     program.request(method, path).await.unwrap().text().await.unwrap()
 }
 
@@ -95,7 +95,7 @@ async fn accepts_environment_and_flags_of_the_original() {
         .start_at(metrics, health);
     program.ready().await;
     arrives(&target, &format!("backup/{namespace}/web/shop/web"), "1", &image).await;
-    let body = asked(&program, Method::POST, "/force-reconcile").await;
+    let body = response_body(&program, Method::POST, "/force-reconcile").await;
     assert_eq!(
         body,
         "{\"triggered\":true,\"success\":true,\"workloadsProcessed\":1,\"imagesMirrored\":1,\
@@ -109,7 +109,7 @@ async fn accepts_environment_and_flags_of_the_original() {
     assert!(metrics.sum("process_cpu_seconds_total", &[]) >= 0.0 && metrics.0.contains("\nprocess_cpu_seconds_total "));
 
     let finished = program.terminate().await.assert_code(0);
-    assert_eq!(finished.stderr, "", "all of the log is on standard output");
+    assert_eq!(finished.stderr, "", "the whole log is on standard output");
     let lines: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (line, text) in lines.iter().zip(finished.stdout.lines()) {
         assert!(text.starts_with("{\"level\":\"") && line["ts"].is_string() && line["msg"].is_string(), "{text}");
@@ -207,11 +207,11 @@ docker:
     program.ready().await;
     arrives(&target, "backup/modern/app", "1", &image).await;
     arrives(&target, "backup/prod/project/app", "1", &image).await;
-    let body = asked(&program, Method::GET, "/force-reconcile").await;
+    let body = response_body(&program, Method::GET, "/force-reconcile").await;
     assert!(body.contains(r#""success":true,"workloadsProcessed":1,"imagesMirrored":2,"#), "{body}");
     let log = program.terminate().await.assert_code(0).stdout;
     assert!(log.contains(r#""level":"debug""#), "{log}");
-    assert!(log.contains("registryCredentials[1]"), "a token that is not set is told: {log}");
+    assert!(log.contains("registryCredentials[1]"), "a token that is not set is reported: {log}");
     assert!(!log.contains(PASSWORD), "{log}");
 }
 
@@ -240,8 +240,8 @@ docker:
     let kubeconfig = kubeconfig(cluster, &program);
     let mut program = program.env("KUBECONFIG", kubeconfig).start();
     program.ready().await;
-    program.logged("the image is told", |log| log.contains("dry pull: would pull")).await;
-    let body = asked(&program, Method::POST, "/force-reconcile").await;
+    program.logged("the image is logged", |log| log.contains("dry pull: would pull")).await;
+    let body = response_body(&program, Method::POST, "/force-reconcile").await;
     assert!(body.contains(r#""success":true,"workloadsProcessed":1,"imagesMirrored":1,"#), "{body}");
     let log = program.terminate().await.assert_code(0).stdout;
     assert!(log.contains("registry.test.svc.cluster.local:5000/library/nginx:1.27"), "{log}");
@@ -273,7 +273,7 @@ async fn listens_only_on_the_configured_addresses() {
         }
         let log = program.terminate().await.assert_code(0).stdout;
         assert_eq!(log.matches(r#""msg":"listening""#).count(), 1, "{log}");
-        assert!(!log.contains(r#""level":"debug""#), "info is the default: {log}");
+        assert!(!log.contains(r#""level":"debug""#), "the default level is info: {log}");
     }
 }
 
@@ -290,10 +290,10 @@ async fn endpoints_answer_like_those_of_the_original() {
         ("failureCooldownMinutes: 0", r#"{"reset":false,"clearedTargets":0,"message":"failure cooldown disabled"}"#),
     ] {
         let program = controller(cluster, &namespace, &target, more).await;
-        let body = asked(&program, Method::GET, "/force-reconcile").await;
+        let body = response_body(&program, Method::GET, "/force-reconcile").await;
         let answer: Value = serde_json::from_str(&body).unwrap();
-        let told = format!("force reconcile failed: deployment {namespace}/app: ");
-        assert!(answer["message"].as_str().unwrap().starts_with(&told), "{body}");
+        let prefix = format!("force reconcile failed: deployment {namespace}/app: ");
+        assert!(answer["message"].as_str().unwrap().starts_with(&prefix), "{body}");
         assert_eq!((&answer["triggered"], &answer["success"]), (&true.into(), &false.into()));
         assert_eq!((&answer["workloadsProcessed"], &answer["imagesMirrored"]), (&1.into(), &0.into()));
 
@@ -327,7 +327,7 @@ async fn limits_concurrent_copies() {
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
-    // It answers, but its layers take long: of one that never answered fewer images are asked for at once.
+    // It answers, but its layers take long: a host that never answered gets fewer requests at once.
     source.inject(usize::MAX, |request| request.path.contains("/blobs/"), Fault::Delay(Duration::from_secs(600)));
     for number in 0..9 {
         let name = format!("app-{number}");
@@ -340,7 +340,7 @@ async fn limits_concurrent_copies() {
         ("watchResources: [deployments, jobs]\nmaxConcurrentReconciles: 3\n", 6.0),
     ] {
         let program = controller(cluster, &namespace, &target, more).await;
-        eventually("as many are under way as may be", || async {
+        eventually("the limit of active copies is reached", || async {
             let metrics = program.metrics().await;
             let length = |state| metrics.sum("k8s_copycat_queue_length", &[("state", state)]);
             (length("active") + length("waiting") == 9.0 && length("active") == active).then_some(())

@@ -14,7 +14,7 @@ use crate::{
     hostile::{ASKED, LOADED},
     hostile_loading::COSTLY,
     mirroring::{arrives, single},
-    support::{Access, Cluster, Mount, Program, Registry, Running, deployment, eventually},
+    support::{Access, Cluster, ConfigMapVolume, Program, Registry, Running, deployment, eventually},
 };
 
 /// As `manifests/k8s.yaml` says.
@@ -120,7 +120,7 @@ async fn all_that_means_harm_comes_by_and_the_controller_goes_on_mirroring_withi
     let target = Registry::crane().await;
     let good = fs::read(guests::hostile()).unwrap();
     let before = [("good.wasm", good), ("good.yaml", b"config: { version: good }".to_vec())];
-    let mut mount = Mount::new(&before);
+    let mut mount = ConfigMapVolume::new(&before);
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
     let config =

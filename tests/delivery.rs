@@ -1,4 +1,4 @@
-//! Plugins from registries: pushed, fetched by their digest, and verified.
+//! Plugins from registries: pushed, fetched by digest, and verified.
 
 use std::{
     sync::{Arc, Mutex},
@@ -22,7 +22,7 @@ use crate::{
     support::{Access, Cluster, Fault, PASSWORD, Program, Registry, USER, deployment, eventually, list, program},
 };
 
-/// What `plugin push` prints: the reference with the digest.
+/// Runs `plugin push`, which prints the reference with the digest.
 async fn push(registry: &Registry, name: &str) -> String {
     let reference = format!("{}/{name}", registry.host());
     let pushed = Program::new(&["plugin", "push"])
@@ -40,7 +40,7 @@ async fn push(registry: &Registry, name: &str) -> String {
     printed
 }
 
-/// A configuration with that plugin, and the login that it needs.
+/// A configuration with this plugin and its login.
 fn config(registry: &Registry, reference: &str, path: &str) -> String {
     format!(
         "plugins: [{{ oci: '{reference}', config: {{ version: {path} }} }}]\n\
@@ -68,7 +68,7 @@ async fn fetches_a_pushed_plugin_by_digest() {
         assert_eq!(lines[0]["targets"][0]["reference"], "registry.example/v1/v1/library/nginx:1");
         let plugins: Vec<&Value> =
             lines[0]["trace"].as_array().unwrap().iter().map(|answer| &answer["plugin"]).collect();
-        assert!(plugins.contains(&&json!("versions")), "the repository gives it its name: {plugins:?}");
+        assert!(plugins.contains(&&json!("versions")), "the repository is the default name: {plugins:?}");
     }
 }
 
@@ -93,7 +93,7 @@ async fn pushes_an_artifact_that_other_tools_read() {
     assert!(exports.contains(&json!("k8s-copycat:policy/skip@1.0.0")), "{settings}");
     assert!(settings["component"]["imports"].as_array().unwrap().contains(&json!("k8s-copycat:policy/log@1.0.0")));
 
-    // Another tool copies it as it does any image.
+    // Another tool copies it like an image.
     let copy = format!("{}/acme/copied:1", registry.host());
     let directory = tempfile::tempdir().unwrap();
     let login = tokio::process::Command::new(program("crane"))
@@ -132,7 +132,7 @@ async fn reports_plugins_that_can_not_be_fetched() {
     let denied = config(&registry, &reference, "v1").replace(PASSWORD, "wrong");
     let finished = planning(&denied).run().await.assert_code(1);
     assert!(finished.stderr.contains("401") && !finished.stderr.contains("wrong"), "{finished:?}");
-    // Bytes of another digest are not taken, however often they come.
+    // Content with another digest is rejected on every attempt.
     registry.inject(100, |request| request.is_blob(), Fault::Flip);
     let finished = planning(&config(&registry, &reference, "v1")).run().await.assert_code(1);
     assert!(finished.stderr.contains("digest"), "{finished:?}");
@@ -161,14 +161,14 @@ async fn reloads_a_changed_plugin_reference() {
     program.rewrite_config(&settings(&config(&registry, &reference, "v1")));
     arrives(&target, "v1/v1/team/app", "1", &app).await;
 
-    // It is not fetched again for a change of something else, so its registry may be away.
+    // Other changes do not fetch it again.
     registry.take_requests();
     program.rewrite_config(&settings(&config(&registry, &reference, "v2")));
     arrives(&target, "v2/v2/team/app", "1", &app).await;
     assert_eq!(registry.take_requests(), []);
     let missing = format!("{}/acme/versions:9@sha256:{}", registry.host(), "0".repeat(64));
     program.rewrite_config(&settings(&config(&registry, &missing, "v3")));
-    eventually("it is refused", || async {
+    eventually("the change is rejected", || async {
         let (_, page) = program.get("/plugins").await;
         page.contains("acme/versions:9").then_some(())
     })
@@ -176,8 +176,8 @@ async fn reloads_a_changed_plugin_reference() {
     assert_eq!(program.terminate().await.code, Some(0));
 }
 
-/// A registry that answers as `answer` does: method, path, and the body that came.
-async fn answering(answer: impl Fn(&Method, &str, Bytes) -> Response + Clone + Send + Sync + 'static) -> String {
+/// A registry that responds with `answer(method, path, body)`.
+async fn start_registry(answer: impl Fn(&Method, &str, Bytes) -> Response + Clone + Send + Sync + 'static) -> String {
     let router = Router::new().fallback(move |request: Request| {
         let answer = answer.clone();
         async move {
@@ -201,7 +201,7 @@ async fn push_detects_a_registry_that_stores_nothing() {
         "PUT" | "PATCH" => StatusCode::CREATED.into_response(),
         _ => StatusCode::NOT_FOUND.into_response(),
     };
-    // It has the manifest, and none of what it names.
+    // It stores manifests, but no blobs.
     let kept = Arc::new(Mutex::new(Bytes::new()));
     let keeps_manifests = move |method: &Method, path: &str, body: Bytes| match method.as_str() {
         "HEAD" if path.contains("/blobs/") => StatusCode::OK.into_response(),
@@ -217,9 +217,9 @@ async fn push_detects_a_registry_that_stores_nothing() {
         _ => StatusCode::NOT_FOUND.into_response(),
     };
     let hosts = [
-        ("yes", answering(yes).await),
-        ("takes all", answering(takes_all).await),
-        ("keeps manifests", answering(keeps_manifests).await),
+        ("yes", start_registry(yes).await),
+        ("takes all", start_registry(takes_all).await),
+        ("keeps manifests", start_registry(keeps_manifests).await),
     ];
     for (name, host) in hosts {
         let program = Program::new(&["plugin", "push"]).arg(guests::hostile()).arg(format!("{host}/acme/policy:1"));
@@ -241,7 +241,7 @@ async fn the_request_timeout_limits_a_trickling_fetch() {
     });
     let manifest = Bytes::from(manifest.to_string());
     let reference = digest(&manifest);
-    let host = answering(move |_, path, _| {
+    let host = start_registry(move |_, path, _| {
         if path.contains("/manifests/") {
             return ([(header::CONTENT_TYPE, "application/vnd.oci.image.manifest.v1+json")], manifest.clone())
                 .into_response();
@@ -262,7 +262,7 @@ async fn the_request_timeout_limits_a_trickling_fetch() {
     );
     let program = planning(&config);
     let fetched = tokio::time::timeout(Duration::from_secs(90), program.run());
-    let finished = fetched.await.expect("it drips on").assert_code(1);
+    let finished = fetched.await.expect("the fetch did not time out").assert_code(1);
     let told = "has not come whole after 2s; raise requestTimeout";
     assert!(finished.stderr.contains(told) && finished.stderr.contains("plugin policy"), "{finished:?}");
 }

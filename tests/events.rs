@@ -1,4 +1,4 @@
-//! What the owners of workloads read: events that tell the present cause of a failure.
+//! Events on workloads report the current cause of a failure.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use crate::{
     support::{Access, Cluster, Fault, Program, Registry, Request, Running, deployment, eventually},
 };
 
-/// How long all of it may take; far more than it does.
+/// Far more than a test takes.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A Deployment whose image is missing, and the controller with these rights.
-struct Failing<'a> {
+/// A Deployment whose image is missing, and a running controller.
+struct FailingWorkload<'a> {
     cluster: &'a Cluster,
     namespace: String,
     source: Registry,
@@ -23,8 +23,8 @@ struct Failing<'a> {
     started: Instant,
 }
 
-impl<'a> Failing<'a> {
-    /// `rules` are those of the ServiceAccount's Role besides the one to watch Deployments.
+impl<'a> FailingWorkload<'a> {
+    /// `rules` are the rules of the ServiceAccount's Role, besides the one to watch Deployments.
     async fn new(cluster: &'a Cluster, rules: &str) -> Self {
         let namespace = cluster.namespace().await;
         cluster
@@ -66,47 +66,49 @@ subjects: [{{ kind: ServiceAccount, name: copycat, namespace: {namespace} }}]
         Self { cluster, namespace, source, target, program, started: Instant::now() }
     }
 
-    /// Reason, cause and how often it was told, of all events, the oldest first.
-    async fn told(&self) -> Vec<(String, String, i32)> {
+    /// Reason, message and count of all events, the oldest first.
+    async fn events(&self) -> Vec<(String, String, i32)> {
         let events: Api<Event> = Api::namespaced(self.cluster.admin(), &self.namespace);
         let mut events = events.list(&ListParams::default()).await.unwrap().items;
         events.sort_by_key(|event| event.metadata.creation_timestamp.clone());
-        let tell = |event: Event| {
+        let describe = |event: Event| {
             let object = event.involved_object;
             assert!(object.uid.is_some() && object.name.as_deref() == Some("web"), "{object:?}");
             let count = event.series.and_then(|series| series.count).or(event.count).unwrap_or(1);
             (event.reason.unwrap(), event.message.unwrap(), count)
         };
-        events.into_iter().map(tell).collect()
+        events.into_iter().map(describe).collect()
     }
 
-    /// Tries again until this is so of what was told.
-    async fn tries_until(&self, what: &str, accept: impl Fn(&[(String, String, i32)]) -> bool) {
+    /// Retries the image until `accept` holds for the events.
+    async fn retry_until(&self, what: &str, accept: impl Fn(&[(String, String, i32)]) -> bool) {
         self.program.post("/reset-cooldown").await;
-        let told = eventually(what, || async {
-            let told = self.told().await;
-            (accept(&told) || self.started.elapsed() > DEADLINE).then_some(told)
+        let events = eventually(what, || async {
+            let events = self.events().await;
+            (accept(&events) || self.started.elapsed() > DEADLINE).then_some(events)
         })
         .await;
-        assert!(accept(&told) && told.len() < 4, "not {what}: {told:#?}\n{}", self.program.log());
+        assert!(accept(&events) && events.len() < 4, "not {what}: {events:#?}\n{}", self.program.log());
     }
 
-    /// From a first cause over the same once more and another one to the end.
-    async fn tells_the_present_cause(&self) {
-        self.tries_until("the failure is told", |told| told.len() == 1).await;
-        let first = self.told().await;
+    /// A cause, the same cause again, another cause, and success.
+    async fn assert_events_follow_the_cause(&self) {
+        self.retry_until("the failure has an event", |events| events.len() == 1).await;
+        let first = self.events().await;
         assert!(first[0].0 == "MirrorFailed" && first[0].1.contains("not found"), "{first:?}");
-        self.tries_until("the same is told by the same event", |told| told.len() == 1 && told[0].2 > 1).await;
+        self.retry_until("the same cause counts in the same event", |events| events.len() == 1 && events[0].2 > 1)
+            .await;
 
         let image = single("app");
         self.source.push("team/app", "1", &image).await;
         self.target.inject(usize::MAX, Request::is_blob, Fault::Answer(403, Vec::new()));
-        self.tries_until("the new cause is told", |told| {
-            told.iter().any(|(reason, cause, _)| reason == "MirrorFailed" && !cause.contains("not found"))
+        self.retry_until("the new cause has an event", |events| {
+            events.iter().any(|(reason, cause, _)| reason == "MirrorFailed" && !cause.contains("not found"))
         })
         .await;
-        self.target.heal();
-        self.tries_until("the end is told", |told| told.iter().any(|(reason, ..)| reason == "Mirrored")).await;
+        self.target.clear_faults();
+        self.retry_until("the success has an event", |events| events.iter().any(|(reason, ..)| reason == "Mirrored"))
+            .await;
         arrives(&self.target, "team/app", "1", &image).await;
         let lost = self.program.metrics().await.sum("k8s_copycat_lost_events_total", &[]);
         assert_eq!(lost, 0.0, "{}", self.program.log());
@@ -115,18 +117,20 @@ subjects: [{{ kind: ServiceAccount, name: copycat, namespace: {namespace} }}]
 
 #[tokio::test]
 async fn emits_an_event_per_cause_with_rights_for_events_k8s_io() {
-    let failing = Failing::new(
+    let workload = FailingWorkload::new(
         Cluster::shared().await,
         "- { apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch] }",
     )
     .await;
-    failing.tells_the_present_cause().await;
+    workload.assert_events_follow_the_cause().await;
 }
 
 #[tokio::test]
 async fn emits_events_with_the_rights_of_the_original() {
-    let failing =
-        Failing::new(Cluster::shared().await, "- { apiGroups: [''], resources: [events], verbs: [create, patch] }")
-            .await;
-    failing.tells_the_present_cause().await;
+    let workload = FailingWorkload::new(
+        Cluster::shared().await,
+        "- { apiGroups: [''], resources: [events], verbs: [create, patch] }",
+    )
+    .await;
+    workload.assert_events_follow_the_cause().await;
 }

@@ -1,4 +1,4 @@
-//! What goes wrong is named, left alone for a while, and never called done.
+//! Failures are reported with their cause, followed by a cooldown, and never reported as success.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn sync(target: &Registry, image: &str, more: &str) -> Finished {
 #[tokio::test]
 async fn reports_errors_of_the_source() {
     let target = Registry::crane().await;
-    let image = index("wanted");
+    let image = index("app");
     for (status, word) in [(401, "401"), (403, "403"), (404, "not found"), (429, "429"), (500, "500")] {
         let source = Registry::distribution(Access::Anonymous).await;
         let reference = source.push("team/app", "1", &image).await;
@@ -35,7 +35,7 @@ async fn reports_errors_of_the_source() {
 #[tokio::test]
 async fn reports_errors_of_the_target() {
     let source = Registry::distribution(Access::Anonymous).await;
-    let image = index("wanted");
+    let image = index("app");
     let reference = source.push("team/app", "1", &image).await;
     for (status, word) in [(401, "401"), (403, "403"), (429, "429"), (500, "500")] {
         let target = Registry::crane().await;
@@ -84,7 +84,7 @@ async fn recovers_from_transient_faults() {
     }
 }
 
-/// An image with a layer of some size, so that connections break within it.
+/// An image with a large layer, so that connections break within it.
 struct Image(demo::Image);
 
 impl Image {
@@ -99,7 +99,7 @@ async fn a_push_that_was_not_stored_fails() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let reference = source.push("team/app", "1", &single("lost")).await;
-    // It says that it took the manifest, and did not.
+    // It confirms the manifest without storing it.
     target.inject(1000, |request| request.method == "PUT" && request.is_manifest(), Fault::Answer(201, vec![]));
     let finished = sync(&target, &reference, "").await.assert_code(1);
     assert!(finished.stdout.contains("after the push"), "{}", finished.stdout);
@@ -128,7 +128,7 @@ async fn keeps_a_failed_image_in_cooldown_until_a_reset() {
     let (_, body) = program.get("/force-reconcile").await;
     assert!(body.contains(r#""triggered":true,"success":false"#), "{body}");
     assert!(body.contains("force reconcile failed: deployment ") && body.contains("cooldown"), "{body}");
-    assert_eq!(source.take_requests(), [], "nothing is asked in a cooldown");
+    assert_eq!(source.take_requests(), [], "no request in a cooldown");
 
     source.push("team/missing", "1", &single("found")).await;
     let (_, body) = program.get("/reset-cooldown").await;
@@ -146,11 +146,11 @@ async fn mirrors_other_images_while_a_layer_trickles() {
     let (bad, good) =
         (Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await);
     let target = Registry::distribution(Access::Anonymous).await;
-    let dripping = bad.push("team/dripping", "1", &image(&[shared.clone(), layer(2, 1_000)])).await;
-    bad.inject(1000, |request| request.method == "GET" && request.is_blob(), Fault::Drip);
-    let mut manifests = vec![deployment("a-dripping").image(&dripping).manifest()];
+    let trickling = bad.push("team/trickling", "1", &image(&[shared.clone(), layer(2, 1_000)])).await;
+    bad.inject(1000, |request| request.method == "GET" && request.is_blob(), Fault::Trickle);
+    let mut manifests = vec![deployment("a-trickling").image(&trickling).manifest()];
     let mut images = Vec::new();
-    // Some of them want the very layer that drips, and get it elsewhere.
+    // Some of them have the layer that trickles, from another source.
     for number in 0..8_u64 {
         let own = layer(10 + number, 1_000);
         let image = if number < 4 { image(&[shared.clone(), own]) } else { image(&[own]) };
@@ -158,7 +158,7 @@ async fn mirrors_other_images_while_a_layer_trickles() {
         manifests.push(deployment(&format!("b-{number}")).image(&reference).manifest());
         images.push(image);
     }
-    // Two places in all.
+    // Two concurrent copies.
     let config = "requestTimeout: 2\nregistryRetryAttempts: 3\nwatchResources: [deployments]\n\
                   maxConcurrentReconciles: 2\n";
     let program = Program::new(&["sync", "-f", "-"])
@@ -167,12 +167,12 @@ async fn mirrors_other_images_while_a_layer_trickles() {
         .config(config)
         .stdin(&list(&manifests));
     let finished = program.run_until(tokio::time::sleep(Duration::from_secs(120))).await;
-    let finished = finished.expect("it still waits for the layer that drips").assert_code(1);
+    let finished = finished.expect("it still waits for the trickling layer").assert_code(1);
     assert!(finished.stdout.contains("too slowly"), "{}", finished.stdout);
     for (number, image) in images.iter().enumerate() {
         target.assert_has(&format!("team/app{number}"), "1", image).await;
     }
-    assert_eq!(target.manifest("team/dripping", "1").await, None);
+    assert_eq!(target.manifest("team/trickling", "1").await, None);
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn repairs_an_incomplete_image_at_the_target() {
         let finished = sync(&target, &reference, "allowDifferentDigestRepush: false").await.assert_code(1);
         assert!(
             finished.stdout.contains("500"),
-            "what is there is not known, and may not be moved: {}",
+            "the existing content is unknown, and the tag may not be moved: {}",
             finished.stdout
         );
         sync(&target, &reference, more).await.assert_code(0);
@@ -204,6 +204,9 @@ async fn does_not_pull_while_the_target_is_down() {
     source.take_requests();
     let finished = sync(&target, &reference, "registryRetryAttempts: 2").await.assert_code(1);
     assert!(finished.stdout.contains("500"), "{}", finished.stdout);
-    let asked = source.take_requests();
-    assert!(asked.iter().all(|request| request.method == "HEAD"), "only reading a manifest counts: {asked:?}");
+    let requests = source.take_requests();
+    assert!(
+        requests.iter().all(|request| request.method == "HEAD"),
+        "only pulled manifests count as pulls: {requests:?}"
+    );
 }

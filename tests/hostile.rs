@@ -11,7 +11,7 @@ use crate::{
     guests,
     mirroring::{arrives, single},
     planning::plan,
-    support::{Access, Cluster, Mount, Program, Registry, deployment, eventually, list},
+    support::{Access, Cluster, ConfigMapVolume, Program, Registry, deployment, eventually, list},
 };
 
 const REALLOC: &str = "(local $at i32)
@@ -271,7 +271,7 @@ async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
     let good = fs::read(guests::hostile()).unwrap();
     let settings = b"config: { version: good }".to_vec();
     let before = [("good.wasm", good), ("good.yaml", settings)];
-    let mut mount = Mount::new(&before);
+    let mut mount = ConfigMapVolume::new(&before);
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
     let config =

@@ -1,4 +1,4 @@
-//! Registries that mean harm: what no image is like is given up, and told.
+//! Hostile registries: oversized images are rejected with an error.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,7 @@ use axum::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Access, Program, Registry, Serving, deployment};
+use crate::support::{Access, BackgroundServer, Program, Registry, deployment};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -24,12 +24,12 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 struct Hostile {
     /// Media type and bytes of each digest.
     contents: HashMap<String, (&'static str, Bytes)>,
-    asked: Mutex<BTreeMap<String, usize>>,
+    requests: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Hostile {
-    /// Keeps something, and says how a manifest would list it.
-    fn keep(&mut self, media_type: &'static str, content: &Value) -> Value {
+    /// Stores content and returns its descriptor.
+    fn store(&mut self, media_type: &'static str, content: &Value) -> Value {
         let bytes = Bytes::from(content.to_string());
         let descriptor = descriptor(media_type, &sha256(&bytes), bytes.len());
         self.contents.insert(sha256(&bytes), (media_type, bytes));
@@ -40,19 +40,19 @@ impl Hostile {
         let annotations = json!({ "number": number.to_string() });
         let index =
             json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": children, "annotations": annotations });
-        self.keep(INDEX, &index)
+        self.store(INDEX, &index)
     }
 
     fn image(&mut self, layers: &[Value], padding: &str) -> Value {
-        let config = self.keep("application/vnd.oci.image.config.v1+json", &json!({}));
+        let config = self.store("application/vnd.oci.image.config.v1+json", &json!({}));
         let annotations = json!({ "padding": padding });
         let image = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, "annotations": annotations });
-        self.keep(MANIFEST, &image)
+        self.store(MANIFEST, &image)
     }
 }
 
-/// So many things that are nowhere.
-fn nothings(media_type: &str, count: usize) -> Vec<Value> {
+/// Descriptors of content that does not exist.
+fn missing_descriptors(media_type: &str, count: usize) -> Vec<Value> {
     (0..count).map(|n| descriptor(media_type, &sha256(n.to_string().as_bytes()), 9)).collect()
 }
 
@@ -66,7 +66,7 @@ fn sha256(bytes: &[u8]) -> String {
 
 async fn answer(State(registry): State<Arc<Hostile>>, uri: Uri) -> Response<Body> {
     let digest = uri.path().rsplit('/').next().unwrap();
-    *registry.asked.lock().unwrap().entry(uri.path().to_owned()).or_default() += 1;
+    *registry.requests.lock().unwrap().entry(uri.path().to_owned()).or_default() += 1;
     match registry.contents.get(digest) {
         Some((media_type, bytes)) => {
             let response =
@@ -85,10 +85,12 @@ async fn rejects_an_oversized_image_at_once() {
             let image = registry.image(&[], "");
             (0..50).fold(image, |inner, number| registry.index(number, &[inner]))
         }),
-        ("more than 10000 layers", |registry| registry.image(&nothings("application/octet-stream", 10_001), "")),
-        ("more than 10000 layers", |registry| registry.index(0, &nothings(MANIFEST, 10_001))),
         ("more than 10000 layers", |registry| {
-            // None of them is too large by itself.
+            registry.image(&missing_descriptors("application/octet-stream", 10_001), "")
+        }),
+        ("more than 10000 layers", |registry| registry.index(0, &missing_descriptors(MANIFEST, 10_001))),
+        ("more than 10000 layers", |registry| {
+            // Each of them is within the limit.
             let children = (0..20).map(|n| {
                 let image = registry.image(&[], &n.to_string());
                 registry.index(n, &vec![image; 600])
@@ -102,11 +104,11 @@ async fn rejects_an_oversized_image_at_once() {
             registry.index(0, &children)
         }),
     ];
-    for (told, make) in images {
+    for (message, make) in images {
         let mut registry = Hostile::default();
         let digest = make(&mut registry)["digest"].as_str().unwrap().to_owned();
         let registry = Arc::new(registry);
-        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&registry)));
+        let serving = BackgroundServer::start(Router::new().fallback(answer).with_state(Arc::clone(&registry)));
         let target = Registry::distribution(Access::Anonymous).await;
         let image = format!("{}/team/app@{digest}", serving.host());
         let finished = Program::new(&["sync", "-f", "-"])
@@ -116,12 +118,16 @@ async fn rejects_an_oversized_image_at_once() {
             .run()
             .await
             .assert_code(1);
-        assert!(finished.stdout.contains(told) && finished.stdout.contains(&digest), "{told}: {}", finished.stdout);
+        assert!(
+            finished.stdout.contains(message) && finished.stdout.contains(&digest),
+            "{message}: {}",
+            finished.stdout
+        );
         assert_eq!(target.manifest("team/app", &digest).await, None);
-        let asked = registry.asked.lock().unwrap();
-        let manifests = asked.iter().filter(|(path, _)| path.contains("/manifests/"));
+        let requests = registry.requests.lock().unwrap();
+        let manifests = requests.iter().filter(|(path, _)| path.contains("/manifests/"));
         for (path, times) in manifests {
-            assert!(*times <= 1, "{told}: {path} was asked for {times} times");
+            assert!(*times <= 1, "{message}: {path} was requested {times} times");
         }
     }
 }

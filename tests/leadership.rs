@@ -1,4 +1,4 @@
-//! Of several replicas one mirrors; when it goes, another takes over.
+//! Only the leader mirrors; when it exits, a standby takes over.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::{
     mirroring::{arrives, single},
     support::{Access, Cluster, Fault, Link, Program, Registry, Request, Running, deployment, eventually},
-    watching::under_way,
+    watching::wait_for_blob_request,
 };
 
-/// The Lease of the original.
+/// The Lease name of the original.
 const LEASE: &str = "k8s-copycat.k8s-copycat";
 
 struct Replicas<'a> {
@@ -35,15 +35,15 @@ impl<'a> Replicas<'a> {
         }
     }
 
-    /// One replica, as its Pod of that name would run.
+    /// Starts a replica as in a Pod of this name.
     fn start(&self, pod: &str) -> Running {
-        self.start_over(self.cluster.port(), pod)
+        self.start_through_port(self.cluster.port(), pod)
     }
 
-    /// One that reaches the API server over another port, and copies one image at a time.
-    fn start_over(&self, port: u16, pod: &str) -> Running {
+    /// The same, with another port of the API server. It copies one image at a time.
+    fn start_through_port(&self, port: u16, pod: &str) -> Running {
         let program = Program::new(&[]);
-        let kubeconfig = self.cluster.kubeconfig_over(port, program.directory(), self.cluster.admin_token());
+        let kubeconfig = self.cluster.kubeconfig_for_port(port, program.directory(), self.cluster.admin_token());
         program
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAMESPACE", &self.namespace)
@@ -65,46 +65,46 @@ impl<'a> Replicas<'a> {
         lease.spec.unwrap().holder_identity.unwrap_or_default()
     }
 
-    /// A replica that leads, and another that is ready to.
-    async fn leader_and_follower(&self) -> (Running, Running) {
+    /// A leader, and a standby that is ready.
+    async fn leader_and_standby(&self) -> (Running, Running) {
         let mut leader = self.start("first");
-        leads(&leader).await;
+        wait_until_leading(&leader).await;
         assert!(self.holder().await.starts_with("first_"));
-        let mut follower = self.start("second");
+        let mut standby = self.start("second");
         leader.ready().await;
-        follower.ready().await;
-        (leader, follower)
+        standby.ready().await;
+        (leader, standby)
     }
 
-    /// A new image that a new Deployment runs.
+    /// Creates a Deployment with a new image.
     async fn deploy(&self, name: &str) {
         let reference = self.source.push(&format!("team/{name}"), "1", &single(name)).await;
         deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
     }
 
-    /// The same, and its first blob takes this long.
+    /// The same; the first blob of the image takes this long.
     async fn deploy_slowly(&self, name: &str, seconds: u64) {
         self.source.take_requests();
         self.source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(seconds)));
         self.deploy(name).await;
-        under_way(&self.source).await;
+        wait_for_blob_request(&self.source).await;
     }
 
-    /// Insists that its image comes to the target.
+    /// Waits until the image is at the target.
     async fn arrives(&self, name: &str) {
         arrives(&self.target, &format!("team/{name}"), "1", &single(name)).await;
     }
 
-    /// Insists that a new image is mirrored, by whoever leads.
+    /// Waits until a new image is mirrored.
     async fn mirrors(&self, name: &str) {
         self.deploy(name).await;
         self.arrives(name).await;
     }
 }
 
-async fn leads(replica: &Running) {
+async fn wait_until_leading(replica: &Running) {
     eventually("the replica leads", || async {
-        // Its listener may not be there yet.
+        // It may not listen yet.
         let answer = replica.request(reqwest::Method::GET, "/metrics").await.ok()?;
         answer.text().await.ok()?.contains("\nk8s_copycat_leader 1\n").then_some(())
     })
@@ -115,26 +115,26 @@ async fn leads(replica: &Running) {
 async fn only_the_leader_mirrors() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
-    let (leader, follower) = replicas.leader_and_follower().await;
+    let (leader, standby) = replicas.leader_and_standby().await;
     replicas.mirrors("app").await;
 
-    let metrics = follower.metrics().await;
+    let metrics = standby.metrics().await;
     assert_eq!(metrics.sum("k8s_copycat_leader", &[]), 0.0);
     assert!(!metrics.0.contains("k8s_copycat_registry_"), "{metrics:?}");
-    assert_eq!(follower.health("/readyz").await.0, 200);
+    assert_eq!(standby.health("/readyz").await.0, 200);
     assert_eq!(
-        follower.post("/reset-cooldown").await.1,
+        standby.post("/reset-cooldown").await.1,
         "{\"reset\":false,\"clearedTargets\":0,\"message\":\"cooldown reset service not ready\"}\n"
     );
     assert_eq!(
-        follower.post("/force-reconcile").await.1,
+        standby.post("/force-reconcile").await.1,
         "{\"triggered\":false,\"success\":false,\"workloadsProcessed\":0,\"imagesMirrored\":0,\
          \"message\":\"force reconcile service not ready\"}\n"
     );
     assert!(leader.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
 
-    follower.terminate().await.assert_code(0);
-    assert!(replicas.holder().await.starts_with("first_"), "a follower that ends takes nothing along");
+    standby.terminate().await.assert_code(0);
+    assert!(replicas.holder().await.starts_with("first_"), "an exiting standby leaves the Lease alone");
     leader.terminate().await.assert_code(0);
 }
 
@@ -142,29 +142,29 @@ async fn only_the_leader_mirrors() {
 async fn a_clean_exit_releases_the_lease() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
-    let (leader, follower) = replicas.leader_and_follower().await;
+    let (leader, standby) = replicas.leader_and_standby().await;
     leader.terminate().await.assert_code(0);
     let holder = replicas.holder().await;
-    assert!(!holder.starts_with("first_"), "the Lease is free when the process has gone, not after 15 s: {holder}");
-    leads(&follower).await;
+    assert!(!holder.starts_with("first_"), "the Lease is released at exit, not after 15 s: {holder}");
+    wait_until_leading(&standby).await;
     replicas.mirrors("after").await;
-    assert!(follower.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
+    assert!(standby.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
     let lease = replicas.leases().get(LEASE).await.unwrap().spec.unwrap();
     assert_eq!((lease.lease_duration_seconds, lease.lease_transitions), (Some(15), Some(1)));
-    follower.terminate().await.assert_code(0);
+    standby.terminate().await.assert_code(0);
 }
 
 #[tokio::test]
 async fn a_standby_takes_over_from_a_killed_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
-    let (leader, follower) = replicas.leader_and_follower().await;
+    let (leader, standby) = replicas.leader_and_standby().await;
     leader.kill();
-    assert!(replicas.holder().await.starts_with("first_"), "nobody has given the Lease up");
-    leads(&follower).await;
+    assert!(replicas.holder().await.starts_with("first_"), "the Lease was not released");
+    wait_until_leading(&standby).await;
     assert!(replicas.holder().await.starts_with("second_"));
     replicas.mirrors("after").await;
-    follower.terminate().await.assert_code(0);
+    standby.terminate().await.assert_code(0);
 }
 
 #[tokio::test]
@@ -172,18 +172,18 @@ async fn a_leader_that_lost_the_lease_exits() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let leader = replicas.start("first");
-    leads(&leader).await;
+    wait_until_leading(&leader).await;
     replicas.deploy_slowly("slow", 8).await;
     let stolen = json!({ "spec": { "holderIdentity": "somebody else", "leaseDurationSeconds": 15 } });
     replicas.leases().patch(LEASE, &PatchParams::default(), &Patch::Merge(stolen)).await.unwrap();
     let finished = leader.ended().await.assert_code(1);
     assert!(finished.stdout.contains("leadership was lost"), "{}", finished.stdout);
-    assert_eq!(replicas.holder().await, "somebody else", "what is another's is not given up");
-    // What is under way may end.
+    assert_eq!(replicas.holder().await, "somebody else", "the Lease of another holder is not released");
+    // Active copies finish.
     replicas.target.assert_has("team/slow", "1", &single("slow")).await;
 }
 
-/// Waits for a line in the log of a replica that goes on leading.
+/// Waits for a line in the log of a replica that keeps the leadership.
 async fn says(leader: &Running, line: &str) {
     leader
         .logged(line, |log| {
@@ -200,12 +200,12 @@ async fn a_leader_pauses_while_the_api_server_is_unreachable() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());
-    let mut leader = replicas.start_over(link.port(), "first");
-    leads(&leader).await;
+    let mut leader = replicas.start_through_port(link.port(), "first");
+    wait_until_leading(&leader).await;
     leader.ready().await;
     replicas.deploy_slowly("slow", 16).await;
     replicas.deploy("next").await;
-    eventually("the next image waits for its turn", || async {
+    eventually("the next image waits", || async {
         let waiting = leader.metrics().await.sum("k8s_copycat_queue_length", &[("state", "waiting")]);
         (waiting == 1.0).then_some(())
     })
@@ -218,11 +218,11 @@ async fn a_leader_pauses_while_the_api_server_is_unreachable() {
     assert!(leader.post("/force-reconcile").await.1.contains("force reconcile service not ready"));
     replicas.arrives("slow").await;
     replicas.source.take_requests();
-    // Two renewals would have been tried meanwhile.
+    // Long enough for two attempts to renew.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(replicas.source.take_requests(), [], "nothing begins without the Lease");
+    assert_eq!(replicas.source.take_requests(), [], "no new copy without the Lease");
 
-    link.mend();
+    link.restore();
     says(&leader, "going on").await;
     replicas.arrives("next").await;
     assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 1.0);
@@ -237,20 +237,20 @@ async fn an_api_server_outage_keeps_the_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());
-    let mut leader = replicas.start_over(link.port(), "first");
-    leads(&leader).await;
-    let mut follower = replicas.start_over(link.port(), "second");
+    let mut leader = replicas.start_through_port(link.port(), "first");
+    wait_until_leading(&leader).await;
+    let mut standby = replicas.start_through_port(link.port(), "second");
     leader.ready().await;
-    follower.ready().await;
+    standby.ready().await;
     link.cut();
     says(&leader, PAUSED).await;
-    // Longer than the Lease lasts.
+    // Longer than the Lease is valid.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    link.mend();
+    link.restore();
     says(&leader, "going on").await;
     replicas.mirrors("after").await;
     assert!(replicas.holder().await.starts_with("first_"));
-    assert!(!follower.log().contains("\"msg\":\"leading\""), "{}", follower.log());
+    assert!(!standby.log().contains("\"msg\":\"leading\""), "{}", standby.log());
 }
 
 #[tokio::test]
@@ -258,16 +258,16 @@ async fn a_disconnected_leader_exits_when_it_sees_a_new_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());
-    let mut leader = replicas.start_over(link.port(), "first");
-    leads(&leader).await;
-    let mut follower = replicas.start("second");
+    let mut leader = replicas.start_through_port(link.port(), "first");
+    wait_until_leading(&leader).await;
+    let mut standby = replicas.start("second");
     leader.ready().await;
-    follower.ready().await;
+    standby.ready().await;
     link.cut();
-    leads(&follower).await;
-    assert!(leader.log().contains(PAUSED), "it had stopped before: {}", leader.log());
+    wait_until_leading(&standby).await;
+    assert!(leader.log().contains(PAUSED), "it paused before: {}", leader.log());
     replicas.mirrors("after").await;
-    link.mend();
+    link.restore();
     let finished = leader.ended().await.assert_code(1);
     assert!(finished.stdout.contains("leadership was lost"), "{}", finished.stdout);
     assert!(!finished.stdout.contains("team/after"), "{}", finished.stdout);

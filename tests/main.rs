@@ -1,11 +1,11 @@
-//! The program against real servers: an API server of Kubernetes, and registries of two makes.
+//! Integration tests of the program with real servers: a Kubernetes API server, and registries of two implementations.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    reason = "a test stops at the first surprise, and says so"
+    reason = "a test fails at the first unexpected value"
 )]
 
 mod access;
@@ -18,7 +18,7 @@ mod ecr;
 mod events;
 mod failures;
 mod faults;
-#[allow(dead_code, reason = "not all of the guests are used here")]
+#[allow(dead_code, reason = "not all guests are used here")]
 mod guests;
 mod hostile;
 mod hostile_images;

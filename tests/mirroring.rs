@@ -1,4 +1,4 @@
-//! A cluster's images reach a registry, each copied once, and stay there.
+//! Images of a cluster are copied to a registry once and stay there.
 
 use demo::{Format, Image, Layer};
 use serde_json::Value;
@@ -17,12 +17,12 @@ pub fn index(content: &str) -> Image {
     Image::index(Format::Oci, &images)
 }
 
-/// An image for one platform, in Docker's format.
+/// An image for one platform in Docker format.
 pub fn single(content: &str) -> Image {
     Image::single(Format::Docker, "amd64", &[Layer::files(&[("content", content)]).unwrap()])
 }
 
-/// The controller, mirroring one namespace into a registry.
+/// Starts the controller for one namespace and a registry.
 async fn controller(cluster: &Cluster, namespace: &str, target: &Registry, more: &str) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
@@ -35,6 +35,7 @@ async fn controller(cluster: &Cluster, namespace: &str, target: &Registry, more:
     program
 }
 
+/// Waits until `reference` is at the target, and asserts that it is `image`.
 pub async fn arrives(target: &Registry, repository: &str, reference: &str, image: &Image) {
     eventually(&format!("{repository}, {reference} is mirrored"), || async {
         target.manifest(repository, reference).await
@@ -89,7 +90,7 @@ async fn mirrors_images_of_all_kinds_once_and_keeps_them() {
     arrives(&target, "shop/nightly", "1", &nightly).await;
     arrives(&target, "shop/alone", "1", &alone).await;
     arrives(&target, "shop/pinned", pinned.digest(), &pinned).await;
-    assert_eq!(target.manifest("shop/pinned", "latest").await, None, "a digest is never latest");
+    assert_eq!(target.manifest("shop/pinned", "latest").await, None, "a digest reference does not imply latest");
 
     let answer = forced_pass(&program).await;
     assert_eq!(answer["success"], true, "{answer}");
@@ -111,10 +112,10 @@ async fn mirrors_images_of_all_kinds_once_and_keeps_them() {
     assert_eq!(answer["workloadsProcessed"], 6);
     assert_eq!(answer["imagesMirrored"], 9);
     let (read, written) = (source.take_requests(), target.take_requests());
-    assert!(!read.iter().chain(&written).any(Request::is_blob), "no blob is asked for: {read:#?} {written:#?}");
+    assert!(!read.iter().chain(&written).any(Request::is_blob), "no blob requests: {read:#?} {written:#?}");
     assert_eq!(count(&read, "HEAD", ""), 6, "one HEAD for each tag: {read:#?}");
     assert_eq!(count(&read, "", "/shop/pinned/"), 0, "a digest needs no source: {read:#?}");
-    assert_eq!((read.len(), written.len()), (6, 7), "and nothing else: {read:#?} {written:#?}");
+    assert_eq!((read.len(), written.len()), (6, 7), "no other requests: {read:#?} {written:#?}");
 
     source.delete("shop/web", web.digest()).await;
     let answer = forced_pass(&program).await;
@@ -157,7 +158,7 @@ async fn counts_pods_with_their_workload_and_uses_their_digests() {
     let answer = forced_pass(&program).await;
     assert_eq!((&answer["workloadsProcessed"], &answer["imagesMirrored"]), (&1.into(), &2.into()), "{answer}");
     let read = source.take_requests();
-    assert_eq!(count(&read, "", "/team/app/"), 0, "the digest that runs is there already: {read:#?}");
+    assert_eq!(count(&read, "", "/team/app/"), 0, "the running digest exists already: {read:#?}");
 }
 
 #[tokio::test]
@@ -183,8 +184,8 @@ async fn supports_basic_and_token_authentication() {
             .await
             .assert_code(0);
         target.assert_has("team/guarded", "1", &image).await;
-        for said in [&finished.stdout, &finished.stderr] {
-            assert!(!said.contains(crate::support::PASSWORD), "the password is told: {said}");
+        for output in [&finished.stdout, &finished.stderr] {
+            assert!(!output.contains(crate::support::PASSWORD), "the password is printed: {output}");
         }
         if reads == Access::Token {
             assert_eq!(source.take_token_queries().len(), 1, "one token serves all requests");
@@ -199,7 +200,7 @@ async fn keeps_a_digest_whose_tag_moved() {
     let (old, new) = (index("old"), index("new"));
     source.push("team/app", "1", &old).await;
     source.push("team/app", "1", &new).await;
-    // As the original leaves it: under its tag alone. And upstream it is gone.
+    // As the original leaves it: without a keep-alive tag, and deleted at the source.
     target.push("team/app", "1", &old).await;
     source.delete("team/app", old.digest()).await;
     let pinned = |name: &str, image: &Image, made: &str| {

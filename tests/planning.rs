@@ -1,4 +1,4 @@
-//! `plan` says what would happen, and asks nobody.
+//! `plan` prints what would be mirrored, without contacting registries.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::{
     support::{Access, Program, Registry, cron_job, daemon_set, deployment, job, list, pod, stateful_set},
 };
 
-/// The lines of a plan that is written as JSON. Each answer tells how long it took, which is left out here.
+/// The JSON lines of a plan, without the durations of the answers.
 pub async fn plan(program: Program) -> Vec<Value> {
     let finished = program.run().await.assert_code(0);
     let mut lines: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -20,12 +20,12 @@ pub async fn plan(program: Program) -> Vec<Value> {
     lines
 }
 
-/// A command with a target that need not be there, and an input.
+/// A command with a target that need not exist, and standard input.
 pub fn command(arguments: &[&str], stdin: &str) -> Program {
     Program::new(arguments).env("TARGET_KIND", "docker").env("TARGET_REGISTRY", "registry.example").stdin(stdin)
 }
 
-/// Names of workloads and their images.
+/// The names of workloads and their images.
 fn planned(lines: &[Value]) -> Vec<(&str, &str)> {
     lines.iter().map(|line| (line["workload"]["name"].as_str().unwrap(), line["image"].as_str().unwrap())).collect()
 }
@@ -133,7 +133,7 @@ async fn a_text_plan_is_a_table() {
     assert!(bad[3] == "(error)" && bad[4].contains("invalid image reference"), "{bad:?}");
 }
 
-/// Acts on a terminal, or is not seen.
+/// Characters that control a terminal or are invisible.
 const HIDDEN: [char; 8] = ['\x1b', '\x07', '\x7f', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{e0041}'];
 
 #[tokio::test]
@@ -147,13 +147,16 @@ async fn escapes_control_characters_in_output() {
     for arguments in [&["plan", "-f", "-"][..], &["plan", "-f", "-", "-o", "json"], &["sync", "--dry-pull", "-f", "-"]]
     {
         let finished = command(arguments, &manifests).config(config).run().await;
-        let said = format!("{}{}", finished.stdout, finished.stderr);
-        assert!(!said.contains(HIDDEN) && !said.contains("\nforged"), "{arguments:?}: {said:?}");
+        let printed = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(!printed.contains(HIDDEN) && !printed.contains("\nforged"), "{arguments:?}: {printed:?}");
         if arguments.contains(&"json") {
-            let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            assert!(lines.iter().any(|line| line["image"] == hostile), "{said}");
+            let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert!(lines.iter().any(|line| line["image"] == hostile), "{printed}");
         } else {
-            assert!(said.contains("x\\u{1b}x\\u{7}x\\u{7f}x\\u{9b}x\\u{200b}x\\u{202e}x"), "{arguments:?}: {said}");
+            assert!(
+                printed.contains("x\\u{1b}x\\u{7}x\\u{7f}x\\u{9b}x\\u{200b}x\\u{202e}x"),
+                "{arguments:?}: {printed}"
+            );
         }
     }
     let missing = format!("/nowhere/{hostile}\nforged");
@@ -166,10 +169,13 @@ async fn escapes_control_characters_in_output() {
         &["plugin", "test", &missing, "--cases", &missing],
     ] {
         let finished = command(arguments, "").run().await;
-        let said = format!("{}{}", finished.stdout, finished.stderr);
-        assert!(!said.is_empty() && !said.contains(HIDDEN) && !said.contains("\nforged"), "{arguments:?}: {said:?}");
+        let printed = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(
+            !printed.is_empty() && !printed.contains(HIDDEN) && !printed.contains("\nforged"),
+            "{arguments:?}: {printed:?}"
+        );
     }
-    // Words of a log line that is meant for people.
+    // In a log line in text format.
     let dump = list(&[json!({ "apiVersion": "v1", "kind": "ReplicationController", "metadata": { "name": hostile },
         "spec": { "template": { "spec": { "containers": [] } } } })]);
     let program = command(&["plan", "-f", "-", "--log-format", "text"], &dump);
@@ -190,10 +196,10 @@ async fn reports_a_container_without_an_image() {
     let row = finished.stdout.lines().find(|line| line.contains("default/deployment/web")).unwrap();
     assert!(row.contains("(none)") && row.ends_with("container main names no image"), "{row}");
     let finished = command(&["sync", "-f", "-"], &manifests).run().await.assert_code(1);
-    for told in
+    for message in
         ["undecided      (none) of deployment default/web: container main names no image", "1 undecided; 1 workl"]
     {
-        assert!(finished.stdout.contains(told), "{finished:?}");
+        assert!(finished.stdout.contains(message), "{finished:?}");
     }
 }
 
@@ -259,7 +265,7 @@ async fn a_plan_from_files_contacts_no_registry_and_no_cluster() {
     for (name, registry) in [("source", &source), ("target", &target), ("cluster", &cluster)] {
         assert_eq!(registry.take_requests(), [], "{name}");
     }
-    // Without files it is the cluster that is asked; this one knows nothing of workloads.
+    // Without files the cluster is listed; this one has no workload API.
     let finished = with(&["plan"]).run().await.assert_code(1);
     assert_ne!(cluster.take_requests(), [], "{finished:?}");
 }
@@ -270,7 +276,7 @@ async fn exit_codes_distinguish_input_and_configuration_errors() {
     let malformed =
         list(&[json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "x" }, "spec": 7 })]);
     for verb in ["plan", "sync"] {
-        for (file, stdin, config, code, told) in [
+        for (file, stdin, config, code, message) in [
             ("/nonexistent/web.yaml", "", "", 1, "/nonexistent/web.yaml"),
             ("-", "kind: [", "", 1, "standard input, document 1"),
             ("-", &malformed, "", 1, "Deployment default/x is malformed"),
@@ -283,7 +289,7 @@ async fn exit_codes_distinguish_input_and_configuration_errors() {
                 program = program.env("TARGET_KIND", "docker");
             }
             let finished = program.run().await.assert_code(code);
-            assert!(finished.stderr.contains(told) && finished.stdout.is_empty(), "{verb}: {finished:?}");
+            assert!(finished.stderr.contains(message) && finished.stdout.is_empty(), "{verb}: {finished:?}");
         }
         let finished = Program::new(&[verb, "--no-such-flag"]).run().await.assert_code(2);
         assert!(finished.stderr.contains("--no-such-flag"), "{finished:?}");
@@ -301,8 +307,8 @@ async fn warns_about_unsupported_kinds_that_run_containers() {
     let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web" }, "spec": {} });
     let manifests = list(&[empty, rollout, service, cron_job("nightly").image("nightly:1").manifest()]);
     let finished = command(&["plan", "-f", "-", "-o", "json"], &manifests).run().await.assert_code(0);
-    for told in ["Deployment shop/empty has no pod template", "Rollout default/canary may run containers"] {
-        assert!(finished.stderr.contains(told), "{finished:?}");
+    for message in ["Deployment shop/empty has no pod template", "Rollout default/canary may run containers"] {
+        assert!(finished.stderr.contains(message), "{finished:?}");
     }
     assert!(!finished.stderr.contains("Service"), "{finished:?}");
     assert!(finished.stdout.lines().count() == 1 && finished.stdout.contains("nightly:1"), "{finished:?}");
@@ -314,16 +320,16 @@ async fn pods_are_planned_separately_if_their_owner_is_not_watched() {
     owned["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "batch", "uid": "u", "controller": true }]);
     let manifests = list(&[job("batch").image("batch:1").manifest(), owned]);
-    for (watched, planned_) in
+    for (watched, expected) in
         [("pods", [("batch-1", "batch:1")]), ("jobs", [("batch", "batch:1")]), ("jobs,pods", [("batch", "batch:1")])]
     {
         let program = command(&["plan", "-f", "-", "-o", "json"], &manifests).env("WATCH_RESOURCES", watched);
-        assert_eq!(planned(&plan(program).await), planned_, "{watched}");
+        assert_eq!(planned(&plan(program).await), expected, "{watched}");
     }
 }
 
-/// Two images that one name at the target can't hold, and others that share a name and can.
-fn one_name_for_two() -> Vec<Value> {
+/// Two images with a conflict, and others that share a destination without one.
+fn conflicting_deployments() -> Vec<Value> {
     let digest = |byte: &str| format!("sha256:{}", byte.repeat(32));
     let pinned = |byte| format!("ghcr.io/team/pinned:1@{}", digest(byte));
     vec![
@@ -339,7 +345,7 @@ fn one_name_for_two() -> Vec<Value> {
 
 #[tokio::test]
 async fn reports_conflicting_images() {
-    let manifests = list(&one_name_for_two());
+    let manifests = list(&conflicting_deployments());
     let lines = plan(command(&["plan", "-f", "-", "-o", "json"], &manifests)).await;
     let conflicts: Vec<(&Value, &Value)> = lines
         .iter()
@@ -356,18 +362,18 @@ async fn reports_conflicting_images() {
     }
     assert!(finished.stdout.ends_with("\n1 name is wanted by different images\n"), "{finished:?}");
     assert_eq!(finished.stdout.matches("conflict").count(), 2, "{finished:?}");
-    let same = list(&one_name_for_two()[2..]);
+    let same = list(&conflicting_deployments()[2..]);
     let finished = command(&["plan", "-f", "-"], &same).run().await.assert_code(0);
     assert!(!finished.stdout.contains("conflict") && !finished.stdout.contains("different images"), "{finished:?}");
 }
 
 #[tokio::test]
 async fn fail_on_selects_the_reasons_to_fail() {
-    let all = one_name_for_two();
+    let all = conflicting_deployments();
     let (conflict, good) = (list(&all[..2]), list(&all[2..]));
     let undecided = list(&[deployment("web").image("No Image").manifest()]);
     let both = list(&[all[0].clone(), all[1].clone(), deployment("web").image("No Image").manifest()]);
-    for (manifests, fail_on, code, told) in [
+    for (manifests, fail_on, code, message) in [
         (&conflict, "conflict", 1, "1 name is wanted by different images"),
         (&conflict, "undecided", 0, ""),
         (&undecided, "undecided", 1, "1 image is undecided"),
@@ -379,8 +385,12 @@ async fn fail_on_selects_the_reasons_to_fail() {
             let arguments = ["plan", "-f", "-", "-o", output, "--fail-on", fail_on];
             let program = command(&arguments, manifests).config("excludeRegistries: []");
             let finished = program.run().await.assert_code(code);
-            let said: Vec<&str> = finished.stderr.lines().collect();
-            assert_eq!(said, told.split('\n').filter(|line| !line.is_empty()).collect::<Vec<_>>(), "{finished:?}");
+            let printed: Vec<&str> = finished.stderr.lines().collect();
+            assert_eq!(
+                printed,
+                message.split('\n').filter(|line| !line.is_empty()).collect::<Vec<_>>(),
+                "{finished:?}"
+            );
         }
     }
     let finished = command(&["plan", "-f", "-", "--fail-on", "weather"], &good).run().await.assert_code(2);
@@ -407,7 +417,7 @@ async fn the_why_column_names_the_plugin_that_skipped_an_image() {
     assert!(web.contains("(skipped)") && web.contains("hostile: skip: because ("), "{web}");
     let old = row(&finished, "legacy/deployment/old");
     assert!(old.contains("hostile: pass (") && old.contains("; skip: skip: namespace legacy is in skip"), "{old}");
-    // Nobody was asked.
+    // No plugin was called.
     assert!(row(&finished, "shop/deployment/own").ends_with("  already in target registry registry.example"));
     let finished = command(&["plan", "-f", "-"], &manifests).config(&config("{ select: [] }")).run().await;
     let web = row(&finished.assert_code(0), "trouble/deployment/web");
@@ -420,15 +430,15 @@ async fn warns_about_missing_namespace_labels() {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop",
         "labels": { "kubernetes.io/metadata.name": "shop" } } });
     let config = format!("plugins: [{{ module: '{}', config: keep }}]\n", guests::hostile().display());
-    let told = "no labels of namespaces";
-    for (manifests, config, is_told) in [
+    let message = "no labels of namespaces";
+    for (manifests, config, warns) in [
         (vec![web.clone()], config.as_str(), true),
         (vec![web.clone(), namespace], &config, false),
         (vec![web], "", false),
     ] {
         let finished = command(&["plan", "-f", "-"], &list(&manifests)).config(config).run().await.assert_code(0);
-        assert_eq!(finished.stderr.contains(told), is_told, "{finished:?}");
-        assert_eq!(finished.stderr.contains("shop"), is_told, "{finished:?}");
+        assert_eq!(finished.stderr.contains(message), warns, "{finished:?}");
+        assert_eq!(finished.stderr.contains("shop"), warns, "{finished:?}");
     }
 }
 
@@ -457,8 +467,8 @@ async fn escapes_file_names_in_output() {
         let program = command(arguments, "").config(config);
         let program = program.file("cases.yaml", "cases: [{ name: n, image: x, expect: { skip: pass } }]");
         let finished = program.run().await;
-        let said = format!("{}{}", finished.stdout, finished.stderr);
-        assert!(finished.code != Some(0) && said.contains("forged"), "{arguments:?}: {said}");
-        assert!(!said.contains(HIDDEN) && !said.contains("\nforged"), "{arguments:?}: {said:?}");
+        let printed = format!("{}{}", finished.stdout, finished.stderr);
+        assert!(finished.code != Some(0) && printed.contains("forged"), "{arguments:?}: {printed}");
+        assert!(!printed.contains(HIDDEN) && !printed.contains("\nforged"), "{arguments:?}: {printed:?}");
     }
 }

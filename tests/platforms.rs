@@ -1,4 +1,4 @@
-//! Some platforms of an image are copied, and nobody is told that more are there.
+//! Only selected platforms of an image are copied, and the copy lists no others.
 
 use demo::{Format, Image, Layer};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn index_of(format: Format, content: &str) -> Image {
 }
 
 fn digest_of<'a>(image: &'a Image, platform: &str) -> &'a str {
-    let at = PLATFORMS.iter().position(|known| *known == platform).unwrap();
+    let at = PLATFORMS.iter().position(|other| *other == platform).unwrap();
     &image.manifests().nth(at).unwrap().digest
 }
 
@@ -37,7 +37,7 @@ async fn sync(target: &Registry, references: &[&str], config: &str) -> Finished 
     program.config(&format!("digestPull: true\n{config}")).run().await
 }
 
-/// Which platforms of an image are there with all their blobs.
+/// The platforms of an image that exist with all their blobs.
 async fn there(target: &Registry, repository: &str, image: &Image) -> Vec<&'static str> {
     let mut there = Vec::new();
     for platform in PLATFORMS {
@@ -51,7 +51,7 @@ async fn there(target: &Registry, repository: &str, image: &Image) -> Vec<&'stat
     there
 }
 
-/// The platforms that the index of a tag lists, if it is one that was made from `image`.
+/// The platforms in the index of a tag, if the index was generated from `image`.
 async fn listed(target: &Registry, repository: &str, image: &Image) -> Option<Vec<String>> {
     let (media_type, bytes) = target.manifest(repository, "1").await?;
     let content: Value = serde_json::from_slice(&bytes).unwrap();
@@ -90,7 +90,7 @@ async fn pushes_the_source_index_to_targets_that_accept_sparse_indexes() {
         assert!(finished.stdout.contains(outcome), "{platforms}: {finished:?}");
         assert_eq!(target.manifest("team/app", "1").await, original, "{platforms}");
         assert_eq!(there(&target, "team/app", &image).await, expected, "{platforms}");
-        assert_eq!(finished.stderr, "", "{platforms}: nothing is out of the ordinary");
+        assert_eq!(finished.stderr, "", "{platforms}: no warnings");
         if outcome == "1 already there" {
             let (read, written) = (source.take_requests(), target.take_requests());
             assert_eq!((read.len(), count(&read, "HEAD", "")), (1, 1), "{platforms}: {read:#?}");
@@ -120,27 +120,27 @@ async fn pushes_a_reduced_index_to_other_targets() {
             assert_eq!(listed(&target, "team/app", &image).await.unwrap(), expected, "{platforms}");
             assert_eq!(there(&target, "team/app", &image).await, expected, "{platforms}");
             if outcome == "1 already there" {
-                let (read, asked) = (source.take_requests(), target.take_requests());
+                let (read, written) = (source.take_requests(), target.take_requests());
                 assert_eq!((count(&read, "HEAD", ""), count(&read, "GET", ""), read.len()), (1, 1, 2), "{read:#?}");
-                assert_eq!(writes(&asked), [] as [&Request; 0], "{platforms}");
+                assert_eq!(writes(&written), [] as [&Request; 0], "{platforms}");
             } else {
                 assert!(finished.stderr.contains("takes no index before all of its images are there"), "{finished:?}");
             }
             made.push(target.manifest("team/app", "1").await);
         }
-        // Whoever wants all of it again gets the source's own bytes.
+        // With all platforms it is the source's index, byte for byte.
         let finished = sync(&target, &[&reference], "").await.assert_code(0);
         assert!(finished.stdout.contains("1 copied"), "{finished:?}");
         target.assert_has("team/app", "1", &image).await;
         let finished = sync(&target, &[&reference], "mirrorPlatforms: [amd64]").await.assert_code(0);
-        assert!(finished.stdout.contains("1 already there"), "the whole has every part: {finished:?}");
-        // A child that was lost is noticed and brought again.
+        assert!(finished.stdout.contains("1 already there"), "the complete index has every platform: {finished:?}");
+        // A missing child manifest is detected and copied again.
         target.delete("team/app", digest_of(&image, "amd64")).await;
         let finished = sync(&target, &[&reference], "mirrorPlatforms: [amd64]").await.assert_code(0);
         assert!(finished.stdout.contains("1 copied"), "{finished:?}");
         target.assert_has("team/app", "1", &image).await;
     }
-    assert_eq!(made[..4], made[4..], "the same source makes the same index, wherever");
+    assert_eq!(made[..4], made[4..], "the same source results in the same index at every target");
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn writes_a_reduced_index_to_a_layout() {
         assert!(finished.stdout.contains(outcome), "{platforms}: {finished:?}");
         assert!(blob(digest_of(&image, "amd64")).is_file());
         assert_eq!(blob(digest_of(&image, "arm64")).is_file(), arm64, "{platforms}");
-        assert!(!blob(image.digest()).is_file(), "an index whose images are not there is in no layout");
+        assert!(!blob(image.digest()).is_file(), "a layout has no index without its child manifests");
     }
 }
 
@@ -232,8 +232,8 @@ async fn reports_missing_platforms_unless_ignored() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("missing");
     let reference = source.push("team/app", "1", &image).await;
-    let told = "does not exist for this platform";
-    for (config, expected, is_told) in [
+    let warning = "does not exist for this platform";
+    for (config, expected, warns) in [
         ("mirrorPlatforms: [amd64, ppc64le]", &["amd64"][..], true),
         (
             "mirrorPlatforms: [amd64, ppc64le]\nignoreMissingPlatforms: ['team/app:1\\|linux/ppc64le$']",
@@ -246,7 +246,7 @@ async fn reports_missing_platforms_unless_ignored() {
     ] {
         let target = Registry::crane().await;
         let finished = sync(&target, &[&reference], config).await.assert_code(0);
-        assert_eq!(finished.stderr.contains(told), is_told, "{config}: {finished:?}");
+        assert_eq!(finished.stderr.contains(warning), warns, "{config}: {finished:?}");
         assert_eq!(there(&target, "team/app", &image).await, expected, "{config}");
     }
 }
@@ -265,7 +265,7 @@ async fn keeps_the_platforms_of_a_tag_that_may_not_move() {
     assert_eq!(listed(&target, "team/app", &image).await.unwrap(), ["amd64", "arm64"]);
 }
 
-/// The controller, mirroring one namespace into a registry.
+/// Starts the controller for one namespace and a registry.
 async fn controller(cluster: &Cluster, namespace: &str, target: &Registry, more: &str) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
@@ -302,14 +302,17 @@ async fn a_pass_without_changes_costs_one_request_per_side() {
         let program = controller(cluster, &namespace, &target, one_by_one).await;
         pass(&program).await;
         let puts = |requests: &[Request], name: &str| count(requests, "PUT", &format!("/team/{name}/manifests/1"));
-        let asked = target.take_requests();
-        assert!(puts(&asked, "one") + puts(&asked, "two") <= 3, "what a target refuses is tried once: {asked:#?}");
+        let written = target.take_requests();
+        assert!(
+            puts(&written, "one") + puts(&written, "two") <= 3,
+            "what a target rejects is tried once: {written:#?}"
+        );
         for _ in 0..2 {
             source.take_requests();
             target.take_requests();
             pass(&program).await;
-            let (read, asked) = (source.take_requests(), target.take_requests());
-            for requests in [read, asked] {
+            let (read, written) = (source.take_requests(), target.take_requests());
+            for requests in [read, written] {
                 assert_eq!((count(&requests, "HEAD", "/manifests/1"), requests.len()), (2, 2), "{requests:#?}");
             }
         }
@@ -322,7 +325,7 @@ fn node(name: &str, architecture: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } })
 }
 
-/// A Pod that has been given a node.
+/// A Pod that is scheduled on a node.
 fn pod_on(node: &str, name: &str, image: &str, namespace: &str) -> Value {
     let mut manifest = pod(name).image(image).manifest_in(namespace);
     manifest["spec"]["nodeName"] = node.into();
@@ -331,7 +334,7 @@ fn pod_on(node: &str, name: &str, image: &str, namespace: &str) -> Value {
 
 #[tokio::test]
 async fn copies_the_platforms_of_the_nodes() {
-    // Of its own: nodes belong to no namespace.
+    // A separate cluster, because nodes have no namespace.
     let cluster = Cluster::start().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -358,13 +361,13 @@ async fn copies_the_platforms_of_the_nodes() {
     cluster.apply(&pod_on("node-b", "second", &app_1, &namespace).to_string()).await;
     arrive("team/app", &app, &["amd64", "arm64"]).await;
 
-    // What the Pods pull from the mirror is known for what it was made from.
+    // Pods that pulled the generated index run the image that it was generated from.
     let (_, made) = target.manifest("team/app", "1").await.unwrap();
     let image_id = format!("{}/team/app@{}", source.host(), k8s_copycat::model::Digest::sha256(&made));
     for name in ["first", "second"] {
         set_pod_status(&client, &namespace, name, "Running", &[("main", &image_id)]).await;
     }
-    eventually("the digest that runs is known", || async {
+    eventually("the running digest is known", || async {
         source.take_requests();
         pass(&program).await;
         source.take_requests().iter().all(|request| request.path.contains("/team/other/")).then_some(())
@@ -374,7 +377,11 @@ async fn copies_the_platforms_of_the_nodes() {
     source.delete("team/app", app.digest()).await;
     let program = controller(&cluster, &namespace, &target, "checkNodePlatform: true\n").await;
     pass(&program).await;
-    assert_eq!(count(&source.take_requests(), "", "/team/app/"), 0, "what runs is there, and its source is gone");
+    assert_eq!(
+        count(&source.take_requests(), "", "/team/app/"),
+        0,
+        "the running digest exists at the target; the source was deleted"
+    );
     source.push("team/app", "1", &app).await;
     cluster.apply(&node("node-c", "s390x").to_string()).await;
     arrive_whole(&target, "team/other", &other).await;
@@ -384,7 +391,7 @@ async fn copies_the_platforms_of_the_nodes() {
     pass(&program).await;
     program.terminate().await.assert_code(0);
 
-    // A single look at the cluster sees the same.
+    // `sync` selects the same platforms.
     let target = Registry::crane().await;
     cluster.apply(&pod_on("node-a", "lone", &source.push("team/lone", "1", &app).await, &namespace).to_string()).await;
     let directory = tempfile::tempdir().unwrap();

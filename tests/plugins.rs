@@ -6,7 +6,9 @@ use crate::{
     guests,
     mirroring::{index, single},
     planning::plan,
-    support::{Access, Cluster, Fault, Finished, Mount, Program, Registry, Request, deployment, eventually, list},
+    support::{
+        Access, Cluster, ConfigMapVolume, Fault, Finished, Program, Registry, Request, deployment, eventually, list,
+    },
 };
 use serde_json::{Value, json};
 
@@ -48,7 +50,7 @@ async fn fate(config: &str) -> String {
 #[tokio::test]
 async fn a_mounted_plugin_changes_where_images_go() {
     let config = b"config: { namespace: nobody, target: default }".to_vec();
-    let folder = Mount::new(&[("tenants.wasm", bytes(&guests::rust_path())), ("tenants.yaml", config)]);
+    let folder = ConfigMapVolume::new(&[("tenants.wasm", bytes(&guests::rust_path())), ("tenants.yaml", config)]);
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let (app, other) = (index("app"), single("other"));
@@ -131,7 +133,7 @@ async fn each_setting_of_a_plugin_has_its_effect() {
 async fn plugins_are_asked_in_their_order() {
     let hostile = bytes(&guests::hostile());
     let config = |path: &str| format!("config: {{ path: {path} }}\n").into_bytes();
-    let folder = Mount::new(&[
+    let folder = ConfigMapVolume::new(&[
         ("b.wasm", hostile.clone()),
         ("b.yaml", config("from-b")),
         ("a.wasm", hostile.clone()),
@@ -156,9 +158,10 @@ async fn plugins_are_asked_in_their_order() {
 
 #[tokio::test]
 async fn the_plugin_folder_is_the_variables_before_the_files() {
-    let with = |config: &[u8]| Mount::new(&[("p.wasm", bytes(&guests::hostile())), ("p.yaml", config.to_vec())]);
+    let with =
+        |config: &[u8]| ConfigMapVolume::new(&[("p.wasm", bytes(&guests::hostile())), ("p.yaml", config.to_vec())]);
     let (one, two) = (with(b"config: { path: one }"), with(b"config: { path: two }"));
-    let plan_with = |variable: Option<&Mount>| {
+    let plan_with = |variable: Option<&ConfigMapVolume>| {
         let program = program(&["plan", "-o", "json"], &[trouble("nginx:1")])
             .config(&format!("pluginDir: {}\n", one.path().display()));
         match variable {
@@ -283,7 +286,7 @@ async fn the_controller_outlives_its_plugins_and_counts_their_failures() {
 
 #[tokio::test]
 async fn what_is_no_plugin_stops_every_command_and_all_of_it_is_told() {
-    let folder = Mount::new(&[
+    let folder = ConfigMapVolume::new(&[
         ("core.wasm", b"\0asm\x01\0\0\0".to_vec()),
         ("fine.wasm", bytes(&guests::hostile())),
         ("fine.yaml", b"config: keep".to_vec()),

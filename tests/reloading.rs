@@ -1,4 +1,4 @@
-//! Plugins and settings that change while the controller runs.
+//! Plugins and settings are reloaded while the controller runs.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::{
     guests,
     mirroring::{arrives, single},
-    support::{Access, Cluster, Mount, Program, Registry, Running, deployment, eventually, pod},
+    support::{Access, Cluster, ConfigMapVolume, Program, Registry, Running, deployment, eventually, pod},
 };
 
-/// `guest` with another digest: a custom section more, which means nothing.
+/// `guest` with another digest: with one more custom section.
 fn variant(guest: &Path, number: usize) -> Vec<u8> {
     let name = format!("variant-{number}");
     let mut bytes = fs::read(guest).unwrap();
@@ -20,13 +20,13 @@ fn variant(guest: &Path, number: usize) -> Vec<u8> {
     bytes
 }
 
-/// Files of a plugin `versions` that puts `v<number>` before every path, and into it.
+/// Files of a plugin `versions` that adds `v<number>` as prefix and as path component.
 fn version(number: usize) -> Vec<(&'static str, Vec<u8>)> {
     let settings = format!("config: {{ version: v{number} }}\n");
     vec![("versions.wasm", variant(&guests::hostile(), number)), ("versions.yaml", settings.into_bytes())]
 }
 
-/// Something that is no plugin, of ten kinds.
+/// One of ten kinds of invalid plugins.
 fn broken(number: usize) -> Vec<(&'static str, Vec<u8>)> {
     let whole = variant(&guests::hostile(), number);
     let settings = |text: &str| text.as_bytes().to_vec();
@@ -57,7 +57,7 @@ fn settings(target: &Registry, namespace: &str, more: &str) -> String {
     format!("targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n{more}", target.host())
 }
 
-/// How many changes were applied, and how many refused.
+/// How many changes were applied and rejected.
 async fn reloads(program: &Running) -> (f64, f64) {
     let metrics = program.metrics().await;
     let reloads = |result| metrics.sum("k8s_copycat_config_reloads_total", &[("result", result)]);
@@ -88,45 +88,45 @@ async fn reloads_fifty_plugin_versions_under_load() {
         images.push(source.push(&format!("team/app-{number}"), "1", &single(&format!("app {number}"))).await);
     }
     deployment("app-0").image(&images[0]).apply(&client, &namespace).await;
-    let mut mount = Mount::new(&version(0));
+    let mut mount = ConfigMapVolume::new(&version(0));
     let config = settings(&target, &namespace, "");
     let program = controller(cluster, &config, |program| program.env("PLUGIN_DIR", mount.path())).await;
     arrives(&target, "v0/v0/team/app-0", "1", &single("app 0")).await;
 
     let (mut applied, mut refused, mut settled) = (0.0, 0.0, 0);
     for number in 1..=50 {
-        // Every fifth, so that working versions come before and after each.
-        let breaks = number % 5 == 3;
-        mount.swap(&if breaks { broken(number / 5) } else { version(number) });
-        // Workloads come and go on while it is loaded.
+        // Every fifth, so that valid versions come before and after it.
+        let is_broken = number % 5 == 3;
+        mount.swap(&if is_broken { broken(number / 5) } else { version(number) });
+        // Workloads are created while it is loaded.
         let load = (0..5).map(|image| {
             let workload = deployment(&format!("app-{number}-{image}")).image(&images[image]);
             let (client, namespace) = (&client, &namespace);
             async move { workload.apply(client, namespace).await }
         });
         futures::future::join_all(load).await;
-        if breaks {
+        if is_broken {
             refused += 1.0
         } else {
             applied += 1.0
         }
-        eventually("the change is taken or refused", || async {
+        eventually("the change is applied or rejected", || async {
             let now = reloads(&program).await;
             assert!(now.0 <= applied && now.1 <= refused, "{number}: {now:?}\n{}", program.log());
             (now == (applied, refused)).then_some(())
         })
         .await;
-        if breaks {
+        if is_broken {
             let page = page(&program).await;
             let reason = page["reloadRefused"].as_str().unwrap();
             assert!(reason.contains("versions"), "{page}");
-            assert_eq!(page["plugins"][0]["name"], "versions", "the one before goes on");
+            assert_eq!(page["plugins"][0]["name"], "versions", "the previous plugin stays active");
         }
         if number == 10 {
             settled = memory(&program);
         }
     }
-    // The last is a working one, and has all images.
+    // The last version is valid and has all images.
     for number in 0..5 {
         let repository = format!("v50/v50/team/app-{number}");
         arrives(&target, &repository, "1", &single(&format!("app {number}"))).await;
@@ -138,7 +138,7 @@ async fn reloads_fifty_plugin_versions_under_load() {
     assert_eq!(metrics.sum("k8s_copycat_plugin_info", &[("plugin", "versions")]), 1.0, "one identity at a time");
     for repository in target.repositories().await {
         let parts: Vec<&str> = repository.split('/').collect();
-        assert_eq!(parts[0], parts[1], "{repository} is half of one version and half of another");
+        assert_eq!(parts[0], parts[1], "{repository} mixes two versions");
         assert!(!repository.contains("broken"), "{repository}");
     }
     let (status, body) = program.post("/force-reconcile").await;
@@ -146,7 +146,7 @@ async fn reloads_fifty_plugin_versions_under_load() {
     assert!(body.contains(r#""success":true,"workloadsProcessed":251,"imagesMirrored":251,"#), "{body}");
     let after = memory(&program);
     println!("after 10 changes {settled} MiB, after 50 {after} MiB");
-    // Each version's code and instance are some 1.5 MiB: forty that stay would be 60.
+    // Code and instance of a version take some 1.5 MiB: forty leaked versions would take 60.
     assert!(after < settled + 30, "after 10 changes {settled} MiB, after 50 {after} MiB");
     assert_eq!(program.terminate().await.code, Some(0));
 }
@@ -174,13 +174,13 @@ async fn applies_a_valid_configuration_and_rejects_an_invalid_one() {
     assert_eq!(reloads(&program).await, (1.0, 0.0));
 
     program.rewrite_config(&settings(&target, &namespace, "pathMap: [{ from: '(', regex: true }]\nnonsense: 1\n"));
-    eventually("it is refused", || async { (reloads(&program).await == (1.0, 1.0)).then_some(()) }).await;
+    eventually("the change is rejected", || async { (reloads(&program).await == (1.0, 1.0)).then_some(()) }).await;
     assert_eq!(program.metrics().await.sum("k8s_copycat_config_last_reload_successful", &[]), 0.0);
     let reason = page(&program).await["reloadRefused"].as_str().unwrap().to_owned();
     assert!(reason.contains("pathMap[0].from") && reason.contains("nonsense"), "{reason}");
     assert!(program.log().contains("what was in force goes on"), "{}", program.log());
     let events: kube::Api<k8s_openapi::api::events::v1::Event> = kube::Api::namespaced(client.clone(), &namespace);
-    let event = eventually("an event tells it", || async {
+    let event = eventually("an event reports it", || async {
         let all = events.list(&Default::default()).await.unwrap().items;
         all.into_iter().find(|event| event.reason.as_deref() == Some("ReloadRefused"))
     })
@@ -188,11 +188,11 @@ async fn applies_a_valid_configuration_and_rejects_an_invalid_one() {
     assert_eq!(event.regarding.unwrap().uid, own.metadata.uid);
     assert!(event.note.unwrap().contains("nonsense"));
 
-    // Another target: everything goes there too, with what the file said last.
+    // Another target: everything is copied there too, with the new settings.
     let restarting = format!("{moved}watchResources: [pods]\nmaxConcurrentReconciles: 1\n");
     program.rewrite_config(&settings(&other, &namespace, &restarting));
     arrives(&other, "moved/app", "1", &app).await;
-    eventually("it is applied", || async { (reloads(&program).await == (2.0, 1.0)).then_some(()) }).await;
+    eventually("the change is applied", || async { (reloads(&program).await == (2.0, 1.0)).then_some(()) }).await;
     let page = page(&program).await;
     assert_eq!((&page["reloadRefused"], &page["needsRestart"]), (&Value::Null, &json!(["watchResources"])));
     assert_eq!(program.terminate().await.code, Some(0));
@@ -230,7 +230,7 @@ async fn adding_and_removing_plugins_keeps_the_others_running() {
     let target = Registry::crane().await;
     let app = single("app");
     deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;
-    let mut mount = Mount::new(&[("note.txt", b"nothing yet".to_vec())]);
+    let mut mount = ConfigMapVolume::new(&[("note.txt", b"nothing yet".to_vec())]);
     let config = settings(&target, &namespace, "");
     let program = controller(cluster, &config, |program| program.env("PLUGIN_DIR", mount.path())).await;
     arrives(&target, "team/app", "1", &app).await;
@@ -246,16 +246,16 @@ async fn adding_and_removing_plugins_keeps_the_others_running() {
     assert_eq!(names(&first).len(), defaults.len() + 1);
     let loads =
         async |plugin: &str| program.metrics().await.sum("k8s_copycat_plugin_loads_total", &[("plugin", plugin)]);
-    // Another plugin beside it: the first stays as it is, with what it has counted.
+    // With another plugin, the first one keeps running with its counters.
     let mut two = version(1);
     two.push(("other.wasm.gz", gzipped(&variant(&guests::hostile(), 2))));
     two.push(("other.yaml", b"config: keep".to_vec()));
     mount.swap(&two);
-    eventually("it is there", || async { names(&page(&program).await).contains("other").then_some(()) }).await;
+    eventually("the plugin is loaded", || async { names(&page(&program).await).contains("other").then_some(()) }).await;
     assert_eq!((loads("versions").await, loads("other").await, loads("skip").await), (1.0, 1.0, 1.0));
 
     mount.swap(&[("note.txt", b"nothing any more".to_vec())]);
-    eventually("they are gone", || async { (names(&page(&program).await) == defaults).then_some(()) }).await;
+    eventually("the plugins are removed", || async { (names(&page(&program).await) == defaults).then_some(()) }).await;
     assert_eq!(program.metrics().await.sum("k8s_copycat_plugin_info", &[("plugin", "versions")]), 0.0);
     let later = single("later");
     deployment("later").image(&source.push("team/later", "1", &later).await).apply(&client, &namespace).await;

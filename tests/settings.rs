@@ -242,7 +242,7 @@ async fn certificates_are_checked_unless_a_setting_says_otherwise() {
     for (variable, value, file) in [
         ("INSECURE_REGISTRIES", host.as_str(), ""),
         ("UNUSED", "", &by_key),
-        ("SSL_CERT_FILE", source.authority().to_str().unwrap(), ""),
+        ("SSL_CERT_FILE", source.ca_file().to_str().unwrap(), ""),
     ] {
         let target = Registry::crane().await;
         // This one is for the target alone.

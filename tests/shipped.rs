@@ -1,4 +1,4 @@
-//! The manifest that people apply, on a real API server, with nothing but the rights that it grants.
+//! The shipped manifests, on a real API server with only the rights that they grant.
 
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{Api, api::ListParams};
@@ -13,10 +13,10 @@ use crate::{
 };
 
 const MANIFEST: &str = include_str!("../manifests/k8s.yaml");
-/// What people on EKS apply over it.
+/// An overlay for EKS.
 const EKS: &str = include_str!("../manifests/eks.yaml");
 
-/// What a kubelet would make of the manifest.
+/// The parts of the manifest that a kubelet uses.
 struct Shipped {
     namespace: String,
     account: String,
@@ -46,7 +46,7 @@ impl Shipped {
         }
     }
 
-    /// The program as the Pod would run it; only the places of its files and its listeners are others.
+    /// Starts the program as in the Pod, except for the paths of files and its addresses.
     async fn start(&self, cluster: &Cluster, config: &str) -> Running {
         let list = |key: &str| self.container[key].as_array().cloned().unwrap_or_default();
         let mut program = Program::new(&[]).config(config).env("POD_NAMESPACE", &self.namespace);
@@ -67,7 +67,7 @@ impl Shipped {
         running
     }
 
-    /// Insists that the ServiceAccount was never told no.
+    /// Asserts that no request of the ServiceAccount was forbidden.
     fn assert_all_allowed(&self, cluster: &Cluster) {
         let audit = cluster.audit(&self.namespace, &self.account);
         let refused: Vec<_> = audit.iter().filter(|event| status(event) == 403).collect();
@@ -75,8 +75,8 @@ impl Shipped {
         for (verb, resource) in
             [("list", "deployments"), ("watch", "pods"), ("watch", "namespaces"), ("update", "leases")]
         {
-            let asked = |event: &&Value| event["verb"] == verb && event["objectRef"]["resource"] == resource;
-            assert!(audit.iter().any(|event| asked(&event)), "nobody has asked to {verb} {resource}");
+            let matches = |event: &&Value| event["verb"] == verb && event["objectRef"]["resource"] == resource;
+            assert!(audit.iter().any(|event| matches(&event)), "no request to {verb} {resource}");
         }
     }
 }
@@ -93,10 +93,10 @@ async fn events(cluster: &Cluster, reason: &str) -> Vec<Event> {
 
 #[tokio::test]
 async fn the_shipped_manifest_grants_sufficient_rights() {
-    // Of its own: the manifest's names are fixed.
+    // A separate cluster, because the names in the manifest are fixed.
     let cluster = Cluster::start().await;
     let client = cluster.admin();
-    // Somebody else's.
+    // A namespace of other workloads.
     cluster.apply("{ apiVersion: v1, kind: Namespace, metadata: { name: test } }").await;
     cluster.apply(MANIFEST).await;
     let shipped = Shipped::read();
@@ -120,9 +120,12 @@ async fn the_shipped_manifest_grants_sufficient_rights() {
     }
 
     let program = shipped.start(&cluster, &shipped.config).await;
-    program.logged("the images are told", |log| log.contains("dry pull: would pull")).await;
+    program.logged("the images are logged", |log| log.contains("dry pull: would pull")).await;
     let body = program.post("/force-reconcile").await.1;
-    assert!(body.contains(r#""success":true,"workloadsProcessed":7,"imagesMirrored":7,"#), "with its own: {body}");
+    assert!(
+        body.contains(r#""success":true,"workloadsProcessed":7,"imagesMirrored":7,"#),
+        "including its own workload: {body}"
+    );
     let log = program.terminate().await.assert_code(0).stdout;
     assert!(log.contains("registry.test.svc.cluster.local:5000/shop/app:1"), "{log}");
     assert_eq!(log.matches("dry pull: would pull").count(), 4, "two at the start, two in the forced pass: {log}");
@@ -130,7 +133,7 @@ async fn the_shipped_manifest_grants_sufficient_rights() {
     assert_eq!(source.take_requests(), []);
     shipped.assert_all_allowed(&cluster);
 
-    // As its first lines tell people to; of one namespace only, because the program's own image can't be had here.
+    // Edited as its first lines say, for one namespace only, because the program's own image does not exist here.
     let for_real: String = shipped
         .config
         .lines()
@@ -144,7 +147,7 @@ async fn the_shipped_manifest_grants_sufficient_rights() {
     deployment("broken").image(&missing).apply(&client, "test").await;
     let program = shipped.start(&cluster, &for_real).await;
     arrives(&target, "shop/app", "1", &image).await;
-    eventually("the failure is told to the workload", || async {
+    eventually("the workload has an event", || async {
         (events(&cluster, "MirrorFailed").await.len() == 1).then_some(())
     })
     .await;
@@ -153,15 +156,15 @@ async fn the_shipped_manifest_grants_sufficient_rights() {
     assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("Deployment"), Some("broken")));
     assert!(regarding.uid.is_some() && event.note.as_ref().unwrap().contains(&missing), "{event:?}");
 
-    // The same once more is the same event, which takes another right.
+    // The same failure updates the event, which needs another right.
     program.post("/reset-cooldown").await;
-    eventually("the failure is told again", || async {
+    eventually("the event is updated", || async {
         events(&cluster, "MirrorFailed").await[0].series.as_ref().map(|series| assert!(series.count > 1))
     })
     .await;
     source.push("shop/missing", "1", &single("found")).await;
     program.post("/reset-cooldown").await;
-    eventually("its end is told", || async { events(&cluster, "Mirrored").await.first().map(|_| ()) }).await;
+    eventually("the success has an event", || async { events(&cluster, "Mirrored").await.first().map(|_| ()) }).await;
     let body = program.post("/force-reconcile").await.1;
     assert!(body.contains(r#""success":true,"workloadsProcessed":7,"imagesMirrored":7,"#), "{body}");
     let log = program.terminate().await.assert_code(0).stdout;
@@ -174,13 +177,13 @@ async fn the_shipped_manifest_grants_sufficient_rights() {
     let token = cluster.service_account_token(&shipped.namespace, &shipped.account).await;
     let secrets: Api<Secret> = Api::all(cluster.client(&token));
     assert!(secrets.list(&ListParams::default()).await.is_err(), "no Secret is read");
-    eventually("a refusal is seen in the audit log", || async {
+    eventually("the refusal is in the audit log", || async {
         cluster.audit(&shipped.namespace, &shipped.account).iter().any(|event| status(event) == 403).then_some(())
     })
     .await;
 }
 
-/// What people read before they apply it.
+/// Documents about the installation.
 const TEXTS: [&str; 4] = [
     include_str!("../README.md"),
     include_str!("../docs/install.md"),
@@ -207,15 +210,15 @@ fn the_manifests_contain_only_objects_of_this_program() {
 #[test]
 fn the_image_placeholder_occurs_once_and_can_not_be_pulled() {
     let image = Shipped::read().container["image"].as_str().unwrap().to_owned();
-    // No such name is ever to be found (RFC 2606, "2. TLDs for Testing, & Documentation Examples").
+    // The TLD `.invalid` never resolves (RFC 2606, section 2).
     assert!(image.split('/').next().unwrap().ends_with(".invalid"), "{image}");
     assert_eq!(image.rsplit(':').next(), Some(env!("CARGO_PKG_VERSION")));
     let lines = MANIFEST.lines().chain(EKS.lines()).filter(|line| line.contains(".invalid"));
     assert_eq!(lines.count(), 1);
     let [readme, install, ..] = TEXTS;
-    assert!(readme.contains(&image) && install.contains(&image), "it is told what to replace");
+    assert!(readme.contains(&image) && install.contains(&image), "the documents say what to replace");
     for text in TEXTS.into_iter().chain([MANIFEST, EKS]) {
-        assert!(!text.contains("ghcr.io/matzegebbe"), "an image of somebody else's program");
+        assert!(!text.contains("ghcr.io/matzegebbe"), "the image of another program");
     }
 }
 
@@ -223,11 +226,11 @@ fn the_image_placeholder_occurs_once_and_can_not_be_pulled() {
 fn upgrade_and_uninstall_are_documented() {
     let [readme, install, ..] = TEXTS;
     assert!(readme.contains("docs/install.md"));
-    for told in ["\n## Upgrade\n", "\n## Uninstall\n", "kubectl delete -f k8s.yaml", "kubectl set image -n k8s-copycat"]
+    for text in ["\n## Upgrade\n", "\n## Uninstall\n", "kubectl delete -f k8s.yaml", "kubectl set image -n k8s-copycat"]
     {
-        assert!(install.contains(told), "{told}");
+        assert!(install.contains(text), "{text}");
     }
-    // The settings that it shows are settings.
+    // Its examples are valid.
     let parts = install.split("```yaml\n").skip(1).map(|part| part.split("```").next().unwrap());
     let objects: Vec<Value> = parts.map(|part| serde_yaml::from_str(part).unwrap()).collect();
     let [overlay, config] = objects.as_slice() else { panic!("{objects:#?}") };
@@ -243,11 +246,11 @@ async fn the_eks_manifest_overlays_the_other_and_mirrors_to_ecr() {
         let metadata = &object["metadata"];
         [&object["apiVersion"], &object["kind"], &metadata["namespace"], &metadata["name"]].map(ToString::to_string)
     };
-    let below: Vec<_> = serde_yaml::from_multiple::<Value>(MANIFEST).unwrap().iter().map(identity).collect();
-    let over = serde_yaml::from_multiple::<Value>(EKS).unwrap();
-    assert!(over.iter().all(|object| below.contains(&identity(object))), "each goes over one that is there");
+    let base: Vec<_> = serde_yaml::from_multiple::<Value>(MANIFEST).unwrap().iter().map(identity).collect();
+    let overlay = serde_yaml::from_multiple::<Value>(EKS).unwrap();
+    assert!(overlay.iter().all(|object| base.contains(&identity(object))), "each object replaces an existing one");
     let aws = Aws::start().await;
-    let config = over.iter().find_map(|object| object["data"]["config.yaml"].as_str()).unwrap();
+    let config = overlay.iter().find_map(|object| object["data"]["config.yaml"].as_str()).unwrap();
     assert!(config.contains("region: eu-central-1"), "{config}");
     let config = config.replace("123456789012", aws.account());
     let source = Registry::distribution(Access::Anonymous).await;
@@ -258,7 +261,7 @@ async fn the_eks_manifest_overlays_the_other_and_mirrors_to_ecr() {
     aws.registry(aws.account(), "eu-central-1").await.assert_has("mirror/shop/app", "1", &image).await;
 }
 
-/// What a namespace's own administrator can grant.
+/// Rights that a namespace administrator can grant.
 const ROLE: &str = "
 apiVersion: v1
 kind: ServiceAccount

@@ -1,4 +1,4 @@
-//! Whoever asks the program to end is obeyed, whatever it is doing, and told what was done.
+//! SIGTERM and SIGINT end the program cleanly at any time.
 
 use std::{net::Ipv4Addr, process::Command, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     support::{Access, Cluster, Program, Registry, deployment, list},
 };
 
-/// Accepts connections, and says nothing.
-struct Silent(TcpListener);
+/// Accepts connections and never responds.
+struct SilentHost(TcpListener);
 
-impl Silent {
+impl SilentHost {
     async fn start() -> Self {
         Self(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap())
     }
@@ -22,23 +22,23 @@ impl Silent {
         self.0.local_addr().unwrap().to_string()
     }
 
-    /// Waits until somebody has come; the connection stays open as long as what is answered.
-    async fn asked(&self) -> tokio::net::TcpStream {
+    /// Waits for a connection; it stays open until the result is dropped.
+    async fn accept(&self) -> tokio::net::TcpStream {
         self.0.accept().await.unwrap().0
     }
 }
 
 #[tokio::test]
 async fn sigterm_during_startup_shuts_down_cleanly() {
-    // A plugin's registry is waited for, for up to two minutes.
-    let registry = Silent::start().await;
+    // The program waits up to two minutes for a plugin's registry.
+    let registry = SilentHost::start().await;
     let plugin = format!("plugins: [{{ name: slow, oci: '{}/slow:1@sha256:{}' }}]", registry.host(), "0a".repeat(32));
     let program = Program::new(&["run", "--leader-elect=false"])
         .env("TARGET_KIND", "docker")
         .env("TARGET_REGISTRY", "mirror.test")
         .config(&plugin)
         .start();
-    let _connection = registry.asked().await;
+    let _connection = registry.accept().await;
     let finished = program.terminate().await.assert_code(0);
     assert!(finished.stdout.contains("ending before anything was begun"), "{finished:?}");
 }
@@ -66,7 +66,7 @@ async fn sigterm_at_any_step_shuts_down_cleanly() {
 #[tokio::test]
 async fn an_interrupted_sync_reports_finished_and_unfinished_images() {
     for (signal, code, name) in [("INT", 130, "SIGINT"), ("TERM", 143, "SIGTERM")] {
-        let (source, silent) = (Registry::distribution(Access::Anonymous).await, Silent::start().await);
+        let (source, silent) = (Registry::distribution(Access::Anonymous).await, SilentHost::start().await);
         let target = Registry::crane().await;
         let image = single("done");
         let done = source.push("team/done", "1", &image).await;
@@ -74,13 +74,13 @@ async fn an_interrupted_sync_reports_finished_and_unfinished_images() {
         let manifests = list(&[deployment("a").image(&done).manifest(), deployment("b").image(&stuck).manifest()]);
         let program = command(&["sync", "-f", "-"], &manifests).env("TARGET_REGISTRY", target.host());
         let moment = async {
-            let connection = silent.asked().await;
+            let connection = silent.accept().await;
             arrives(&target, "team/done", "1", &image).await;
             connection
         };
         let finished = program.run_and_send(&[signal], moment).await.assert_code(code);
-        let told = format!("interrupted by {name}: 1 copied, 1 not done; 2 workloads, ");
-        assert!(finished.stdout.lines().last().unwrap().starts_with(&told), "{finished:?}");
+        let summary = format!("interrupted by {name}: 1 copied, 1 not done; 2 workloads, ");
+        assert!(finished.stdout.lines().last().unwrap().starts_with(&summary), "{finished:?}");
         assert!(finished.stdout.lines().any(|line| line.starts_with("copied ")), "{finished:?}");
     }
 }
@@ -90,7 +90,7 @@ async fn interrupts_a_sync_that_still_reads_its_input() {
     let program = command(&["sync", "-f", "pipe.yaml"], "");
     let pipe = program.directory().join("pipe.yaml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Opened for writing as soon as the program waits for what will never be written.
+    // Opening for writing succeeds as soon as the program reads the pipe.
     let moment = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
     let finished = program.run_and_send(&["INT"], async { moment.await.unwrap() }).await.assert_code(130);
     assert_eq!(finished.stdout, "interrupted by SIGINT: nothing was looked at yet\n");
@@ -98,11 +98,11 @@ async fn interrupts_a_sync_that_still_reads_its_input() {
 
 #[tokio::test]
 async fn a_second_ctrl_c_exits_immediately() {
-    let silent = Silent::start().await;
+    let silent = SilentHost::start().await;
     let manifests = list(&[deployment("a").image(&format!("{}/team/stuck:1", silent.host())).manifest()]);
     let program = command(&["sync", "-f", "-"], &manifests);
-    let finished = program.run_and_send(&["INT", "INT"], silent.asked()).await.assert_code(130);
-    assert_eq!(finished.stdout, "", "the copy under way was not waited for");
+    let finished = program.run_and_send(&["INT", "INT"], silent.accept()).await.assert_code(130);
+    assert_eq!(finished.stdout, "", "active copies are not awaited");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `sync` brings everything to the targets once, and says how it ended.
+//! `sync` mirrors everything once and reports the outcomes.
 
 use std::{fs, process::Command};
 
@@ -24,13 +24,13 @@ async fn the_exit_code_of_sync_reports_failures() {
     let missing = format!("{}/team/missing:1", source.host());
     let web = deployment("web").image(&app).manifest();
     let broken = deployment("broken").image(&missing).image("No Image").manifest();
-    for (manifests, code, told) in [
+    for (manifests, code, message) in [
         (vec![broken, web.clone()], 1, "1 copied, 1 failed, 1 undecided"),
         (vec![web], 0, "1 already there"),
         (vec![], 0, "no images to mirror"),
     ] {
         let finished = sync(&target, &manifests, "").await.assert_code(code);
-        assert!(finished.stdout.lines().last().unwrap().starts_with(told), "{finished:?}");
+        assert!(finished.stdout.lines().last().unwrap().starts_with(message), "{finished:?}");
         if code == 1 {
             let lines = |part: &str| finished.stdout.lines().filter(|line| line.contains(part)).count();
             assert_eq!((lines(&missing), lines("No Image")), (1, 1), "{finished:?}");
@@ -51,14 +51,14 @@ async fn sync_with_dry_run_writes_nothing_and_with_dry_pull_contacts_no_registry
         let arguments: Vec<&str> = ["sync", "-f", "-"].iter().chain(more).copied().collect();
         let program = command(&arguments, &manifests).env("TARGET_REGISTRY", target.host());
         let finished = program.run().await.assert_code(0);
-        let (read, asked) = (source.take_requests(), target.take_requests());
+        let (read, written) = (source.take_requests(), target.take_requests());
         if more.contains(&"--dry-pull") {
-            assert_eq!((read, asked), (vec![], vec![]), "{more:?}");
+            assert_eq!((read, written), (vec![], vec![]), "{more:?}");
             assert!(finished.stdout.contains("2 would be pulled"), "{finished:?}");
         } else {
             assert!(read.iter().any(|request| request.method == "GET" && request.is_manifest()), "{read:#?}");
             assert!(!read.iter().any(Request::is_blob), "{read:#?}");
-            assert!(asked.iter().all(|request| matches!(request.method.as_str(), "GET" | "HEAD")), "{asked:#?}");
+            assert!(written.iter().all(|request| matches!(request.method.as_str(), "GET" | "HEAD")), "{written:#?}");
             assert!(finished.stdout.contains("2 would be copied"), "{finished:?}");
         }
         assert_eq!(target.manifest("team/app", "1").await, None);
@@ -82,8 +82,8 @@ async fn reports_or_separates_conflicting_images() {
     let finished = sync(&target, &manifests, "").await.assert_code(1);
     let failed: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("failed")).collect();
     assert_eq!(failed.len(), 1, "{finished:?}");
-    for told in ["deployment default/alpha", "deployment shop/beta", &first_1, &second_1, "$registry", "pathMap"] {
-        assert!(failed[0].contains(told), "{told}: {}", failed[0]);
+    for message in ["deployment default/alpha", "deployment shop/beta", &first_1, &second_1, "$registry", "pathMap"] {
+        assert!(failed[0].contains(message), "{message}: {}", failed[0]);
     }
     target.assert_has("team/app", "1", &first).await;
 
@@ -104,7 +104,7 @@ async fn overlapping_targets_do_not_overwrite_each_others_images() {
         deployment("beta").image(&source.push("app", "1", &flat).await).manifest(),
     ];
     let target = Registry::crane().await;
-    // At one the first image is x/app, at the other it is the second.
+    // The destination x/app is the first image for one target, and the second for the other.
     let config = format!(
         "targets:\n- {{ name: whole, kind: docker, registry: '{0}' }}\n- {{ name: part, kind: docker, registry: '{0}/x' }}\n",
         target.host()
@@ -121,7 +121,7 @@ async fn overlapping_targets_do_not_overwrite_each_others_images() {
     let planned = program(&["plan", "-f", "-", "--fail-on", "conflict"]).run().await.assert_code(1);
     assert!(planned.stderr.contains("1 name is wanted by different images"), "{planned:?}");
 
-    // The same image at both is there once, and by one copy.
+    // The same image for both targets is copied once.
     let target = Registry::crane().await;
     let config = format!(
         "targets:\n- {{ name: whole, kind: docker, registry: '{0}', repoPrefix: x }}\n- {{ name: part, kind: docker, registry: '{0}/x' }}\n",
@@ -133,7 +133,7 @@ async fn overlapping_targets_do_not_overwrite_each_others_images() {
     target.assert_has("x/app", "1", &flat).await;
 }
 
-fn kept(image: &demo::Image) -> String {
+fn keep_alive_tag(image: &demo::Image) -> String {
     format!("copycat-{}", image.digest().replace(':', "-"))
 }
 
@@ -149,10 +149,10 @@ async fn sets_a_keep_alive_tag_for_digest_references() {
         let web =
             deployment("web").image(&image("team/alone", &alone)).image(&image("team/tagged:1", &tagged)).manifest();
         sync(&target, std::slice::from_ref(&web), "").await.assert_code(0);
-        for reference in [alone.digest(), &kept(&alone)] {
+        for reference in [alone.digest(), &keep_alive_tag(&alone)] {
             target.assert_has("team/alone", reference, &alone).await;
         }
-        for reference in ["1", tagged.digest(), &kept(&tagged)] {
+        for reference in ["1", tagged.digest(), &keep_alive_tag(&tagged)] {
             target.assert_has("team/tagged", reference, &tagged).await;
         }
         assert_eq!(target.manifest("team/alone", "1").await, None);
@@ -161,7 +161,7 @@ async fn sets_a_keep_alive_tag_for_digest_references() {
         source.take_requests();
         let finished = sync(&target, &[web], "").await.assert_code(0);
         assert!(finished.stdout.contains("2 already there"), "{finished:?}");
-        assert_eq!(source.take_requests(), [], "what a digest names needs no source");
+        assert_eq!(source.take_requests(), [], "a digest needs no source");
     }
 }
 
@@ -179,8 +179,8 @@ async fn moves_a_tag_unless_forbidden() {
     let finished = sync(&target, &manifests, "allowDifferentDigestRepush: false").await.assert_code(1);
     let failed: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("failed")).collect();
     assert_eq!(failed.len(), 1, "{finished:?}");
-    for told in [&images[0], old.digest(), new.digest(), "allowDifferentDigestRepush"] {
-        assert!(failed[0].contains(told), "{}", failed[0]);
+    for message in [&images[0], old.digest(), new.digest(), "allowDifferentDigestRepush"] {
+        assert!(failed[0].contains(message), "{}", failed[0]);
     }
     target.assert_has("team/app", "1", &old).await;
     target.assert_has("team/app", "latest", &new).await;
@@ -207,8 +207,8 @@ async fn writes_a_layout_that_other_tools_read() {
         program.env("TARGET_KIND", "oci-layout").env("TARGET_PATH", &path)
     };
     let finished = layout().run().await.assert_code(0);
-    for told in ["3 copied", &format!("oci:{}:team/web:1.27", path.display())] {
-        assert!(finished.stdout.contains(told), "{finished:?}");
+    for message in ["3 copied", &format!("oci:{}:team/web:1.27", path.display())] {
+        assert!(finished.stdout.contains(message), "{finished:?}");
     }
     source.take_requests();
     let before = fs::read(path.join("index.json")).unwrap();
@@ -228,7 +228,7 @@ async fn writes_a_layout_that_other_tools_read() {
     }
     assert_eq!(entry(&pinned)["mediaType"], pinned.root().media_type);
 
-    // A client that nobody here has written carries the whole layout into a registry.
+    // An independent client pushes the whole layout to a registry.
     let registry = Registry::distribution(Access::Anonymous).await;
     let mut crane = Command::new(program("crane"));
     crane.args(["push", "--index"]).arg(&path).arg(format!("{}/from/layout:1", registry.host()));

@@ -1,4 +1,4 @@
-//! What happens in the cluster is seen, whatever happens to the watches.
+//! Changes in the cluster are noticed, even after interruptions of the watches.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::{
     guests,
     mirroring::{arrives, count, index, single},
     support::{
-        Access, Cluster, Fault, Program, Registry, Request, Running, add_ephemeral, deployment, eventually, pod,
-        set_pod_status,
+        Access, Cluster, Fault, Program, Registry, Request, Running, add_ephemeral_container, deployment, eventually,
+        pod, set_pod_status,
     },
 };
 
-/// The controller with this file, mirroring into a registry.
+/// Starts the controller with this configuration file and a registry.
 async fn controller(cluster: &Cluster, target: &Registry, file: &str) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
@@ -49,7 +49,7 @@ async fn watches_survive_an_api_server_restart() {
         (restarts > 0.0).then_some(())
     })
     .await;
-    assert_eq!(program.health("/readyz").await.0, 200, "what is known can still be mirrored");
+    assert_eq!(program.health("/readyz").await.0, 200, "known workloads can still be mirrored");
     cluster.start_apiserver().await;
     let reference = source.push("team/after", "1", &after).await;
     deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
@@ -70,10 +70,13 @@ async fn watches_new_namespaces_that_match_a_glob() {
     let image = single("later");
     let reference = source.push("team/later", "1", &image).await;
     let skipped = source.push("team/skipped", "1", &image).await;
-    // A name of this test alone: the cluster is shared.
+    // The cluster is shared, so only this test uses these names.
     let program = controller(cluster, &target, "includeNamespaces: ['glob-*']\nskipNamespaces: [glob-skipped]\n").await;
     let body = program.post("/force-reconcile").await.1;
-    assert!(body.contains(r#""success":true,"workloadsProcessed":0,"#), "a glob without a match is not all: {body}");
+    assert!(
+        body.contains(r#""success":true,"workloadsProcessed":0,"#),
+        "a glob without a match selects no namespace: {body}"
+    );
     for namespace in ["glob-later", "glob-skipped", "no-glob"] {
         cluster.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {namespace} }}\n")).await;
     }
@@ -95,7 +98,7 @@ async fn accepts_a_namespace_that_is_created_later() {
     let image = single("named");
     let reference = source.push("team/named", "1", &image).await;
     let program = controller(cluster, &target, "includeNamespaces: [named-later]\n").await;
-    program.logged("its absence is told", |log| log.contains("named-later") && log.contains("does not exist")).await;
+    program.logged("its absence is logged", |log| log.contains("named-later") && log.contains("does not exist")).await;
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: named-later }\n").await;
     deployment("app").image(&reference).apply(&cluster.admin(), "named-later").await;
     arrives(&target, "team/named", "1", &image).await;
@@ -124,13 +127,13 @@ async fn label_changes_repeat_the_decision() {
     arrives(&target, "blue/shop/app", "1", &image).await;
     let body = program.post("/force-reconcile").await.1;
     assert!(body.contains(r#""success":true,"workloadsProcessed":1,"imagesMirrored":1,"#), "{body}");
-    // Those of its namespace are facts for policies as well.
+    // Plugins also get the labels of the namespace.
     let calls = || async { program.metrics().await.sum("k8s_copycat_plugin_calls_total", &[("plugin", "teams")]) };
     let before = calls().await;
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let label = json!({ "metadata": { "labels": { "tier": "gold" } } });
     namespaces.patch(&namespace, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
-    eventually("the plugin is asked again", || async { (calls().await > before).then_some(()) }).await;
+    eventually("the plugin is called again", || async { (calls().await > before).then_some(()) }).await;
 }
 
 #[tokio::test]
@@ -152,10 +155,10 @@ async fn mirrors_all_container_types_of_a_pod() {
     for (name, image) in images.iter().filter(|(name, _)| !["debug", "late"].contains(name)) {
         arrives(&target, &format!("team/{name}"), "1", image).await;
     }
-    add_ephemeral(&client, &namespace, "alone", "debugger", &debug).await;
+    add_ephemeral_container(&client, &namespace, "alone", "debugger", &debug).await;
     arrives(&target, "team/debug", "1", &images[3].1).await;
 
-    // A Pod that is over counts no more, and one that has not begun does already.
+    // A completed Pod no longer counts, and one that has not started does.
     set_pod_status(&client, &namespace, "alone", "Succeeded", &[]).await;
     pod("late").image(&late).apply(&client, &namespace).await;
     arrives(&target, "team/late", "1", &images[4].1).await;
@@ -177,7 +180,7 @@ async fn finishes_active_copies_before_exiting() {
     deployment("app").image(&source.push("team/slow", "1", &image).await).apply(&client, &namespace).await;
     source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(2)));
     let program = controller(cluster, &target, &format!("includeNamespaces: [{namespace}]\n")).await;
-    under_way(&source).await;
+    wait_for_blob_request(&source).await;
     let finished = program.terminate().await.assert_code(0);
     target.assert_has("team/slow", "1", &image).await;
     assert!(finished.stdout.contains("copies under way may end"), "{}", finished.stdout);
@@ -194,18 +197,18 @@ async fn abandons_a_stuck_copy_on_exit_and_restarts_it_later() {
     source.inject(usize::MAX, Request::is_blob, Fault::Stall);
     let file = format!("includeNamespaces: [{namespace}]\nrequestTimeout: 0\n");
     let program = controller(cluster, &target, &file).await;
-    under_way(&source).await;
+    wait_for_blob_request(&source).await;
     let finished = program.terminate().await.assert_code(0);
     assert!(finished.stdout.contains("they restart at the next start"), "{}", finished.stdout);
     assert_eq!(target.manifest("team/stuck", "1").await, None);
-    source.heal();
+    source.clear_faults();
     let _program = controller(cluster, &target, &file).await;
     arrives(&target, "team/stuck", "1", &image).await;
 }
 
-/// Waits until a blob is asked for.
-pub async fn under_way(source: &Registry) {
-    eventually("a blob is asked for", || async {
+/// Waits until a blob is requested.
+pub async fn wait_for_blob_request(source: &Registry) {
+    eventually("a blob is requested", || async {
         (count(&source.take_requests(), "GET", "/blobs/") > 0).then_some(())
     })
     .await;

@@ -18,12 +18,12 @@ use axum::{
 use bytes::Bytes;
 use demo::{Format, Image, Layer};
 
-use crate::support::Serving;
+use crate::support::BackgroundServer;
 
 /// The registry, on loopback.
 pub struct AnyName {
     shared: Arc<Shared>,
-    serving: Serving,
+    serving: BackgroundServer,
 }
 
 struct Shared {
@@ -36,7 +36,7 @@ impl AnyName {
     pub fn start() -> Self {
         let image = Image::single(Format::Oci, "amd64", &[Layer::files(&[("name", "any")]).unwrap()]);
         let shared = Arc::new(Shared { image, requests: AtomicUsize::new(0), last: Mutex::new(Instant::now()) });
-        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
+        let serving = BackgroundServer::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
         Self { shared, serving }
     }
 

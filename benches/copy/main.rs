@@ -18,14 +18,14 @@
 #[path = "../../tests/support/certificates.rs"]
 mod certificates;
 mod floor;
-#[allow(dead_code, reason = "made for tests")]
-#[path = "../../tests/support/guarded.rs"]
-mod guarded;
 mod images;
 mod link;
 mod measure;
 mod registry;
 mod results;
+#[allow(dead_code, reason = "made for tests")]
+#[path = "../../tests/support/server_process.rs"]
+mod server_process;
 #[path = "../../tests/support/servers.rs"]
 mod servers;
 mod tools;

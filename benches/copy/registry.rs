@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     certificates::Authority,
-    guarded::Guarded,
+    server_process::ServerProcess,
     servers::{free_port, program},
 };
 
@@ -25,7 +25,7 @@ pub struct Registry {
     client: Client,
     counted: Cell<usize>,
     // Before its folder.
-    _server: Guarded,
+    _server: ServerProcess,
     folder: TempDir,
 }
 
@@ -81,7 +81,7 @@ http:
         );
         fs::write(file("config.yml"), config).unwrap();
         let arguments = ["serve".into(), file("config.yml").into()];
-        let server = Guarded::start(&program("registry"), &arguments, &file("log"), None);
+        let server = ServerProcess::start(&program("registry"), &arguments, &file("log"), None);
         let client = Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().unwrap();
         let registry = Self { address, client, counted: Cell::new(0), _server: server, folder };
         let scheme = if authority.is_some() { "https" } else { "http" };

@@ -1,4 +1,4 @@
-//! The promise of the contract's version 1: whatever comes later, plugins that were built before go on.
+//! Version 1 of the contract is stable: plugins that were built against 1.0.0 keep working.
 
 use std::{collections::BTreeMap, env, path::PathBuf};
 
@@ -24,7 +24,11 @@ async fn runs_a_plugin_built_against_contract_1_0_0() {
         "path-mapping",
         "repository-prefix",
     ]) {
-        assert_eq!(json!({ "hook": entry["hook"], "plugin": entry["plugin"] }), answers(hook), "nobody else is asked");
+        assert_eq!(
+            json!({ "hook": entry["hook"], "plugin": entry["plugin"] }),
+            answers(hook),
+            "no other plugin is called"
+        );
     }
 }
 
@@ -38,11 +42,11 @@ fn keeps_all_interfaces_of_contract_1_0_0() {
     let (first, now) = (read("tests/contract/1.0.0/policy.wit"), read("wit/policy.wit"));
     assert_eq!(first.len(), 7, "{first:#?}");
     for (name, interface) in &first {
-        assert_eq!(now.get(name), Some(interface), "{name}: what is new comes as a new interface");
+        assert_eq!(now.get(name), Some(interface), "{name}: additions need a new interface");
     }
 }
 
-/// The text of each interface by its name, without comments and blanks.
+/// The text of each interface by name, without comments and blank lines.
 fn interfaces(text: &str) -> BTreeMap<String, String> {
     let mut interfaces = BTreeMap::new();
     let mut inside: Option<(String, usize)> = None;

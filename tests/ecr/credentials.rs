@@ -1,4 +1,4 @@
-//! The program is whoever AWS's chain of credentials says.
+//! The default credential chain of AWS.
 
 use super::{REGION, run, sync, times};
 use crate::{
@@ -12,7 +12,7 @@ async fn image() -> (Registry, String) {
     (source, image)
 }
 
-/// Runs it, and insists that it was an account's role, or another of its identities.
+/// Runs the program and asserts that it used an identity of this account.
 async fn assert_is(aws: &Aws, program: &Program, account: &str, arn: &str) {
     let finished = run(aws, program).await.assert_code(0);
     aws.registry(aws.account(), REGION).await.assert_has("team/app", "1", &single("app")).await;

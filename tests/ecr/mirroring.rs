@@ -1,11 +1,11 @@
-//! What a cluster runs reaches ECR, at the cost of few calls.
+//! Mirroring to ECR needs few API calls.
 
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 
-use super::{REGION, actions, controller, is_put, run, sync, terminate};
+use super::{REGION, actions, controller, is_manifest_put, run, sync, terminate};
 use crate::{
     mirroring::{index, single},
     support::{
@@ -41,7 +41,7 @@ async fn mirrors_into_repositories_that_are_created_once() {
     }
     set_pod_status(&client, &namespace, "alone", "Running", &[]).await;
 
-    // All who need the repository come while it is being made.
+    // All images that need the repository arrive while it is being created.
     aws.refuse(3, "ecr:CreateRepository", Refusal::Late(Duration::from_secs(2)));
     let policy = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":9},"action":{"type":"expire"}}]}"#;
     let settings = format!("  repoPrefix: mirror/$namespace\n  lifecyclePolicy: '{policy}'\n");
@@ -60,7 +60,7 @@ async fn mirrors_into_repositories_that_are_created_once() {
     let mut repositories = ["agent", "many", "pinned", "web"].map(name);
     assert_eq!(ecr.repositories().await, repositories);
     for repository in &repositories {
-        let policy_there = ecr.ask("GetLifecyclePolicy", json!({ "repositoryName": repository })).await.unwrap();
+        let policy_there = ecr.call("GetLifecyclePolicy", json!({ "repositoryName": repository })).await.unwrap();
         assert_eq!(policy_there["lifecyclePolicyText"], policy);
     }
 
@@ -86,15 +86,18 @@ async fn mirrors_into_repositories_that_are_created_once() {
     repositories.sort();
     let names: Vec<_> = made.iter().map(|call| call.json()["repositoryName"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, repositories);
-    assert!(aws.take_requests().iter().all(|request| request.authorization.is_some()), "no request is sent in vain");
+    assert!(
+        aws.take_requests().iter().all(|request| request.authorization.is_some()),
+        "no request without credentials"
+    );
 
     let log = program.log();
-    let told: Vec<_> =
+    let identity: Vec<_> =
         log.lines().filter(|line| line.contains(&format!("arn:aws:sts::{}:user/moto", aws.account()))).collect();
-    assert_eq!(told.len(), 1, "who this is, once: {log}");
+    assert_eq!(identity.len(), 1, "the identity is logged once: {log}");
     let answer = super::forced_pass(&program).await;
     assert_eq!(answer["success"], true, "{answer}");
-    assert_eq!(aws.take_calls(), [], "nothing is left to ask AWS");
+    assert_eq!(aws.take_calls(), [], "no calls without changes");
     terminate(&aws, program).await;
 }
 
@@ -109,13 +112,13 @@ async fn one_token_serves_a_hundred_images() {
             images.push(source.push(&format!("team/app-{repository}"), &tag.to_string(), &image).await);
         }
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let finished = run(&aws, &sync(&aws, &images).env("MAX_CONCURRENT_RECONCILES", "20")).await.assert_code(0);
-    assert!(begun.elapsed() >= Duration::from_secs(9), "ECR allows ten manifests a second");
+    assert!(started.elapsed() >= Duration::from_secs(9), "ECR allows ten manifests a second");
     assert!(finished.stdout.contains("100 copied"), "{finished:?}");
     let calls = aws.take_calls();
     assert_eq!(calls.iter().filter(|call| call.action == "ecr:GetAuthorizationToken").count(), 1);
-    assert_eq!(aws.take_requests().into_iter().filter(is_put).count(), 100);
+    assert_eq!(aws.take_requests().into_iter().filter(is_manifest_put).count(), 100);
 }
 
 #[tokio::test]
@@ -179,7 +182,7 @@ async fn mirrors_to_several_registries() {
         let ecr = aws.registry(account, region).await;
         ecr.assert_has("team/app", "1", &image).await;
         let arn = ecr.repository("team/app").await.unwrap()["repositoryArn"].clone();
-        let tags = ecr.ask("ListTagsForResource", json!({ "resourceArn": arn })).await.unwrap();
+        let tags = ecr.call("ListTagsForResource", json!({ "resourceArn": arn })).await.unwrap();
         assert_eq!(tags["tags"], json!([{ "Key": "t", "Value": number.to_string() }]));
     }
     let calls = aws.take_calls();

@@ -14,10 +14,9 @@ use serde_json::Value;
 
 use crate::support::{Aws, Call, Cluster, Finished, Program, Request, Running, deployment};
 
-/// Where most of it happens.
 const REGION: &str = "eu-central-1";
 
-/// `sync` of these images into the caller's registry, telling all that it ever tells.
+/// `sync` of these images to the caller's registry, with debug logs.
 fn sync(aws: &Aws, images: &[impl AsRef<str>]) -> Program {
     let workload = images.iter().fold(deployment("app"), |workload, image| workload.image(image.as_ref()));
     Program::new(&["sync", "-f", "-"])
@@ -28,16 +27,16 @@ fn sync(aws: &Aws, images: &[impl AsRef<str>]) -> Program {
         .stdin(&workload.manifest().to_string())
 }
 
-/// Runs it, and insists that it told no secret.
+/// Runs it and asserts that it printed no secret.
 async fn run(aws: &Aws, program: &Program) -> Finished {
     let finished = program.run().await;
-    for said in [&finished.stdout, &finished.stderr] {
-        assert_eq!(aws.secret_in(said), None, "{said}");
+    for output in [&finished.stdout, &finished.stderr] {
+        assert_eq!(aws.find_secret(output), None, "{output}");
     }
     finished
 }
 
-/// The controller, mirroring one namespace into the caller's registry; `ecr` are more keys of that section.
+/// Starts the controller for one namespace and the caller's registry; `ecr` has more keys for that section.
 async fn controller(aws: &Aws, cluster: &Cluster, namespace: &str, ecr: &str, more: &str) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
@@ -51,15 +50,15 @@ async fn controller(aws: &Aws, cluster: &Cluster, namespace: &str, ecr: &str, mo
     program
 }
 
-/// Ends it, and insists that it told no secret.
+/// Terminates it and asserts that it printed no secret.
 async fn terminate(aws: &Aws, program: Running) {
     let finished = program.terminate().await.assert_code(0);
-    for said in [&finished.stdout, &finished.stderr] {
-        assert_eq!(aws.secret_in(said), None, "{said}");
+    for output in [&finished.stdout, &finished.stderr] {
+        assert_eq!(aws.find_secret(output), None, "{output}");
     }
 }
 
-/// How often which action was called.
+/// How often each action was called.
 fn actions(calls: &[Call]) -> BTreeMap<&str, usize> {
     let mut actions = BTreeMap::new();
     for call in calls {
@@ -73,7 +72,7 @@ fn times(calls: &[Call], action: &str) -> usize {
     calls.iter().filter(|call| call.action == action).count()
 }
 
-/// The line that tells of a failure.
+/// The only line about a failure.
 fn failure(finished: &Finished) -> &str {
     let mut failed = finished.stdout.lines().filter(|line| line.starts_with("failed"));
     let line = failed.next().unwrap_or_else(|| panic!("nothing failed: {finished:?}"));
@@ -81,11 +80,11 @@ fn failure(finished: &Finished) -> &str {
     line
 }
 
-fn is_put(request: &Request) -> bool {
+fn is_manifest_put(request: &Request) -> bool {
     request.method == "PUT" && request.is_manifest()
 }
 
-/// What a forced pass says.
+/// The response to a forced pass.
 async fn forced_pass(program: &Running) -> Value {
     let (status, body) = program.post("/force-reconcile").await;
     assert_eq!(status, 200);

@@ -1,10 +1,10 @@
-//! ECR answers some things as no other registry does.
+//! Differences between ECR and other registries.
 
 use demo::{Format, Image, Layer};
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{REGION, failure, is_put, run, sync};
+use super::{REGION, failure, is_manifest_put, run, sync};
 use crate::{
     mirroring::{index, single},
     support::{Access, Aws, Fault, Registry, Request},
@@ -22,10 +22,10 @@ async fn accepts_an_immutable_tag_with_the_right_digest() {
     let finished = run(&aws, &sync(&aws, &[&reference])).await.assert_code(0);
     assert!(finished.stdout.contains("1 already there"), "{finished:?}");
     aws.take_requests();
-    // Somebody else is quicker: when it is looked for, it is not there yet.
+    // A race: the tag does not exist yet when it is checked.
     aws.inject(1, |request| request.method == "HEAD" && request.is_manifest(), Fault::Answer(404, vec![]));
     run(&aws, &sync(&aws, &[&reference])).await.assert_code(0);
-    assert!(aws.take_requests().iter().any(is_put));
+    assert!(aws.take_requests().iter().any(is_manifest_put));
 }
 
 #[tokio::test]
@@ -45,11 +45,14 @@ async fn reports_an_immutable_tag_with_another_digest() {
     }
     let finished = run(&aws, &sync(&aws, &images)).await.assert_code(1);
     let failed = failure(&finished);
-    for told in [&*images[0], new.digest(), "immutable"] {
-        assert!(failed.contains(told), "{told}: {failed}");
+    for expected in [&*images[0], new.digest(), "immutable"] {
+        assert!(failed.contains(expected), "{expected}: {failed}");
     }
     assert_eq!(
-        aws.take_requests().into_iter().filter(|request| is_put(request) && request.path.ends_with("/1")).count(),
+        aws.take_requests()
+            .into_iter()
+            .filter(|request| is_manifest_put(request) && request.path.ends_with("/1"))
+            .count(),
         1
     );
     ecr.assert_has("team/app", "1", &old).await;
@@ -78,7 +81,7 @@ async fn pushes_a_reduced_index_for_selected_platforms() {
         let is_whole = bytes == image.root().bytes;
         assert!(is_whole || made["annotations"]["k8s-copycat.source.digest"] == image.digest(), "{made}");
         assert_eq!(made["manifests"].as_array().unwrap().len(), images, "{platforms}");
-        let puts = aws.take_requests().into_iter().filter(is_put).count();
+        let puts = aws.take_requests().into_iter().filter(is_manifest_put).count();
         assert_eq!(puts == 0, outcome.contains("already"), "{platforms}");
     }
     ecr.assert_has("team/app", "1", &image).await;
@@ -92,7 +95,7 @@ async fn survives_bursts_of_throttling() {
         ("looking for blobs", |request| request.method == "HEAD" && request.is_blob()),
         ("beginning uploads", |request| request.method == "POST"),
         ("sending blobs", |request| matches!(request.method.as_str(), "PATCH" | "PUT") && request.is_blob()),
-        ("sending manifests", is_put),
+        ("sending manifests", is_manifest_put),
         ("anything", |_| true),
     ];
     let source = Registry::distribution(Access::Anonymous).await;
@@ -102,7 +105,7 @@ async fn survives_bursts_of_throttling() {
     }
     let bursts = kinds.map(async |(kind, matches)| {
         let aws = Aws::start().await;
-        // More than anything is tried again that does not get better by waiting.
+        // More than the retry attempts of other errors.
         aws.throttle(12, matches);
         let finished = run(&aws, &sync(&aws, &images)).await;
         assert_eq!(finished.code, Some(0), "{kind}: {finished:?}");

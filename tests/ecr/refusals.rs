@@ -1,4 +1,4 @@
-//! What AWS refuses, and what can't be right, is told in one sentence that says what to do.
+//! Refusals of AWS and wrong settings are reported in one sentence that says what to do.
 
 use super::{REGION, failure, run, sync, times};
 use crate::{
@@ -6,10 +6,9 @@ use crate::{
     support::{Access, Aws, Fault, Refusal, Registry, Request},
 };
 
-/// Insists that all of it is told in the one line about the failure.
-fn assert_told(failed: &str, all: &[&str]) {
-    for told in all {
-        assert!(failed.contains(told), "{told}: {failed}");
+fn assert_contains_all(failed: &str, all: &[&str]) {
+    for expected in all {
+        assert!(failed.contains(expected), "{expected}: {failed}");
     }
 }
 
@@ -34,8 +33,8 @@ async fn names_the_denied_action_and_the_permission_to_add() {
         );
         let finished = run(&aws, &sync(&aws, &[&image]).config(&config)).await.assert_code(1);
         let user = format!("arn:aws:sts::{}:assumed-role/copycat/session", aws.account());
-        assert_told(failure(&finished), &[action, "allow", &user]);
-        assert_eq!(times(&aws.take_calls(), action), 1, "a denial is not asked for again");
+        assert_contains_all(failure(&finished), &[action, "allow", &user]);
+        assert_eq!(times(&aws.take_calls(), action), 1, "a denial is not retried");
     }
 }
 
@@ -48,7 +47,7 @@ async fn reports_the_registrys_own_denial_message() {
                    ecr:InitiateLayerUpload action";
     aws.inject(1000, |request| request.method == "POST", Fault::Refuse(403, "DENIED", message.to_owned()));
     let finished = run(&aws, &sync(&aws, &[&image])).await.assert_code(1);
-    assert_told(failure(&finished), &["403", "ecr:InitiateLayerUpload"]);
+    assert_contains_all(failure(&finished), &["403", "ecr:InitiateLayerUpload"]);
     assert_eq!(times(&aws.take_calls(), "ecr:GetAuthorizationToken"), 1);
 }
 
@@ -69,10 +68,10 @@ async fn retries_unavailable_and_throttled_services() {
 async fn reports_an_unknown_region() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
-    // Only the names of hosts tell that there is no such region.
+    // The region is unknown because its host name does not resolve.
     let program = sync(&aws, &[&image]).env("AWS_REGION", "eu-cental-1").unset("AWS_ENDPOINT_URL");
     let finished = run(&aws, &program).await.assert_code(1);
-    assert_told(failure(&finished), &["eu-cental-1", "AWS_REGION", "ecr.region"]);
+    assert_contains_all(failure(&finished), &["eu-cental-1", "AWS_REGION", "ecr.region"]);
     assert_eq!(aws.take_calls(), []);
 }
 
@@ -82,7 +81,7 @@ async fn reports_an_unreachable_registry() {
     let aws = Aws::start().await;
     let program = sync(&aws, &[&image]).env("AWS_REGION", "eu-cental-1");
     let finished = run(&aws, &program).await.assert_code(1);
-    assert_told(failure(&finished), &["dkr.ecr.eu-cental-1.amazonaws.com"]);
+    assert_contains_all(failure(&finished), &["dkr.ecr.eu-cental-1.amazonaws.com"]);
 }
 
 #[tokio::test]
@@ -90,7 +89,7 @@ async fn validates_ecr_settings_at_startup() {
     let aws = Aws::start().await;
     let broken = "{\n  \"rules\": [\n    {\"rulePriority\": 1,}\n  ]\n}";
     let indented = broken.replace('\n', "\n    ");
-    for (config, told) in [
+    for (config, expected) in [
         ("{}".to_owned(), &["ECR_ACCOUNT_ID", "ecr.accountID", "AWS_REGION", "ecr.region"][..]),
         (format!("ecr: {{ region: {REGION} }}"), &["ECR_ACCOUNT_ID", "ecr.accountID"]),
         ("ecr: { accountID: 123456789012 }".to_owned(), &["AWS_REGION", "ecr.region"]),
@@ -114,7 +113,7 @@ async fn validates_ecr_settings_at_startup() {
     ] {
         let program = sync(&aws, &["quay.io/a/b:1"]).env("ECR_ACCOUNT_ID", "").env("AWS_REGION", "").config(&config);
         let finished = run(&aws, &program).await.assert_code(2);
-        assert_told(&finished.stderr, told);
+        assert_contains_all(&finished.stderr, expected);
         assert_eq!((aws.take_calls(), aws.take_requests()), (vec![], vec![]), "{config}");
     }
 }
@@ -130,7 +129,7 @@ async fn reports_a_role_that_can_not_be_assumed() {
         aws.account()
     );
     let finished = run(&aws, &sync(&aws, &[&image]).config(&config)).await.assert_code(1);
-    assert_told(failure(&finished), &[&role, "can't be assumed", "trust policy", "sts:AssumeRole"]);
+    assert_contains_all(failure(&finished), &[&role, "can't be assumed", "trust policy", "sts:AssumeRole"]);
     assert_eq!(aws.take_requests(), []);
 }
 
@@ -138,7 +137,7 @@ async fn reports_a_role_that_can_not_be_assumed() {
 async fn retries_assuming_a_role() {
     let (_source, image) = app().await;
     let aws = Aws::start().await;
-    // More than the tries of one call.
+    // More than the attempts of one call.
     aws.refuse(8, "sts:AssumeRole", Refusal::Unavailable);
     let role = format!("arn:aws:iam::{}:role/mirror", aws.account());
     let config = format!("ecr: {{ accountID: {}, region: {REGION}, assumeRoleArn: '{role}' }}\n", aws.account());
@@ -165,7 +164,7 @@ async fn does_not_read_layers_beyond_the_size_limit() {
     source.put_manifest("team/app", "huge", image.root().media_type, manifest.to_string()).await;
     let aws = Aws::start().await;
     let finished = run(&aws, &sync(&aws, &[format!("{}/team/app:huge", source.host())])).await.assert_code(1);
-    assert_told(failure(&finished), &["52,000 MiB"]);
+    assert_contains_all(failure(&finished), &["52,000 MiB"]);
     let layer = &image.blobs()[1].digest;
     let read = source.take_requests();
     assert!(!read.iter().any(|request: &Request| request.path.contains(layer.as_str())), "{read:#?}");
@@ -183,5 +182,5 @@ async fn reports_a_rejected_manifest_with_a_subject() {
     source.put_manifest("team/app", "signed", image.root().media_type, manifest.to_string()).await;
     let aws = Aws::start().await;
     let finished = run(&aws, &sync(&aws, &[format!("{}/team/app:signed", source.host())])).await.assert_code(1);
-    assert_told(failure(&finished), &["subject"]);
+    assert_contains_all(failure(&finished), &["subject"]);
 }

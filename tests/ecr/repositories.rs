@@ -1,4 +1,4 @@
-//! Repositories are made as they are wanted, once, and in the right account.
+//! Repositories are created on demand, once, and in the right account.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 const LIFECYCLE: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"untagged","countType":"imageCountMoreThan","countNumber":9},"action":{"type":"expire"}}]}"#;
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"pull","Effect":"Allow","Principal":"*","Action":"ecr:BatchGetImage"}]}"#;
 
-/// The section of the file, with these keys.
+/// A configuration with these keys in the `ecr` section.
 fn section(aws: &Aws, keys: &str) -> String {
     format!("logLevel: debug\necr:\n  accountID: {}\n  region: {REGION}\n{keys}", aws.account())
 }
@@ -44,20 +44,20 @@ async fn configures_created_repositories_and_leaves_existing_ones_alone() {
     let key = made["encryptionConfiguration"]["kmsKey"].as_str().unwrap();
     assert_eq!(made["encryptionConfiguration"]["encryptionType"], "KMS");
     assert!(key.contains("alias/mirror"), "{made}");
-    let tags = ecr.ask("ListTagsForResource", json!({ "resourceArn": made["repositoryArn"] })).await.unwrap();
+    let tags = ecr.call("ListTagsForResource", json!({ "resourceArn": made["repositoryArn"] })).await.unwrap();
     let mut tags = tags["tags"].as_array().unwrap().clone();
     tags.sort_by_key(Value::to_string);
     assert_eq!(json!(tags), json!([{ "Key": "cost-center", "Value": "0042" }, { "Key": "team", "Value": "platform" }]));
     let name = json!({ "repositoryName": "team/app" });
-    assert_eq!(ecr.ask("GetLifecyclePolicy", name.clone()).await.unwrap()["lifecyclePolicyText"], LIFECYCLE);
-    let there = ecr.ask("GetRepositoryPolicy", name).await.unwrap();
+    assert_eq!(ecr.call("GetLifecyclePolicy", name.clone()).await.unwrap()["lifecyclePolicyText"], LIFECYCLE);
+    let there = ecr.call("GetRepositoryPolicy", name).await.unwrap();
     let there: Value = serde_json::from_str(there["policyText"].as_str().unwrap()).unwrap();
     assert_eq!(there, serde_json::from_str::<Value>(POLICY).unwrap());
 
     let name = json!({ "repositoryName": "team/old" });
     assert_eq!(ecr.repository("team/old").await.unwrap()["imageTagMutability"], "MUTABLE");
-    assert!(ecr.ask("GetLifecyclePolicy", name.clone()).await.is_err());
-    assert!(ecr.ask("GetRepositoryPolicy", name).await.is_err());
+    assert!(ecr.call("GetLifecyclePolicy", name.clone()).await.is_err());
+    assert!(ecr.call("GetRepositoryPolicy", name).await.is_err());
     let calls = aws.take_calls();
     for action in ["CreateRepository", "PutLifecyclePolicy", "SetRepositoryPolicy"] {
         assert_eq!(times(&calls, &format!("ecr:{action}")), 1, "{action}");
@@ -85,13 +85,13 @@ async fn supports_all_tag_mutability_settings() {
         assert_eq!(ecr.repository(&repository).await.unwrap()["imageTagMutability"], mutability, "{keys}");
     }
     let made = aws.take_calls().into_iter().find(|call| call.action == "ecr:CreateRepository").unwrap();
-    assert_eq!(made.json().get("imageTagMutability"), None, "what is not set is left to the account");
+    assert_eq!(made.json().get("imageTagMutability"), None, "unset settings are left to the account");
 }
 
 #[tokio::test]
 async fn retries_a_rejected_repository_policy() {
     let cluster = Cluster::shared().await;
-    for (action, keys, told) in [
+    for (action, keys, expected) in [
         ("ecr:PutLifecyclePolicy", format!("  lifecyclePolicy: '{LIFECYCLE}'\n"), "lifecycle policy"),
         ("ecr:SetRepositoryPolicy", format!("  repositoryPolicy: '{POLICY}'\n"), "repository policy"),
     ] {
@@ -102,13 +102,13 @@ async fn retries_a_rejected_repository_policy() {
         deployment("app").image(&app(&source).await).apply(&client, &namespace).await;
         aws.refuse(1, action, Refusal::InvalidParameter("the policy has a fault"));
         let program = controller(&aws, cluster, &namespace, &keys, "").await;
-        eventually("the failure is known", || async {
+        eventually("the failure is reported", || async {
             let answer = forced_pass(&program).await;
             let message = answer["message"].as_str().unwrap().to_owned();
-            (message.contains(told) && message.contains("the policy has a fault")).then_some(())
+            (message.contains(expected) && message.contains("the policy has a fault")).then_some(())
         })
         .await;
-        assert_eq!(ecr.manifest("team/app", "1").await, None, "nothing is done without its policy");
+        assert_eq!(ecr.manifest("team/app", "1").await, None, "nothing is pushed before the policy is set");
         program.post("/reset-cooldown").await;
         eventually("it is mirrored", || ecr.manifest("team/app", "1")).await;
         let calls = aws.take_calls();
@@ -128,7 +128,7 @@ async fn finishes_a_repository_after_its_image_failed() {
     let gone = image.manifests().find(|manifest| manifest.digest != image.digest()).unwrap();
     source.delete("team/app", &gone.digest).await;
     deployment("app").image(&reference).apply(&client, &namespace).await;
-    // The part is missed after the repository was asked for, and before it is there.
+    // The child manifest is missing after the repository was requested and before it exists.
     let digest = gone.digest.clone();
     source.inject(1, move |request| request.path.ends_with(&digest), Fault::Delay(Duration::from_secs(1)));
     aws.refuse(1, "ecr:CreateRepository", Refusal::Late(Duration::from_secs(4)));
@@ -160,8 +160,8 @@ async fn reports_a_missing_repository_that_it_may_not_create() {
     ] {
         let finished = run(&aws, &program).await.assert_code(1);
         let failed = failure(&finished);
-        for told in ["team/app", aws.account(), REGION, "does not exist", "ECR_CREATE_REPO", "createRepo"] {
-            assert!(failed.contains(told), "{told}: {failed}");
+        for expected in ["team/app", aws.account(), REGION, "does not exist", "ECR_CREATE_REPO", "createRepo"] {
+            assert!(failed.contains(expected), "{expected}: {failed}");
         }
         ecr.assert_has("team/old", "1", &old).await;
         let calls = aws.take_calls();
@@ -183,7 +183,8 @@ async fn recreates_a_deleted_repository() {
     let keys = format!("  lifecyclePolicy: '{LIFECYCLE}'\n");
     let program = controller(&aws, cluster, &namespace, &keys, "").await;
     eventually("it is mirrored", || ecr.manifest("team/app", "1")).await;
-    eventually("the copy is over", || async { (forced_pass(&program).await["success"] == true).then_some(()) }).await;
+    eventually("the copy has finished", || async { (forced_pass(&program).await["success"] == true).then_some(()) })
+        .await;
     ecr.delete("team/app").await;
     eventually("it is mirrored again", || async {
         forced_pass(&program).await;
@@ -207,17 +208,17 @@ async fn does_not_configure_a_repository_created_by_others() {
     let program = sync(&aws, &[image]).config(&section(&aws, &keys));
     let mut calls = Vec::new();
     let other = async {
-        eventually("it is about to be made", || {
+        eventually("its creation has started", || {
             calls.extend(aws.take_calls());
-            let begun = times(&calls, "ecr:CreateRepository") > 0;
-            async move { begun.then_some(()) }
+            let started = times(&calls, "ecr:CreateRepository") > 0;
+            async move { started.then_some(()) }
         })
         .await;
         ecr.create("team/app", json!({})).await;
     };
     let (finished, ()) = tokio::join!(run(&aws, &program), other);
     finished.assert_code(0);
-    assert_eq!(times(&aws.take_calls(), "ecr:PutLifecyclePolicy"), 0, "what others made is left alone");
+    assert_eq!(times(&aws.take_calls(), "ecr:PutLifecyclePolicy"), 0, "repositories of others are left alone");
     ecr.assert_has("team/app", "1", &single("app")).await;
 }
 
@@ -227,7 +228,7 @@ async fn pushes_to_the_configured_account_with_an_assumed_role() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (theirs, role_owner) = (new_account(), new_account());
     let ecr = aws.registry(&theirs, REGION).await;
-    // The role need not be one of the account that has the registry.
+    // The role may belong to another account than the registry.
     for (role_account, tag) in [(&theirs, "1"), (&role_owner, "2")] {
         let image = source.push("team/app", tag, &single("app")).await;
         let role = format!("arn:aws:iam::{role_account}:role/mirror");
@@ -236,8 +237,8 @@ async fn pushes_to_the_configured_account_with_an_assumed_role() {
         let program = sync(&aws, &[image]).env("ECR_ACCOUNT_ID", "").config(&config);
         let finished = run(&aws, &program).await.assert_code(0);
         ecr.assert_has("team/app", tag, &single("app")).await;
-        let said = finished.stdout + &finished.stderr;
-        assert!(said.contains(&format!("arn:aws:sts::{role_account}:assumed-role/mirror/")), "{said}");
+        let output = finished.stdout + &finished.stderr;
+        assert!(output.contains(&format!("arn:aws:sts::{role_account}:assumed-role/mirror/")), "{output}");
         let calls = aws.take_calls();
         assert_eq!((times(&calls, "sts:AssumeRole"), times(&calls, "sts:GetCallerIdentity")), (1, 1), "{calls:?}");
         for call in calls.iter().filter(|call| call.action.starts_with("ecr:")) {

@@ -1,4 +1,4 @@
-//! Images are pulled from ECR with the credentials that there are, and no setting.
+//! ECR as a source needs no settings besides credentials.
 
 use super::{REGION, failure, run, times};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     support::{Aws, Program, Refusal, Registry, Request, deployment, new_account},
 };
 
-/// `sync` into a registry that is not Amazon's.
+/// `sync` to another registry than ECR.
 fn sync(target: &Registry, images: &[impl AsRef<str>]) -> Program {
     let workload = images.iter().fold(deployment("app"), |workload, image| workload.image(image.as_ref()));
     Program::new(&["sync", "-f", "-"])
@@ -38,14 +38,14 @@ async fn uses_one_token_per_account_and_region() {
         target.assert_has(name, tag, image).await;
     }
     let calls = aws.take_calls();
-    let mut asked: Vec<_> =
+    let mut called: Vec<_> =
         calls.iter().map(|call| (&*call.action, format!("{}/{}", call.account, call.region))).collect();
-    asked.sort();
+    called.sort();
     let mut registries: Vec<_> =
         expected.iter().map(|(name, ..)| ("ecr:GetAuthorizationToken", name.clone())).collect();
     registries.dedup();
     registries.sort();
-    assert_eq!(asked, registries, "and nothing else");
+    assert_eq!(called, registries, "no other calls");
     assert!(aws.take_requests().iter().all(|request| request.authorization.is_none() == request.host.contains(".s3.")));
 }
 
@@ -91,7 +91,7 @@ async fn renews_an_expired_source_token_once() {
     ];
     for (number, matches) in moments.into_iter().enumerate() {
         let target = Registry::crane().await;
-        aws.expire_tokens_at(matches);
+        aws.expire_tokens_when(matches);
         run(&aws, &sync(&target, &[&reference]).aws(&aws)).await.assert_code(0);
         target.assert_has("team/app", "1", &image).await;
         assert_eq!(times(&aws.take_calls(), "ecr:GetAuthorizationToken"), 2, "moment {number}");
@@ -140,7 +140,7 @@ async fn renews_an_expired_bearer_token_of_the_public_gallery() {
     let target = Registry::crane().await;
     let image = index("app");
     let reference = aws.gallery().await.push("team/app", "1", &image).await;
-    aws.expire_tokens_at(|request| {
+    aws.expire_tokens_when(|request| {
         request.method == "GET"
             && request.is_blob()
             && request.host == "public.ecr.aws"
@@ -159,7 +159,7 @@ async fn missing_credentials_are_explained() {
     let reference = aws.registry(aws.account(), REGION).await.push("team/app", "1", &single("app")).await;
     let finished = run(&aws, &sync(&target, &[reference]).aws_anonymous(&aws)).await.assert_code(1);
     let failed = failure(&finished);
-    for told in ["AWS", "credentials", "IRSA", "Pod Identity"] {
-        assert!(failed.contains(told), "{told}: {failed}");
+    for expected in ["AWS", "credentials", "IRSA", "Pod Identity"] {
+        assert!(failed.contains(expected), "{expected}: {failed}");
     }
 }

@@ -1,4 +1,4 @@
-//! Authorization tokens are fetched once, and again when they have ended.
+//! Authorization tokens are fetched once, and again after they expire.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,40 +10,40 @@ use crate::{
 
 const TOKEN: &str = "ecr:GetAuthorizationToken";
 
-/// The last moment of a copy.
-const LAST: &str = "it is looked whether all is there";
+/// The last step of a copy.
+const LAST: &str = "the result is verified";
 
-/// An image with a layer that takes more than one packet.
+/// An image whose layer needs more than one packet.
 fn large() -> demo::Image {
     demo::Image::single(demo::Format::Oci, "amd64", &[demo::Layer::random(7, 3 << 20).unwrap()])
 }
 
 #[tokio::test]
 async fn renews_a_token_that_expires_during_a_copy_once() {
-    type Moment = (&'static str, fn(&Request) -> bool);
-    let moments: [Moment; 6] = [
-        ("its tag is looked for", |request| request.method == "HEAD" && request.is_manifest()),
-        ("a blob is looked for", |request| request.method == "HEAD" && request.is_blob()),
-        ("an upload begins", |request| request.method == "POST"),
-        ("a blob is sent", |request| matches!(request.method.as_str(), "PATCH" | "PUT") && request.is_blob()),
-        ("the manifest is sent", super::is_put),
+    type Step = (&'static str, fn(&Request) -> bool);
+    let steps: [Step; 6] = [
+        ("its tag is checked", |request| request.method == "HEAD" && request.is_manifest()),
+        ("a blob is checked", |request| request.method == "HEAD" && request.is_blob()),
+        ("an upload starts", |request| request.method == "POST"),
+        ("a blob is uploaded", |request| matches!(request.method.as_str(), "PATCH" | "PUT") && request.is_blob()),
+        ("the manifest is put", super::is_manifest_put),
         (LAST, |request| request.method == "HEAD" && request.is_manifest()),
     ];
     let source = Registry::distribution(Access::Anonymous).await;
     for (image, unauthorized) in [(single("small"), false), (large(), false), (single("small"), true)] {
         let reference = source.push("team/app", "1", &image).await;
-        for (moment, matches) in moments {
+        for (step, matches) in steps {
             let aws = Aws::start().await;
             if unauthorized {
                 aws.answer_401_when_expired();
             }
-            // The last moment is that of the second request of its kind.
-            let seen = AtomicUsize::new(usize::from(moment != LAST));
-            aws.expire_tokens_at(move |request| matches(request) && seen.fetch_add(1, Ordering::Relaxed) > 0);
+            // The last step sends the second request of its kind.
+            let seen = AtomicUsize::new(usize::from(step != LAST));
+            aws.expire_tokens_when(move |request| matches(request) && seen.fetch_add(1, Ordering::Relaxed) > 0);
             let finished = run(&aws, &sync(&aws, &[&reference])).await;
-            assert_eq!(finished.code, Some(0), "{moment}, 401: {unauthorized}: {finished:?}");
+            assert_eq!(finished.code, Some(0), "{step}, 401: {unauthorized}: {finished:?}");
             aws.registry(aws.account(), REGION).await.assert_has("team/app", "1", &image).await;
-            assert_eq!(times(&aws.take_calls(), TOKEN), 2, "{moment}, 401: {unauthorized}");
+            assert_eq!(times(&aws.take_calls(), TOKEN), 2, "{step}, 401: {unauthorized}");
         }
     }
 }
@@ -56,7 +56,7 @@ async fn concurrent_copies_share_one_renewal() {
     for number in 0..30 {
         images.push(source.push("team/app", &number.to_string(), &single(&format!("image {number}"))).await);
     }
-    aws.expire_tokens_at(super::is_put);
+    aws.expire_tokens_when(super::is_manifest_put);
     let program = sync(&aws, &images).env("MAX_CONCURRENT_RECONCILES", "10");
     let finished = run(&aws, &program).await.assert_code(0);
     assert!(finished.stdout.contains("30 copied"), "{finished:?}");
@@ -77,7 +77,7 @@ async fn requests_a_denied_token_once_for_all_images() {
     let failed: Vec<_> = failed.inspect(|line| assert!(line.contains("ecr:GetAuthorizationToken"), "{line}")).collect();
     assert_eq!(failed.len(), 20, "{finished:?}");
     assert_eq!(times(&aws.take_calls(), TOKEN), 1);
-    assert_eq!(aws.take_requests(), [], "no registry is asked without a token");
+    assert_eq!(aws.take_requests(), [], "no registry request without a token");
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn retries_an_unavailable_token_service_once_for_all_images() {
     aws.refuse(1000, TOKEN, Refusal::Unavailable);
     let finished = run(&aws, &sync(&aws, &images).env("MAX_CONCURRENT_RECONCILES", "20")).await.assert_code(1);
     assert!(finished.stdout.contains("20 failed") && finished.stdout.contains("503"), "{finished:?}");
-    assert_eq!(times(&aws.take_calls(), TOKEN), 5, "the tries of one call");
+    assert_eq!(times(&aws.take_calls(), TOKEN), 5, "the attempts of one call");
     assert_eq!(aws.take_requests(), []);
 }
 
@@ -120,7 +120,8 @@ async fn renews_the_token_after_an_idle_night() {
     deployment("app").image(&reference).apply(&client, &namespace).await;
     let program = controller(&aws, cluster, &namespace, "", "").await;
     eventually("the first is mirrored", || ecr.manifest("team/app", "evening")).await;
-    eventually("the pass is over", || async { (forced_pass(&program).await["success"] == true).then_some(()) }).await;
+    eventually("the pass has finished", || async { (forced_pass(&program).await["success"] == true).then_some(()) })
+        .await;
 
     aws.expire_tokens();
     aws.take_calls();
@@ -130,6 +131,6 @@ async fn renews_the_token_after_an_idle_night() {
     ecr.assert_has("team/app", "morning", &morning).await;
     assert_eq!(times(&aws.take_calls(), TOKEN), 1);
     let (_, body) = program.get("/reset-cooldown").await;
-    assert!(body.contains("no cooldown entries"), "nothing has failed: {body}");
+    assert!(body.contains("no cooldown entries"), "no failure: {body}");
     terminate(&aws, program).await;
 }

@@ -1,4 +1,4 @@
-//! Many images in one run of `sync`, and whether what it said of each is so.
+//! Copies many images with one `sync`, and checks what it reports for each of them.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     case::Case,
-    world::{Played, World},
+    environment::{InjectedFault, TestEnvironment},
 };
 use crate::support::{
     Access, Finished, Program,
@@ -15,102 +15,105 @@ use crate::support::{
     list,
 };
 
-/// With a timeout of one second for requests, an image that nothing goes wrong with is at the target after so long,
-/// whatever goes wrong with those beside it; far more than that takes on a machine that has nothing else to do.
-const HEALTHY: Duration = Duration::from_secs(100);
-/// So many requests for one image may be told to log in elsewhere before the program gives it up.
-const CHALLENGES: usize = 100;
+/// With a request timeout of one second, an image without faults is at the target after so long, whatever happens to other
+/// images. On an idle machine it takes far less.
+const HEALTHY_TIMEOUT: Duration = Duration::from_secs(100);
+/// The program follows at most so many changing challenges for one image.
+const MAX_CHALLENGES: usize = 100;
 
-/// How one image's way ended.
-pub struct Ended {
+/// How the copy of one image ended.
+pub struct CaseResult {
     pub case: Case,
-    /// What the program said of it.
+    /// The line that the program printed about it.
     pub line: String,
-    pub played: Vec<Played>,
-    /// What is not at the target.
-    pub lacking: Vec<String>,
-    /// How long after the start all its tags were there.
-    pub after: Option<Duration>,
+    pub injected: Vec<InjectedFault>,
+    /// What is missing at the target.
+    pub missing: Vec<String>,
+    /// Time from the start until all its tags existed.
+    pub time: Option<Duration>,
 }
 
-/// How all of them ended.
+/// How all copies ended.
 pub struct Batch {
-    pub ended: Vec<Ended>,
-    /// What must not be, whatever goes wrong.
-    pub wrongs: Vec<String>,
+    pub results: Vec<CaseResult>,
+    /// What must not happen under any fault.
+    pub errors: Vec<String>,
 }
 
-impl Ended {
-    /// Whether the program says that the image is there.
-    pub fn is_done(&self) -> bool {
+impl CaseResult {
+    /// Whether the program reports success.
+    pub fn is_success(&self) -> bool {
         self.line.starts_with("copied") || self.line.starts_with("already there")
     }
 
-    fn wrong(&self, world: &World) -> Option<String> {
-        if self.case.is_healthy() && self.after.is_none_or(|after| after > HEALTHY) {
-            return Some(format!("nothing is wrong with it, and it is there after {:?}", self.after));
+    fn error(&self, environment: &TestEnvironment) -> Option<String> {
+        if self.case.is_healthy() && self.time.is_none_or(|time| time > HEALTHY_TIMEOUT) {
+            return Some(format!("it has no faults, and was copied after {:?}", self.time));
         }
-        let elsewhere = [Challenge::OtherService, Challenge::OtherRealm].map(Fault::Unauthorized);
-        let challenges = self.played.iter().filter(|(_, _, fault)| elsewhere.contains(fault)).count();
-        if challenges > CHALLENGES {
-            return Some(format!("it followed {challenges} challenges that change each time"));
+        let changing = [Challenge::ChangingService, Challenge::ChangingRealm].map(Fault::Unauthorized);
+        let challenges = self.injected.iter().filter(|(_, _, fault)| changing.contains(fault)).count();
+        if challenges > MAX_CHALLENGES {
+            return Some(format!("it followed {challenges} changing challenges"));
         }
-        if self.is_done() {
-            let lacking = self.lacking.join(", ");
-            return (!self.lacking.is_empty()).then(|| format!("a false \"done\": the target lacks {lacking}"));
+        if self.is_success() {
+            let missing = self.missing.join(", ");
+            return (!self.missing.is_empty()).then(|| format!("false success: missing at the target: {missing}"));
         }
         let Some((_, cause)) = self.line.strip_prefix("failed").and_then(|line| line.split_once(": ")) else {
-            return Some("it is not told how it ended".to_owned());
+            return Some("no outcome is reported".to_owned());
         };
-        (!world.is_cause(&self.case, cause)).then(|| "the cause is not told".to_owned())
+        (!environment.is_cause(&self.case, cause)).then(|| "the cause is not reported".to_owned())
     }
 }
 
-/// Mirrors all `cases` by one `sync`.
+/// Copies the images of all `cases` with one `sync`.
 pub async fn run(access: Access, cases: Vec<Case>) -> Batch {
-    let world = World::new(access, &cases);
-    let manifests: Vec<_> = world.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
-    let program = Program::new(&["sync", "-f", "-"]).config(&world.config(1)).stdin(&list(&manifests));
-    let begun = Instant::now();
+    let environment = TestEnvironment::new(access, &cases);
+    let manifests: Vec<_> = environment.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
+    let program = Program::new(&["sync", "-f", "-"]).config(&environment.config(1)).stdin(&list(&manifests));
+    let started = Instant::now();
     let finished = program.run().await;
-    judge(&world, cases, &finished, begun)
+    evaluate(&environment, cases, &finished, started)
 }
 
-/// What is to be said of a run that began at `begun`.
-pub fn judge(world: &World, cases: Vec<Case>, finished: &Finished, begun: Instant) -> Batch {
+/// Checks a run that began at `started`.
+pub fn evaluate(environment: &TestEnvironment, cases: Vec<Case>, finished: &Finished, started: Instant) -> Batch {
     let mut lines: HashMap<&str, &str> = HashMap::new();
-    let mut wrongs = world.violations();
+    let mut errors = environment.violations();
     for line in finished.stdout.lines() {
         if let Some(repository) = repository(line)
             && lines.insert(repository, line).is_some()
         {
-            wrongs.push(format!("told twice: {line}"));
+            errors.push(format!("reported twice: {line}"));
         }
     }
-    let ended = cases.into_iter().map(|case| Ended {
+    let results = cases.into_iter().map(|case| CaseResult {
         line: lines.get(case.repository.as_str()).copied().unwrap_or_default().to_owned(),
-        played: world.played(&case),
-        lacking: world.lacking(&case),
-        after: world.since(&case).map(|since| since - begun),
+        injected: environment.injected(&case),
+        missing: environment.missing(&case),
+        time: environment.tagged_at(&case).map(|tagged_at| tagged_at - started),
         case,
     });
-    let ended: Vec<Ended> = ended.collect();
-    for ended in &ended {
-        if let Some(wrong) = ended.wrong(world) {
-            wrongs.push(format!("{wrong}\n{}  said: {}\n  played: {:?}", ended.case, ended.line, ended.played));
+    let results: Vec<CaseResult> = results.collect();
+    for result in &results {
+        if let Some(error) = result.error(environment) {
+            errors.push(format!(
+                "{error}\n{}  reported: {}\n  injected: {:?}",
+                result.case, result.line, result.injected
+            ));
         }
     }
-    let code = if ended.iter().all(Ended::is_done) { 0 } else { 1 };
+    let code = if results.iter().all(CaseResult::is_success) { 0 } else { 1 };
     if finished.code != Some(code) {
-        wrongs.push(format!("the exit code is {:?} and not {code}", finished.code));
+        errors.push(format!("the exit code is {:?} instead of {code}", finished.code));
     }
     if finished.stderr.contains("panicked") || finished.stdout.contains("this is a bug") {
-        wrongs.push(format!("a panic: {}", finished.stderr));
+        errors.push(format!("a panic: {}", finished.stderr));
     }
-    Batch { ended, wrongs }
+    Batch { results, errors }
 }
 
-/// The repository that a line of `sync` is about.
+/// The source repository in a line of `sync`.
 fn repository(line: &str) -> Option<&str> {
     let (source, _) = line.split_once(" -> ")?;
     let reference = source.rsplit(' ').next()?;

@@ -1,129 +1,134 @@
-//! One image on its way, and what goes wrong there.
+//! One image to copy, and its faults.
 
 use std::fmt;
 
 use demo::Image;
 
-use super::world::SILENT;
-use crate::support::faulty::{Fault, Kind, Planned, STAYS, keeping_tag};
+use super::environment::SILENT_SOURCE;
+use crate::support::faulty::{FOREVER, Fault, RequestKind, ScheduledFault, keep_alive_tag};
 
-/// How a workload names an image.
+/// How a workload refers to an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
-    /// By a tag.
+pub enum ReferenceForm {
     Tag,
-    /// By its digest alone.
+    /// Without a tag.
     Digest,
-    /// By both.
+    /// Tag and digest.
     Both,
 }
 
 /// An image in a repository of its own.
 #[derive(Clone)]
 pub struct Case {
-    /// The path at the source and at the target.
+    /// At the source and at the target.
     pub repository: String,
     pub image: Image,
-    pub named: Named,
-    /// Which of the sources has it, or [`super::world::SILENT`].
+    pub reference_form: ReferenceForm,
+    /// Index of the source that has the image, or [`super::environment::SILENT_SOURCE`].
     pub source: usize,
-    /// Whether the target takes manifests whatever they name.
-    pub lax: bool,
-    pub at_source: Vec<Planned>,
-    pub at_target: Vec<Planned>,
+    /// Whether the target accepts manifests with missing content.
+    pub skips_validation: bool,
+    pub source_faults: Vec<ScheduledFault>,
+    pub target_faults: Vec<ScheduledFault>,
 }
 
 /// The tag at the source.
 pub const TAG: &str = "1";
 
 impl Case {
-    /// At the first source, and nothing goes wrong.
+    /// At the first source, without faults.
     pub fn new(repository: &str, image: Image) -> Self {
         Self {
             repository: repository.to_owned(),
             image,
-            named: Named::Tag,
+            reference_form: ReferenceForm::Tag,
             source: 0,
-            lax: false,
-            at_source: Vec::new(),
-            at_target: Vec::new(),
+            skips_validation: false,
+            source_faults: Vec::new(),
+            target_faults: Vec::new(),
         }
     }
 
-    /// This goes wrong once at the source.
-    pub fn source(mut self, at: Kind, after: usize, fault: Fault) -> Self {
-        self.at_source.push(Planned::once(at, after, fault));
+    /// Adds a fault that occurs once at the source.
+    pub fn source(mut self, at: RequestKind, after: usize, fault: Fault) -> Self {
+        self.source_faults.push(ScheduledFault::once(at, after, fault));
         self
     }
 
-    /// This goes wrong once at the target.
-    pub fn target(mut self, at: Kind, after: usize, fault: Fault) -> Self {
-        self.at_target.push(Planned::once(at, after, fault));
+    /// Adds a fault that occurs once at the target.
+    pub fn target(mut self, at: RequestKind, after: usize, fault: Fault) -> Self {
+        self.target_faults.push(ScheduledFault::once(at, after, fault));
         self
     }
 
-    /// The target takes manifests whatever they name.
-    pub fn lax(mut self) -> Self {
-        self.lax = true;
+    /// Lets the target accept manifests with missing content.
+    pub fn skip_validation(mut self) -> Self {
+        self.skips_validation = true;
         self
     }
 
-    /// The image as a workload writes it.
+    /// The reference in the workload.
     pub fn reference(&self, host: &str) -> String {
         let (repository, digest) = (&self.repository, self.image.digest());
-        match self.named {
-            Named::Tag => format!("{host}/{repository}:{TAG}"),
-            Named::Digest => format!("{host}/{repository}@{digest}"),
-            Named::Both => format!("{host}/{repository}:{TAG}@{digest}"),
+        match self.reference_form {
+            ReferenceForm::Tag => format!("{host}/{repository}:{TAG}"),
+            ReferenceForm::Digest => format!("{host}/{repository}@{digest}"),
+            ReferenceForm::Both => format!("{host}/{repository}:{TAG}@{digest}"),
         }
     }
 
-    /// Where it goes, as the program tells it.
+    /// The destination as the program prints it.
     pub fn destination(&self, host: &str) -> String {
-        match self.named {
-            Named::Tag | Named::Both => format!("{host}/{}:{TAG}", self.repository),
-            Named::Digest => self.reference(host),
+        match self.reference_form {
+            ReferenceForm::Tag | ReferenceForm::Both => format!("{host}/{}:{TAG}", self.repository),
+            ReferenceForm::Digest => self.reference(host),
         }
     }
 
-    /// The tags that it has at the target once it is there.
+    /// The tags of the copy.
     pub fn tags(&self) -> Vec<String> {
-        let kept = keeping_tag(self.image.digest());
-        match self.named {
-            Named::Tag => vec![TAG.to_owned()],
-            Named::Digest => vec![kept],
-            Named::Both => vec![TAG.to_owned(), kept],
+        let kept = keep_alive_tag(self.image.digest());
+        match self.reference_form {
+            ReferenceForm::Tag => vec![TAG.to_owned()],
+            ReferenceForm::Digest => vec![kept],
+            ReferenceForm::Both => vec![TAG.to_owned(), kept],
         }
     }
 
-    /// From a host that never answers.
+    /// Moves the image to a host that never answers.
     pub fn silent(mut self) -> Self {
-        self.source = SILENT;
+        self.source = SILENT_SOURCE;
         self
     }
 
-    /// Whether nothing goes wrong with it, whatever becomes of those beside it.
+    /// Whether it has no faults.
     pub fn is_healthy(&self) -> bool {
-        self.source != SILENT && self.at_source.is_empty() && self.at_target.is_empty()
+        self.source != SILENT_SOURCE && self.source_faults.is_empty() && self.target_faults.is_empty()
     }
 
-    /// Whether all that goes wrong passes.
-    pub fn passes(&self) -> bool {
-        self.source != SILENT && self.at_source.iter().chain(&self.at_target).all(|planned| planned.times != STAYS)
+    /// Whether all its faults are transient.
+    pub fn is_transient(&self) -> bool {
+        self.source != SILENT_SOURCE
+            && self.source_faults.iter().chain(&self.target_faults).all(|scheduled| scheduled.times != FOREVER)
     }
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (blobs, lax) = (self.image.blobs().len(), if self.lax { ", lax" } else { "" });
+        let (blobs, validation) =
+            (self.image.blobs().len(), if self.skips_validation { ", without validation" } else { "" });
         let sizes: Vec<usize> = self.image.blobs().iter().map(|blob| blob.bytes.len()).collect();
         let source =
-            if self.source == SILENT { "the silent host".to_owned() } else { format!("source {}", self.source) };
-        writeln!(f, "{} by {:?} from {source}{lax}: {blobs} blobs of {sizes:?} bytes", self.repository, self.named)?;
-        for (side, all) in [("source", &self.at_source), ("target", &self.at_target)] {
-            for planned in all {
-                let Planned { at, after, times, fault } = planned;
-                let times = if *times == STAYS { "staying".to_owned() } else { format!("{times} times") };
+            if self.source == SILENT_SOURCE { "the silent host".to_owned() } else { format!("source {}", self.source) };
+        writeln!(
+            f,
+            "{} by {:?} from {source}{validation}: {blobs} blobs of {sizes:?} bytes",
+            self.repository, self.reference_form
+        )?;
+        for (side, all) in [("source", &self.source_faults), ("target", &self.target_faults)] {
+            for scheduled in all {
+                let ScheduledFault { at, after, times, fault } = scheduled;
+                let times = if *times == FOREVER { "permanent".to_owned() } else { format!("{times} times") };
                 writeln!(f, "  {side}: {at:?} after {after}, {times}: {fault:?}")?;
             }
         }

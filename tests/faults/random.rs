@@ -1,25 +1,25 @@
-//! Images and schedules from a seed.
+//! Random images and fault schedules.
 
 use demo::{Format, Image, Layer};
 use fastrand::Rng;
 
 use super::{
-    case::{Case, Named},
-    world::{SILENT, SOURCES},
+    case::{Case, ReferenceForm},
+    environment::{SILENT_SOURCE, SOURCES},
 };
 use crate::support::{
     Access,
-    faulty::{Challenge, Fault, Kind, Location, Planned, Redirect, RetryAfter},
+    faulty::{Challenge, Fault, Location, Redirect, RequestKind, RetryAfter, ScheduledFault},
 };
 
-/// So many images share a layer.
+/// How many images share a layer.
 const SHARING: usize = 4;
-/// Of so many seeds one has a host that never answers: its images cost seconds each.
-const SILENT_EACH: u64 = 3;
-/// Nearly all images overcome so many faults that pass.
+/// One of so many seeds uses the silent host, because its images cost seconds each.
+const SILENT_HOST_EVERY: u64 = 3;
+/// Nearly all copies recover from so many transient faults.
 pub const FEW: usize = 3;
 
-/// How the target knows its users, and what is to be copied there.
+/// The authentication of the target, and the images to copy.
 pub fn cases(seed: u64, count: usize) -> (Access, Vec<Case>) {
     let mut random = Rng::with_seed(seed);
     let access = SOURCES[random.usize(..SOURCES.len())];
@@ -34,9 +34,8 @@ pub fn cases(seed: u64, count: usize) -> (Access, Vec<Case>) {
     (access, cases)
 }
 
-/// What stands beside the [`cases`] of a seed, which they leave as they are: bad neighbours, and who must not suffer from
-/// them.
-pub fn neighbours(seed: u64) -> Vec<Case> {
+/// More cases beside the [`cases`] of a seed: misbehaving hosts, and healthy images that they must not affect.
+pub fn extra_cases(seed: u64) -> Vec<Case> {
     let mut random = Rng::with_seed(!seed);
     let mut cases = Vec::new();
     let mut add = |random: &mut Rng, kind: &str, count: usize| {
@@ -49,34 +48,38 @@ pub fn neighbours(seed: u64) -> Vec<Case> {
         }
         first
     };
-    // Each waits for as long as a transfer may be slow.
-    let dripping = add(&mut random, "drips", 2);
+    // Few: each takes as long as a transfer may be slow.
+    let trickling = add(&mut random, "trickles", 2);
     let challenged = add(&mut random, "challenged", 3);
-    let silent = add(&mut random, "silent", if seed.is_multiple_of(SILENT_EACH) { 8 } else { 0 });
+    let silent = add(&mut random, "silent", if seed.is_multiple_of(SILENT_HOST_EVERY) { 8 } else { 0 });
     add(&mut random, "healthy", 4);
-    for case in &mut cases[dripping..challenged] {
+    for case in &mut cases[trickling..challenged] {
         let at_target = random.bool();
         let at = kind(&mut random, at_target);
         let place = random.usize(..1_000_000);
-        let has_body = matches!(at, Kind::Token | Kind::ManifestGet | Kind::BlobGet);
-        let fault = if has_body && random.bool() { Fault::Drip(place) } else { Fault::DripHead(place) };
-        let planned = Planned::once(at, random.usize(..most(at)), fault);
-        if at_target { case.at_target.push(planned) } else { case.at_source.push(planned) }
+        let has_body = matches!(at, RequestKind::Token | RequestKind::ManifestGet | RequestKind::BlobGet);
+        let fault = if has_body && random.bool() { Fault::TrickleBody(place) } else { Fault::TrickleHead(place) };
+        let scheduled = ScheduledFault::once(at, random.usize(..max_requests(at)), fault);
+        if at_target { case.target_faults.push(scheduled) } else { case.source_faults.push(scheduled) }
     }
     for case in &mut cases[challenged..silent] {
         let at_target = random.bool();
-        let fault = [Challenge::OtherService, Challenge::OtherRealm].map(Fault::Unauthorized)[random.usize(..2)];
+        let fault = [Challenge::ChangingService, Challenge::ChangingRealm].map(Fault::Unauthorized)[random.usize(..2)];
         let mut at = kind(&mut random, at_target);
-        while at == Kind::Token {
+        while at == RequestKind::Token {
             at = kind(&mut random, at_target);
         }
-        let after = random.usize(..most(at));
-        let planned = if random.bool() { Planned::once(at, after, fault) } else { Planned::staying(at, after, fault) };
-        if at_target { case.at_target.push(planned) } else { case.at_source.push(planned) }
+        let after = random.usize(..max_requests(at));
+        let scheduled = if random.bool() {
+            ScheduledFault::once(at, after, fault)
+        } else {
+            ScheduledFault::permanent(at, after, fault)
+        };
+        if at_target { case.target_faults.push(scheduled) } else { case.source_faults.push(scheduled) }
     }
     for case in &mut cases[silent..] {
         if case.repository.contains("silent") {
-            case.source = SILENT;
+            case.source = SILENT_SOURCE;
         }
     }
     cases
@@ -84,30 +87,30 @@ pub fn neighbours(seed: u64) -> Vec<Case> {
 
 fn case(random: &mut Rng, repository: &str, base: &Layer) -> Case {
     let mut case = Case::new(repository, image(random, base));
-    case.named = match random.u8(..10) {
-        0 => Named::Digest,
-        1 => Named::Both,
-        _ => Named::Tag,
+    case.reference_form = match random.u8(..10) {
+        0 => ReferenceForm::Digest,
+        1 => ReferenceForm::Both,
+        _ => ReferenceForm::Tag,
     };
     case.source = random.usize(..SOURCES.len());
-    case.lax = random.u8(..10) < 3;
-    let (count, staying) = match random.u8(..10) {
+    case.skips_validation = random.u8(..10) < 3;
+    let (count, permanent) = match random.u8(..10) {
         0..7 => (random.usize(1..=FEW), 0),
         7 => (random.usize(FEW + 1..=12), 0),
         _ => (random.usize(0..=FEW), random.usize(1..=2)),
     };
-    for number in 0..count + staying {
+    for number in 0..count + permanent {
         let at_target = random.bool();
         let at = kind(random, at_target);
-        let after = random.usize(..most(at));
-        let planned = if number >= count {
-            Planned::staying(at, after, staying_fault(random, at, case.lax))
+        let after = random.usize(..max_requests(at));
+        let scheduled = if number >= count {
+            ScheduledFault::permanent(at, after, permanent_fault(random, at, case.skips_validation))
         } else if count > FEW && number == 0 {
-            Planned::storm(at, after, random.usize(2..=6), status(random))
+            ScheduledFault::burst(at, after, random.usize(2..=6), status(random))
         } else {
-            Planned::once(at, after, passing(random, at, case.lax))
+            ScheduledFault::once(at, after, transient_fault(random, at, case.skips_validation))
         };
-        if at_target { case.at_target.push(planned) } else { case.at_source.push(planned) }
+        if at_target { case.target_faults.push(scheduled) } else { case.source_faults.push(scheduled) }
     }
     case
 }
@@ -121,7 +124,7 @@ fn image(random: &mut Rng, base: &Layer) -> Image {
     };
     if random.u8(..3) > 0 {
         let mut image = single(random, "amd64");
-        // Two equal images in one batch would say little of either.
+        // Two equal images in one batch would hide each other's faults.
         while image.blobs().len() < 2 {
             image = single(random, "amd64");
         }
@@ -141,35 +144,42 @@ fn layer(random: &mut Rng) -> Layer {
     .unwrap()
 }
 
-fn kind(random: &mut Rng, at_target: bool) -> Kind {
-    let kinds: &[Kind] = if at_target {
+fn kind(random: &mut Rng, at_target: bool) -> RequestKind {
+    let kinds: &[RequestKind] = if at_target {
         &[
-            Kind::Token,
-            Kind::ManifestHead,
-            Kind::ManifestPut,
-            Kind::ManifestPut,
-            Kind::BlobHead,
-            Kind::UploadPost,
-            Kind::UploadPut,
-            Kind::UploadPut,
+            RequestKind::Token,
+            RequestKind::ManifestHead,
+            RequestKind::ManifestPut,
+            RequestKind::ManifestPut,
+            RequestKind::BlobHead,
+            RequestKind::UploadPost,
+            RequestKind::UploadPut,
+            RequestKind::UploadPut,
         ]
     } else {
-        &[Kind::Token, Kind::ManifestHead, Kind::ManifestGet, Kind::ManifestGet, Kind::BlobGet, Kind::BlobGet]
+        &[
+            RequestKind::Token,
+            RequestKind::ManifestHead,
+            RequestKind::ManifestGet,
+            RequestKind::ManifestGet,
+            RequestKind::BlobGet,
+            RequestKind::BlobGet,
+        ]
     };
     kinds[random.usize(..kinds.len())]
 }
 
-/// More requests of a kind than this are rare.
-fn most(kind: Kind) -> usize {
+/// How many requests of a kind a copy usually makes.
+fn max_requests(kind: RequestKind) -> usize {
     match kind {
-        Kind::Token => 2,
-        Kind::ManifestHead | Kind::ManifestGet | Kind::ManifestPut => 3,
-        Kind::BlobHead | Kind::BlobGet | Kind::UploadPost | Kind::UploadPut => 5,
+        RequestKind::Token => 2,
+        RequestKind::ManifestHead | RequestKind::ManifestGet | RequestKind::ManifestPut => 3,
+        RequestKind::BlobHead | RequestKind::BlobGet | RequestKind::UploadPost | RequestKind::UploadPut => 5,
     }
 }
 
-/// A fault that another try overcomes. A lax target is told no lies: nobody can find them out.
-pub fn passing(random: &mut Rng, at: Kind, lax: bool) -> Fault {
+/// A fault that a retry overcomes. A target without validation does not lose content: no client could detect that.
+pub fn transient_fault(random: &mut Rng, at: RequestKind, skips_validation: bool) -> Fault {
     let place = random.usize(..1_000_000);
     let mut faults = vec![
         status(random),
@@ -180,82 +190,92 @@ pub fn passing(random: &mut Rng, at: Kind, lax: bool) -> Fault {
         Fault::Html,
         Fault::Slow,
     ];
-    // Each costs a second.
+    // Few: each costs a second.
     if random.u8(..4) == 0 {
         faults.push(Fault::Hang);
     }
-    if at != Kind::Token {
-        faults.extend([Challenge::None, Challenge::Renew, Challenge::DeadRealm].map(Fault::Unauthorized));
+    if at != RequestKind::Token {
+        faults.extend([Challenge::None, Challenge::Revoked, Challenge::UnreachableRealm].map(Fault::Unauthorized));
     }
     let reading = [
         Fault::NoDigest,
         Fault::WrongDigest,
-        Fault::TooMuchSaid(place % 1000),
-        Fault::TooLittleSaid(place % 1000),
-        Fault::Unsaid,
-        Fault::SaidGzip,
-        Fault::Redirect(Redirect::Elsewhere),
-        Fault::Redirect(Redirect::Nowhere),
+        Fault::ContentLengthTooLarge(place % 1000),
+        Fault::ContentLengthTooSmall(place % 1000),
+        Fault::NoContentLength,
+        Fault::FalseGzipHeader,
+        Fault::Redirect(Redirect::OtherHost),
+        Fault::Redirect(Redirect::DeadHost),
     ];
     let body = [
-        Fault::Cut(place),
-        Fault::Cut(place),
-        Fault::Short(place),
-        Fault::Long(place % 1000),
-        Fault::Flip(place),
+        Fault::CutBody(place),
+        Fault::CutBody(place),
+        Fault::ShortBody(place),
+        Fault::LongBody(place % 1000),
+        Fault::FlipBit(place),
         Fault::Chunked,
         Fault::Gzip,
     ];
-    let lost = [Fault::Lost, Fault::LostPart(place)];
+    let lost = [Fault::NotStored, Fault::LoseContent(place)];
     match at {
-        Kind::Token => {
+        RequestKind::Token => {
             faults.extend(body);
-            faults.extend([Fault::EmptyToken, Fault::BadToken, Fault::ShortToken, Fault::TooMuchSaid(place)]);
+            faults.extend([
+                Fault::EmptyToken,
+                Fault::InvalidToken,
+                Fault::ShortLivedToken,
+                Fault::ContentLengthTooLarge(place),
+            ]);
         }
-        Kind::ManifestHead | Kind::BlobHead => faults.extend(reading),
-        Kind::ManifestGet => {
+        RequestKind::ManifestHead | RequestKind::BlobHead => faults.extend(reading),
+        RequestKind::ManifestGet => {
             faults.extend(reading);
             faults.extend(body);
         }
-        Kind::BlobGet => {
+        RequestKind::BlobGet => {
             faults.extend(reading);
             faults.extend(body);
-            faults.extend([Fault::WholeForRange, Fault::OtherRange, Fault::NoRange]);
+            faults.extend([Fault::RangeIgnored, Fault::WrongRange, Fault::RangeRefused]);
             if random.u8(..4) == 0 {
-                faults.push(Fault::Stall(place));
+                faults.push(Fault::StallBody(place));
             }
         }
-        Kind::ManifestPut => {
-            faults.extend([Fault::CutRequest(place), Fault::Early(503), Fault::WrongDigest, Fault::NoDigest]);
-            faults.extend([Fault::Success(200), Fault::Success(202)]);
-            faults.extend(lost.into_iter().filter(|_| !lax));
+        RequestKind::ManifestPut => {
+            faults.extend([Fault::CutRequest(place), Fault::EarlyResponse(503), Fault::WrongDigest, Fault::NoDigest]);
+            faults.extend([Fault::OtherSuccess(200), Fault::OtherSuccess(202)]);
+            faults.extend(lost.into_iter().filter(|_| !skips_validation));
         }
-        Kind::UploadPost => {
+        RequestKind::UploadPost => {
             faults.extend(
-                [Location::Relative, Location::Query, Location::Elsewhere, Location::Absent, Location::Nonsense]
+                [Location::Relative, Location::WithQuery, Location::OtherHost, Location::Absent, Location::InvalidUrl]
                     .map(Fault::Location),
             );
-            faults.extend([Fault::Success(201), Fault::NoMount]);
-            faults.extend([Fault::LostMount].into_iter().filter(|_| !lax));
+            faults.extend([Fault::OtherSuccess(201), Fault::MountDeclined]);
+            faults.extend([Fault::MountLost].into_iter().filter(|_| !skips_validation));
         }
-        Kind::UploadPut => {
-            faults.extend([Fault::CutRequest(place), Fault::CutRequest(place), Fault::Early(503), Fault::SessionGone]);
-            faults.extend([Fault::WrongDigest, Fault::NoDigest, Fault::Success(202)]);
-            faults.extend([Fault::Lost].into_iter().filter(|_| !lax));
+        RequestKind::UploadPut => {
+            faults.extend([
+                Fault::CutRequest(place),
+                Fault::CutRequest(place),
+                Fault::EarlyResponse(503),
+                Fault::UploadUnknown,
+            ]);
+            faults.extend([Fault::WrongDigest, Fault::NoDigest, Fault::OtherSuccess(202)]);
+            faults.extend([Fault::NotStored].into_iter().filter(|_| !skips_validation));
         }
     }
     faults[random.usize(..faults.len())]
 }
 
-/// A fault that may end a copy.
-pub fn staying_fault(random: &mut Rng, at: Kind, lax: bool) -> Fault {
+/// A fault that may fail a copy.
+pub fn permanent_fault(random: &mut Rng, at: RequestKind, skips_validation: bool) -> Fault {
     match random.u8(..6) {
-        0 | 1 => Fault::Gone,
-        2 => Fault::Status([400, 401, 403, 404, 405, 413][random.usize(..6)], RetryAfter::Unsaid),
+        0 | 1 => Fault::NotFound,
+        2 => Fault::Status([400, 401, 403, 404, 405, 413][random.usize(..6)], RetryAfter::Absent),
         3 => Fault::Redirect(Redirect::Loop),
-        _ => match passing(random, at, lax) {
-            // Each costs a second, five times over.
-            Fault::Hang | Fault::Stall(_) if random.u8(..4) > 0 => Fault::Gone,
+        _ => match transient_fault(random, at, skips_validation) {
+            // Few: each costs five seconds.
+            Fault::Hang | Fault::StallBody(_) if random.u8(..4) > 0 => Fault::NotFound,
             other => other,
         },
     }
@@ -267,7 +287,7 @@ fn status(random: &mut Rng) -> Fault {
         0 => RetryAfter::Date,
         1 => RetryAfter::Seconds(1),
         2 => RetryAfter::Seconds(0),
-        _ => RetryAfter::Unsaid,
+        _ => RetryAfter::Absent,
     };
     Fault::Status(status, after)
 }

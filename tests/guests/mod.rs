@@ -1,4 +1,4 @@
-//! Plugins for tests: built from source once, and handed out as files.
+//! Plugins for tests, built from source once.
 
 #[path = "../../build/components.rs"]
 mod components;
@@ -13,11 +13,11 @@ const PACKAGES: [&str; 4] = ["first-contract", "hostile", "rust-path", "target-s
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = Path::new(env!("OUT_DIR")).join("guests");
-    // Asked when the test runs: a target folder that several checkouts share may hold the test of another one.
+    // Read at run time: a target folder that several checkouts share may have the test binary of another one.
     let workspace = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let built = components::build(&workspace, &PACKAGES, &folder);
     for (package, component) in PACKAGES.iter().zip(built.unwrap_or_else(|error| panic!("{error}"))) {
-        // Renamed into place: another test process may be reading it.
+        // Renamed atomically: another test process may be reading the file.
         let written = folder.join(format!("{package}.{}", std::process::id()));
         std::fs::write(&written, component).unwrap();
         std::fs::rename(written, folder.join(format!("{package}.wasm"))).unwrap();
@@ -25,12 +25,12 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-/// `hostile`: does on request what no plugin should, to the image uses of the namespace `trouble`.
+/// `hostile`: misbehaves as configured, for image uses of the namespace `trouble`.
 pub fn hostile() -> PathBuf {
     FOLDER.join("hostile.wasm")
 }
 
-/// `rust-path`: repositories below a team, and a target for one namespace.
+/// `rust-path`: adds the team to repositories, and selects a target for one namespace.
 pub fn rust_path() -> PathBuf {
     FOLDER.join("rust-path.wasm")
 }
@@ -45,7 +45,7 @@ pub fn first_contract() -> PathBuf {
     FOLDER.join("first-contract.wasm")
 }
 
-/// The core module that the component `hostile` was made of.
+/// The core module of the component `hostile`.
 pub fn hostile_core() -> PathBuf {
     LazyLock::force(&FOLDER).join("wasm32-unknown-unknown/plugin/hostile.wasm")
 }

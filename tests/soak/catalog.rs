@@ -1,11 +1,11 @@
-//! The images that workloads may name.
+//! The images that workloads may use.
 
 use std::collections::HashMap;
 
 use demo::{Format, Image, Layer};
 use fastrand::Rng;
 
-/// All images that ever were at a source.
+/// All images that a source has or had.
 #[derive(Default)]
 pub struct Catalog {
     by_digest: HashMap<String, Image>,
@@ -13,8 +13,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// One more image, unlike all others.
-    pub fn make(&mut self, random: &mut Rng) -> Image {
+    /// Creates a unique image.
+    pub fn create(&mut self, random: &mut Rng) -> Image {
         self.next += 1;
         let own = if random.u8(..8) == 0 {
             Layer::random(self.next, random.usize(1000..20_000))
@@ -22,7 +22,7 @@ impl Catalog {
             Layer::files(&[("number", &self.next.to_string())])
         };
         let own = own.unwrap();
-        // Few bases, as in a company, so that many images share a layer.
+        // Few base layers, so that many images share one.
         let base = Layer::files(&[("base", &random.u8(..10).to_string())]).unwrap();
         let single = |architecture| Image::single(Format::Oci, architecture, &[base.clone(), own.clone()]);
         let image = if random.u8(..4) == 0 {

@@ -1,4 +1,4 @@
-//! Workloads that are made, changed and deleted at random.
+//! Creates, changes and deletes workloads at random.
 
 use std::time::{Duration, Instant};
 
@@ -6,26 +6,26 @@ use fastrand::Rng;
 use futures::{StreamExt as _, stream};
 use kube::Client;
 
-use super::registries::{Late, Registries};
+use super::registries::{DelayedImage, Registries};
 use crate::support::{Workload, cron_job, daemon_set, deployment, job, pod, stateful_set};
 
-/// Requests to the API server at a time while the cluster is filled.
+/// Concurrent requests to the API server in the beginning.
 const WRITERS: usize = 8;
 /// Between two steps.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What there is in the cluster.
+/// The workloads in the cluster.
 pub struct Churn {
-    /// Each workload's images, where it is there.
+    /// The images of each workload that exists.
     images: Vec<Option<Vec<String>>>,
-    late: Vec<Late>,
+    delayed: Vec<DelayedImage>,
     steps: usize,
 }
 
 impl Churn {
-    /// So many at most; three of four are there.
+    /// At most so many workloads; three of four exist.
     pub fn new(random: &mut Rng, registries: &Registries, workloads: usize) -> Self {
-        let mut churn = Self { images: vec![None; workloads], late: Vec::new(), steps: 0 };
+        let mut churn = Self { images: vec![None; workloads], delayed: Vec::new(), steps: 0 };
         for number in 0..workloads {
             if random.u8(..4) > 0 {
                 churn.images[number] = Some(churn.choose(random, registries, number));
@@ -38,33 +38,33 @@ impl Churn {
         self.steps
     }
 
-    /// Makes all that is to be there.
-    pub async fn fill(&self, client: &Client, namespace: &str) {
-        let there = self.images.iter().enumerate().filter_map(|(number, images)| Some((number, images.as_ref()?)));
-        stream::iter(there)
+    /// Creates all workloads.
+    pub async fn create_all(&self, client: &Client, namespace: &str) {
+        let existing = self.images.iter().enumerate().filter_map(|(number, images)| Some((number, images.as_ref()?)));
+        stream::iter(existing)
             .map(|(number, images)| async move { drop(workload(number, images).apply(client, namespace).await) })
             .buffer_unordered(WRITERS)
             .collect::<()>()
             .await;
     }
 
-    /// Makes, changes or deletes one workload, moves a tag, or pushes what is due.
+    /// Creates, changes or deletes one workload, moves a tag, or pushes due images.
     pub async fn step(&mut self, random: &mut Rng, client: &Client, namespace: &str, registries: &Registries) {
         self.steps += 1;
         tokio::time::sleep(PAUSE).await;
         let now = Instant::now();
-        self.late.retain(|late| {
-            if late.at <= now {
-                registries.push_late(late);
+        self.delayed.retain(|delayed| {
+            if delayed.at <= now {
+                registries.push_delayed(delayed);
             }
-            late.at > now
+            delayed.at > now
         });
         if random.u8(..40) == 0 {
             return registries.move_tag(random);
         }
         let number = random.usize(..self.images.len());
         let deletes = self.images[number].is_some() && random.u8(..3) == 0;
-        // A Job's template can't be changed.
+        // The tempdelayed of a Job is immutable.
         if let Some(images) = self.images[number].take_if(|_| deletes || is_job(number)) {
             workload(number, &images).delete(client, namespace).await;
         }
@@ -76,21 +76,21 @@ impl Churn {
     }
 
     fn choose(&mut self, random: &mut Rng, registries: &Registries, number: usize) -> Vec<String> {
-        // Containers can't be added to a Pod.
+        // The containers of a Pod are immutable.
         let count = if is_pod(number) { 1 } else { random.usize(1..=3) };
         let references = (0..count).map(|_| registries.reference(random));
         references
-            .map(|(reference, late)| {
-                self.late.extend(late);
+            .map(|(reference, delayed)| {
+                self.delayed.extend(delayed);
                 reference
             })
             .collect()
     }
 
-    /// Pushes all that is late.
+    /// Pushes all delayed images.
     pub fn push_all(&mut self, registries: &Registries) {
-        for late in self.late.drain(..) {
-            registries.push_late(&late);
+        for delayed in self.delayed.drain(..) {
+            registries.push_delayed(&delayed);
         }
     }
 

@@ -10,36 +10,35 @@ use fastrand::Rng;
 
 use super::catalog::Catalog;
 use crate::{
-    faults::{passing, staying_fault},
+    faults::{permanent_fault, transient_fault},
     support::{
         Access, PASSWORD, USER,
-        faulty::{Fault, Faulty, Kind, RetryAfter},
+        faulty::{Fault, FaultyRegistry, RequestKind, RetryAfter},
     },
 };
 
 const SOURCES: [Access; 3] = [Access::Anonymous, Access::Basic, Access::Token];
-/// Repositories of each sort at each source.
+/// Repositories of each type at each source.
 const PLAIN: usize = 60;
 const MOVING: usize = 10;
 const PINNED: usize = 10;
 /// Tags of a plain repository.
 const TAGS: usize = 4;
-/// One request in so many goes wrong while a registry fails at random.
-const SELDOM: usize = 12;
+/// One of so many requests fails while a registry fails at random.
+const FAULT_RATE: usize = 12;
 
-/// All of them.
 pub struct Registries {
-    sources: [Faulty; SOURCES.len()],
-    pub target: Faulty,
+    sources: [FaultyRegistry; SOURCES.len()],
+    pub target: FaultyRegistry,
     catalog: RefCell<Catalog>,
-    /// Digests that the tag of a pinned repository meant, by source and number.
+    /// Source, number and digest of the images that a tag of a pinned repository had.
     pinned: RefCell<Vec<(usize, usize, String)>>,
-    late: Cell<usize>,
-    next_weather: Cell<Instant>,
+    delayed: Cell<usize>,
+    next_change: Cell<Instant>,
 }
 
-/// A reference that is not at its source yet.
-pub struct Late {
+/// An image that is not at its source yet.
+pub struct DelayedImage {
     pub at: Instant,
     source: usize,
     repository: String,
@@ -49,12 +48,12 @@ pub struct Late {
 impl Registries {
     pub fn start(random: &mut Rng) -> Self {
         let registries = Self {
-            sources: SOURCES.map(Faulty::start),
-            target: Faulty::start(Access::Token),
+            sources: SOURCES.map(FaultyRegistry::start),
+            target: FaultyRegistry::start(Access::Token),
             catalog: RefCell::default(),
             pinned: RefCell::default(),
-            late: Cell::new(0),
-            next_weather: Cell::new(Instant::now()),
+            delayed: Cell::new(0),
+            next_change: Cell::new(Instant::now()),
         };
         for source in 0..SOURCES.len() {
             for number in 0..PLAIN {
@@ -77,13 +76,13 @@ impl Registries {
     }
 
     fn push(&self, random: &mut Rng, source: usize, repository: &str, tag: &str) -> String {
-        let image = self.catalog.borrow_mut().make(random);
-        self.sources[source].hold(repository, tag, &image);
+        let image = self.catalog.borrow_mut().create(random);
+        self.sources[source].add_image(repository, tag, &image);
         image.digest().to_owned()
     }
 
-    /// A reference as a workload may write it. Where the image comes later, that too.
-    pub fn reference(&self, random: &mut Rng) -> (String, Option<Late>) {
+    /// A reference for a workload, and the image if it is pushed later.
+    pub fn reference(&self, random: &mut Rng) -> (String, Option<DelayedImage>) {
         let source = random.usize(..SOURCES.len());
         let host = self.sources[source].host();
         let reference = match random.u8(..100) {
@@ -100,12 +99,12 @@ impl Registries {
                 if random.bool() { format!("{host}/{name}:1@{digest}") } else { format!("{host}/{name}@{digest}") }
             }
             80..86 => {
-                self.late.set(self.late.get() + 1);
-                let repository = format!("late/app-{}", self.late.get());
+                self.delayed.set(self.delayed.get() + 1);
+                let repository = format!("delayed/app-{}", self.delayed.get());
                 let reference = format!("{host}/{repository}:1");
                 let at = Instant::now() + Duration::from_secs(random.u64(2..30));
-                let image = self.catalog.borrow_mut().make(random);
-                return (reference, Some(Late { at, source, repository, image }));
+                let image = self.catalog.borrow_mut().create(random);
+                return (reference, Some(DelayedImage { at, source, repository, image }));
             }
             86..88 => format!("{host}/s{source}/missing-{}:1", random.u8(..20)),
             88 => format!("{host}/Not/A-Name:{}", random.u8(..5)),
@@ -114,70 +113,70 @@ impl Registries {
         (reference, None)
     }
 
-    /// A tag at a source means another image from now on.
+    /// Moves a tag at a source to another image.
     pub fn move_tag(&self, random: &mut Rng) {
         let (source, repository) = (random.usize(..SOURCES.len()), random.usize(..MOVING));
         self.push(random, source, &moving(source, repository), "1");
     }
 
-    /// What was late comes now.
-    pub fn push_late(&self, late: &Late) {
-        self.sources[late.source].hold(&late.repository, "1", &late.image);
+    /// Pushes a delayed image.
+    pub fn push_delayed(&self, delayed: &DelayedImage) {
+        self.sources[delayed.source].add_image(&delayed.repository, "1", &delayed.image);
     }
 
-    /// Now and then one registry begins to fail, or fails in another way, or no more.
-    pub fn change_weather(&self, random: &mut Rng) {
-        if Instant::now() < self.next_weather.get() {
+    /// Now and then lets one registry fail, fail in another way, or recover.
+    pub fn change_faults(&self, random: &mut Rng) {
+        if Instant::now() < self.next_change.get() {
             return;
         }
-        self.next_weather.set(Instant::now() + Duration::from_millis(random.u64(500..5000)));
+        self.next_change.set(Instant::now() + Duration::from_millis(random.u64(500..5000)));
         let which = random.usize(..=SOURCES.len());
         let (registry, at_target) = self.sources.get(which).map_or((&self.target, true), |source| (source, false));
         match random.u8(..10) {
-            0..3 => registry.heal(),
-            3 => registry.fail(|_| Some(Fault::Hang)),
-            // A whole hour: whoever believes it does nothing more before the end.
-            4 => registry.fail(|_| Some(Fault::Status(503, RetryAfter::Seconds(3600)))),
-            5 => registry.fail(|_| Some(Fault::Status(500, RetryAfter::Unsaid))),
+            0..3 => registry.clear_faults(),
+            3 => registry.fail_with(|_| Some(Fault::Hang)),
+            // An hour: longer than the test runs.
+            4 => registry.fail_with(|_| Some(Fault::Status(503, RetryAfter::Seconds(3600)))),
+            5 => registry.fail_with(|_| Some(Fault::Status(500, RetryAfter::Absent))),
             _ => {
                 let mut random = random.fork();
-                registry.fail(move |at| {
-                    let hits = random.usize(..SELDOM) == 0;
-                    hits.then(|| fault(&mut random, at)).filter(|_| !at_target || at != Kind::BlobGet)
+                registry.fail_with(move |at| {
+                    let hits = random.usize(..FAULT_RATE) == 0;
+                    hits.then(|| fault(&mut random, at)).filter(|_| !at_target || at != RequestKind::BlobGet)
                 });
             }
         }
     }
 
-    /// Nothing goes wrong any more.
-    pub fn calm(&self) {
-        self.all().for_each(Faulty::heal);
+    /// Stops all faults.
+    pub fn clear_faults(&self) {
+        self.all().for_each(FaultyRegistry::clear_faults);
     }
 
     pub fn faults(&self) -> usize {
-        self.all().map(Faulty::faults).sum()
+        self.all().map(FaultyRegistry::faults).sum()
     }
 
     pub fn violations(&self) -> Vec<String> {
-        self.all().flat_map(Faulty::violations).collect()
+        self.all().flat_map(FaultyRegistry::violations).collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Faulty> {
+    fn all(&self) -> impl Iterator<Item = &FaultyRegistry> {
         self.sources.iter().chain([&self.target])
     }
 
-    /// The digest that a tag, or a digest, has at its source; none where there is no such image.
+    /// The digest of a tag or digest at its source, if the image exists.
     pub fn digest(&self, host: &str, repository: &str, reference: &str) -> Option<String> {
         let source = self.sources.iter().find(|source| source.host() == host)?;
         source.digest(repository, reference)
     }
 
-    /// What the target lacks of the image with this digest, byte for byte, and of these tags.
-    pub fn lacks(&self, repository: &str, tags: &[String], digest: &str) -> Vec<String> {
-        self.target.lacks(repository, tags, self.catalog.borrow().get(digest))
+    /// What the target lacks of the image with this digest and these tags, compared byte for byte.
+    pub fn missing_content(&self, repository: &str, tags: &[String], digest: &str) -> Vec<String> {
+        self.target.missing_content(repository, tags, self.catalog.borrow().get(digest))
     }
 
-    /// The program's, with pauses short enough that an hour of trouble fits into a minute.
+    /// The configuration of the program, with short timeouts and few retries.
     pub fn config(&self, namespace: &str) -> String {
         let login = format!("username: {USER}, password: '{PASSWORD}'");
         let [_, basic, token] = &self.sources;
@@ -213,16 +212,15 @@ fn pinned(source: usize, number: usize) -> String {
     format!("s{source}/pinned-{number}")
 }
 
-/// Whatever may go wrong at a request, but that images in one repository lose what they share: of those that have
-/// arrived nobody would notice.
-fn fault(random: &mut Rng, at: Kind) -> Fault {
+/// Any fault except that a repository loses content: images that were copied before may need it, and no client would notice.
+fn fault(random: &mut Rng, at: RequestKind) -> Fault {
     loop {
         let fault = match random.u8(..20) {
-            0 => staying_fault(random, at, false),
-            1 => Fault::DripHead(random.usize(..200)),
-            _ => passing(random, at, false),
+            0 => permanent_fault(random, at, false),
+            1 => Fault::TrickleHead(random.usize(..200)),
+            _ => transient_fault(random, at, false),
         };
-        if !matches!(fault, Fault::LostPart(_)) {
+        if !matches!(fault, Fault::LoseContent(_)) {
             return fault;
         }
     }

@@ -1,4 +1,4 @@
-//! Where the test process serves HTTP itself: a runtime of its own, which a test that blocks does not stop.
+//! Servers in the test process. They have their own runtime, so that tests that block don't stop them.
 
 use std::{
     net::{self, Ipv4Addr, SocketAddr},
@@ -10,19 +10,19 @@ use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// A server of this process, gone when this is dropped.
-pub struct Serving {
+/// A server in this process; dropping it stops it.
+pub struct BackgroundServer {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Serving {
-    /// Serves on a port that the kernel chooses.
+impl BackgroundServer {
+    /// Serves a router on a free port.
     pub fn start(router: Router) -> Self {
         Self::run(|listener| async { axum::serve(listener, router).await.unwrap() })
     }
 
-    /// Lets `serve` serve on a port that the kernel chooses.
+    /// Runs `serve` on a free port.
     pub fn run<F>(serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send,
@@ -41,13 +41,12 @@ impl Serving {
         self.address.to_string()
     }
 
-    /// The port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 }
 
-impl Drop for Serving {
+impl Drop for BackgroundServer {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -1,6 +1,6 @@
 //! A Kubernetes API server with its etcd.
 //!
-//! There are no controllers and no kubelet: a Deployment makes no Pods, and deleting it deletes nothing else.
+//! There are no controllers and no kubelet: a Deployment creates no Pods, and deleting it deletes nothing else.
 
 use std::{
     fs,
@@ -27,14 +27,14 @@ use tokio::sync::OnceCell;
 use super::{
     certificates::Authority,
     eventually,
-    guarded::Guarded,
+    server_process::ServerProcess,
     servers::{free_port, program},
 };
 
 /// The token of a user in `system:masters`.
 const ADMIN: &str = "admin-token";
 
-/// What the API server writes into its audit log: whatever a ServiceAccount asks.
+/// Logs all requests of ServiceAccounts.
 const AUDIT_POLICY: &str = "
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -43,7 +43,7 @@ rules:
   - { level: Metadata, userGroups: [system:serviceaccounts] }
 ";
 
-/// Who owns the fields that [`Cluster::apply`] sets.
+/// The field manager of [`Cluster::apply`].
 const FIELD_MANAGER: &str = "k8s-copycat-tests";
 
 /// A running API server.
@@ -53,19 +53,19 @@ pub struct Cluster {
     authority: Authority,
     port: u16,
     etcd_port: u16,
-    apiserver: Option<Guarded>,
+    apiserver: Option<ServerProcess>,
     // Dropped last: it removes the directory.
-    etcd: Guarded,
+    etcd: ServerProcess,
 }
 
 impl Cluster {
-    /// The one that all tests of this process share, each in its own namespace.
+    /// The cluster that all tests of this process share, each in its own namespace.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Cluster> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
     }
 
-    /// One of the caller's own, to be stopped and started.
+    /// A separate cluster, which a test can stop and start.
     pub async fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("cluster-").tempdir().unwrap().keep();
         let (port, etcd_port) = (free_port(), free_port());
@@ -84,12 +84,12 @@ impl Cluster {
         cluster
     }
 
-    /// Starts the API server anew, on the same port and data, and waits until it is ready.
+    /// Starts the API server on the same port with the same data, and waits until it is ready.
     pub async fn start_apiserver(&mut self) {
         let file = |name: &str| self.directory.join(name).display().to_string();
         let arguments = [
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
-            // On loopback it would refuse to publish itself as an endpoint.
+            // It refuses to publish a loopback address as an endpoint.
             "--bind-address=127.0.0.1".to_owned(),
             "--advertise-address=127.0.0.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
@@ -102,7 +102,7 @@ impl Cluster {
             format!("--service-account-key-file={}", file("accounts.pub")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             "--authorization-mode=RBAC".to_owned(),
-            // Its controller, which makes the accounts that it asks for, does not run here.
+            // The controller that creates the required ServiceAccounts does not run here.
             "--disable-admission-plugins=ServiceAccount".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             "--allow-privileged=true".to_owned(),
@@ -110,12 +110,12 @@ impl Cluster {
             format!("--audit-log-path={}", file("audit.log")),
         ];
         let log = self.directory.join("kube-apiserver.log");
-        let apiserver = Guarded::start(&program("kube-apiserver"), &arguments.map(Into::into), &log, None);
+        let apiserver = ServerProcess::start(&program("kube-apiserver"), &arguments.map(Into::into), &log, None);
         let client = self.admin();
         eventually("kube-apiserver is ready", || async {
             let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
             if let Err(error) = client.request_text(request).await {
-                assert!(apiserver.is_running(), "kube-apiserver has ended: {error}\n{}", self.last_words(&apiserver));
+                assert!(apiserver.is_running(), "kube-apiserver has exited: {error}\n{}", self.log_tail(&apiserver));
                 return None;
             }
             Some(())
@@ -129,17 +129,16 @@ impl Cluster {
         self.apiserver = None;
     }
 
-    /// What the servers said last.
-    fn last_words(&self, apiserver: &Guarded) -> String {
-        format!("{}\n{}", apiserver.last_words(), self.etcd.last_words())
+    fn log_tail(&self, apiserver: &ServerProcess) -> String {
+        format!("{}\n{}", apiserver.log_tail(), self.etcd.log_tail())
     }
 
-    /// A client that may do everything.
+    /// A client with all rights.
     pub fn admin(&self) -> Client {
         self.client(ADMIN)
     }
 
-    /// The token of the user who may do everything.
+    /// A token with all rights.
     pub fn admin_token(&self) -> &'static str {
         ADMIN
     }
@@ -152,18 +151,18 @@ impl Cluster {
         Client::try_from(config).unwrap()
     }
 
-    /// Where it listens, on loopback.
+    /// The port on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Writes a kubeconfig with this bearer token into `directory`.
     pub fn kubeconfig(&self, directory: &Path, token: &str) -> PathBuf {
-        self.kubeconfig_over(self.port, directory, token)
+        self.kubeconfig_for_port(self.port, directory, token)
     }
 
-    /// The same for who reaches it over another port.
-    pub fn kubeconfig_over(&self, port: u16, directory: &Path, token: &str) -> PathBuf {
+    /// The same with another port, for a connection through a [`super::Link`].
+    pub fn kubeconfig_for_port(&self, port: u16, directory: &Path, token: &str) -> PathBuf {
         let file = directory.join("kubeconfig");
         let content = serde_json::json!({
             "apiVersion": "v1",
@@ -181,7 +180,7 @@ impl Cluster {
         file
     }
 
-    /// Makes a namespace that nobody else uses.
+    /// Creates a namespace for one test.
     pub async fn namespace(&self) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test-{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -191,7 +190,7 @@ impl Cluster {
         name
     }
 
-    /// A token of a ServiceAccount that exists, as the kubelet asks for one.
+    /// A token of an existing ServiceAccount, as the kubelet requests one.
     pub async fn service_account_token(&self, namespace: &str, name: &str) -> String {
         let request = TokenRequest {
             spec: Some(TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() }),
@@ -202,7 +201,7 @@ impl Cluster {
         answer.status.unwrap().token.unwrap()
     }
 
-    /// What this ServiceAccount has asked so far and how it was answered, as events of `audit.k8s.io`.
+    /// The requests of this ServiceAccount with their responses, as `audit.k8s.io` events.
     pub fn audit(&self, namespace: &str, account: &str) -> Vec<Value> {
         let user = format!("system:serviceaccount:{namespace}:{account}");
         let log = fs::read_to_string(self.directory.join("audit.log")).unwrap();
@@ -210,7 +209,7 @@ impl Cluster {
         events.filter(|event| event["user"]["username"] == user.as_str()).collect()
     }
 
-    /// Applies all documents of `yaml` in their order, as `kubectl apply --server-side` does.
+    /// Applies all documents of `yaml` in order, like `kubectl apply --server-side`.
     pub async fn apply(&self, yaml: &str) {
         let client = self.admin();
         for object in serde_yaml::from_multiple::<DynamicObject>(yaml).unwrap() {
@@ -228,7 +227,7 @@ impl Cluster {
     }
 }
 
-fn start_etcd(directory: &Path, port: u16) -> Guarded {
+fn start_etcd(directory: &Path, port: u16) -> ServerProcess {
     let client = format!("http://127.0.0.1:{port}");
     let peer = format!("http://127.0.0.1:{}", free_port());
     let arguments = [
@@ -238,8 +237,8 @@ fn start_etcd(directory: &Path, port: u16) -> Guarded {
         format!("--listen-peer-urls={peer}"),
         format!("--initial-advertise-peer-urls={peer}"),
         format!("--initial-cluster=default={peer}"),
-        // A test's data outlives no crash of the machine.
+        // Test data need not survive a crash of the machine.
         "--unsafe-no-fsync".to_owned(),
     ];
-    Guarded::start(&program("etcd"), &arguments.map(Into::into), &directory.join("etcd.log"), Some(directory))
+    ServerProcess::start(&program("etcd"), &arguments.map(Into::into), &directory.join("etcd.log"), Some(directory))
 }

@@ -1,4 +1,4 @@
-//! The network between the program and a server, to be cut.
+//! A network connection between the program and a server, which tests can interrupt.
 
 use std::net::Ipv4Addr;
 
@@ -8,56 +8,56 @@ use tokio::{
     sync::watch,
 };
 
-use super::background::Serving;
+use super::background::BackgroundServer;
 
-/// Passes bytes on to a port of this machine while it is whole.
+/// Forwards bytes to a port of this machine while it is connected.
 pub struct Link {
-    whole: watch::Sender<bool>,
-    serving: Serving,
+    connected: watch::Sender<bool>,
+    serving: BackgroundServer,
 }
 
 impl Link {
-    /// A whole one.
+    /// A connected link.
     pub fn to(port: u16) -> Self {
-        let (whole, state) = watch::channel(true);
-        Self { whole, serving: Serving::run(move |listener| pass_on(listener, port, state)) }
+        let (connected, state) = watch::channel(true);
+        Self { connected, serving: BackgroundServer::run(move |listener| forward(listener, port, state)) }
     }
 
-    /// Where it begins.
+    /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.serving.port()
     }
 
-    /// From now on nothing comes through, and nobody is told: connections stay open, and silent.
+    /// Stops forwarding; connections stay open.
     pub fn cut(&self) {
-        self.whole.send_replace(false);
+        self.connected.send_replace(false);
     }
 
-    /// It is whole again; what was connected before has to connect anew.
-    pub fn mend(&self) {
-        self.whole.send_replace(true);
+    /// Forwards new connections again; existing ones are closed.
+    pub fn restore(&self) {
+        self.connected.send_replace(true);
     }
 }
 
-async fn pass_on(listener: TcpListener, port: u16, whole: watch::Receiver<bool>) {
+async fn forward(listener: TcpListener, port: u16, connected: watch::Receiver<bool>) {
     loop {
         let Ok((mut near, _)) = listener.accept().await else { return };
-        let mut whole = whole.clone();
+        let mut connected = connected.clone();
         tokio::spawn(async move {
-            if whole.wait_for(|whole| *whole).await.is_err() {
+            if connected.wait_for(|connected| *connected).await.is_err() {
                 return;
             }
             let Ok(mut far) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
-            let is_cut = {
-                let mut whole = whole.clone();
-                async move { whole.wait_for(|whole| !*whole).await.is_ok() }
+            let disconnected = {
+                let mut connected = connected.clone();
+                async move { connected.wait_for(|connected| !*connected).await.is_ok() }
             };
             let cut = tokio::select! {
                 _ = copy_bidirectional(&mut near, &mut far) => false,
-                cut = is_cut => cut,
+                cut = disconnected => cut,
             };
             if cut {
-                let _ = whole.wait_for(|whole| *whole).await;
+                let _ = connected.wait_for(|connected| *connected).await;
             }
         });
     }

@@ -1,57 +1,57 @@
-//! Real servers, started for a test and gone with it, and the program as its users start it.
-#![allow(dead_code, unused_imports, reason = "what the servers and the program offer is not all used by every test")]
+//! Real servers that run during a test, and the program as users start it.
+#![allow(dead_code, unused_imports, reason = "not every test binary uses all of this")]
 
 mod aws;
 mod background;
 mod certificates;
 mod cluster;
+mod configmap_volume;
 pub mod faulty;
-mod guarded;
 mod link;
-mod mount;
 mod program;
 mod proxy;
 mod registry;
+mod server_process;
 mod servers;
-mod silent;
+mod silent_host;
 mod smoke;
 mod token_server;
 mod traffic;
 mod workloads;
 
 pub use aws::{Aws, Call, Ecr, Refusal, new_account};
-pub use background::Serving;
+pub use background::BackgroundServer;
 pub use cluster::Cluster;
+pub use configmap_volume::ConfigMapVolume;
 pub use link::Link;
-pub use mount::Mount;
 pub use program::{Finished, Metrics, Program, Running};
 pub use registry::{Access, PASSWORD, Registry, USER};
 pub use servers::{free_port, program};
-pub use silent::Silent;
+pub use silent_host::SilentHost;
 pub use traffic::{Fault, Request};
 pub use workloads::{
-    Workload, add_ephemeral, cron_job, daemon_set, deployment, job, list, pod, replica_set, set_pod_status,
+    Workload, add_ephemeral_container, cron_job, daemon_set, deployment, job, list, pod, replica_set, set_pod_status,
     stateful_set,
 };
 
 use std::{future::Future, time::Duration};
 
-/// Asks every 50 ms until there is an answer.
+/// Polls every 50 ms until there is a result.
 ///
 /// # Panics
 ///
-/// After five minutes without one: far more than anything here takes, so that a busy machine fails no test.
-pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+/// After five minutes: far more than anything here takes, so that no test fails on a busy machine.
+pub async fn eventually<T, F>(what: &str, mut poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
-    let asking = async {
+    let polling = async {
         loop {
-            if let Some(answer) = ask().await {
-                return answer;
+            if let Some(result) = poll().await {
+                return result;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(300), asking).await.unwrap_or_else(|_| panic!("still not: {what}"))
+    tokio::time::timeout(Duration::from_secs(300), polling).await.unwrap_or_else(|_| panic!("still not: {what}"))
 }

@@ -1,4 +1,4 @@
-//! The program as its users start it: arguments, an environment with nothing else in it, and a configuration file.
+//! The program as users start it: arguments, a clean environment, and a configuration file.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 
 use super::{eventually, servers::free_port};
 
-/// Far more than anything here takes, so that a busy machine fails no test.
-const LONGEST_RUN: Duration = Duration::from_secs(300);
+/// Far more than anything here takes, so that no test fails on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What is to be started.
+/// A program to start.
 pub struct Program {
     binary: PathBuf,
     directory: TempDir,
@@ -28,14 +28,12 @@ pub struct Program {
     stdin: String,
 }
 
-/// How it ended.
+/// An exited program.
 #[derive(Debug)]
 pub struct Finished {
-    /// The exit code; none when a signal ended it.
+    /// None if a signal killed it.
     pub code: Option<i32>,
-    /// Standard output.
     pub stdout: String,
-    /// Standard error.
     pub stderr: String,
 }
 
@@ -44,7 +42,7 @@ impl Finished {
         Self { code: status.code(), stdout, stderr }
     }
 
-    /// Insists on the exit code; otherwise shows what was said.
+    /// Asserts the exit code.
     #[track_caller]
     pub fn assert_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -53,11 +51,11 @@ impl Finished {
 }
 
 impl Program {
-    /// With these arguments, and neither configuration nor environment.
+    /// With these arguments, without configuration and environment.
     pub fn new(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path().as_os_str().to_owned();
-        // A name that is not there, so that no file of the machine is read.
+        // A file that does not exist, so that no file of the machine is read.
         let config = directory.path().join("config.yaml").into_os_string();
         Self {
             binary: env!("CARGO_BIN_EXE_k8s-copycat").into(),
@@ -68,64 +66,62 @@ impl Program {
         }
     }
 
-    /// The controller over a cluster, without leader election.
+    /// The controller for a cluster, without leader election.
     pub fn controller(kubeconfig: &Path) -> Self {
         Self::new(&["run", "--leader-elect=false"]).env("KUBECONFIG", kubeconfig)
     }
 
-    /// Another build of it than the tests' own.
+    /// Another executable.
     pub fn binary(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.binary);
         self
     }
 
-    /// One more argument.
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// One more variable.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.insert(name.to_owned(), value.into());
         self
     }
 
-    /// One variable less.
+    /// Removes a variable.
     pub fn unset(mut self, name: &str) -> Self {
         self.environment.remove(name);
         self
     }
 
-    /// The configuration file that `CONFIG_PATH` names.
+    /// Writes the configuration file.
     pub fn config(self, yaml: &str) -> Self {
         self.file("config.yaml", yaml)
     }
 
-    /// A file in [`Program::directory`].
+    /// Writes a file in [`Program::directory`].
     pub fn file(self, name: &str, content: &str) -> Self {
         fs::write(self.directory().join(name), content).unwrap();
         self
     }
 
-    /// What it reads from standard input.
+    /// Sets standard input.
     pub fn stdin(mut self, text: &str) -> Self {
         text.clone_into(&mut self.stdin);
         self
     }
 
-    /// Where it is started, and what is its `HOME`.
+    /// The working directory and `HOME`.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Runs it to its end. It can be run again.
+    /// Runs it until it exits. It can be run again.
     pub async fn run(&self) -> Finished {
         let mut process = Process::start(self);
         process.wait().await
     }
 
-    /// Runs it, and kills it (SIGKILL) when `moment` comes; if it ends before, says how. It can be run again.
+    /// Runs it and kills it (SIGKILL) when `moment` completes; returns its result if it exits before. It can be run again.
     pub async fn run_until(&self, moment: impl Future<Output = ()>) -> Option<Finished> {
         let mut process = Process::start(self);
         tokio::select! {
@@ -134,16 +130,16 @@ impl Program {
         }
     }
 
-    /// Runs it, sends it these signals (as `kill` names them) one after another when `moment` comes, and waits for its
-    /// end. What `moment` answers is kept until then.
+    /// Runs it, sends these signals (as `kill` names them) one after another when `moment` completes, and waits until it
+    /// exits. Keeps the result of `moment` until then.
     pub async fn run_and_send<T>(&self, signals: &[&str], moment: impl Future<Output = T>) -> Finished {
         let mut process = Process::start(self);
         let _kept = tokio::select! {
             kept = moment => kept,
-            finished = process.wait() => panic!("it has ended before: {finished:?}"),
+            finished = process.wait() => panic!("it has exited before: {finished:?}"),
         };
         for (number, signal) in signals.iter().enumerate() {
-            // Two of a kind that come at once are one.
+            // Two pending signals of the same kind are delivered once.
             if number > 0 {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -153,7 +149,7 @@ impl Program {
         process.wait().await
     }
 
-    /// Starts the controller, on ports of its own for metrics and health.
+    /// Starts the controller with free ports for metrics and health.
     pub fn start(self) -> Running {
         let [metrics, health] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let program =
@@ -161,27 +157,27 @@ impl Program {
         program.start_at(metrics, health)
     }
 
-    /// Starts the controller, which other settings have told to listen here.
+    /// Starts the controller; other settings make it listen on these addresses.
     pub fn start_at(self, metrics: String, health: String) -> Running {
         let process = Process::start(&self);
-        // Each request by itself: a kept connection would hold up the program's end.
+        // No keep-alive: an open connection would delay the exit of the program.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Running { process, metrics, health, client, program: self }
     }
 }
 
-/// A running controller; killed when dropped.
+/// A running controller; dropping it kills it.
 pub struct Running {
     process: Process,
     metrics: String,
     health: String,
     client: reqwest::Client,
-    /// Its directory, too.
+    /// Keeps the directory.
     program: Program,
 }
 
 impl Running {
-    /// Waits until `/readyz` says yes.
+    /// Waits until `/readyz` succeeds.
     pub async fn ready(&mut self) {
         let url = format!("http://{}/readyz", self.health);
         let (client, process) = (&self.client, Mutex::new(&mut self.process));
@@ -190,7 +186,7 @@ impl Running {
             if !ready {
                 let mut process = process.lock().unwrap();
                 let ended = process.child.try_wait().unwrap();
-                assert!(ended.is_none(), "the program has ended: {ended:?}\n{}", process.stderr.text());
+                assert!(ended.is_none(), "the program has exited: {ended:?}\n{}", process.stderr.text());
             }
             ready.then_some(())
         })
@@ -199,47 +195,47 @@ impl Running {
 
     /// Status and body of a path on the metrics address.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        self.ask(reqwest::Method::GET, &self.metrics, path).await
+        self.request_to(reqwest::Method::GET, &self.metrics, path).await
     }
 
     /// Status and body of a POST to a path on the metrics address.
     pub async fn post(&self, path: &str) -> (u16, String) {
-        self.ask(reqwest::Method::POST, &self.metrics, path).await
+        self.request_to(reqwest::Method::POST, &self.metrics, path).await
     }
 
     /// Status and body of a path on the health address.
     pub async fn health(&self, path: &str) -> (u16, String) {
-        self.ask(reqwest::Method::GET, &self.health, path).await
+        self.request_to(reqwest::Method::GET, &self.health, path).await
     }
 
-    async fn ask(&self, method: reqwest::Method, host: &str, path: &str) -> (u16, String) {
+    async fn request_to(&self, method: reqwest::Method, host: &str, path: &str) -> (u16, String) {
         let answer = self.client.request(method, format!("http://{host}{path}")).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// What a scrape says.
+    /// Scrapes the metrics.
     pub async fn metrics(&self) -> Metrics {
         let (status, text) = self.get("/metrics").await;
         assert_eq!(status, 200, "{text}");
         Metrics(text)
     }
 
-    /// The answer to a request to a path on the metrics address, if somebody listens there.
+    /// The response to a request to a path on the metrics address, or a connection error.
     pub async fn request(&self, method: reqwest::Method, path: &str) -> reqwest::Result<reqwest::Response> {
         self.client.request(method, format!("http://{}{path}", self.metrics)).send().await
     }
 
-    /// Writes another configuration file in the place of its own.
+    /// Replaces the configuration file.
     pub fn rewrite_config(&self, yaml: &str) {
         fs::write(self.program.directory().join("config.yaml"), yaml).unwrap();
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         self.process.stderr.text() + &self.process.stdout.text()
     }
 
-    /// Waits until `accept` says yes to what it has logged.
+    /// Waits until `accept` holds for the log.
     pub async fn logged(&self, what: &str, accept: impl Fn(&str) -> bool) {
         eventually(what, || async { accept(&self.log()).then_some(()) }).await;
     }
@@ -249,19 +245,19 @@ impl Running {
         self.process.child.id()
     }
 
-    /// Asks it to end (SIGTERM), and waits until it has.
+    /// Terminates it (SIGTERM) and waits until it exits.
     pub async fn terminate(mut self) -> Finished {
         let id = self.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.process.wait().await
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it exits by itself.
     pub async fn ended(mut self) -> Finished {
         self.process.wait().await
     }
 
-    /// Ends it at once (SIGKILL).
+    /// Kills it (SIGKILL).
     pub fn kill(self) {
         drop(self);
     }
@@ -272,13 +268,13 @@ impl Running {
 pub struct Metrics(pub String);
 
 impl Metrics {
-    /// The sum of the samples of `name` that have all these labels; 0 where there is none.
+    /// The sum of the samples of `name` with all these labels; 0 if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.0.lines().filter_map(|line| sample(line, name, labels)).sum()
     }
 }
 
-/// The value on a line of the text format, if it is of this name and has these labels.
+/// The value of a line, if it has this name and these labels.
 fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let rest = line.strip_prefix(name)?;
     let (found, value) = match rest.strip_prefix('{') {
@@ -290,7 +286,7 @@ fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     all.then(|| value.parse().unwrap())
 }
 
-/// A child whose output is read as it comes.
+/// A child process whose output is read continuously.
 struct Process {
     child: Child,
     stdout: Output,
@@ -309,7 +305,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // One that does not read its input closes it early.
+        // This fails if the program closes its input without reading it.
         let _ = child.stdin.take().unwrap().write_all(program.stdin.as_bytes());
         let stdout = Output::read(child.stdout.take().unwrap());
         let stderr = Output::read(child.stderr.take().unwrap());
@@ -325,22 +321,22 @@ impl Process {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        match tokio::time::timeout(LONGEST_RUN, ended).await {
+        match tokio::time::timeout(TIMEOUT, ended).await {
             Ok(status) => Finished::new(status, self.stdout.end(), self.stderr.end()),
-            Err(_) => panic!("the program does not end:\n{}\n{}", self.stdout.text(), self.stderr.text()),
+            Err(_) => panic!("the program does not exit:\n{}\n{}", self.stdout.text(), self.stderr.text()),
         }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What comes out of a pipe.
+/// The output from a pipe.
 struct Output {
     text: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,

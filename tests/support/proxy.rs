@@ -1,4 +1,4 @@
-//! What stands between the program and a registry: it writes down each request, and breaks answers as told.
+//! A proxy between the program and a registry that records requests and injects faults.
 
 use std::{
     io,
@@ -21,32 +21,32 @@ use http::{HeaderMap, request::Parts};
 use serde_json::json;
 
 use super::{
-    background::Serving,
+    background::BackgroundServer,
     traffic::{Fault, Request, Traffic},
 };
 
-/// A proxy before one registry.
+/// A proxy for one registry.
 pub struct Proxy {
     shared: Arc<Shared>,
-    serving: Serving,
+    serving: BackgroundServer,
 }
 
 struct Shared {
     upstream: Upstream,
     traffic: Traffic,
-    /// Blobs on their way: now, and at most.
+    /// Concurrent uploads of blobs: now, and the maximum so far.
     uploads: [AtomicUsize; 2],
 }
 
 impl Proxy {
-    /// Stands before `upstream`, `http://host:port`.
+    /// Starts a proxy for `upstream`, `http://host:port`.
     pub fn start(upstream: &str) -> Self {
         let shared = Arc::new(Shared {
             upstream: Upstream::new(upstream),
             traffic: Traffic::default(),
             uploads: Default::default(),
         });
-        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
+        let serving = BackgroundServer::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
         Self { shared, serving }
     }
 
@@ -55,13 +55,12 @@ impl Proxy {
         self.serving.host()
     }
 
-    /// What came by, and what is to go wrong.
     pub fn traffic(&self) -> &Traffic {
         &self.shared.traffic
     }
 
-    /// How many blobs were on their way at once, at most. One counts no longer before its sender hears that it arrived.
-    pub fn most_uploads(&self) -> usize {
+    /// The maximum of concurrent blob uploads. An upload ends before the client gets the response.
+    pub fn max_concurrent_uploads(&self) -> usize {
         self.shared.uploads[1].load(Ordering::SeqCst)
     }
 }
@@ -70,32 +69,32 @@ async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Reque
     let (parts, body) = request.into_parts();
     let request = Request::new(&parts);
     let is_upload = request.method == "PUT" && request.is_blob();
-    let fault = shared.traffic.note(request);
+    let fault = shared.traffic.record(request);
     let answer = shared.upstream.forward(parts, body, fault);
     if !is_upload {
         return answer.await;
     }
-    let [now, most] = &shared.uploads;
-    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+    let [now, max] = &shared.uploads;
+    max.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
     let answer = answer.await;
     now.fetch_sub(1, Ordering::SeqCst);
     answer
 }
 
-/// A server that requests are passed on to.
+/// A server that requests are forwarded to.
 pub struct Upstream {
     url: String,
     client: reqwest::Client,
 }
 
 impl Upstream {
-    /// One at `http://host:port`.
+    /// At `http://host:port`.
     pub fn new(url: &str) -> Self {
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         Self { url: url.to_owned(), client: client.build().unwrap() }
     }
 
-    /// Passes a request on, unless a fault answers it, and brings the answer back, as broken as it is to be.
+    /// Forwards a request, unless a fault answers it, and returns the response with the fault.
     pub async fn forward(&self, parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
         match &fault {
             Some(Fault::Answer(status, headers)) => return respond(*status, headers),
@@ -108,9 +107,9 @@ impl Upstream {
         if has_body(&parts.headers) {
             onward = onward.body(reqwest::Body::wrap_stream(body.into_data_stream()));
         }
-        // Its Host goes along, so that the registry's absolute locations lead here again.
+        // The Host header is kept, so that absolute locations of the registry refer to the proxy.
         match onward.headers(parts.headers).send().await {
-            Ok(response) => back(response, fault).await,
+            Ok(response) => relay(response, fault).await,
             Err(_) => respond(502, &[]),
         }
     }
@@ -121,20 +120,20 @@ fn has_body(headers: &HeaderMap) -> bool {
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
-/// An answer without a body.
+/// A response without a body.
 pub fn respond(status: u16, headers: &[(&'static str, &'static str)]) -> Response<Body> {
     let response = Response::builder().status(status);
     headers.iter().fold(response, |response, (name, value)| response.header(*name, *value)).body(Body::empty()).unwrap()
 }
 
-/// An error as the distribution specification has it.
+/// An error in the format of the distribution specification.
 pub fn refuse(status: u16, code: &str, message: &str) -> Response<Body> {
     let body = json!({ "errors": [{ "code": code, "message": message }] }).to_string();
     let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
     response.body(Body::from(body)).unwrap()
 }
 
-async fn back(response: reqwest::Response, fault: Option<Fault>) -> Response<Body> {
+async fn relay(response: reqwest::Response, fault: Option<Fault>) -> Response<Body> {
     let mut headers = response.headers().clone();
     headers.remove(header::TRANSFER_ENCODING);
     headers.remove(header::CONNECTION);
@@ -142,16 +141,16 @@ async fn back(response: reqwest::Response, fault: Option<Fault>) -> Response<Bod
     *answer.status_mut() = response.status();
     *answer.headers_mut() = headers;
     *answer.body_mut() = match fault {
-        Some(Fault::Drip) => dripping(response.bytes().await.unwrap_or_default()),
+        Some(Fault::Trickle) => trickling_body(response.bytes().await.unwrap_or_default()),
         Some(fault @ (Fault::Cut | Fault::Stall | Fault::Flip)) => {
-            damaged(response.bytes().await.unwrap_or_default(), &fault)
+            damaged_body(response.bytes().await.unwrap_or_default(), &fault)
         }
         _ => Body::from_stream(response.bytes_stream()),
     };
     answer
 }
 
-fn dripping(body: Bytes) -> Body {
+fn trickling_body(body: Bytes) -> Body {
     Body::from_stream(stream::unfold(body, |mut left| async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let byte = (!left.is_empty()).then(|| left.split_to(1))?;
@@ -159,12 +158,12 @@ fn dripping(body: Bytes) -> Body {
     }))
 }
 
-fn damaged(body: Bytes, fault: &Fault) -> Body {
+fn damaged_body(body: Bytes, fault: &Fault) -> Body {
     let half = body.slice(..body.len() / 2);
     match fault {
         Fault::Cut => {
             let cut = stream::once(async {
-                // What is already there is sent while this waits.
+                // Lets the data so far be sent first.
                 tokio::task::yield_now().await;
                 Err(io::Error::other("cut"))
             });

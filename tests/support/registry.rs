@@ -1,4 +1,4 @@
-//! Registries of two makes, each with a proxy before it that knows what was asked.
+//! Registries of two implementations, each behind a proxy that records requests.
 
 use std::{
     fs,
@@ -13,28 +13,28 @@ use tempfile::TempDir;
 use super::{
     certificates::Authority,
     eventually,
-    guarded::Guarded,
     proxy::Proxy,
+    server_process::ServerProcess,
     servers::{free_port, program},
     token_server::{ISSUER, SERVICE, TokenServer},
     traffic::{Fault, Request, Traffic},
 };
 
-/// The one user of registries that ask who is there.
+/// The user of registries with authentication.
 pub const USER: &str = "mirror";
-/// The user's password.
+/// Its password.
 pub const PASSWORD: &str = "correct horse";
-/// What htpasswd writes for the two (bcrypt, the only hash that the registry takes; at the lowest cost).
+/// The htpasswd line for both (bcrypt, the only hash that the registry supports, with the lowest cost).
 const HTPASSWD: &str = "mirror:$2b$04$E4eAxb6PahmaUGdxSSpjNOdkRbW8MprYJZXLfMexOQ.OgkWVg2RgC\n";
 
-/// How a registry knows its users.
+/// The authentication of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody may do everything.
+    /// None.
     Anonymous,
     /// HTTP Basic.
     Basic,
-    /// Tokens of a [`TokenServer`], which wants HTTP Basic.
+    /// Tokens of a [`TokenServer`], which requires HTTP Basic.
     Token,
 }
 
@@ -45,17 +45,17 @@ pub struct Registry {
     client: reqwest::Client,
     proxy: Option<Proxy>,
     tokens: Option<TokenServer>,
-    server: Guarded,
+    server: ServerProcess,
     directory: TempDir,
 }
 
 impl Registry {
-    /// One of the distribution implementation, over plain HTTP.
+    /// The distribution implementation, over plain HTTP.
     pub async fn distribution(access: Access) -> Self {
         Self::distribution_with(access, "").await
     }
 
-    /// The same, which takes an index without the images that it names.
+    /// The same, accepting an index without its child manifests.
     pub async fn distribution_sparse() -> Self {
         let validation = "validation: { manifests: { indexes: { platforms: none } } }";
         Self::distribution_with(Access::Anonymous, validation).await
@@ -88,26 +88,29 @@ impl Registry {
         Self::ready(Self { url, access, client: client(None), proxy, tokens, server, directory }).await
     }
 
-    /// One of the distribution implementation, over TLS with a certificate that only [`Registry::authority`] vouches
-    /// for. Nothing stands before it: its requests can't be counted or broken.
+    /// The distribution implementation over TLS, with a certificate of the authority in [`Registry::ca_file`]. It has no proxy:
+    /// requests are not recorded, and faults can't be injected.
     pub async fn distribution_tls() -> Self {
         Self::over_tls(false).await
     }
 
-    /// The same, and it speaks with nobody who has no certificate of that authority's ([`Registry::identity`]).
+    /// The same, requiring a client certificate of that authority ([`Registry::client_certificate`]).
     pub async fn distribution_mutual_tls() -> Self {
         Self::over_tls(true).await
     }
 
-    async fn over_tls(wants_certificates: bool) -> Self {
+    async fn over_tls(requires_client_certificates: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let file = |name: &str| directory.path().join(name);
         fs::write(file("ca.pem"), authority.pem()).unwrap();
         authority.write_server(&file("server.pem"), &file("server.key"));
         authority.write_server(&file("client.pem"), &file("client.key"));
-        let clients =
-            if wants_certificates { format!(", clientcas: [{}]", file("ca.pem").display()) } else { String::new() };
+        let clients = if requires_client_certificates {
+            format!(", clientcas: [{}]", file("ca.pem").display())
+        } else {
+            String::new()
+        };
         let (certificate, key) = (file("server.pem"), file("server.key"));
         let tls = format!("tls: {{ certificate: {}, key: {}{clients} }}", certificate.display(), key.display());
         let port = free_port();
@@ -118,12 +121,12 @@ impl Registry {
         Self::ready(Self { url, access: Access::Anonymous, client, proxy: None, tokens: None, server, directory }).await
     }
 
-    /// One of go-containerregistry, in memory, over plain HTTP. Repository names have two letters or more there.
+    /// The implementation of go-containerregistry, in memory, over plain HTTP. Its repository names have at least two letters.
     pub async fn crane() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let arguments = ["registry", "serve", "--address", &format!("127.0.0.1:{port}")].map(Into::into);
-        let server = Guarded::start(&program("crane"), &arguments, &directory.path().join("log"), None);
+        let server = ServerProcess::start(&program("crane"), &arguments, &directory.path().join("log"), None);
         let url = format!("http://127.0.0.1:{port}");
         let proxy = Some(Proxy::start(&url));
         let access = Access::Anonymous;
@@ -133,69 +136,69 @@ impl Registry {
     async fn ready(self) -> Self {
         eventually("the registry answers", || async {
             let answer = self.client.get(format!("{}/v2/", self.url)).send().await;
-            assert!(self.server.is_running(), "the registry has ended: {}", self.server.last_words());
+            assert!(self.server.is_running(), "the registry has exited: {}", self.server.log_tail());
             answer.ok()
         })
         .await;
         self
     }
 
-    /// `127.0.0.1:port`, to be written before a repository.
+    /// `127.0.0.1:port`
     pub fn host(&self) -> String {
         let direct = || self.url.split("//").last().unwrap().to_owned();
         self.proxy.as_ref().map_or_else(direct, Proxy::host)
     }
 
-    /// The certificate of the authority that vouches for it.
-    pub fn authority(&self) -> PathBuf {
+    /// The certificate of its authority.
+    pub fn ca_file(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    /// A certificate of that authority's, and its key.
-    pub fn identity(&self) -> [PathBuf; 2] {
+    /// A client certificate of its authority, and the key.
+    pub fn client_certificate(&self) -> [PathBuf; 2] {
         ["client.pem", "client.key"].map(|name| self.directory.path().join(name))
     }
 
-    /// How many blobs clients sent at once, at most.
-    pub fn most_uploads(&self) -> usize {
-        self.proxy.as_ref().unwrap().most_uploads()
+    /// The maximum of concurrent blob uploads.
+    pub fn max_concurrent_uploads(&self) -> usize {
+        self.proxy.as_ref().unwrap().max_concurrent_uploads()
     }
 
-    /// What clients other than this one asked since the last call.
+    /// The requests of clients since the last call, without those of the test itself.
     pub fn take_requests(&self) -> Vec<Request> {
         self.traffic().take_requests()
     }
 
-    /// What its token service was asked since the last call.
+    /// The queries to its token service since the last call.
     pub fn take_token_queries(&self) -> Vec<String> {
         self.tokens.as_ref().unwrap().take_queries()
     }
 
-    /// A token of its token service, good for pulling from one repository.
+    /// A token of its token service to pull from one repository.
     pub fn pull_token(&self, repository: &str) -> String {
         self.tokens.as_ref().unwrap().issue(&[&format!("repository:{repository}:pull")])
     }
 
-    /// Lets the next `times` requests that `matches` accepts go wrong. Of several faults the oldest comes first.
+    /// Injects a fault into the next `times` requests for which `matches` holds. Faults that were added first come first.
     pub fn inject(&self, times: usize, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         self.traffic().inject(times, matches, fault);
     }
 
-    /// Takes all faults back.
-    pub fn heal(&self) {
-        self.traffic().heal();
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
+        self.traffic().clear_faults();
     }
 
     fn traffic(&self) -> &Traffic {
-        self.proxy.as_ref().expect("nothing stands before a registry with TLS").traffic()
+        self.proxy.as_ref().expect("a registry with TLS has no proxy").traffic()
     }
 
-    /// The server itself, past what stands before it.
+    /// The server itself, without the proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Puts an image there, and returns its reference.
+    /// Pushes an image and returns its reference.
     pub async fn push(&self, repository: &str, tag: &str, image: &Image) -> String {
         for blob in image.blobs() {
             let start = self.request(Method::POST, repository, "blobs/uploads/").send().await.unwrap();
@@ -215,7 +218,7 @@ impl Registry {
         format!("{}/{repository}:{tag}", self.host())
     }
 
-    /// Puts a manifest there, whatever it names.
+    /// Puts a manifest.
     pub async fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: impl Into<Bytes>) {
         let request = self.request(Method::PUT, repository, &format!("manifests/{reference}"));
         let request = request.header(header::CONTENT_TYPE, media_type).body(bytes.into());
@@ -223,19 +226,19 @@ impl Registry {
         assert_eq!(answer.status(), StatusCode::CREATED, "{}", answer.text().await.unwrap());
     }
 
-    /// Takes a manifest away.
+    /// Deletes a manifest.
     pub async fn delete(&self, repository: &str, digest: &str) {
         let request = self.request(Method::DELETE, repository, &format!("manifests/{digest}"));
         assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
     }
 
-    /// Takes a whole repository away, as an owner of the storage can.
+    /// Deletes a whole repository from the storage.
     pub fn remove_repository(&self, repository: &str) {
         let all = self.directory.path().join("storage/docker/registry/v2/repositories");
         fs::remove_dir_all(all.join(repository)).unwrap();
     }
 
-    /// Empties the files of a repository that say which manifests and layers it has, as a full disk leaves them.
+    /// Truncates the link files of a repository, as a full disk does.
     pub fn empty_links(&self, repository: &str) {
         let all = self.directory.path().join("storage/docker/registry/v2/repositories");
         let mut folders = vec![all.join(repository)];
@@ -263,7 +266,7 @@ impl Registry {
 
     /// Media type and bytes of the manifest of a tag or digest, if there is one.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Bytes)> {
-        // Without this the registry would translate.
+        // Without this, the registry converts manifests.
         let accept = [
             "application/vnd.oci.image.index.v1+json",
             "application/vnd.oci.image.manifest.v1+json",
@@ -290,8 +293,8 @@ impl Registry {
         Some(response.bytes().await.unwrap())
     }
 
-    /// Insists that every manifest and blob of `image` is there, byte for byte, and that `reference` (a tag or its
-    /// digest) leads to it.
+    /// Asserts that all manifests and blobs of `image` exist, byte for byte, and that `reference` (a tag or its digest)
+    /// refers to it.
     pub async fn assert_has(&self, repository: &str, reference: &str, image: &Image) {
         let root = [(reference, image.root())];
         let manifests = image.manifests().map(|manifest| (manifest.digest.as_str(), manifest));
@@ -322,7 +325,7 @@ impl Registry {
     }
 }
 
-fn start_distribution(directory: &Path, port: u16, tls: &str, auth: &str) -> Guarded {
+fn start_distribution(directory: &Path, port: u16, tls: &str, auth: &str) -> ServerProcess {
     let config = format!(
         "version: 0.1
 storage:
@@ -337,10 +340,10 @@ http:
     );
     let file = directory.join("config.yml");
     fs::write(&file, config).unwrap();
-    Guarded::start(&program("registry"), &["serve".into(), file.into()], &directory.join("log"), None)
+    ServerProcess::start(&program("registry"), &["serve".into(), file.into()], &directory.join("log"), None)
 }
 
-/// Trusting nobody but the authority, with a certificate and a key of its own.
+/// With TLS, trusts only this authority and presents this certificate with its key.
 fn client(tls: Option<(&Authority, &[u8])>) -> reqwest::Client {
     let client = reqwest::Client::builder().no_proxy();
     let client = match tls {

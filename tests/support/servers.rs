@@ -1,4 +1,4 @@
-//! Where the servers' programs and their ports are found.
+//! Executables and ports of servers.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-/// The program `name`: from `KUBEBUILDER_ASSETS`, then where `tests/servers/install` puts it, then from the `PATH`.
+/// The executable `name`: from `KUBEBUILDER_ASSETS`, the folder of `tests/servers/install`, or `PATH`.
 pub fn program(name: &str) -> PathBuf {
     let set = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let installed = set("COPYCAT_CACHE")
@@ -29,10 +29,10 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed: run `make test-servers` (tests/servers/install)"))
 }
 
-/// A port on loopback that nobody listens on, and that no other call in this process returns.
+/// A free port on loopback that no other call in this process returns.
 ///
-/// It lies below the ports that the kernel hands out by itself (from 32768), so that no connection takes it before the
-/// server does that it is for. Test runs beside each other start at different places.
+/// It is below the kernel's ephemeral ports (from 32768), so that no connection takes it before the server does. Concurrent
+/// test runs start at different ports.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const COUNT: u16 = 15_000;

@@ -1,4 +1,4 @@
-//! Whether the servers are what the tests take them for.
+//! Tests of the test servers.
 
 use std::process::{Command, Output};
 
@@ -16,7 +16,7 @@ fn image(content: &str) -> Image {
     Image::index(Format::Docker, &images)
 }
 
-/// Runs crane, as a client that nobody here has written.
+/// Runs crane, as an independent client.
 async fn crane(arguments: &[&str]) -> Output {
     let mut command = Command::new(program("crane"));
     command.args(arguments).env("HOME", "/nonexistent").env("NO_PROXY", "127.0.0.1");
@@ -40,7 +40,7 @@ async fn the_cluster_accepts_workloads_and_status() {
     pod("f").image("a:1").image("b:1").owned_by(&owner).apply(&client, &namespace).await;
     let image_id = "docker.io/library/a@sha256:0";
     set_pod_status(&client, &namespace, "f", "Running", &[("main", image_id)]).await;
-    add_ephemeral(&client, &namespace, "f", "debug", "busybox:1").await;
+    add_ephemeral_container(&client, &namespace, "f", "debug", "busybox:1").await;
 
     let found: Pod = Api::namespaced(client.clone(), &namespace).get("f").await.unwrap();
     let status = found.status.unwrap();
@@ -80,8 +80,8 @@ subjects: [{{ kind: ServiceAccount, name: reader, namespace: {namespace} }}]
         .await;
     let client = cluster.client(&cluster.service_account_token(&namespace, "reader").await);
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    // The authorizer sees a new role a moment after it was made.
-    eventually("the role holds", || async { pods.list(&Default::default()).await.ok() }).await;
+    // The authorizer sees a new role a moment after its creation.
+    eventually("the role is effective", || async { pods.list(&Default::default()).await.ok() }).await;
     let deployments: Api<Deployment> = Api::namespaced(client, &namespace);
     let error = deployments.list(&Default::default()).await.unwrap_err();
     assert!(matches!(&error, kube::Error::Api(status) if status.code == 403), "{error}");
@@ -121,7 +121,7 @@ async fn records_requests_of_another_client() {
     let from = Registry::distribution(Access::Anonymous).await;
     let to = Registry::crane().await;
     let source = from.push("team/app", "1", &image).await;
-    assert_eq!(from.take_requests(), [], "pushing by the test goes past the proxy");
+    assert_eq!(from.take_requests(), [], "pushes of the test bypass the proxy");
     let output = crane(&["copy", &source, &format!("{}/copy/app:1", to.host())]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     to.assert_has("copy/app", "1", &image).await;

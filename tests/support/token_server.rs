@@ -1,4 +1,4 @@
-//! The token service of a registry with token authentication, as Docker's token specification describes it.
+//! A token service for registries, following Docker's token authentication specification.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,29 +17,29 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
 use super::{
-    background::Serving,
+    background::BackgroundServer,
     registry::{PASSWORD, USER},
 };
 
-/// Who the registry trusts.
+/// The issuer that the registry trusts.
 pub const ISSUER: &str = "k8s-copycat tests";
-/// Who the tokens are for.
+/// The audience of the tokens.
 pub const SERVICE: &str = "registry";
 
-/// A token service that grants [`USER`] whatever is asked for.
+/// A token service that grants [`USER`] all requested scopes.
 pub struct TokenServer {
     shared: Arc<Shared>,
-    serving: Serving,
+    serving: BackgroundServer,
 }
 
 struct Shared {
     key: EncodingKey,
     certificate: rcgen::Certificate,
-    asked: Mutex<Vec<String>>,
+    queries: Mutex<Vec<String>>,
 }
 
 impl TokenServer {
-    /// Starts it with a key of its own.
+    /// Starts it with a new key.
     pub fn start() -> Self {
         let pair = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -47,28 +47,28 @@ impl TokenServer {
         let shared = Arc::new(Shared {
             key: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap(),
             certificate: params.self_signed(&pair).unwrap(),
-            asked: Mutex::default(),
+            queries: Mutex::default(),
         });
-        let serving = Serving::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
+        let serving = BackgroundServer::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
         Self { shared, serving }
     }
 
-    /// Where tokens are asked for: by name, because some clients refuse addresses of private networks.
+    /// The realm, by name because some clients refuse addresses of private networks.
     pub fn realm(&self) -> String {
         format!("http://localhost:{}/token", self.serving.port())
     }
 
-    /// What the registry has to trust.
+    /// The certificate that the registry must trust.
     pub fn certificate(&self) -> String {
         self.shared.certificate.pem()
     }
 
     /// The queries since the last call.
     pub fn take_queries(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.asked.lock().unwrap())
+        std::mem::take(&mut self.shared.queries.lock().unwrap())
     }
 
-    /// A token for these scopes: `repository:team/app:pull,push`.
+    /// Issues a token for scopes such as `repository:team/app:pull,push`.
     pub fn issue(&self, scopes: &[&str]) -> String {
         self.shared.issue(scopes.iter().copied())
     }
@@ -95,7 +95,7 @@ impl Shared {
 }
 
 fn grant(scope: &str) -> Option<Value> {
-    // A repository's name may have a colon in it, as in `host:5000/app`.
+    // A repository name may contain a colon, as in `host:5000/app`.
     let (kind, rest) = scope.split_once(':')?;
     let (name, actions) = rest.rsplit_once(':')?;
     Some(json!({ "type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>() }))
@@ -103,7 +103,7 @@ fn grant(scope: &str) -> Option<Value> {
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let query = uri.query().unwrap_or_default();
-    shared.asked.lock().unwrap().push(query.to_owned());
+    shared.queries.lock().unwrap().push(query.to_owned());
     let expected = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
         return Response::builder().status(401).body(Body::from("who are you?")).unwrap();

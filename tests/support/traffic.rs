@@ -1,24 +1,23 @@
-//! What came by a server, and what is to go wrong there.
+//! Recorded requests to a server, and faults to inject.
 
 use std::{sync::Mutex, time::Duration};
 
 use http::{header, request::Parts};
 
-/// A request that came by.
+/// A recorded request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The header of that name: whom it is for.
+    /// The `Host` header.
     pub host: String,
     /// `GET`, `HEAD`, …
     pub method: String,
     /// With the query.
     pub path: String,
-    /// The header of that name.
+    /// The `Authorization` header.
     pub authorization: Option<String>,
 }
 
 impl Request {
-    /// What the head of a request says.
     pub fn new(parts: &Parts) -> Self {
         let header = |name| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         Self {
@@ -29,34 +28,33 @@ impl Request {
         }
     }
 
-    /// Whether it is about a manifest.
     pub fn is_manifest(&self) -> bool {
         self.path.contains("/manifests/")
     }
 
-    /// Whether it is about a blob, an upload included.
+    /// Including uploads.
     pub fn is_blob(&self) -> bool {
         self.path.contains("/blobs/")
     }
 }
 
-/// What goes wrong with an answer.
+/// A fault of a response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The registry is not asked; this status and these headers are the answer.
+    /// Responds with this status and these headers instead of the registry.
     Answer(u16, Vec<(&'static str, &'static str)>),
-    /// The registry is not asked; this status, and a body with this code and message, are the answer.
+    /// Responds with this status, error code and message instead of the registry.
     Refuse(u16, &'static str, String),
-    /// It comes this late.
+    /// Delays the response.
     Delay(Duration),
-    /// The connection breaks after half of the body.
+    /// Cuts the connection after half of the body.
     Cut,
-    /// Half of the body comes, and then nothing, on an open connection.
+    /// Sends half of the body, then nothing, on an open connection.
     Stall,
-    /// One byte of the body is another.
+    /// Changes one byte of the body.
     Flip,
-    /// The body comes byte by byte, one in a tenth of a second.
-    Drip,
+    /// Sends one byte of the body every 100 ms.
+    Trickle,
 }
 
 type Matches = Box<dyn Fn(&Request) -> bool + Send>;
@@ -67,7 +65,7 @@ struct Rule {
     fault: Fault,
 }
 
-/// The requests to one server, and the faults of its answers.
+/// The requests to one server, and the faults of its responses.
 #[derive(Default)]
 pub struct Traffic {
     requests: Mutex<Vec<Request>>,
@@ -75,8 +73,8 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Writes a request down, and says what is to go wrong with it.
-    pub fn note(&self, request: Request) -> Option<Fault> {
+    /// Records a request and returns the fault to inject.
+    pub fn record(&self, request: Request) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|rule| rule.left > 0 && (rule.matches)(&request));
         let fault = rule.map(|rule| {
@@ -87,18 +85,18 @@ impl Traffic {
         fault
     }
 
-    /// What has come by since the last call.
+    /// The requests since the last call.
     pub fn take_requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 
-    /// Lets the next `times` requests that `matches` accepts go wrong. Of several rules the oldest is used.
+    /// Injects a fault into the next `times` requests for which `matches` holds. Rules that were added first come first.
     pub fn inject(&self, times: usize, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         self.rules.lock().unwrap().push(Rule { matches: Box::new(matches), left: times, fault });
     }
 
-    /// Lets all go well again.
-    pub fn heal(&self) {
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
         self.rules.lock().unwrap().clear();
     }
 }

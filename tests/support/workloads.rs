@@ -1,4 +1,4 @@
-//! Workloads in few words: `deployment("web").image("nginx:1.27").create(&client, &namespace)`.
+//! Builders for workloads: `deployment("web").image("nginx:1.27").apply(&client, &namespace)`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-/// An object that runs containers, not yet in the cluster.
+/// A workload that can be applied to a cluster.
 #[derive(Clone, Debug)]
 pub struct Workload {
     group: &'static str,
@@ -55,7 +55,7 @@ pub fn pod(name: &str) -> Workload {
     Workload::new("", "Pod", name)
 }
 
-/// All of them in one text, as `kubectl get --output json` writes them.
+/// A list of them, as `kubectl get --output json` prints it.
 pub fn list(manifests: &[Value]) -> String {
     json!({ "apiVersion": "v1", "kind": "List", "items": manifests }).to_string()
 }
@@ -65,7 +65,7 @@ impl Workload {
         Self { group, kind, metadata: json!({ "name": name }), containers: Vec::new(), init_containers: Vec::new() }
     }
 
-    /// One more container, called `main`, or `main-2` and so on.
+    /// Adds a container called `main`, `main-2` and so on.
     pub fn image(self, image: &str) -> Self {
         let name = match self.containers.len() {
             0 => "main".to_owned(),
@@ -74,37 +74,37 @@ impl Workload {
         self.container(&name, image)
     }
 
-    /// One more container.
+    /// Adds a container.
     pub fn container(mut self, name: &str, image: &str) -> Self {
         self.containers.push(json!({ "name": name, "image": image }));
         self
     }
 
-    /// One more init container.
+    /// Adds an init container.
     pub fn init(mut self, name: &str, image: &str) -> Self {
         self.init_containers.push(json!({ "name": name, "image": image }));
         self
     }
 
-    /// One more init container that goes on running beside the others.
+    /// Adds a sidecar: an init container with `restartPolicy: Always`.
     pub fn sidecar(mut self, name: &str, image: &str) -> Self {
         self.init_containers.push(json!({ "name": name, "image": image, "restartPolicy": "Always" }));
         self
     }
 
-    /// A label of the object, not of its template.
+    /// Adds a label to the object, not to its template.
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.metadata["labels"][key] = value.into();
         self
     }
 
-    /// An annotation of the object.
+    /// Adds an annotation to the object.
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.metadata["annotations"][key] = value.into();
         self
     }
 
-    /// The controller that made it.
+    /// Sets the controller that owns it.
     pub fn owned_by(mut self, owner: &DynamicObject) -> Self {
         let types = owner.types.clone().unwrap();
         self.metadata["ownerReferences"] = json!([{
@@ -117,7 +117,7 @@ impl Workload {
         self
     }
 
-    /// The object as a manifest says it.
+    /// The manifest.
     pub fn manifest(&self) -> Value {
         let pod_spec = json!({ "containers": self.containers, "initContainers": self.init_containers });
         let labels = json!({ "copycat-test": self.metadata["name"] });
@@ -141,29 +141,29 @@ impl Workload {
         })
     }
 
-    /// The same, with its namespace in it.
+    /// The manifest with a namespace.
     pub fn manifest_in(&self, namespace: &str) -> Value {
         let mut manifest = self.manifest();
         manifest["metadata"]["namespace"] = namespace.into();
         manifest
     }
 
-    /// Makes it in the cluster, or makes the one there is like it.
+    /// Creates or updates it in the cluster.
     pub async fn apply(&self, client: &Client, namespace: &str) -> DynamicObject {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &self.resource());
         let name = self.metadata["name"].as_str().unwrap();
         let parameters = PatchParams::apply("k8s-copycat-tests").force();
         let patch = Patch::Apply(self.manifest());
-        although_late(|| api.patch(name, &parameters, &patch)).await.unwrap()
+        retry_server_errors(|| api.patch(name, &parameters, &patch)).await.unwrap()
     }
 
-    /// Deletes it; who is not there is gone already.
+    /// Deletes it if it exists.
     pub async fn delete(&self, client: &Client, namespace: &str) {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &self.resource());
-        // Otherwise a Job would wait for a controller that does not run here.
+        // Otherwise a Job waits for a controller that does not run here.
         let parameters = DeleteParams::background().grace_period(0);
         let name = self.metadata["name"].as_str().unwrap();
-        match although_late(|| api.delete(name, &parameters)).await {
+        match retry_server_errors(|| api.delete(name, &parameters)).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => panic!("{error}"),
@@ -175,19 +175,20 @@ impl Workload {
     }
 }
 
-/// Asks again while the API server can't answer: on a busy machine its etcd is late now and then. What is asked has to be
-/// the same however often it is.
-async fn although_late<T, F: Future<Output = kube::Result<T>>>(mut ask: impl FnMut() -> F) -> kube::Result<T> {
+/// Retries an idempotent request on server errors: on a busy machine etcd is too slow now and then.
+async fn retry_server_errors<T, F: Future<Output = kube::Result<T>>>(
+    mut request: impl FnMut() -> F,
+) -> kube::Result<T> {
     for _ in 0..30 {
-        match ask().await {
+        match request().await {
             Err(kube::Error::Api(status)) if status.code >= 500 => tokio::time::sleep(Duration::from_secs(1)).await,
             answer => return answer,
         }
     }
-    ask().await
+    request().await
 }
 
-/// Says of a Pod what a kubelet would: its phase, and by container the `imageID` that runs.
+/// Sets the status of a Pod as a kubelet would: its phase, and the `imageID` of each container.
 pub async fn set_pod_status(client: &Client, namespace: &str, name: &str, phase: &str, image_ids: &[(&str, &str)]) {
     let statuses: Vec<_> = image_ids
         .iter()
@@ -208,8 +209,8 @@ pub async fn set_pod_status(client: &Client, namespace: &str, name: &str, phase:
     pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
 }
 
-/// Adds an ephemeral container to a Pod, as `kubectl debug` does.
-pub async fn add_ephemeral(client: &Client, namespace: &str, pod: &str, name: &str, image: &str) {
+/// Adds an ephemeral container to a Pod, like `kubectl debug`.
+pub async fn add_ephemeral_container(client: &Client, namespace: &str, pod: &str, name: &str, image: &str) {
     let containers = json!({ "spec": { "ephemeralContainers": [{ "name": name, "image": image }] } });
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     pods.patch_ephemeral_containers(pod, &PatchParams::default(), &Patch::Strategic(containers)).await.unwrap();

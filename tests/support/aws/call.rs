@@ -1,28 +1,28 @@
-//! Calls of AWS's API, and how they are refused.
+//! Calls of the AWS API, and their errors.
 
 use axum::{body::Body, http::Response};
 use http::{header, request::Parts};
 use serde_json::{Value, json};
 
-/// A call that came by.
+/// A recorded call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// `ecr:CreateRepository`
     pub action: String,
-    /// The account whose credentials signed it.
+    /// The account that signed it.
     pub caller: String,
-    /// The account that it is about: that of its registry, else the caller's.
+    /// The account of its registry, or else the caller's.
     pub account: String,
     /// From the signature's scope.
     pub region: String,
-    /// Whom it was sent to.
+    /// The host that it was sent to.
     pub host: String,
     /// JSON, or a form for STS.
     pub body: String,
 }
 
 impl Call {
-    /// Reads a request that says who sends it; `caller` knows the account of an access key.
+    /// Reads a signed request; `caller` returns the account of an access key.
     pub fn read(parts: &Parts, body: &str, caller: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let header = |name: &str| parts.headers.get(name)?.to_str().ok();
         let form = |name| form(body, name);
@@ -31,7 +31,7 @@ impl Call {
                 let mut scope = authorization.split_once("Credential=")?.1.split(',').next()?.split('/');
                 (caller(scope.next()?)?, scope.nth(1)?)
             }
-            // A Kubernetes token stands for a signature.
+            // A Kubernetes token instead of a signature.
             None => {
                 form("WebIdentityToken")?;
                 (form("RoleArn")?.split(':').nth(4)?.to_owned(), "us-east-1")
@@ -54,17 +54,16 @@ impl Call {
         })
     }
 
-    /// Its body, where that is JSON.
+    /// The JSON body.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// A value of its form.
+    /// A value of the form.
     pub fn form(&self, name: &str) -> Option<String> {
         form(&self.body, name)
     }
 
-    /// The ARN of what it is about.
     fn resource(&self) -> String {
         if let Some(role) = self.form("RoleArn") {
             return role;
@@ -81,23 +80,22 @@ fn form(body: &str, name: &str) -> Option<String> {
     values.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
 
-/// How a call is answered instead of by moto.
+/// A response to a call instead of moto's.
 #[derive(Clone, Debug)]
 pub enum Refusal {
-    /// The caller's policies do not allow it.
+    /// The caller's policies deny it.
     AccessDenied,
     /// Too many calls.
     Throttled,
-    /// What was sent is not right, for this reason.
+    /// With this message.
     InvalidParameter(&'static str),
-    /// The service is at fault.
     Unavailable,
-    /// It is answered rightly, but this late.
+    /// The normal response with this delay.
     Late(std::time::Duration),
 }
 
 impl Refusal {
-    /// The answer; none where moto is asked all the same.
+    /// The response; none if moto answers.
     pub fn answer(&self, call: &Call) -> Option<Response<Body>> {
         let (status, code, message) = match self {
             Self::AccessDenied => {
@@ -118,7 +116,7 @@ impl Refusal {
     }
 }
 
-/// An error as the service of `call` writes it.
+/// An error in the format of the service of `call`.
 pub fn error(call: &Call, status: u16, code: &str, message: &str) -> Response<Body> {
     if call.action.starts_with("sts:") {
         let body = format!(
@@ -127,13 +125,13 @@ pub fn error(call: &Call, status: u16, code: &str, message: &str) -> Response<Bo
         );
         return respond(status, "text/xml", body);
     }
-    // ECR answers a caller's mistakes with 400, whatever they are.
+    // ECR uses 400 for all client errors.
     let status = if status < 500 { 400 } else { status };
     let body = json!({ "__type": format!("{code}Exception"), "message": message });
     respond(status, "application/x-amz-json-1.1", body.to_string())
 }
 
-/// An answer of the API.
+/// A response of the API.
 pub fn respond(status: u16, media_type: &str, body: String) -> Response<Body> {
     Response::builder().status(status).header(header::CONTENT_TYPE, media_type).body(Body::from(body)).unwrap()
 }

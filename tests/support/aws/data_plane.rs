@@ -1,4 +1,4 @@
-//! An account's registry, as ECR answers there.
+//! The registry API of ECR.
 
 use std::sync::atomic::Ordering;
 
@@ -11,15 +11,21 @@ use super::{
         proxy::{refuse, respond},
         traffic::Fault,
     },
-    cloud::{Backing, Cloud, Place},
     hosts,
-    pushes::{self, MAX_LAYER},
-    tokens::Standing,
+    manifest_put::{self, MAX_LAYER},
+    state::{AwsState, Backend, RegistryId},
+    tokens::TokenStatus,
 };
 
-/// Answers a request to the registry at `place`.
-pub async fn answer(cloud: &Cloud, place: &Place, parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
-    if let Some(refusal) = unauthorized(cloud, place, &parts) {
+/// Answers a request to a registry.
+pub async fn answer(
+    state: &AwsState,
+    registry_id: &RegistryId,
+    parts: Parts,
+    body: Body,
+    fault: Option<Fault>,
+) -> Response<Body> {
+    if let Some(refusal) = unauthorized(state, registry_id, &parts) {
         return refusal;
     }
     if parts.uri.path() == "/v2/" {
@@ -28,23 +34,23 @@ pub async fn answer(cloud: &Cloud, place: &Place, parts: Parts, body: Body, faul
     let Some((repository, kind, reference)) = split(parts.uri.path()) else {
         return refuse(404, "NOT_FOUND", "no such path");
     };
-    let Some(settings) = cloud.repository(place, &repository).await else {
-        let Place { account, .. } = place;
+    let Some(settings) = state.repository(registry_id, &repository).await else {
+        let RegistryId { account, .. } = registry_id;
         let message =
             format!("The repository with name '{repository}' does not exist in the registry with id '{account}'");
         return refuse(404, "NAME_UNKNOWN", &message);
     };
-    let backing = cloud.backing(place).await;
+    let backend = state.backend(registry_id).await;
     match (parts.method.as_str(), kind.as_str()) {
         ("PUT", "manifests") => {
-            pushes::manifest(&backing, &settings, &repository, &reference, parts, body, fault).await
+            manifest_put::manifest(&backend, &settings, &repository, &reference, parts, body, fault).await
         }
-        (_, "blobs") => blob(&backing, place, &repository, &reference, parts, body, fault).await,
-        _ => forward(&backing, parts, body, fault).await,
+        (_, "blobs") => blob(&backend, registry_id, &repository, &reference, parts, body, fault).await,
+        _ => forward(&backend, parts, body, fault).await,
     }
 }
 
-/// Repository, `manifests`, `blobs` or another word, and what follows it.
+/// Repository, endpoint (`manifests`, `blobs`, …), and the rest of the path.
 pub fn split(path: &str) -> Option<(String, String, String)> {
     let path = path.strip_prefix("/v2/")?;
     let (at, word) =
@@ -53,14 +59,14 @@ pub fn split(path: &str) -> Option<(String, String, String)> {
     Some((path[..at].to_owned(), word.trim_matches('/').to_owned(), reference.to_owned()))
 }
 
-/// The password of HTTP Basic, if the user is the one that ECR wants.
+/// The password of HTTP Basic, if the user is `AWS`.
 pub fn basic(parts: &Parts) -> Option<String> {
     let header = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let decoded = String::from_utf8(STANDARD.decode(header.strip_prefix("Basic ")?).ok()?).ok()?;
     decoded.strip_prefix("AWS:").map(str::to_owned)
 }
 
-fn unauthorized(cloud: &Cloud, place: &Place, parts: &Parts) -> Option<Response<Body>> {
+fn unauthorized(state: &AwsState, registry_id: &RegistryId, parts: &Parts) -> Option<Response<Body>> {
     let Some(token) = basic(parts) else {
         let host = parts.headers[header::HOST].to_str().unwrap();
         let challenge = format!("Basic realm=\"https://{host}/\",service=\"ecr.amazonaws.com\"");
@@ -69,19 +75,19 @@ fn unauthorized(cloud: &Cloud, place: &Place, parts: &Parts) -> Option<Response<
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
         return Some(answer);
     };
-    match cloud.tokens.standing(&token, &place.registry()) {
-        Standing::Live => None,
-        Standing::Expired => {
+    match state.tokens.status(&token, &registry_id.registry()) {
+        TokenStatus::Valid => None,
+        TokenStatus::Expired => {
             let message = "Your authorization token has expired. Reauthenticate and try again.";
-            Some(refuse(cloud.expired.load(Ordering::Relaxed), "DENIED", message))
+            Some(refuse(state.expired.load(Ordering::Relaxed), "DENIED", message))
         }
-        Standing::Foreign => Some(refuse(403, "DENIED", "Your Authorization Token is invalid.")),
+        TokenStatus::Invalid => Some(refuse(403, "DENIED", "Your Authorization Token is invalid.")),
     }
 }
 
 async fn blob(
-    backing: &Backing,
-    place: &Place,
+    backend: &Backend,
+    registry_id: &RegistryId,
     repository: &str,
     reference: &str,
     mut parts: Parts,
@@ -90,37 +96,37 @@ async fn blob(
 ) -> Response<Body> {
     let method = parts.method.clone();
     if method == Method::GET && !reference.starts_with("uploads/") {
-        return redirect(backing, place, repository, reference).await;
+        return redirect(backend, registry_id, repository, reference).await;
     }
     let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: u64| length > MAX_LAYER) {
         return refuse(400, "SIZE_INVALID", "The layer is larger than 52000 MiB");
     }
-    if method == Method::POST && !may_mount(backing, &parts.uri) {
+    if method == Method::POST && !may_mount(backend, &parts.uri) {
         parts.uri = parts.uri.path().parse().unwrap();
     }
-    let mut answer = forward(backing, parts, body, fault).await;
+    let mut answer = forward(backend, parts, body, fault).await;
     if method == Method::PATCH && answer.status() == StatusCode::ACCEPTED {
         *answer.status_mut() = StatusCode::CREATED;
     }
     answer
 }
 
-/// Whether a blob is mounted where that is asked: the account must have allowed it, and a manifest refer to the blob.
-fn may_mount(backing: &Backing, uri: &Uri) -> bool {
+/// Whether a requested mount is allowed: the account allows mounts, and a manifest refers to the blob.
+fn may_mount(backend: &Backend, uri: &Uri) -> bool {
     let query = uri.query().unwrap_or_default();
     let mount = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "mount");
     mount.is_none_or(|(_, digest)| {
-        backing.mounts.load(Ordering::Relaxed) && backing.referenced.lock().unwrap().contains(&*digest)
+        backend.mounts.load(Ordering::Relaxed) && backend.referenced.lock().unwrap().contains(&*digest)
     })
 }
 
-/// Sends whoever asks for a blob to where it is kept.
-pub async fn redirect(backing: &Backing, place: &Place, repository: &str, digest: &str) -> Response<Body> {
-    if backing.registry.blob(repository, digest).await.is_none() {
+/// Redirects to the storage of a blob.
+pub async fn redirect(backend: &Backend, registry_id: &RegistryId, repository: &str, digest: &str) -> Response<Body> {
+    if backend.registry.blob(repository, digest).await.is_none() {
         return refuse(404, "BLOB_UNKNOWN", "blob unknown to registry");
     }
-    let Place { account, region } = place;
+    let RegistryId { account, region } = registry_id;
     let host = hosts::layers(account, region);
     let location = format!("https://{host}/{account}/{region}/{repository}/{digest}?X-Amz-Signature=0");
     let mut answer = respond(307, &[]);
@@ -128,8 +134,8 @@ pub async fn redirect(backing: &Backing, place: &Place, repository: &str, digest
     answer
 }
 
-/// Answers where blobs are kept.
-pub async fn layer(cloud: &Cloud, mut parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
+/// Answers a request to the storage of blobs.
+pub async fn layer(state: &AwsState, mut parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
     if parts.headers.contains_key(header::AUTHORIZATION) {
         let body = "<Error><Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message></Error>";
         let mut answer = Response::new(Body::from(body));
@@ -143,13 +149,13 @@ pub async fn layer(cloud: &Cloud, mut parts: Parts, body: Body, fault: Option<Fa
     let Some((repository, digest)) = rest.rsplit_once('/') else {
         return respond(404, &[]);
     };
-    let backing = cloud.backing(&Place::new(account, region)).await;
+    let backend = state.backend(&RegistryId::new(account, region)).await;
     parts.uri = format!("/v2/{repository}/blobs/{digest}").parse().unwrap();
-    forward(&backing, parts, body, fault).await
+    forward(&backend, parts, body, fault).await
 }
 
-/// Passes a request on to what is behind, which shall write the locations that it answers with for this host.
-pub async fn forward(backing: &Backing, mut parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
+/// Forwards a request to the registry behind; its locations will refer to this host.
+pub async fn forward(backend: &Backend, mut parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
     parts.headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-    backing.upstream.forward(parts, body, fault).await
+    backend.upstream.forward(parts, body, fault).await
 }

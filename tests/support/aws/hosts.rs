@@ -1,30 +1,29 @@
-//! The names of AWS's hosts.
+//! Host names of AWS.
 
-/// Who a host's name stands for.
+/// What a host name belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// The API of a service, in whatever region.
+    /// The API of a service in any region.
     Api,
-    /// The registry of an account in a region.
+    /// Account and region of a registry.
     Registry(String, String),
-    /// Where registries send those who ask for a blob.
+    /// The storage of blobs.
     Layers,
     /// The public gallery.
     Public,
 }
 
-/// The regions that there are.
 const REGIONS: [&str; 6] = ["cn-north-1", "eu-central-1", "eu-west-1", "us-east-1", "us-gov-west-1", "us-west-2"];
 
-/// The host of the public gallery.
+/// The public gallery.
 pub const PUBLIC: &str = "public.ecr.aws";
-/// Where the public gallery keeps its blobs.
+/// The blob storage of the public gallery.
 pub const PUBLIC_LAYERS: &str = "d5l0dvt14r5h8.cloudfront.net";
-/// What stands for an account in what is kept of the public gallery.
+/// Instead of an account: the public gallery.
 pub const PUBLIC_ACCOUNT: &str = "public";
 
 impl Host {
-    /// Reads a name; nothing for one that stands for nobody.
+    /// Parses a host name; none for unknown ones.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             PUBLIC => return Some(Self::Public),
@@ -52,7 +51,7 @@ impl Host {
     }
 }
 
-/// The name that most clients use for a registry.
+/// The usual host name of a registry.
 pub fn registry(account: &str, region: &str) -> String {
     match (account, region) {
         (PUBLIC_ACCOUNT, _) => PUBLIC.to_owned(),
@@ -61,7 +60,7 @@ pub fn registry(account: &str, region: &str) -> String {
     }
 }
 
-/// Where a registry keeps its blobs.
+/// The host name of a registry's blob storage.
 pub fn layers(account: &str, region: &str) -> String {
     match account {
         PUBLIC_ACCOUNT => PUBLIC_LAYERS.to_owned(),

@@ -1,4 +1,4 @@
-//! Moto's server, which plays AWS's ECR and STS.
+//! The moto server, which simulates the APIs of ECR and STS.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,19 +7,19 @@ use tokio::sync::OnceCell;
 
 use super::super::{
     eventually,
-    guarded::Guarded,
+    server_process::ServerProcess,
     servers::{free_port, program},
 };
 
-/// A running server of moto.
+/// A running moto server.
 pub struct Moto {
     url: String,
     client: reqwest::Client,
-    server: Guarded,
+    server: ServerProcess,
 }
 
 impl Moto {
-    /// The one that all tests of this process share, each with accounts of its own.
+    /// The server that all tests of this process share, each with its own accounts.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Moto> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
@@ -29,13 +29,14 @@ impl Moto {
         let directory = tempfile::Builder::new().prefix("moto-").tempdir().unwrap().keep();
         let port = free_port();
         let arguments = ["--host", "127.0.0.1", "--port", &port.to_string()].map(Into::into);
-        let server = Guarded::start(&program("moto_server"), &arguments, &directory.join("log"), Some(&directory));
-        // It is asked by several runtimes, none of which may keep a connection.
+        let server =
+            ServerProcess::start(&program("moto_server"), &arguments, &directory.join("log"), Some(&directory));
+        // Several runtimes use this client, so no connection is kept.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         let moto = Self { url: format!("http://127.0.0.1:{port}"), client, server };
         eventually("moto answers", || async {
             let answer = moto.client.get(format!("{}/moto-api/", moto.url)).send().await;
-            assert!(moto.server.is_running(), "moto has ended: {}", moto.server.last_words());
+            assert!(moto.server.is_running(), "moto has exited: {}", moto.server.log_tail());
             answer.ok()
         })
         .await;
@@ -51,8 +52,8 @@ impl Moto {
     ///
     /// # Errors
     ///
-    /// What moto says, if it refuses.
-    pub async fn ask(&self, account: &str, region: &str, action: &str, body: &Value) -> Result<Value, Value> {
+    /// Moto's error.
+    pub async fn call(&self, account: &str, region: &str, action: &str, body: &Value) -> Result<Value, Value> {
         let authorization = format!("AWS4-HMAC-SHA256 Credential=TEST/20260101/{region}/ecr/aws4_request");
         let request = self
             .client
@@ -63,18 +64,18 @@ impl Moto {
             .header(ACCOUNT, account)
             .body(body.to_string());
         let response = request.send().await.unwrap();
-        let good = response.status().is_success();
-        let said = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-        if good { Ok(said) } else { Err(said) }
+        let is_success = response.status().is_success();
+        let response = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        if is_success { Ok(response) } else { Err(response) }
     }
 }
 
-/// The header that tells moto which account is meant.
+/// The header that selects the account.
 pub const ACCOUNT: &str = "x-moto-account-id";
 
-/// The number of an account that nobody else in this process uses.
+/// An account that no other test of this process uses.
 pub fn new_account() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    // The first digit is one that a number keeps.
+    // Without leading zeros.
     format!("{}", 210_000_000_000 + NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -10,52 +10,52 @@ use super::{
         traffic::Fault,
     },
     call,
-    cloud::{Cloud, Place},
     data_plane::{basic, forward, redirect, split},
     hosts::PUBLIC_ACCOUNT,
-    tokens::Standing,
+    state::{AwsState, RegistryId},
+    tokens::TokenStatus,
 };
 
-/// What bearer tokens are issued for.
+/// The audience of bearer tokens.
 const BEARER: &str = "public bearer";
 const CHALLENGE: &str = "Bearer realm=\"https://public.ecr.aws/token/\",service=\"public.ecr.aws\",scope=\"aws\"";
 
 /// Answers a request.
-pub async fn answer(cloud: &Cloud, parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
+pub async fn answer(state: &AwsState, parts: Parts, body: Body, fault: Option<Fault>) -> Response<Body> {
     if parts.uri.path() == "/token/" {
-        return token(cloud, &parts);
+        return token(state, &parts);
     }
     let authorization = parts.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap());
     let Some(bearer) = authorization.and_then(|authorization| authorization.strip_prefix("Bearer ")) else {
         return respond(401, &[("www-authenticate", CHALLENGE)]);
     };
-    match cloud.tokens.standing(bearer, BEARER) {
-        Standing::Live => {}
-        // Nothing tells that another token is wanted.
-        Standing::Expired => {
+    match state.tokens.status(bearer, BEARER) {
+        TokenStatus::Valid => {}
+        // Without a challenge, like the real gallery.
+        TokenStatus::Expired => {
             return refuse(400, "DENIED", "Your Authorization Token has expired. Please reauthenticate.");
         }
-        Standing::Foreign => return refuse(403, "DENIED", "Your Authorization Token is invalid."),
+        TokenStatus::Invalid => return refuse(403, "DENIED", "Your Authorization Token is invalid."),
     }
-    let place = Place::new(PUBLIC_ACCOUNT, "us-east-1");
-    let backing = cloud.backing(&place).await;
+    let registry_id = RegistryId::new(PUBLIC_ACCOUNT, "us-east-1");
+    let backend = state.backend(&registry_id).await;
     match (parts.method.as_str(), split(parts.uri.path())) {
         ("GET", Some((repository, kind, digest))) if kind == "blobs" => {
-            redirect(&backing, &place, &repository, &digest).await
+            redirect(&backend, &registry_id, &repository, &digest).await
         }
-        ("GET" | "HEAD", _) => forward(&backing, parts, body, fault).await,
+        ("GET" | "HEAD", _) => forward(&backend, parts, body, fault).await,
         _ => refuse(403, "DENIED", "The gallery is for reading."),
     }
 }
 
-/// A bearer token, for whoever asks.
-fn token(cloud: &Cloud, parts: &Parts) -> Response<Body> {
+/// Issues a bearer token.
+fn token(state: &AwsState, parts: &Parts) -> Response<Body> {
     if parts.headers.contains_key(header::AUTHORIZATION) {
-        let standing = basic(parts).map(|token| cloud.tokens.standing(&token, PUBLIC_ACCOUNT));
-        if standing != Some(Standing::Live) {
+        let status = basic(parts).map(|token| state.tokens.status(&token, PUBLIC_ACCOUNT));
+        if status != Some(TokenStatus::Valid) {
             return refuse(403, "DENIED", "Your Authorization Token is invalid.");
         }
     }
-    let (token, _) = cloud.tokens.issue(BEARER);
+    let (token, _) = state.tokens.issue(BEARER);
     call::respond(200, "application/json", json!({ "token": token }).to_string())
 }

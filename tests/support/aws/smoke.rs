@@ -1,4 +1,4 @@
-//! Whether the stand-in answers as AWS does.
+//! Tests of the simulated AWS.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ fn image(content: &str) -> Image {
     Image::single(Format::Oci, "amd64", &[Layer::files(&[("content", content)]).unwrap()])
 }
 
-/// A client in a network that has AWS.
+/// A client in a network with this AWS.
 struct Client<'a> {
     aws: &'a Aws,
     http: reqwest::Client,
@@ -23,7 +23,7 @@ struct Client<'a> {
 
 impl<'a> Client<'a> {
     fn new(aws: &'a Aws) -> Self {
-        let authority = reqwest::Certificate::from_pem(&fs::read(aws.authority()).unwrap()).unwrap();
+        let authority = reqwest::Certificate::from_pem(&fs::read(aws.ca_file()).unwrap()).unwrap();
         let http = reqwest::Client::builder()
             .proxy(reqwest::Proxy::https(aws.proxy()).unwrap())
             .tls_certs_only([authority])
@@ -47,19 +47,20 @@ impl<'a> Client<'a> {
         request.body(form.to_owned()).send().await.unwrap()
     }
 
-    /// What `Authorization` is to be at the registry of an account.
+    /// The `Authorization` header for a registry.
     async fn login(&self, account: &str, region: &str) -> String {
         let body = json!({ "registryIds": [account] });
-        let said: Value = self.ecr(self.aws.key().0, region, "GetAuthorizationToken", body).await.json().await.unwrap();
-        format!("Basic {}", said["authorizationData"][0]["authorizationToken"].as_str().unwrap())
+        let response: Value =
+            self.ecr(self.aws.key().0, region, "GetAuthorizationToken", body).await.json().await.unwrap();
+        format!("Basic {}", response["authorizationData"][0]["authorizationToken"].as_str().unwrap())
     }
 
-    /// The same for the service that gives out tokens of the gallery, if that is in the region.
+    /// The same for the public gallery, if the region has its token service.
     async fn public_login(&self, region: &str) -> Option<String> {
         let request = self.signed(self.aws.key().0, "ecr-public", region);
         let request = request.header("x-amz-target", "SpencerFrontendService.GetAuthorizationToken").body("{}");
-        let said: Value = request.send().await.unwrap().json().await.unwrap();
-        said["authorizationData"]["authorizationToken"].as_str().map(|token| format!("Basic {token}"))
+        let response: Value = request.send().await.unwrap().json().await.unwrap();
+        response["authorizationData"]["authorizationToken"].as_str().map(|token| format!("Basic {token}"))
     }
 
     async fn at(&self, method: Method, url: &str, login: &str, body: Vec<u8>) -> Response {
@@ -77,8 +78,8 @@ impl<'a> Client<'a> {
 /// Status, code and message of an error.
 async fn refused(answer: Response) -> (u16, String, String) {
     let status = answer.status().as_u16();
-    let said: Value = answer.json().await.unwrap();
-    let text = |part: &str| said["errors"][0][part].as_str().unwrap().to_owned();
+    let response: Value = answer.json().await.unwrap();
+    let text = |part: &str| response["errors"][0][part].as_str().unwrap().to_owned();
     (status, text("code"), text("message"))
 }
 
@@ -106,12 +107,12 @@ async fn records_calls_and_applies_them_to_their_registry() {
     assert_eq!(aws.registry(&other, REGION).await.repositories().await, ["team/app"]);
     assert_eq!(aws.registry(aws.account(), REGION).await.repositories().await, Vec::<String>::new());
     assert_eq!(aws.registry(&other, "us-east-1").await.repositories().await, Vec::<String>::new());
-    assert_eq!(aws.take_calls(), [], "what the test asks is not written down");
+    assert_eq!(aws.take_calls(), [], "calls of the test itself are not recorded");
 
-    let said = client.ecr("AKIASTRANGER", REGION, "DescribeRepositories", json!({})).await.text().await.unwrap();
-    assert!(said.contains("UnrecognizedClientException"), "{said}");
-    let said = client.sts(aws.key().0, "Action=GetCallerIdentity&Version=2011-06-15").await.text().await.unwrap();
-    assert!(said.contains(&format!("<Account>{}</Account>", aws.account())), "{said}");
+    let response = client.ecr("AKIASTRANGER", REGION, "DescribeRepositories", json!({})).await.text().await.unwrap();
+    assert!(response.contains("UnrecognizedClientException"), "{response}");
+    let response = client.sts(aws.key().0, "Action=GetCallerIdentity&Version=2011-06-15").await.text().await.unwrap();
+    assert!(response.contains(&format!("<Account>{}</Account>", aws.account())), "{response}");
 }
 
 #[tokio::test]
@@ -121,10 +122,10 @@ async fn an_assumed_role_belongs_to_its_account() {
     let other = new_account();
     let form =
         format!("Action=AssumeRole&Version=2011-06-15&RoleSessionName=x&RoleArn=arn:aws:iam::{other}:role/mirror");
-    let said = client.sts(aws.key().0, &form).await.text().await.unwrap();
-    let key = said.split_once("<AccessKeyId>").unwrap().1.split_once('<').unwrap().0;
-    let said = client.sts(key, "Action=GetCallerIdentity&Version=2011-06-15").await.text().await.unwrap();
-    assert!(said.contains(&format!("arn:aws:sts::{other}:assumed-role/mirror/x")), "{said}");
+    let response = client.sts(aws.key().0, &form).await.text().await.unwrap();
+    let key = response.split_once("<AccessKeyId>").unwrap().1.split_once('<').unwrap().0;
+    let response = client.sts(key, "Action=GetCallerIdentity&Version=2011-06-15").await.text().await.unwrap();
+    assert!(response.contains(&format!("arn:aws:sts::{other}:assumed-role/mirror/x")), "{response}");
     let calls = aws.take_calls();
     assert_eq!((&*calls[0].caller, &*calls[1].caller), (aws.account(), &*other));
     assert_eq!(calls[0].action, "sts:AssumeRole");
@@ -132,8 +133,10 @@ async fn an_assumed_role_belongs_to_its_account() {
     aws.refuse(1, "sts:AssumeRole", Refusal::AccessDenied);
     let answer = client.sts(aws.key().0, &form).await;
     assert_eq!(answer.status(), 403);
-    let said = answer.text().await.unwrap();
-    assert!(said.contains("<Code>AccessDenied</Code>") && said.contains("to perform: sts:AssumeRole on resource"));
+    let response = answer.text().await.unwrap();
+    assert!(
+        response.contains("<Code>AccessDenied</Code>") && response.contains("to perform: sts:AssumeRole on resource")
+    );
     assert_eq!(client.sts(aws.key().0, &form).await.status(), 200);
 }
 
@@ -141,7 +144,7 @@ async fn an_assumed_role_belongs_to_its_account() {
 async fn refuses_calls_with_the_errors_of_aws() {
     let aws = Aws::start().await;
     let client = Client::new(&aws);
-    for (refusal, code, told) in [
+    for (refusal, code, message) in [
         (
             Refusal::AccessDenied,
             "AccessDeniedException",
@@ -154,9 +157,9 @@ async fn refuses_calls_with_the_errors_of_aws() {
         let body = json!({ "repositoryName": "team/app" });
         let answer = client.ecr(aws.key().0, REGION, "CreateRepository", body).await;
         assert_eq!(answer.status(), 400);
-        let said: Value = answer.json().await.unwrap();
-        assert_eq!(said["__type"], code);
-        assert!(said["message"].as_str().unwrap().contains(told), "{said}");
+        let response: Value = answer.json().await.unwrap();
+        assert_eq!(response["__type"], code);
+        assert!(response["message"].as_str().unwrap().contains(message), "{response}");
     }
     let ecr = aws.registry(aws.account(), REGION).await;
     assert_eq!(ecr.repositories().await, Vec::<String>::new());
@@ -195,17 +198,17 @@ async fn each_token_is_unique_and_valid_for_one_registry() {
     assert_eq!(requests.last().unwrap().authorization.as_ref(), Some(&one));
     assert_eq!(requests[0].host, ecr.host());
 
-    aws.set_token_life(Duration::from_secs(600));
+    aws.set_token_lifetime(Duration::from_secs(600));
     let body = json!({ "registryIds": [aws.account()] });
-    let said: Value = client.ecr(aws.key().0, REGION, "GetAuthorizationToken", body).await.json().await.unwrap();
-    let expires = said["authorizationData"][0]["expiresAt"].as_u64().unwrap();
-    assert!((now() + 500..=now() + 600).contains(&expires), "{said}");
-    let token = said["authorizationData"][0]["authorizationToken"].as_str().unwrap();
+    let response: Value = client.ecr(aws.key().0, REGION, "GetAuthorizationToken", body).await.json().await.unwrap();
+    let expires = response["authorizationData"][0]["expiresAt"].as_u64().unwrap();
+    assert!((now() + 500..=now() + 600).contains(&expires), "{response}");
+    let token = response["authorizationData"][0]["authorizationToken"].as_str().unwrap();
     let decoded = String::from_utf8(STANDARD.decode(token).unwrap()).unwrap();
-    assert_eq!(aws.secret_in("it is a secret"), None);
-    for told in [token, decoded.trim_start_matches("AWS:"), SECRET_KEY] {
-        let text = format!("it is {told}!");
-        assert!(aws.secret_in(&text).is_some(), "{told}");
+    assert_eq!(aws.find_secret("it is a secret"), None);
+    for secret in [token, decoded.trim_start_matches("AWS:"), SECRET_KEY] {
+        let text = format!("it is {secret}!");
+        assert!(aws.find_secret(&text).is_some(), "{secret}");
     }
 }
 
@@ -317,14 +320,18 @@ async fn redirects_blobs_and_mounts_only_if_allowed() {
     let answer = client.at(Method::GET, &format!("{base}/team/app/blobs/{}", blob.digest), &login, vec![]).await;
     assert_eq!(answer.status(), 307);
     let location = answer.headers()["location"].to_str().unwrap();
-    assert_eq!(client.at(Method::GET, location, &login, vec![]).await.status(), 400, "two ways to sign");
+    assert_eq!(client.at(Method::GET, location, &login, vec![]).await.status(), 400, "two authentication mechanisms");
     let answer = client.at(Method::GET, location, "", vec![]).await;
     assert_eq!(answer.bytes().await.unwrap(), blob.bytes);
 
     let mount = format!("{base}/team/other/blobs/uploads/?mount={}&from=team/app", blob.digest);
     assert_eq!(client.at(Method::POST, &mount, &login, vec![]).await.status(), 202);
     ecr.allow_mounts();
-    assert_eq!(client.at(Method::POST, &mount, &login, vec![]).await.status(), 202, "no manifest was pushed here");
+    assert_eq!(
+        client.at(Method::POST, &mount, &login, vec![]).await.status(),
+        202,
+        "no manifest refers to the blob yet"
+    );
     let manifest = format!("{base}/team/app/manifests/1");
     assert_eq!(client.put_manifest(&manifest, &login, &image).await.status(), 201);
     assert_eq!(client.at(Method::POST, &mount, &login, vec![]).await.status(), 201);
@@ -361,7 +368,7 @@ async fn resolves_all_host_names_of_a_registry_and_no_others() {
     let nowhere = format!("https://{account}.dkr.ecr.eu-cental-1.amazonaws.com/v2/");
     assert!(client.http.get(nowhere).send().await.unwrap_err().is_connect());
     let api = client.http.post("https://api.ecr.eu-central-1.amazonaws.com/").send().await.unwrap();
-    assert_eq!(api.status(), 400, "nobody signed that");
+    assert_eq!(api.status(), 400, "the request is not signed");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The authorization tokens that were handed out, and how long they hold.
+//! Issued authorization tokens and their lifetime.
 
 use std::{
     collections::HashMap,
@@ -6,15 +6,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// How a token stands with a registry.
+/// The status of a token at a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It lets its bearer in.
-    Live,
-    /// It did once.
+pub enum TokenStatus {
+    Valid,
     Expired,
-    /// It is for another registry, or nobody made it.
-    Foreign,
+    /// For another registry, or never issued.
+    Invalid,
 }
 
 struct Token {
@@ -22,47 +20,47 @@ struct Token {
     expires: SystemTime,
 }
 
-/// All tokens of one stand-in.
+/// All tokens of one simulated AWS.
 pub struct Tokens {
     issued: Mutex<HashMap<String, Token>>,
-    life: Mutex<Duration>,
+    lifetime: Mutex<Duration>,
 }
 
 impl Tokens {
-    /// None yet. Each will hold for 12 hours, as ECR's do.
+    /// Tokens are valid for 12 hours, like those of ECR.
     pub fn new() -> Self {
-        Self { issued: Mutex::default(), life: Mutex::new(Duration::from_secs(12 * 3600)) }
+        Self { issued: Mutex::default(), lifetime: Mutex::new(Duration::from_secs(12 * 3600)) }
     }
 
-    /// A new one for a registry, and the second of Unix time at which it ends.
+    /// Issues a token for a registry; returns it with its expiry in Unix seconds.
     pub fn issue(&self, registry: &str) -> (String, u64) {
         let token = format!("auth-token-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        let expires = SystemTime::now() + *self.life.lock().unwrap();
+        let expires = SystemTime::now() + *self.lifetime.lock().unwrap();
         self.issued.lock().unwrap().insert(token.clone(), Token { registry: registry.to_owned(), expires });
         (token, expires.duration_since(UNIX_EPOCH).unwrap().as_secs())
     }
 
-    /// What `token` is worth at a registry.
-    pub fn standing(&self, token: &str, registry: &str) -> Standing {
+    /// The status of `token` at a registry.
+    pub fn status(&self, token: &str, registry: &str) -> TokenStatus {
         match self.issued.lock().unwrap().get(token) {
-            Some(token) if token.registry != registry => Standing::Foreign,
-            Some(token) if token.expires <= SystemTime::now() => Standing::Expired,
-            Some(_) => Standing::Live,
-            None => Standing::Foreign,
+            Some(token) if token.registry != registry => TokenStatus::Invalid,
+            Some(token) if token.expires <= SystemTime::now() => TokenStatus::Expired,
+            Some(_) => TokenStatus::Valid,
+            None => TokenStatus::Invalid,
         }
     }
 
-    /// Lets those that will be issued hold this long.
-    pub fn set_life(&self, life: Duration) {
-        *self.life.lock().unwrap() = life;
+    /// Sets the lifetime of new tokens.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        *self.lifetime.lock().unwrap() = lifetime;
     }
 
-    /// Lets all that were issued end now, whatever was said of them.
+    /// Expires all issued tokens.
     pub fn expire(&self) {
         self.issued.lock().unwrap().values_mut().for_each(|token| token.expires = UNIX_EPOCH);
     }
 
-    /// All that were ever issued.
+    /// All tokens that were ever issued.
     pub fn all(&self) -> Vec<String> {
         self.issued.lock().unwrap().keys().cloned().collect()
     }

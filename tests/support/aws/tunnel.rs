@@ -1,4 +1,4 @@
-//! A proxy for `HTTPS_PROXY` that leads hosts' names to this process.
+//! A proxy for `HTTPS_PROXY` that serves AWS hosts in this process.
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc};
 
@@ -14,24 +14,27 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-use super::super::{background::Serving, certificates::Authority};
+use super::super::{background::BackgroundServer, certificates::Authority};
 
-/// What a tunnel needs to know.
 struct Tunnel {
     authority: Authority,
     exists: Box<dyn Fn(&str) -> bool + Send + Sync>,
     acceptors: Mutex<HashMap<String, TlsAcceptor>>,
 }
 
-/// Starts the proxy. What is sent to a host that `exists` ends at `router`, under a certificate that `authority` signs
-/// for that host's name; another host can't be reached.
-pub fn start(authority: Authority, exists: impl Fn(&str) -> bool + Send + Sync + 'static, router: Router) -> Serving {
+/// Starts the proxy. Requests to hosts for which `exists` holds go to `router`, with a certificate for the host name signed
+/// by `authority`; other hosts are unreachable.
+pub fn start(
+    authority: Authority,
+    exists: impl Fn(&str) -> bool + Send + Sync + 'static,
+    router: Router,
+) -> BackgroundServer {
     let tunnel = Arc::new(Tunnel { authority, exists: Box::new(exists), acceptors: Mutex::default() });
-    Serving::run(|listener| async move {
+    BackgroundServer::run(|listener| async move {
         let address = listener.local_addr().unwrap();
         let (sender, opened) = mpsc::channel(16);
         let opening = accept(listener, tunnel, sender);
-        let (served, ()) = tokio::join!(axum::serve(Opened { opened, address }, router).into_future(), opening);
+        let (served, ()) = tokio::join!(axum::serve(TunnelListener { opened, address }, router).into_future(), opening);
         served.unwrap();
     })
 }
@@ -41,7 +44,7 @@ async fn accept(listener: TcpListener, tunnel: Arc<Tunnel>, sender: mpsc::Sender
         let (stream, _) = listener.accept().await.unwrap();
         let (tunnel, sender) = (Arc::clone(&tunnel), sender.clone());
         tokio::spawn(async move {
-            // A client that leaves, or that does not trust the certificate, is its own test's concern.
+            // This fails if the client disconnects or does not trust the certificate.
             if let Ok(stream) = tunnel.open(stream).await {
                 let _ = sender.send(stream).await;
             }
@@ -76,7 +79,7 @@ impl Tunnel {
     }
 }
 
-/// Reads the head of a CONNECT request: the host that it wants.
+/// Reads the head of a CONNECT request and returns the host.
 async fn connect_to(stream: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -88,13 +91,13 @@ async fn connect_to(stream: &mut TcpStream) -> io::Result<String> {
     host.map(str::to_owned).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The tunnels whose TLS handshake is over.
-struct Opened {
+/// Accepts tunnels after their TLS handshake.
+struct TunnelListener {
     opened: mpsc::Receiver<TlsStream<TcpStream>>,
     address: SocketAddr,
 }
 
-impl Listener for Opened {
+impl Listener for TunnelListener {
     type Io = TlsStream<TcpStream>;
     type Addr = SocketAddr;
 

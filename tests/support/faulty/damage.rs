@@ -1,149 +1,157 @@
-//! Does to a right answer what a fault says.
+//! Applies a fault to a correct response.
 
 use std::io::Write as _;
 
 use super::{
     fault::Fault,
-    http::{Answer, Delivery, End, Speed, within},
+    http::{ConnectionEnd, RawResponse, Response, Speed, position_within},
 };
 
-/// What is sent instead of `answer`. `bare` leaves the body out, as for a HEAD.
-pub fn damaged(mut answer: Answer, bare: bool, fault: Fault) -> Delivery {
-    let length = answer.body.len();
+/// The bytes to send for `response` with `fault`. `without_body` omits the body, as for a HEAD.
+pub fn apply_fault(mut response: Response, without_body: bool, fault: Fault) -> RawResponse {
+    let length = response.body.len();
     match fault {
-        Fault::CutHead(place) => {
-            let mut delivery = answer.delivery(bare);
-            let head = head_length(&delivery.bytes);
-            delivery.bytes.truncate(within(place, head));
-            Delivery { end: End::Close, ..delivery }
+        Fault::CutHead(position) => {
+            let mut raw = response.into_raw(without_body);
+            let head = head_length(&raw.bytes);
+            raw.bytes.truncate(position_within(position, head));
+            RawResponse { end: ConnectionEnd::Close, ..raw }
         }
-        Fault::Cut(place) => broken(answer, bare, place, End::Close),
-        Fault::Stall(place) => broken(answer, bare, place, End::Hang),
-        Fault::Short(place) => {
-            answer.body.truncate(within(place, length));
-            answer.delivery(bare)
+        Fault::CutBody(position) => cut_body(response, without_body, position, ConnectionEnd::Close),
+        Fault::StallBody(position) => cut_body(response, without_body, position, ConnectionEnd::Hang),
+        Fault::ShortBody(position) => {
+            response.body.truncate(position_within(position, length));
+            response.into_raw(without_body)
         }
-        Fault::Long(more) => {
-            let mut longer = answer.body.to_vec();
+        Fault::LongBody(more) => {
+            let mut longer = response.body.to_vec();
             longer.resize(length + more + 1, b' ');
-            answer.body(longer).delivery(bare)
+            response.body(longer).into_raw(without_body)
         }
-        Fault::Flip(place) => {
-            let mut flipped = answer.body.to_vec();
-            if let Some(byte) = flipped.get_mut(within(place, length.saturating_sub(1))) {
+        Fault::FlipBit(position) => {
+            let mut flipped = response.body.to_vec();
+            if let Some(byte) = flipped.get_mut(position_within(position, length.saturating_sub(1))) {
                 *byte ^= 1;
             }
-            answer.body(flipped).delivery(bare)
+            response.body(flipped).into_raw(without_body)
         }
-        Fault::TooMuchSaid(more) => said(answer, bare, length + more + 1, End::Close),
-        Fault::TooLittleSaid(less) => said(answer, bare, length.saturating_sub(less + 1), End::Keep),
-        Fault::Unsaid => {
-            let mut bytes = answer.head();
-            if !bare {
-                bytes.extend_from_slice(&answer.body);
+        Fault::ContentLengthTooLarge(more) => {
+            with_content_length(response, without_body, length + more + 1, ConnectionEnd::Close)
+        }
+        Fault::ContentLengthTooSmall(less) => {
+            with_content_length(response, without_body, length.saturating_sub(less + 1), ConnectionEnd::Keep)
+        }
+        Fault::NoContentLength => {
+            let mut bytes = response.head();
+            if !without_body {
+                bytes.extend_from_slice(&response.body);
             }
-            Delivery { bytes, speed: Speed::Whole, end: End::Close }
+            RawResponse { bytes, speed: Speed::Whole, end: ConnectionEnd::Close }
         }
         Fault::Chunked => {
-            let answer = answer.header("Transfer-Encoding", "chunked");
-            let mut bytes = answer.head();
-            if !bare {
-                for chunk in answer.body.chunks(100) {
+            let response = response.header("Transfer-Encoding", "chunked");
+            let mut bytes = response.head();
+            if !without_body {
+                for chunk in response.body.chunks(100) {
                     bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
                     bytes.extend_from_slice(chunk);
                     bytes.extend_from_slice(b"\r\n");
                 }
                 bytes.extend_from_slice(b"0\r\n\r\n");
             }
-            Delivery { bytes, speed: Speed::Whole, end: End::Keep }
+            RawResponse { bytes, speed: Speed::Whole, end: ConnectionEnd::Keep }
         }
         Fault::Gzip => {
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gzip.write_all(&answer.body).unwrap();
-            answer.body(gzip.finish().unwrap()).header("Content-Encoding", "gzip").delivery(bare)
+            gzip.write_all(&response.body).unwrap();
+            response.body(gzip.finish().unwrap()).header("Content-Encoding", "gzip").into_raw(without_body)
         }
-        Fault::SaidGzip => answer.header("Content-Encoding", "gzip").delivery(bare),
+        Fault::FalseGzipHeader => response.header("Content-Encoding", "gzip").into_raw(without_body),
         Fault::WrongDigest => {
             let wrong = format!("sha256:{}", "0f".repeat(32));
-            answer.without(DIGEST).header(DIGEST, wrong).delivery(bare)
+            response.without(DIGEST).header(DIGEST, wrong).into_raw(without_body)
         }
-        Fault::NoDigest => answer.without(DIGEST).delivery(bare),
+        Fault::NoDigest => response.without(DIGEST).into_raw(without_body),
         Fault::Slow => {
-            let delivery = answer.delivery(bare);
-            Delivery { speed: Speed::Pieces(delivery.bytes.len().div_ceil(8)), ..delivery }
+            let raw = response.into_raw(without_body);
+            RawResponse { speed: Speed::Pieces(raw.bytes.len().div_ceil(8)), ..raw }
         }
-        Fault::Drip(place) => {
-            let delivery = answer.delivery(bare);
-            let kept = if bare { 0 } else { length - within(place, length.saturating_sub(1)) };
-            Delivery { speed: Speed::Drip(delivery.bytes.len() - kept), ..delivery }
+        Fault::TrickleBody(position) => {
+            let raw = response.into_raw(without_body);
+            let kept = if without_body { 0 } else { length - position_within(position, length.saturating_sub(1)) };
+            RawResponse { speed: Speed::Trickle(raw.bytes.len() - kept), ..raw }
         }
-        Fault::DripHead(place) => {
-            let delivery = answer.delivery(bare);
-            Delivery { speed: Speed::Drip(within(place, head_length(&delivery.bytes))), ..delivery }
+        Fault::TrickleHead(position) => {
+            let raw = response.into_raw(without_body);
+            RawResponse { speed: Speed::Trickle(position_within(position, head_length(&raw.bytes))), ..raw }
         }
-        _ => answer.delivery(bare),
+        _ => response.into_raw(without_body),
     }
 }
 
-/// The header in which registries tell what they have or took.
+/// The header with the digest of what a registry has or stored.
 pub const DIGEST: &str = "Docker-Content-Digest";
 
-/// Where an answer's head ends, but for the empty line.
+/// Without the empty line at the end.
 fn head_length(bytes: &[u8]) -> usize {
     bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap()
 }
 
-fn broken(answer: Answer, bare: bool, place: usize, end: End) -> Delivery {
-    let kept = if bare { 0 } else { answer.body.len() - within(place, answer.body.len().saturating_sub(1)) };
-    let mut delivery = answer.delivery(bare);
-    delivery.bytes.truncate(delivery.bytes.len() - kept);
-    Delivery { end, ..delivery }
+fn cut_body(response: Response, without_body: bool, position: usize, end: ConnectionEnd) -> RawResponse {
+    let kept = if without_body {
+        0
+    } else {
+        response.body.len() - position_within(position, response.body.len().saturating_sub(1))
+    };
+    let mut raw = response.into_raw(without_body);
+    raw.bytes.truncate(raw.bytes.len() - kept);
+    RawResponse { end, ..raw }
 }
 
-fn said(answer: Answer, bare: bool, length: usize, end: End) -> Delivery {
-    let answer = answer.header("Content-Length", length);
-    let mut bytes = answer.head();
-    if !bare {
-        bytes.extend_from_slice(&answer.body);
+fn with_content_length(response: Response, without_body: bool, length: usize, end: ConnectionEnd) -> RawResponse {
+    let response = response.header("Content-Length", length);
+    let mut bytes = response.head();
+    if !without_body {
+        bytes.extend_from_slice(&response.body);
     }
-    Delivery { bytes, speed: Speed::Whole, end }
+    RawResponse { bytes, speed: Speed::Whole, end }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sent(fault: Fault) -> (String, End) {
-        let delivery = damaged(Answer::new(200).header("Docker-Content-Digest", "d").body("0123456789"), false, fault);
-        let text = String::from_utf8(delivery.bytes).unwrap();
-        (text.replace("\r\n", "|"), delivery.end)
+    fn sent(fault: Fault) -> (String, ConnectionEnd) {
+        let raw = apply_fault(Response::new(200).header("Docker-Content-Digest", "d").body("0123456789"), false, fault);
+        let text = String::from_utf8(raw.bytes).unwrap();
+        (text.replace("\r\n", "|"), raw.end)
     }
 
     #[test]
     fn writes_each_fault_to_the_wire() {
         let head = "HTTP/1.1 200 Scripted|Docker-Content-Digest: d|";
         for (fault, rest, end) in [
-            (Fault::Hang, "Content-Length: 10||0123456789", End::Keep),
-            (Fault::Cut(0), "Content-Length: 10||", End::Close),
-            (Fault::Cut(13), "Content-Length: 10||012", End::Close),
-            (Fault::Stall(9), "Content-Length: 10||012345678", End::Hang),
-            (Fault::Short(3), "Content-Length: 3||012", End::Keep),
-            (Fault::Long(0), "Content-Length: 11||0123456789 ", End::Keep),
-            (Fault::Flip(9), "Content-Length: 10||0123456788", End::Keep),
-            (Fault::TooMuchSaid(1), "Content-Length: 12||0123456789", End::Close),
-            (Fault::TooLittleSaid(1), "Content-Length: 8||0123456789", End::Keep),
-            (Fault::Unsaid, "|0123456789", End::Close),
-            (Fault::Chunked, "Transfer-Encoding: chunked||a|0123456789|0||", End::Keep),
-            (Fault::SaidGzip, "Content-Encoding: gzip|Content-Length: 10||0123456789", End::Keep),
+            (Fault::Hang, "Content-Length: 10||0123456789", ConnectionEnd::Keep),
+            (Fault::CutBody(0), "Content-Length: 10||", ConnectionEnd::Close),
+            (Fault::CutBody(13), "Content-Length: 10||012", ConnectionEnd::Close),
+            (Fault::StallBody(9), "Content-Length: 10||012345678", ConnectionEnd::Hang),
+            (Fault::ShortBody(3), "Content-Length: 3||012", ConnectionEnd::Keep),
+            (Fault::LongBody(0), "Content-Length: 11||0123456789 ", ConnectionEnd::Keep),
+            (Fault::FlipBit(9), "Content-Length: 10||0123456788", ConnectionEnd::Keep),
+            (Fault::ContentLengthTooLarge(1), "Content-Length: 12||0123456789", ConnectionEnd::Close),
+            (Fault::ContentLengthTooSmall(1), "Content-Length: 8||0123456789", ConnectionEnd::Keep),
+            (Fault::NoContentLength, "|0123456789", ConnectionEnd::Close),
+            (Fault::Chunked, "Transfer-Encoding: chunked||a|0123456789|0||", ConnectionEnd::Keep),
+            (Fault::FalseGzipHeader, "Content-Encoding: gzip|Content-Length: 10||0123456789", ConnectionEnd::Keep),
         ] {
             assert_eq!(sent(fault), (format!("{head}{rest}"), end), "{fault:?}");
         }
-        assert_eq!(sent(Fault::CutHead(4)), ("HTTP".to_owned(), End::Close));
-        let drips = |fault, bare| damaged(Answer::new(200).body("0123456789"), bare, fault).speed;
+        assert_eq!(sent(Fault::CutHead(4)), ("HTTP".to_owned(), ConnectionEnd::Close));
+        let speed = |fault, without_body| apply_fault(Response::new(200).body("0123456789"), without_body, fault).speed;
         let whole = "HTTP/1.1 200 Scripted\r\nContent-Length: 10\r\n\r\n".len();
-        assert_eq!(drips(Fault::Drip(13), false), Speed::Drip(whole + 3));
-        assert_eq!(drips(Fault::Drip(13), true), Speed::Drip(whole), "a HEAD has no body that could drip");
-        assert_eq!(drips(Fault::DripHead(4), false), Speed::Drip(4));
+        assert_eq!(speed(Fault::TrickleBody(13), false), Speed::Trickle(whole + 3));
+        assert_eq!(speed(Fault::TrickleBody(13), true), Speed::Trickle(whole), "a HEAD has no body");
+        assert_eq!(speed(Fault::TrickleHead(4), false), Speed::Trickle(4));
         assert!(!sent(Fault::NoDigest).0.contains("Digest"));
     }
 }

@@ -1,199 +1,188 @@
-//! What goes wrong, and at which request.
+//! Faults, and the requests at which they are injected.
 
-/// What a request is about.
+/// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A token, for the repository of its first scope.
+pub enum RequestKind {
+    /// Requests a token; it counts for the repository of the first scope.
     Token,
-    /// Whether a manifest is there.
     ManifestHead,
-    /// A manifest.
     ManifestGet,
-    /// A manifest is stored.
     ManifestPut,
-    /// Whether a blob is there.
     BlobHead,
-    /// A blob, or a part of one.
+    /// Reads a blob, or a range of one.
     BlobGet,
-    /// An upload is begun, or a blob is to be mounted.
+    /// Starts an upload, or mounts a blob.
     UploadPost,
-    /// A whole blob is sent.
+    /// Uploads a whole blob.
     UploadPut,
 }
 
-/// How a refused client is told when to come again.
+/// The `Retry-After` header of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// Not at all.
-    Unsaid,
-    /// In so many seconds.
+    Absent,
     Seconds(u32),
-    /// At a date, one second from now.
+    /// A date one second from now.
     Date,
 }
 
-/// What a 401 asks for.
+/// The `WWW-Authenticate` header of a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// Nothing.
     None,
-    /// What the registry always asks for; what was shown is good no more.
-    Renew,
-    /// A token of a service that is not there.
-    DeadRealm,
-    /// A token for another service each time.
-    OtherService,
-    /// A token of another realm each time.
-    OtherRealm,
+    /// The usual challenge; the token of the request becomes invalid.
+    Revoked,
+    /// A realm on which nothing listens.
+    UnreachableRealm,
+    /// Another service each time.
+    ChangingService,
+    /// Another realm each time.
+    ChangingRealm,
 }
 
-/// Where an answer sends a client.
+/// Where a response redirects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redirect {
-    /// To another host that has it.
-    Elsewhere,
-    /// To a host where nobody listens.
-    Nowhere,
-    /// In a circle.
+    /// Another host that has the content.
+    OtherHost,
+    /// A host on which nothing listens.
+    DeadHost,
+    /// To itself.
     Loop,
 }
 
-/// How the place of an upload is told.
+/// The `Location` header of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A path.
     Relative,
-    /// A whole URL with a query of its own.
-    Query,
-    /// On another host, which must be shown no credentials.
-    Elsewhere,
-    /// Not at all.
+    /// An absolute URL with a query.
+    WithQuery,
+    /// On another host, which must get no credentials.
+    OtherHost,
     Absent,
-    /// By something that is no URL.
-    Nonsense,
+    InvalidUrl,
 }
 
-/// What goes wrong with one request. Places within a body are taken modulo its length, so that each is one.
+/// A fault of one request. Positions within a body are taken modulo its length, so that each is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is refused.
+    /// An error status.
     Status(u16, RetryAfter),
-    /// It is refused before its body was read, and the connection ends.
-    Early(u16),
-    /// It is not known who asks.
+    /// An error status before the body of the request was read; then the connection is closed.
+    EarlyResponse(u16),
+    /// 401.
     Unauthorized(Challenge),
-    /// Nothing ever comes.
+    /// No response.
     Hang,
-    /// The connection ends after so many bytes of the request's body; nothing was done.
+    /// The connection is closed after so many bytes of the request's body; nothing is stored.
     CutRequest(usize),
-    /// A web page comes, with 200; nothing was done.
+    /// 200 with a web page; nothing is stored.
     Html,
-    /// The answer is somewhere else.
     Redirect(Redirect),
-    /// It is not there any more.
-    Gone,
-    /// The upload is not known; nothing was done.
-    SessionGone,
+    /// 404.
+    NotFound,
+    /// 404 for an upload session; nothing is stored.
+    UploadUnknown,
 
-    /// The connection ends after so many bytes of the answer's head.
+    /// The connection is closed after so many bytes of the response's head.
     CutHead(usize),
-    /// The connection ends after so many bytes of the answer's body.
-    Cut(usize),
-    /// Nothing more comes after so many bytes of the answer's body.
-    Stall(usize),
-    /// The body ends there, and the head says so.
-    Short(usize),
-    /// So many bytes more come, and the head says so.
-    Long(usize),
-    /// One bit of the body is another.
-    Flip(usize),
-    /// `Content-Length` says so much more, and the connection ends.
-    TooMuchSaid(usize),
-    /// `Content-Length` says so much less, and the connection goes on.
-    TooLittleSaid(usize),
-    /// No `Content-Length`; the connection's end is the body's.
-    Unsaid,
-    /// In chunks.
+    /// The connection is closed after so many bytes of the response's body.
+    CutBody(usize),
+    /// Nothing follows after so many bytes of the response's body.
+    StallBody(usize),
+    /// The body is so short, and so is `Content-Length`.
+    ShortBody(usize),
+    /// The body is so many bytes longer, and so is `Content-Length`.
+    LongBody(usize),
+    /// One bit of the body is flipped.
+    FlipBit(usize),
+    /// `Content-Length` is so much too large; then the connection is closed.
+    ContentLengthTooLarge(usize),
+    /// `Content-Length` is so much too small, and the connection stays open.
+    ContentLengthTooSmall(usize),
+    /// No `Content-Length`; the end of the connection ends the body.
+    NoContentLength,
+    /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// Compressed, though nobody asked for that.
+    /// Compressed, although the client does not accept that.
     Gzip,
-    /// It is said to be compressed, and is not.
-    SaidGzip,
-    /// Another `Docker-Content-Digest`.
+    /// `Content-Encoding: gzip` on an uncompressed body.
+    FalseGzipHeader,
+    /// A wrong `Docker-Content-Digest`.
     WrongDigest,
     /// No `Docker-Content-Digest`.
     NoDigest,
     /// In small pieces with pauses.
     Slow,
-    /// From so many bytes of the answer's body on it comes byte by byte, each before the client's patience ends.
-    Drip(usize),
-    /// From so many bytes of the answer's head on.
-    DripHead(usize),
-    /// The request's body is taken byte by byte; nothing is done with it.
-    Sip,
+    /// After so many bytes of the response's body, one byte at a time, each before the client's stall timeout.
+    TrickleBody(usize),
+    /// The same after so many bytes of the response's head.
+    TrickleHead(usize),
+    /// The request's body is read one byte at a time; nothing is stored.
+    TrickleRead,
 
-    /// A success with another status: 201 for an upload that begins, 202 for one that ends.
-    Success(u16),
-    /// The place of an upload is told in this way.
+    /// Another success status: 201 for the start of an upload, 202 for its end.
+    OtherSuccess(u16),
+    /// This `Location` for an upload.
     Location(Location),
-    /// A mount is not granted, though it could be.
-    NoMount,
+    /// A possible mount is declined.
+    MountDeclined,
     /// 201 for a mount that does not happen.
-    LostMount,
-    /// 201 for a blob or manifest that is not kept.
-    Lost,
-    /// What the manifest names, or one of it, is lost just before it comes.
-    LostPart(usize),
+    MountLost,
+    /// 201 for a blob or manifest that is not stored.
+    NotStored,
+    /// Content that the manifest refers to is lost just before the manifest arrives.
+    LoseContent(usize),
 
-    /// The whole comes though a part was asked for.
-    WholeForRange,
-    /// Another part comes than the one that was asked for.
-    OtherRange,
-    /// There is no such part.
-    NoRange,
+    /// The whole blob for a range request.
+    RangeIgnored,
+    /// Another range than the requested one.
+    WrongRange,
+    /// 416.
+    RangeRefused,
 
     /// An empty token.
     EmptyToken,
-    /// A token that the registry does not take.
-    BadToken,
-    /// A token that ends at once.
-    ShortToken,
+    /// A token that the registry does not accept.
+    InvalidToken,
+    /// A token that expires within a second.
+    ShortLivedToken,
 }
 
-/// A fault, and its turn.
+/// A fault, and the requests at which it is injected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Planned {
-    /// At requests of this kind for one repository …
-    pub at: Kind,
-    /// … so many of them having gone before …
+pub struct ScheduledFault {
+    /// Requests of this kind for one repository,
+    pub at: RequestKind,
+    /// after so many others of them,
     pub after: usize,
-    /// … and so many in a row …
+    /// so many times in a row.
     pub times: usize,
-    /// … this goes wrong.
     pub fault: Fault,
 }
 
-/// For [`Planned::times`]: it does not pass.
-pub const STAYS: usize = usize::MAX;
+/// For [`ScheduledFault::times`].
+pub const FOREVER: usize = usize::MAX;
 
-impl Planned {
-    /// Once, at the request of that kind before which `after` others came.
-    pub fn once(at: Kind, after: usize, fault: Fault) -> Self {
+impl ScheduledFault {
+    /// Once, after so many requests of this kind.
+    pub fn once(at: RequestKind, after: usize, fault: Fault) -> Self {
         Self { at, after, times: 1, fault }
     }
 
-    /// So many times in a row from that request on.
-    pub fn storm(at: Kind, after: usize, times: usize, fault: Fault) -> Self {
+    /// So many times in a row.
+    pub fn burst(at: RequestKind, after: usize, times: usize, fault: Fault) -> Self {
         Self { at, after, times, fault }
     }
 
-    /// From that request on.
-    pub fn staying(at: Kind, after: usize, fault: Fault) -> Self {
-        Self { at, after, times: STAYS, fault }
+    /// From then on always.
+    pub fn permanent(at: RequestKind, after: usize, fault: Fault) -> Self {
+        Self { at, after, times: FOREVER, fault }
     }
 
-    /// Whether it is this one's turn.
-    pub fn is_due(&self, at: Kind, before: usize) -> bool {
+    /// Whether to inject it into a request of this kind that so many came before.
+    pub fn is_due(&self, at: RequestKind, before: usize) -> bool {
         self.at == at && before >= self.after && before - self.after < self.times
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as it is on the wire: a server that has to get it wrong can't leave it to one that gets it right.
+//! HTTP/1.1 by hand: no server library sends malformed or interrupted responses.
 
 use std::time::Duration;
 
@@ -9,12 +9,11 @@ use tokio::{
     sync::watch,
 };
 
-/// A connection.
 pub type Connection = BufReader<TcpStream>;
 
-/// The head of a request.
+/// Method, path, query and headers of a request.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub struct RequestHead {
     pub method: String,
     /// Without the query.
     pub path: String,
@@ -24,51 +23,51 @@ pub struct Head {
     headers: Vec<(String, String)>,
 }
 
-/// An answer as it should be.
+/// A correct response.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Bytes,
 }
 
-/// An answer as it is sent.
-pub struct Delivery {
+/// A response as it is sent.
+pub struct RawResponse {
     pub bytes: Vec<u8>,
     pub speed: Speed,
-    pub end: End,
+    pub end: ConnectionEnd,
 }
 
-/// How an answer comes.
+/// How fast a response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speed {
     /// At once.
     Whole,
     /// In pieces of so many bytes, with pauses.
     Pieces(usize),
-    /// So many bytes at once, and from there on one by one, far apart.
-    Drip(usize),
+    /// So many bytes at once, then one byte at a time.
+    Trickle(usize),
 }
 
-/// What becomes of the connection.
+/// What happens to the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ConnectionEnd {
     Keep,
     Close,
     Hang,
 }
 
-/// A body is read in pieces of at most so many bytes.
+/// Largest piece in which a body is read, in bytes.
 const PIECE: usize = 64 * 1024;
-/// Between two pieces of a slow answer.
+/// Between two pieces of a slow response.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Between two bytes that drip: less than a client waits before it says that nothing comes.
-const DRIP: Duration = Duration::from_millis(250);
+/// Between two bytes of a trickling response: less than a client's stall timeout.
+const TRICKLE_PAUSE: Duration = Duration::from_millis(250);
 
-impl Head {
-    /// The next request; none where the client has gone, or has broken off.
+impl RequestHead {
+    /// The next request; none if the client has disconnected.
     pub async fn read(connection: &mut Connection) -> Option<Self> {
-        // A TLS handshake; a plain server understands nothing of it.
+        // The first byte of a TLS handshake: this server supports plain HTTP only.
         if connection.fill_buf().await.ok()?.first()? == &0x16 {
             let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
             return None;
@@ -97,12 +96,12 @@ impl Head {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
     /// All values of a key in the query.
-    pub fn queried<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.query.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
+    pub fn query_values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.query.iter().filter(move |(other, _)| other == key).map(|(_, value)| value.as_str())
     }
 
     fn length(&self) -> usize {
@@ -110,7 +109,7 @@ impl Head {
         self.header("content-length").map_or(0, |length| length.parse().unwrap())
     }
 
-    /// Its body, counted as it comes; none where it breaks off.
+    /// The body, counted as it arrives; none if the client disconnects.
     pub async fn body(&self, connection: &mut Connection, received: &watch::Sender<u64>) -> Option<Bytes> {
         let mut body = vec![0; self.length()];
         for piece in body.chunks_mut(PIECE) {
@@ -120,30 +119,30 @@ impl Head {
         Some(body.into())
     }
 
-    /// Takes its body byte by byte until the client gives up, or has sent all of it.
-    pub async fn sip(&self, connection: &mut Connection) {
+    /// Reads the body byte by byte until the client gives up or has sent all of it.
+    pub async fn read_slowly(&self, connection: &mut Connection) {
         for _ in 0..self.length() {
-            tokio::time::sleep(DRIP).await;
+            tokio::time::sleep(TRICKLE_PAUSE).await;
             if connection.read_u8().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Reads so many bytes of its body.
-    pub async fn some_body(&self, connection: &mut Connection, place: usize) {
-        let mut some = vec![0; within(place, self.length())];
-        // A client that has broken off has done what is about to be done to it.
+    /// Reads so many bytes of the body.
+    pub async fn read_partial_body(&self, connection: &mut Connection, position: usize) {
+        let mut some = vec![0; position_within(position, self.length())];
+        // The connection is closed next anyway.
         let _ = connection.read_exact(&mut some).await;
     }
 }
 
-/// A place in something of that length, its end included.
-pub fn within(place: usize, length: usize) -> usize {
-    place % (length + 1)
+/// A valid position for that length, its end included.
+pub fn position_within(position: usize, length: usize) -> usize {
+    position % (length + 1)
 }
 
-impl Answer {
+impl Response {
     pub fn new(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
@@ -158,19 +157,18 @@ impl Answer {
         self
     }
 
-    /// Without the header of that name.
     pub fn without(mut self, name: &str) -> Self {
-        self.headers.retain(|(known, _)| *known != name);
+        self.headers.retain(|(other, _)| *other != name);
         self
     }
 
-    /// An error as the distribution specification has it.
+    /// An error in the format of the distribution specification.
     pub fn error(status: u16, code: &str) -> Self {
-        let body = serde_json::json!({ "errors": [{ "code": code, "message": "as the script says" }] });
+        let body = serde_json::json!({ "errors": [{ "code": code, "message": "injected fault" }] });
         Self::new(status).header("Content-Type", "application/json").body(body.to_string())
     }
 
-    /// The lines before the body.
+    /// Status line and headers.
     pub fn head(&self) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         for (name, value) in &self.headers {
@@ -180,25 +178,25 @@ impl Answer {
         head.into_bytes()
     }
 
-    /// Whole and right. `bare` leaves the body out, as for a HEAD.
-    pub fn delivery(self, bare: bool) -> Delivery {
+    /// Without any fault. `without_body` omits the body, as for a HEAD.
+    pub fn into_raw(self, without_body: bool) -> RawResponse {
         let length = self.body.len();
         let whole = self.header("Content-Length", length);
         let mut bytes = whole.head();
-        if !bare {
+        if !without_body {
             bytes.extend_from_slice(&whole.body);
         }
-        Delivery { bytes, speed: Speed::Whole, end: End::Keep }
+        RawResponse { bytes, speed: Speed::Whole, end: ConnectionEnd::Keep }
     }
 }
 
-impl Delivery {
-    /// Sends it. Whether the connection can go on.
+impl RawResponse {
+    /// Sends it; returns whether the connection can be reused.
     pub async fn send(self, connection: &mut Connection) -> bool {
         let (at_once, piece, pause) = match self.speed {
             Speed::Whole => (self.bytes.len(), 1, PAUSE),
             Speed::Pieces(piece) => (0, piece.max(1), PAUSE),
-            Speed::Drip(at_once) => (at_once, 1, DRIP),
+            Speed::Trickle(at_once) => (at_once, 1, TRICKLE_PAUSE),
         };
         let (at_once, slowly) = self.bytes.split_at(at_once);
         if connection.write_all(at_once).await.is_err() {
@@ -210,15 +208,15 @@ impl Delivery {
                 return false;
             }
         }
-        if self.end == End::Hang {
+        if self.end == ConnectionEnd::Hang {
             hang(connection).await;
         }
-        self.end == End::Keep
+        self.end == ConnectionEnd::Keep
     }
 }
 
-/// Until the client gives up.
+/// Waits until the client gives up.
 pub async fn hang(connection: &mut Connection) {
-    // What it still sends is of no interest.
+    // Discards what it still sends.
     while connection.read_u8().await.is_ok() {}
 }

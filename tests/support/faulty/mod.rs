@@ -1,5 +1,5 @@
-//! A registry of this process that gets wrong what it is told to, and is right in everything else. What it holds can be
-//! looked at from within.
+//! A registry in this process that injects scheduled faults and is correct otherwise. Tests can inspect its content
+//! directly.
 
 mod damage;
 mod fault;
@@ -8,8 +8,8 @@ mod registry;
 mod store;
 mod tokens;
 
-pub use fault::{Challenge, Fault, Kind, Location, Planned, Redirect, RetryAfter, STAYS};
-pub use store::keeping_tag;
+pub use fault::{Challenge, FOREVER, Fault, Location, Redirect, RequestKind, RetryAfter, ScheduledFault};
+pub use store::keep_alive_tag;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -23,37 +23,36 @@ use tokio::{
     sync::watch,
 };
 
-use super::{background::Serving, registry::Access};
-use damage::damaged;
-use http::{Answer, Connection, End, Head, hang};
-use registry::{State, Subject};
+use super::{background::BackgroundServer, registry::Access};
+use damage::apply_fault;
+use http::{Connection, ConnectionEnd, RequestHead, Response, hang};
+use registry::{Operation, State};
 
-/// The registry.
-pub struct Faulty {
+pub struct FaultyRegistry {
     shared: Arc<Shared>,
-    serving: Serving,
-    _elsewhere: Serving,
+    serving: BackgroundServer,
+    _other_host: BackgroundServer,
 }
 
 struct Shared {
     state: Mutex<State>,
-    /// Bytes of bodies so far, and one for each request.
+    /// Bytes of request bodies, plus one for each request.
     received: watch::Sender<u64>,
 }
 
-impl Faulty {
-    /// Over plain HTTP, with nothing in it.
+impl FaultyRegistry {
+    /// Starts it empty, over plain HTTP.
     pub fn start(access: Access) -> Self {
         let shared = Arc::new(Shared { state: Mutex::new(State::new(access)), received: watch::Sender::new(0) });
-        let [serving, elsewhere] = [false, true].map(|elsewhere| {
+        let [serving, other_host] = [false, true].map(|other_host| {
             let shared = Arc::clone(&shared);
-            Serving::run(move |listener| accept(listener, shared, elsewhere))
+            BackgroundServer::run(move |listener| accept(listener, shared, other_host))
         });
         {
             let mut state = shared.state();
-            (state.host, state.elsewhere) = (serving.host(), elsewhere.host());
+            (state.host, state.other_host) = (serving.host(), other_host.host());
         }
-        Self { shared, serving, _elsewhere: elsewhere }
+        Self { shared, serving, _other_host: other_host }
     }
 
     /// `127.0.0.1:port`
@@ -61,73 +60,73 @@ impl Faulty {
         self.serving.host()
     }
 
-    /// Puts an image there, and returns its reference.
-    pub fn hold(&self, repository: &str, tag: &str, image: &Image) -> String {
-        self.shared.state().repositories.entry(repository.to_owned()).or_default().hold(tag, image);
+    /// Adds an image and returns its reference.
+    pub fn add_image(&self, repository: &str, tag: &str, image: &Image) -> String {
+        self.shared.state().repositories.entry(repository.to_owned()).or_default().add_image(tag, image);
         format!("{}/{repository}:{tag}", self.host())
     }
 
-    /// From now on a repository takes manifests whatever they name, as some registries do.
-    pub fn make_lax(&self, repository: &str) {
-        self.shared.state().repositories.entry(repository.to_owned()).or_default().lax = true;
+    /// The repository accepts manifests with missing content from now on, as some registries do.
+    pub fn skip_validation(&self, repository: &str) {
+        self.shared.state().repositories.entry(repository.to_owned()).or_default().skips_validation = true;
     }
 
-    /// What is to go wrong with a repository.
-    pub fn plan(&self, repository: &str, planned: &[Planned]) {
-        self.shared.state().plans.insert(repository.to_owned(), planned.to_vec());
+    /// Sets the faults of a repository.
+    pub fn schedule(&self, repository: &str, scheduled: &[ScheduledFault]) {
+        self.shared.state().schedules.insert(repository.to_owned(), scheduled.to_vec());
     }
 
-    /// From now on `choose` says what goes wrong with requests for which nothing else is planned.
-    pub fn fail(&self, choose: impl FnMut(Kind) -> Option<Fault> + Send + 'static) {
-        self.shared.state().failing = Some(Box::new(choose));
+    /// Lets `choose` pick the faults of requests without a scheduled one.
+    pub fn fail_with(&self, choose: impl FnMut(RequestKind) -> Option<Fault> + Send + 'static) {
+        self.shared.state().choose_fault = Some(Box::new(choose));
     }
 
-    /// Nothing that was not planned goes wrong any more.
-    pub fn heal(&self) {
-        self.shared.state().failing = None;
+    /// Stops faults that are not scheduled.
+    pub fn clear_faults(&self) {
+        self.shared.state().choose_fault = None;
     }
 
-    /// How much went wrong so far.
+    /// How many faults were injected so far.
     pub fn faults(&self) -> usize {
-        self.shared.state().played.values().map(Vec::len).sum()
+        self.shared.state().injected.values().map(Vec::len).sum()
     }
 
-    /// The digest that a tag or digest leads to.
+    /// The digest of a tag or digest, if it exists.
     pub fn digest(&self, repository: &str, reference: &str) -> Option<String> {
         let state = self.shared.state();
         state.repositories.get(repository)?.manifest(reference).map(|(digest, _)| digest.clone())
     }
 
-    /// What went wrong with a repository: the requests' kinds and numbers, and the faults.
-    pub fn played(&self, repository: &str) -> Vec<(Kind, usize, Fault)> {
-        self.shared.state().played.get(repository).cloned().unwrap_or_default()
+    /// The faults that were injected into requests for a repository, with the requests' kinds and numbers.
+    pub fn injected(&self, repository: &str) -> Vec<(RequestKind, usize, Fault)> {
+        self.shared.state().injected.get(repository).cloned().unwrap_or_default()
     }
 
-    /// What `image` has that a repository has not byte for byte, or not under these tags.
-    pub fn lacks(&self, repository: &str, tags: &[String], image: &Image) -> Vec<String> {
-        self.shared.state().repositories.entry(repository.to_owned()).or_default().lacks(tags, image)
+    /// What a repository lacks of `image` with these tags, compared byte for byte.
+    pub fn missing_content(&self, repository: &str, tags: &[String], image: &Image) -> Vec<String> {
+        self.shared.state().repositories.entry(repository.to_owned()).or_default().missing_content(tags, image)
     }
 
-    /// When a repository had all these tags for the first time.
-    pub fn since(&self, repository: &str, tags: &[String]) -> Option<Instant> {
+    /// When a repository first had all these tags.
+    pub fn tagged_at(&self, repository: &str, tags: &[String]) -> Option<Instant> {
         let state = self.shared.state();
-        let since = &state.repositories.get(repository)?.since;
-        tags.iter().map(|tag| since.get(tag).copied()).collect::<Option<Vec<_>>>()?.into_iter().max()
+        let first_tagged = &state.repositories.get(repository)?.first_tagged;
+        tags.iter().map(|tag| first_tagged.get(tag).copied()).collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    /// How often each blob of a repository was sent whole.
-    pub fn sent(&self, repository: &str) -> Vec<(String, usize)> {
+    /// How often each blob of a repository was uploaded.
+    pub fn upload_counts(&self, repository: &str) -> Vec<(String, usize)> {
         let state = self.shared.state();
-        let sent = state.repositories.get(repository).map(|repository| &repository.sent);
-        sent.into_iter().flatten().map(|(digest, times)| (digest.clone(), *times)).collect()
+        let counts = state.repositories.get(repository).map(|repository| &repository.upload_counts);
+        counts.into_iter().flatten().map(|(digest, times)| (digest.clone(), *times)).collect()
     }
 
-    /// What clients did that none should do.
+    /// What clients did that they must not do.
     pub fn violations(&self) -> Vec<String> {
         self.shared.state().violations.clone()
     }
 
-    /// Bytes of requests' bodies so far, and one for each request.
+    /// Bytes of request bodies so far, plus one for each request.
     pub fn received(&self) -> watch::Receiver<u64> {
         self.shared.received.subscribe()
     }
@@ -139,37 +138,37 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, elsewhere: bool) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, other_host: bool) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        // A client that has gone already has no use for it.
+        // This fails if the client has disconnected already.
         let _ = stream.set_nodelay(true);
-        tokio::spawn(serve(stream, Arc::clone(&shared), elsewhere));
+        tokio::spawn(serve(stream, Arc::clone(&shared), other_host));
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>, elsewhere: bool) {
+async fn serve(stream: TcpStream, shared: Arc<Shared>, other_host: bool) {
     let mut connection = BufReader::new(stream);
-    while let Some(head) = Head::read(&mut connection).await {
+    while let Some(head) = RequestHead::read(&mut connection).await {
         shared.received.send_modify(|received| *received += 1);
-        if !answer(&mut connection, &head, &shared, elsewhere).await {
+        if !respond(&mut connection, &head, &shared, other_host).await {
             return;
         }
     }
 }
 
-/// Whether the connection can go on.
-async fn answer(connection: &mut Connection, head: &Head, shared: &Shared, elsewhere: bool) -> bool {
-    let bare = head.method == "HEAD";
-    let Some(subject) = Subject::of(head) else {
+/// Returns whether the connection can be reused.
+async fn respond(connection: &mut Connection, head: &RequestHead, shared: &Shared, other_host: bool) -> bool {
+    let without_body = head.method == "HEAD";
+    let Some(operation) = Operation::of(head) else {
         let Some(_) = head.body(connection, &shared.received).await else { return false };
-        return shared.unnamed(head).delivery(bare).send(connection).await;
+        return shared.respond_without_repository(head).into_raw(without_body).send(connection).await;
     };
-    let fault = match shared.admit(head, &subject, elsewhere) {
+    let fault = match shared.admit(head, &operation, other_host) {
         Ok(fault) => fault,
         Err(refusal) => {
             let Some(_) = head.body(connection, &shared.received).await else { return false };
-            return refusal.delivery(bare).send(connection).await;
+            return refusal.into_raw(without_body).send(connection).await;
         }
     };
     match fault {
@@ -177,64 +176,71 @@ async fn answer(connection: &mut Connection, head: &Head, shared: &Shared, elsew
             hang(connection).await;
             return false;
         }
-        Some(Fault::CutRequest(place)) => {
-            head.some_body(connection, place).await;
+        Some(Fault::CutRequest(position)) => {
+            head.read_partial_body(connection, position).await;
             return false;
         }
-        Some(Fault::Sip) => {
-            head.sip(connection).await;
+        Some(Fault::TrickleRead) => {
+            head.read_slowly(connection).await;
             return false;
         }
-        Some(Fault::Early(status)) => {
-            let refusal = Answer::error(status, "UNKNOWN").header("Connection", "close");
-            let mut delivery = refusal.delivery(bare);
-            delivery.end = End::Close;
-            return delivery.send(connection).await;
+        Some(Fault::EarlyResponse(status)) => {
+            let refusal = Response::error(status, "UNKNOWN").header("Connection", "close");
+            let mut raw = refusal.into_raw(without_body);
+            raw.end = ConnectionEnd::Close;
+            return raw.send(connection).await;
         }
         _ => {}
     }
     let Some(body) = head.body(connection, &shared.received).await else { return false };
-    let answer = shared.state().answer(head, &subject, body, fault);
-    let delivery = match fault {
-        Some(fault) => damaged(answer, bare, fault),
-        None => answer.delivery(bare),
+    let response = shared.state().respond(head, &operation, body, fault);
+    let raw = match fault {
+        Some(fault) => apply_fault(response, without_body, fault),
+        None => response.into_raw(without_body),
     };
-    delivery.send(connection).await
+    raw.send(connection).await
 }
 
 impl Shared {
-    /// What is to go wrong with a request, or why it is not let in.
-    fn admit(&self, head: &Head, subject: &Subject, elsewhere: bool) -> Result<Option<Fault>, Answer> {
+    /// The fault to inject into a request, or a 401.
+    fn admit(&self, head: &RequestHead, operation: &Operation, other_host: bool) -> Result<Option<Fault>, Response> {
         let mut state = self.state();
-        if elsewhere {
+        if other_host {
             if head.header("authorization").is_some() {
-                state.violations.push(format!("credentials were shown to another host: {} {}", head.method, head.path));
+                state.violations.push(format!("credentials were sent to another host: {} {}", head.method, head.path));
             }
             return Ok(None);
         }
-        if !state.is_allowed(head, subject) {
+        if !state.is_allowed(head, operation) {
             return Err(state.tokens.challenge(&state.host));
         }
-        Ok(state.turn(subject))
+        Ok(state.next_fault(operation))
     }
 
-    /// What is about no repository.
-    fn unnamed(&self, head: &Head) -> Answer {
+    /// Responds to requests that are about no repository.
+    fn respond_without_repository(&self, head: &RequestHead) -> Response {
         match head.path.as_str() {
-            // Whether the registry is up: any token will do, and one is given for no repository.
+            // The ping: any token is accepted, and tokens without scope are issued for it.
             "/v2/" => {
                 let state = self.state();
-                if state.tokens.admit(head) { Answer::new(200).body("{}") } else { state.tokens.challenge(&state.host) }
+                if state.tokens.has_valid_login(head) {
+                    Response::new(200).body("{}")
+                } else {
+                    state.tokens.challenge(&state.host)
+                }
             }
-            path if head.method == "GET" && path.starts_with("/token") && head.queried("scope").next().is_none() => {
+            path if head.method == "GET"
+                && path.starts_with("/token")
+                && head.query_values("scope").next().is_none() =>
+            {
                 self.state().tokens.token(head, None)
             }
-            // An upload that failed is taken back.
-            path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Answer::new(204),
-            "/loop" => Answer::new(307).header("Location", "/loop"),
+            // Cancels an upload.
+            path if head.method == "DELETE" && path.contains("/blobs/uploads/") => Response::new(204),
+            "/loop" => Response::new(307).header("Location", "/loop"),
             _ => {
-                self.state().violations.push(format!("what no copy needs: {} {}", head.method, head.path));
-                Answer::error(405, "UNSUPPORTED")
+                self.state().violations.push(format!("unexpected request: {} {}", head.method, head.path));
+                Response::error(405, "UNSUPPORTED")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a registry holds, and what was done to it that no client should do.
+//! The content of a registry.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,7 +10,6 @@ use demo::Image;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// One repository.
 #[derive(Default)]
 pub struct Repository {
     /// By digest.
@@ -19,35 +18,34 @@ pub struct Repository {
     pub manifests: HashMap<String, (String, Bytes)>,
     /// Digests by tag.
     pub tags: HashMap<String, String>,
-    /// When each tag was set for the first time by a client.
-    pub since: HashMap<String, Instant>,
-    /// How often each blob was sent whole.
-    pub sent: HashMap<String, usize>,
-    /// It has said of something that it was there, and it was not: a client can't be blamed any more for believing it.
-    pub has_lied: bool,
-    /// It takes manifests whatever they name.
-    pub lax: bool,
+    /// When each tag was first set by a client.
+    pub first_tagged: HashMap<String, Instant>,
+    /// How often each blob was uploaded.
+    pub upload_counts: HashMap<String, usize>,
+    /// It has confirmed content that it does not have: that a client puts a manifest too early is not its fault any more.
+    pub gave_false_success: bool,
+    /// It accepts manifests with missing content.
+    pub skips_validation: bool,
 }
 
-/// What a manifest names.
-pub struct Parts {
+/// The digests that a manifest refers to.
+pub struct Content {
     pub blobs: Vec<String>,
     pub manifests: Vec<String>,
 }
 
-/// `sha256:` and the digits.
+/// `sha256:HEX`
 pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
-/// The tag that keeps what is named by its digest alone.
-pub fn keeping_tag(digest: &str) -> String {
+/// The keep-alive tag of a digest.
+pub fn keep_alive_tag(digest: &str) -> String {
     format!("copycat-{}", digest.replace(':', "-"))
 }
 
 impl Repository {
-    /// Puts an image there.
-    pub fn hold(&mut self, tag: &str, image: &Image) {
+    pub fn add_image(&mut self, tag: &str, image: &Image) {
         for blob in image.blobs() {
             self.blobs.insert(blob.digest.clone(), blob.bytes.clone());
         }
@@ -63,46 +61,46 @@ impl Repository {
         self.manifests.get_key_value(self.tags.get(reference).map_or(reference, String::as_str))
     }
 
-    /// What `image` has that is not here byte for byte, or is not under these tags.
-    pub fn lacks(&self, tags: &[String], image: &Image) -> Vec<String> {
-        let mut lacking = Vec::new();
+    /// What is missing of `image` with these tags, compared byte for byte.
+    pub fn missing_content(&self, tags: &[String], image: &Image) -> Vec<String> {
+        let mut missing = Vec::new();
         for tag in tags {
             if self.tags.get(tag).map(String::as_str) != Some(image.digest()) {
-                lacking.push(format!("tag {tag}"));
+                missing.push(format!("tag {tag}"));
             }
         }
         for manifest in image.manifests() {
             let expected = (manifest.media_type.to_owned(), manifest.bytes.clone());
             if self.manifests.get(&manifest.digest) != Some(&expected) {
-                lacking.push(format!("manifest {}", manifest.digest));
+                missing.push(format!("manifest {}", manifest.digest));
             }
         }
         for blob in image.blobs() {
             if self.blobs.get(&blob.digest).is_none_or(|bytes| *bytes != blob.bytes) {
-                lacking.push(format!("blob {}", blob.digest));
+                missing.push(format!("blob {}", blob.digest));
             }
         }
-        lacking
+        missing
     }
 
-    /// Parts of a manifest that are not here.
-    pub fn missing(&self, parts: &Parts) -> Vec<String> {
-        let blobs = parts.blobs.iter().filter(|digest| !self.blobs.contains_key(*digest));
-        let manifests = parts.manifests.iter().filter(|digest| !self.manifests.contains_key(*digest));
+    /// Content that is missing here.
+    pub fn missing(&self, content: &Content) -> Vec<String> {
+        let blobs = content.blobs.iter().filter(|digest| !self.blobs.contains_key(*digest));
+        let manifests = content.manifests.iter().filter(|digest| !self.manifests.contains_key(*digest));
         blobs.chain(manifests).cloned().collect()
     }
 
-    /// Loses one part of a manifest, if it has any.
-    pub fn lose(&mut self, parts: &Parts, which: usize) {
-        let all: Vec<&String> = parts.blobs.iter().chain(&parts.manifests).collect();
+    /// Removes one of these blobs and manifests, if there is any.
+    pub fn lose_content(&mut self, content: &Content, which: usize) {
+        let all: Vec<&String> = content.blobs.iter().chain(&content.manifests).collect();
         if let Some(lost) = all.get(which % all.len().max(1)) {
-            self.has_lied |= self.blobs.remove(*lost).is_some() | self.manifests.remove(*lost).is_some();
+            self.gave_false_success |= self.blobs.remove(*lost).is_some() | self.manifests.remove(*lost).is_some();
         }
     }
 }
 
-impl Parts {
-    /// None where it is no manifest.
+impl Content {
+    /// Reads a manifest; none if it is invalid.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let content: Value = serde_json::from_slice(bytes).ok()?;
         let digests = |list: &Value| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Authentication and authorization.
 
 use std::collections::HashMap;
 
@@ -8,29 +8,30 @@ use serde_json::json;
 use super::{
     super::registry::{Access, PASSWORD, USER},
     fault::Fault,
-    http::{Answer, Head},
+    http::{RequestHead, Response},
 };
 
-/// The tokens of one registry, and how it knows its users.
+/// The tokens of one registry, and its kind of authentication.
 pub struct Tokens {
     pub access: Access,
-    given: HashMap<String, Vec<String>>,
+    issued: HashMap<String, Vec<String>>,
     count: usize,
     challenges: usize,
 }
 
 impl Tokens {
     pub fn new(access: Access) -> Self {
-        Self { access, given: HashMap::new(), count: 0, challenges: 0 }
+        Self { access, issued: HashMap::new(), count: 0, challenges: 0 }
     }
 
     /// Whether a request may do `action` in a repository.
-    pub fn allow(&self, head: &Head, repository: &str, action: &str) -> bool {
+    pub fn allows(&self, head: &RequestHead, repository: &str, action: &str) -> bool {
         match self.access {
             Access::Anonymous => true,
-            Access::Basic => knows(head),
+            Access::Basic => has_valid_basic_auth(head),
             Access::Token => {
-                let scopes = shown(head).and_then(|token| self.given.get(token)).map(Vec::as_slice).unwrap_or_default();
+                let scopes =
+                    bearer_token(head).and_then(|token| self.issued.get(token)).map(Vec::as_slice).unwrap_or_default();
                 let granted = scopes.iter().filter_map(|scope| scope.strip_prefix("repository:")?.rsplit_once(':'));
                 granted
                     .into_iter()
@@ -39,34 +40,33 @@ impl Tokens {
         }
     }
 
-    /// Whether a request may ask for what is about no repository.
-    pub fn admit(&self, head: &Head) -> bool {
+    /// Whether a request without repository is authenticated.
+    pub fn has_valid_login(&self, head: &RequestHead) -> bool {
         match self.access {
             Access::Anonymous => true,
-            Access::Basic => knows(head),
-            Access::Token => shown(head).is_some_and(|token| self.given.contains_key(token)),
+            Access::Basic => has_valid_basic_auth(head),
+            Access::Token => bearer_token(head).is_some_and(|token| self.issued.contains_key(token)),
         }
     }
 
-    /// The token that a request shows is good no more.
-    pub fn revoke(&mut self, head: &Head) {
-        shown(head).and_then(|token| self.given.remove(token));
+    /// Invalidates the token of a request.
+    pub fn revoke(&mut self, head: &RequestHead) {
+        bearer_token(head).and_then(|token| self.issued.remove(token));
     }
 
-    /// A 401 of a registry that is found at `host`.
-    pub fn challenge(&self, host: &str) -> Answer {
-        let answer = Answer::error(401, "UNAUTHORIZED");
+    /// The 401 of a registry at `host`.
+    pub fn challenge(&self, host: &str) -> Response {
+        let response = Response::error(401, "UNAUTHORIZED");
         match self.access {
-            Access::Anonymous => answer,
-            Access::Basic => answer.header("WWW-Authenticate", "Basic realm=\"scripted\""),
-            Access::Token => {
-                answer.header("WWW-Authenticate", format!("Bearer realm=\"http://{host}/token\",service=\"scripted\""))
-            }
+            Access::Anonymous => response,
+            Access::Basic => response.header("WWW-Authenticate", "Basic realm=\"scripted\""),
+            Access::Token => response
+                .header("WWW-Authenticate", format!("Bearer realm=\"http://{host}/token\",service=\"scripted\"")),
         }
     }
 
-    /// A 401 that names a service, or a realm, that none before it named. Every one of them gives tokens.
-    pub fn other_challenge(&mut self, host: &str, realm: bool) -> Answer {
+    /// A 401 with a new service or realm. Each of them issues tokens.
+    pub fn other_challenge(&mut self, host: &str, realm: bool) -> Response {
         self.challenges += 1;
         let number = self.challenges;
         let challenge = if realm {
@@ -74,33 +74,32 @@ impl Tokens {
         } else {
             format!("Bearer realm=\"http://{host}/token\",service=\"scripted-{number}\"")
         };
-        Answer::error(401, "UNAUTHORIZED").header("WWW-Authenticate", challenge)
+        Response::error(401, "UNAUTHORIZED").header("WWW-Authenticate", challenge)
     }
 
-    /// What the token service says.
-    pub fn token(&mut self, head: &Head, fault: Option<Fault>) -> Answer {
-        if self.access != Access::Anonymous && !knows(head) {
-            return Answer::error(401, "UNAUTHORIZED");
+    /// The response of the token service.
+    pub fn token(&mut self, head: &RequestHead, fault: Option<Fault>) -> Response {
+        if self.access != Access::Anonymous && !has_valid_basic_auth(head) {
+            return Response::error(401, "UNAUTHORIZED");
         }
         self.count += 1;
         let mut token = format!("token-{}", self.count);
         if fault == Some(Fault::EmptyToken) {
             token.clear();
-        } else if fault != Some(Fault::BadToken) {
-            self.given.insert(token.clone(), head.queried("scope").map(str::to_owned).collect());
+        } else if fault != Some(Fault::InvalidToken) {
+            self.issued.insert(token.clone(), head.query_values("scope").map(str::to_owned).collect());
         }
-        let life = if fault == Some(Fault::ShortToken) { 1 } else { 300 };
-        let body = json!({ "token": token, "expires_in": life }).to_string();
-        Answer::new(200).header("Content-Type", "application/json").body(body)
+        let lifetime = if fault == Some(Fault::ShortLivedToken) { 1 } else { 300 };
+        let body = json!({ "token": token, "expires_in": lifetime }).to_string();
+        Response::new(200).header("Content-Type", "application/json").body(body)
     }
 }
 
-/// The token that a request shows.
-fn shown(head: &Head) -> Option<&str> {
+fn bearer_token(head: &RequestHead) -> Option<&str> {
     head.header("authorization")?.strip_prefix("Bearer ")
 }
 
-fn knows(head: &Head) -> bool {
+fn has_valid_basic_auth(head: &RequestHead) -> bool {
     let expected = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
     head.header("authorization") == Some(expected.as_str())
 }

@@ -1,5 +1,5 @@
-//! A plugin with every hook, built against the contract as it was first published, which is kept beside the tests. As
-//! long as it loads and answers, so do the plugins of everybody who built theirs then.
+//! A plugin with every hook, built against contract 1.0.0, of which a copy is kept beside the tests. It verifies that plugins
+//! built against that version still work.
 
 #[allow(unsafe_code, reason = "generated: the exports of a component take raw pointers")]
 mod bindings {

@@ -1,5 +1,5 @@
-//! A plugin that does what no plugin should, as its configuration says: in `configure`, or to the image uses of the
-//! namespace `trouble`. It passes on all others.
+//! A plugin that misbehaves as configured: in `configure`, or for image uses of the namespace `trouble`. It answers `pass`
+//! for all others.
 
 #[allow(unsafe_code, reason = "generated: the exports of a component take raw pointers")]
 mod bindings {
@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Deed {
+enum Behaviour {
     /// In `configure`.
     RefuseConfig,
     LoopInConfigure,
@@ -47,14 +47,14 @@ enum Deed {
     Path(String),
     /// In `repository-prefix`.
     Prefix(String),
-    /// In both of them, whatever the namespace: the prefix, and what the path begins with.
+    /// In `path-mapping` and `repository-prefix`, for all namespaces: the prefix, and the first path component.
     Version(String),
 }
 
-static DEED: OnceLock<Deed> = OnceLock::new();
+static BEHAVIOUR: OnceLock<Behaviour> = OnceLock::new();
 
-fn deed(image_use: &ImageUse) -> Option<&'static Deed> {
-    if image_use.workload.namespace == "trouble" { DEED.get() } else { None }
+fn behaviour(image_use: &ImageUse) -> Option<&'static Behaviour> {
+    if image_use.workload.namespace == "trouble" { BEHAVIOUR.get() } else { None }
 }
 
 fn forever() -> ! {
@@ -63,44 +63,44 @@ fn forever() -> ! {
     }
 }
 
-#[allow(unconditional_recursion, reason = "what it is for")]
+#[allow(unconditional_recursion, reason = "it must overflow the stack")]
 fn recurse(depth: [u64; 64]) -> u64 {
     black_box(recurse(black_box(depth))) + 1
 }
 
 impl lifecycle::Guest for Component {
     fn configure(config: String) -> Result<(), Error> {
-        let deed = serde_json::from_str(&config).map_err(|error| Error::InvalidConfig(error.to_string()))?;
-        match deed {
-            Deed::RefuseConfig => return Err(Error::InvalidConfig("owner: must be a team".to_owned())),
-            Deed::LoopInConfigure => forever(),
-            Deed::PanicInConfigure => panic!(),
+        let behaviour = serde_json::from_str(&config).map_err(|error| Error::InvalidConfig(error.to_string()))?;
+        match behaviour {
+            Behaviour::RefuseConfig => return Err(Error::InvalidConfig("owner: must be a team".to_owned())),
+            Behaviour::LoopInConfigure => forever(),
+            Behaviour::PanicInConfigure => panic!(),
             _ => {}
         }
-        DEED.set(deed).map_err(|_| Error::Internal("configured twice".to_owned()))
+        BEHAVIOUR.set(behaviour).map_err(|_| Error::Internal("configured twice".to_owned()))
     }
 }
 
 impl skip::Guest for Component {
     fn decide(image_use: ImageUse) -> Result<Answer, Error> {
-        match deed(&image_use) {
-            Some(Deed::Loop) => forever(),
-            Some(Deed::Bomb) => {
+        match behaviour(&image_use) {
+            Some(Behaviour::Loop) => forever(),
+            Some(Behaviour::Bomb) => {
                 let mut hoard = Vec::new();
                 loop {
                     hoard.push(black_box(vec![1u8; 1 << 20]));
                 }
             }
-            Some(Deed::Panic) => panic!(),
-            Some(Deed::Recurse) => Ok(Answer::Skip(recurse([0; 64]).to_string())),
-            Some(Deed::Fail) => Err(Error::InvalidRequest("no such team".to_owned())),
-            Some(Deed::Chatter) => {
+            Some(Behaviour::Panic) => panic!(),
+            Some(Behaviour::Recurse) => Ok(Answer::Skip(recurse([0; 64]).to_string())),
+            Some(Behaviour::Fail) => Err(Error::InvalidRequest("no such team".to_owned())),
+            Some(Behaviour::Chatter) => {
                 (0..10_000).for_each(|line| log(Level::Info, &format!("line {line}")));
                 Ok(Answer::Pass)
             }
-            Some(Deed::LongReason) => Ok(Answer::Skip("long ".repeat(1 << 20))),
-            Some(Deed::Keep) => Ok(Answer::Keep),
-            Some(Deed::Skip) => Ok(Answer::Skip("because".to_owned())),
+            Some(Behaviour::LongReason) => Ok(Answer::Skip("long ".repeat(1 << 20))),
+            Some(Behaviour::Keep) => Ok(Answer::Keep),
+            Some(Behaviour::Skip) => Ok(Answer::Skip("because".to_owned())),
             _ => Ok(Answer::Pass),
         }
     }
@@ -108,8 +108,8 @@ impl skip::Guest for Component {
 
 impl target_selection::Guest for Component {
     fn select(image_use: ImageUse, _: Vec<Target>) -> Result<Option<Vec<String>>, Error> {
-        Ok(match deed(&image_use) {
-            Some(Deed::Select(names)) => Some(names.clone()),
+        Ok(match behaviour(&image_use) {
+            Some(Behaviour::Select(names)) => Some(names.clone()),
             _ => None,
         })
     }
@@ -117,11 +117,11 @@ impl target_selection::Guest for Component {
 
 impl path_mapping::Guest for Component {
     fn rewrite(image_use: ImageUse, _: Target) -> Result<Option<String>, Error> {
-        if let Some(Deed::Version(version)) = DEED.get() {
+        if let Some(Behaviour::Version(version)) = BEHAVIOUR.get() {
             return Ok(Some(format!("{version}/{}", image_use.image.repository)));
         }
-        Ok(match deed(&image_use) {
-            Some(Deed::Path(path)) => Some(path.clone()),
+        Ok(match behaviour(&image_use) {
+            Some(Behaviour::Path(path)) => Some(path.clone()),
             _ => None,
         })
     }
@@ -129,11 +129,11 @@ impl path_mapping::Guest for Component {
 
 impl repository_prefix::Guest for Component {
     fn render(image_use: ImageUse, _: Target) -> Result<Option<String>, Error> {
-        if let Some(Deed::Version(version)) = DEED.get() {
+        if let Some(Behaviour::Version(version)) = BEHAVIOUR.get() {
             return Ok(Some(version.clone()));
         }
-        Ok(match deed(&image_use) {
-            Some(Deed::Prefix(prefix)) => Some(prefix.clone()),
+        Ok(match behaviour(&image_use) {
+            Some(Behaviour::Prefix(prefix)) => Some(prefix.clone()),
             _ => None,
         })
     }

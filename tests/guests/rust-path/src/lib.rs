@@ -1,5 +1,5 @@
-//! Puts the repositories of workloads labelled `team` below that team's name, and sends the images of one namespace to
-//! one target:
+//! Adds the `team` label of workloads in front of their repositories, and selects one target for the images of one
+//! namespace:
 //!
 //! ```yaml
 //! plugins:

@@ -1,5 +1,5 @@
-//! A ConfigMap as the kubelet mounts it: the names are links through `..data` to the files of a hidden folder, and a
-//! change renames another such link over it.
+//! A ConfigMap volume as the kubelet mounts it: file names link through `..data` to a hidden folder, and an update atomically
+//! replaces `..data`.
 
 use std::{
     collections::BTreeSet,
@@ -10,32 +10,29 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A mounted ConfigMap.
-pub struct Mount {
+pub struct ConfigMapVolume {
     folder: TempDir,
     version: usize,
     names: BTreeSet<String>,
 }
 
-impl Mount {
-    /// With these files.
+impl ConfigMapVolume {
     pub fn new(files: &[(&str, Vec<u8>)]) -> Self {
-        let mut mount = Self { folder: tempfile::tempdir().unwrap(), version: 0, names: BTreeSet::new() };
-        mount.swap(files);
-        mount
+        let mut volume = Self { folder: tempfile::tempdir().unwrap(), version: 0, names: BTreeSet::new() };
+        volume.swap(files);
+        volume
     }
 
-    /// Where it is mounted.
+    /// The mount path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// One of its files.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// Another content, all of it at once, in the order of the kubelet's own steps.
+    /// Replaces all files at once, in the same steps as the kubelet.
     pub fn swap(&mut self, files: &[(&str, Vec<u8>)]) {
         let real = |version: usize| format!("..2026_11_23_01_40_00.{version}");
         let before = real(self.version);

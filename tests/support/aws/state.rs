@@ -1,4 +1,4 @@
-//! What the parts of the stand-in for AWS know together.
+//! The shared state of the simulated AWS.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,66 +21,63 @@ use super::{
     tokens::Tokens,
 };
 
-/// What the program signs with: nobody is let in by it, and nobody may see it.
+/// The secret access key of the program. It grants nothing, and must never be printed.
 pub const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYCOPYCATKEY";
 
 /// An account's registry in a region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct RegistryId {
     /// Twelve digits.
     pub account: String,
     /// `eu-central-1`
     pub region: String,
 }
 
-impl Place {
+impl RegistryId {
     pub fn new(account: &str, region: &str) -> Self {
         Self { account: account.to_owned(), region: region.to_owned() }
     }
 
-    /// What tokens are issued for.
+    /// The audience of tokens.
     pub fn registry(&self) -> String {
         format!("{}/{}", self.account, self.region)
     }
 }
 
-/// What stands behind the data plane of one registry.
-pub struct Backing {
-    /// It keeps what is pushed.
+/// The registry behind the data plane of an ECR registry.
+pub struct Backend {
     pub registry: Registry,
-    /// The way to it.
     pub upstream: Upstream,
-    /// Whether blobs may be mounted from one repository into another.
+    /// Whether the account allows cross-repository mounts.
     pub mounts: AtomicBool,
     /// The blobs that a manifest refers to.
     pub referenced: Mutex<HashSet<String>>,
 }
 
-/// What all parts share.
-pub struct Cloud {
+/// The state of one simulated AWS.
+pub struct AwsState {
     pub moto: &'static Moto,
-    /// The way to it.
     pub upstream: Upstream,
-    /// The caller's account, and an access key of it.
+    /// The caller's account.
     pub account: String,
     pub key: String,
     pub tokens: Tokens,
     /// The requests to registries.
     pub traffic: Traffic,
-    /// The status of a refusal because a token has expired.
+    /// The status of responses to expired tokens.
     pub expired: AtomicU16,
     calls: Mutex<Vec<Call>>,
     refusals: Mutex<Vec<(String, usize, Refusal)>>,
     /// The account of each access key.
     keys: Mutex<HashMap<String, String>>,
     secrets: Mutex<Vec<String>>,
-    backings: tokio::sync::Mutex<HashMap<Place, Arc<Backing>>>,
-    /// What moto said of repositories since it was last changed.
-    repositories: Mutex<HashMap<(Place, String), Value>>,
+    backends: tokio::sync::Mutex<HashMap<RegistryId, Arc<Backend>>>,
+    /// Descriptions of repositories since the last change.
+    repositories: Mutex<HashMap<(RegistryId, String), Value>>,
 }
 
-impl Cloud {
-    /// With a caller in an account that nobody else uses.
+impl AwsState {
+    /// With a caller in a new account.
     pub fn new(moto: &'static Moto) -> Self {
         let account = new_account();
         let key = format!("AKIA{account}TEST");
@@ -96,12 +93,12 @@ impl Cloud {
             secrets: Mutex::new(vec![SECRET_KEY.to_owned()]),
             account,
             key,
-            backings: tokio::sync::Mutex::default(),
+            backends: tokio::sync::Mutex::default(),
             repositories: Mutex::default(),
         }
     }
 
-    /// Knows an access key from now on, and what goes with it as secret.
+    /// Adds an access key with its secrets.
     pub fn add_key(&self, key: &str, account: &str, secrets: impl IntoIterator<Item = String>) {
         self.keys.lock().unwrap().insert(key.to_owned(), account.to_owned());
         self.secrets.lock().unwrap().extend(secrets);
@@ -112,15 +109,15 @@ impl Cloud {
         self.keys.lock().unwrap().get(key).cloned()
     }
 
-    /// All that nobody may tell.
+    /// All secrets, which must never be printed.
     pub fn secrets(&self) -> Vec<String> {
         let mut secrets = self.secrets.lock().unwrap().clone();
         secrets.extend(self.tokens.all());
         secrets
     }
 
-    /// Writes a call down, and says how it is to be refused.
-    pub fn note(&self, call: &Call) -> Option<Refusal> {
+    /// Records a call and returns its refusal.
+    pub fn record(&self, call: &Call) -> Option<Refusal> {
         self.calls.lock().unwrap().push(call.clone());
         let mut refusals = self.refusals.lock().unwrap();
         let (_, left, refusal) = refusals.iter_mut().find(|(action, left, _)| *left > 0 && *action == call.action)?;
@@ -137,44 +134,44 @@ impl Cloud {
         self.refusals.lock().unwrap().push((action.to_owned(), times, refusal));
     }
 
-    /// Refuses nothing any more.
-    pub fn heal(&self) {
+    /// Removes all refusals and faults.
+    pub fn clear_faults(&self) {
         self.refusals.lock().unwrap().clear();
-        self.traffic.heal();
+        self.traffic.clear_faults();
     }
 
-    /// What keeps the images of a registry, started when it is first asked for.
-    pub async fn backing(&self, place: &Place) -> Arc<Backing> {
-        let mut backings = self.backings.lock().await;
-        if let Some(backing) = backings.get(place) {
-            return Arc::clone(backing);
+    /// The registry behind an ECR registry, started on first use.
+    pub async fn backend(&self, registry_id: &RegistryId) -> Arc<Backend> {
+        let mut backends = self.backends.lock().await;
+        if let Some(backend) = backends.get(registry_id) {
+            return Arc::clone(backend);
         }
         let registry = Registry::distribution(Access::Anonymous).await;
-        let backing = Arc::new(Backing {
+        let backend = Arc::new(Backend {
             upstream: Upstream::new(registry.url()),
             registry,
             mounts: AtomicBool::default(),
             referenced: Mutex::default(),
         });
-        backings.insert(place.clone(), Arc::clone(&backing));
-        backing
+        backends.insert(registry_id.clone(), Arc::clone(&backend));
+        backend
     }
 
-    /// What moto says of a repository, if there is one.
-    pub async fn repository(&self, place: &Place, name: &str) -> Option<Value> {
-        let key = (place.clone(), name.to_owned());
-        if let Some(known) = self.repositories.lock().unwrap().get(&key) {
-            return Some(known.clone());
+    /// The description of a repository, if it exists.
+    pub async fn repository(&self, registry_id: &RegistryId, name: &str) -> Option<Value> {
+        let key = (registry_id.clone(), name.to_owned());
+        if let Some(cached) = self.repositories.lock().unwrap().get(&key) {
+            return Some(cached.clone());
         }
-        let body = json!({ "registryId": place.account, "repositoryNames": [name] });
-        let said = self.moto.ask(&place.account, &place.region, "DescribeRepositories", &body).await.ok()?;
-        let repository = said["repositories"][0].clone();
+        let body = json!({ "registryId": registry_id.account, "repositoryNames": [name] });
+        let response =
+            self.moto.call(&registry_id.account, &registry_id.region, "DescribeRepositories", &body).await.ok()?;
+        let repository = response["repositories"][0].clone();
         self.repositories.lock().unwrap().insert(key, repository.clone());
         Some(repository)
     }
 
-    /// Asks moto again about each repository.
-    pub fn forget_repositories(&self) {
+    pub fn clear_repository_cache(&self) {
         self.repositories.lock().unwrap().clear();
     }
 }

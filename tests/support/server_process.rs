@@ -1,4 +1,4 @@
-//! Servers that end with the test, however the test ends.
+//! Server processes that are killed at the end of the test, however it ends.
 
 use std::{
     ffi::OsString,
@@ -8,9 +8,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Runs `"$@"` until standard input, a pipe that the test process holds, is closed; then removes folder `$0`, if one is
-/// given. The first line of its output is the server's process id. An interrupt from the terminal is left to the test
-/// process, whose end closes the pipe.
+/// Runs `"$@"` until standard input, a pipe from the test process, is closed; then removes folder `$0`, if set. Prints the
+/// server's process id first. Ignores an interrupt from the terminal: the exit of the test process closes the pipe.
 const GUARD: &str = r#"
 "$@" >&2 & trap '' INT HUP TERM
 echo $!
@@ -19,15 +18,15 @@ kill -9 $!; wait
 [ -z "$0" ] || rm -rf -- "$0"
 "#;
 
-/// A server that is killed when this is dropped, or when the test process ends in whatever way.
-pub struct Guarded {
+/// A server process; dropping it or any exit of the test process kills it.
+pub struct ServerProcess {
     shell: Child,
     server: String,
     log: PathBuf,
 }
 
-impl Guarded {
-    /// Starts a program, its output in file `log`. `directory` is removed when it has ended.
+impl ServerProcess {
+    /// Starts a program with its output in file `log`; removes `directory` when it has exited.
     pub fn start(program: &Path, arguments: &[OsString], log: &Path, directory: Option<&Path>) -> Self {
         let output = File::create(log).unwrap();
         let mut shell = Command::new("/bin/sh")
@@ -35,7 +34,7 @@ impl Guarded {
             .arg(directory.unwrap_or(Path::new("")))
             .arg(program)
             .args(arguments)
-            // The registry would look for a collector of traces.
+            // Otherwise the registry tries to reach a trace collector.
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -47,25 +46,25 @@ impl Guarded {
         Self { shell, server: server.trim().to_owned(), log: log.to_owned() }
     }
 
-    /// Whether the server has not ended by itself.
+    /// Whether the server has not exited by itself.
     pub fn is_running(&self) -> bool {
-        // One that has ended is a zombie until the shell is told to go.
+        // An exited server is a zombie until its shell ends.
         let status = fs::read_to_string(format!("/proc/{}/stat", self.server)).unwrap_or_default();
         status.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
     }
 
-    /// What it said last, to explain why it is not ready.
-    pub fn last_words(&self) -> String {
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }
 
-impl Drop for Guarded {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        // It ends by itself now; that it has is all that matters.
+        // The shell exits by itself now; its status does not matter.
         let _ = self.shell.wait();
     }
 }
@@ -74,7 +73,7 @@ impl Drop for Guarded {
 fn drop_kills_the_server_and_removes_its_folder() {
     let directory = tempfile::tempdir().unwrap().keep();
     let arguments = ["-c", "echo here; exec sleep 1000"].map(Into::into);
-    let server = Guarded::start(Path::new("/bin/sh"), &arguments, &directory.join("log"), Some(&directory));
+    let server = ServerProcess::start(Path::new("/bin/sh"), &arguments, &directory.join("log"), Some(&directory));
     assert!(server.is_running());
     let process = PathBuf::from("/proc").join(&server.server);
     drop(server);
@@ -86,9 +85,9 @@ fn drop_kills_the_server_and_removes_its_folder() {
 fn detects_an_exited_server_and_returns_its_log() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["-c", "echo no such flag"].map(Into::into);
-    let server = Guarded::start(Path::new("/bin/sh"), &arguments, &directory.path().join("log"), None);
+    let server = ServerProcess::start(Path::new("/bin/sh"), &arguments, &directory.path().join("log"), None);
     while server.is_running() {
         std::thread::yield_now();
     }
-    assert_eq!(server.last_words(), "no such flag");
+    assert_eq!(server.log_tail(), "no such flag");
 }

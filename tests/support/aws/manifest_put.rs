@@ -1,4 +1,4 @@
-//! How ECR takes a manifest.
+//! The manifest PUT of ECR.
 
 use axum::{
     body::{Body, to_bytes},
@@ -9,18 +9,18 @@ use serde_json::Value;
 
 use super::{
     super::{proxy::refuse, traffic::Fault},
-    cloud::Backing,
     data_plane::forward,
+    state::Backend,
 };
 
-/// The bytes that a manifest may have.
+/// In bytes.
 const MAX_MANIFEST: usize = 4_194_304;
-/// The bytes that a layer may have: 52,000 MiB.
+/// 52,000 MiB in bytes.
 pub const MAX_LAYER: u64 = 52_000 << 20;
 
-/// Takes a manifest, or says why not.
+/// Stores a manifest or rejects it.
 pub async fn manifest(
-    backing: &Backing,
+    backend: &Backend,
     settings: &Value,
     repository: &str,
     reference: &str,
@@ -42,17 +42,17 @@ pub async fn manifest(
         return refuse(400, "MANIFEST_INVALID", "A layer is larger than 52000 MiB");
     }
     let is_tag = !reference.contains(':');
-    if is_tag && is_immutable(settings, reference) && backing.registry.manifest(repository, reference).await.is_some() {
+    if is_tag && is_immutable(settings, reference) && backend.registry.manifest(repository, reference).await.is_some() {
         let message = format!(
             "The image tag '{reference}' already exists in the '{repository}' repository and cannot be overwritten because \
              the tag is immutable."
         );
         return refuse(400, "TAG_INVALID", &message);
     }
-    let mut answer = forward(backing, parts, Body::from(bytes), fault).await;
+    let mut answer = forward(backend, parts, Body::from(bytes), fault).await;
     if answer.status() == StatusCode::CREATED {
         let digests = layers.iter().chain([&content["config"]]).filter_map(|blob| blob["digest"].as_str());
-        backing.referenced.lock().unwrap().extend(digests.map(str::to_owned));
+        backend.referenced.lock().unwrap().extend(digests.map(str::to_owned));
         if !is_tag {
             answer.headers_mut().remove(header::LOCATION);
         }
@@ -60,10 +60,10 @@ pub async fn manifest(
     answer
 }
 
-/// Whether a tag of a repository stays where it is.
+/// Whether a tag must not move.
 fn is_immutable(settings: &Value, tag: &str) -> bool {
     let filters = settings["imageTagMutabilityExclusionFilters"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let excluded = filters.iter().any(|filter| fits(filter["filter"].as_str().unwrap(), tag));
+    let excluded = filters.iter().any(|filter| matches_pattern(filter["filter"].as_str().unwrap(), tag));
     match settings["imageTagMutability"].as_str().unwrap() {
         "IMMUTABLE" => true,
         "IMMUTABLE_WITH_EXCLUSION" => !excluded,
@@ -72,13 +72,13 @@ fn is_immutable(settings: &Value, tag: &str) -> bool {
     }
 }
 
-/// Whether a pattern, in which `*` is any text, is that of a tag.
-fn fits(pattern: &str, tag: &str) -> bool {
+/// Whether a pattern with `*` matches a tag.
+fn matches_pattern(pattern: &str, tag: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == tag,
-        Some((start, rest)) => tag
-            .strip_prefix(start)
-            .is_some_and(|tag| (0..=tag.len()).any(|skipped| tag.get(skipped..).is_some_and(|end| fits(rest, end)))),
+        Some((start, rest)) => tag.strip_prefix(start).is_some_and(|tag| {
+            (0..=tag.len()).any(|skipped| tag.get(skipped..).is_some_and(|end| matches_pattern(rest, end)))
+        }),
     }
 }
 
@@ -87,6 +87,6 @@ fn patterns_match_tags() {
     for (pattern, tag, expected) in
         [("latest", "latest", true), ("dev-*", "dev-1", true), ("*-rc*", "1.2-rc3", true), ("dev-*", "prod-1", false)]
     {
-        assert_eq!(fits(pattern, tag), expected, "{pattern} {tag}");
+        assert_eq!(matches_pattern(pattern, tag), expected, "{pattern} {tag}");
     }
 }

@@ -1,9 +1,9 @@
-//! A program that is killed in the middle of its work, and started again.
+//! The program is killed during its work and started again.
 
 use demo::{Format, Image, Layer};
 use fastrand::Rng;
 
-use super::{case::Case, is_long, setting, world::World};
+use super::{case::Case, environment::TestEnvironment, is_long, setting};
 use crate::support::{Access, Program, list};
 
 const KILLS: usize = 10;
@@ -19,36 +19,36 @@ async fn does_not_upload_finished_blobs_again_after_a_kill() {
             Case::new(&format!("kill/app{number}"), image)
         })
         .collect();
-    let world = World::new(Access::Anonymous, &cases);
-    let manifests: Vec<_> = world.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
-    let program = Program::new(&["sync", "-f", "-"]).config(&world.config(60)).stdin(&list(&manifests));
+    let environment = TestEnvironment::new(Access::Anonymous, &cases);
+    let manifests: Vec<_> = environment.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
+    let program = Program::new(&["sync", "-f", "-"]).config(&environment.config(60)).stdin(&list(&manifests));
 
     let base = cases[0].image.blobs().iter().max_by_key(|blob| blob.bytes.len()).unwrap();
-    // Before it has received this much the target can't have all of it, so that each kill comes in time.
+    // The target has received at least this many bytes when all is copied, so that each kill comes before the end.
     let shared = base.bytes.len() as u64;
     let least = shared + cases.iter().map(|case| bytes(&case.image) - shared).sum::<u64>();
     let mut random = Rng::with_seed(setting("FAULT_SEED", 1));
     let mut moments: Vec<u64> = (0..KILLS).map(|_| random.u64(..least)).collect();
     moments.sort_unstable();
-    let received = world.target.received();
+    let received = environment.target.received();
     for moment in moments {
         let mut received = received.clone();
         let reached = async move { drop(received.wait_for(|received| *received >= moment).await.unwrap()) };
         let ended = program.run_until(reached).await;
-        assert!(ended.is_none(), "it has ended before {moment} of at least {least} bytes: {ended:?}");
+        assert!(ended.is_none(), "it exited before byte {moment} of at least {least}: {ended:?}");
     }
     let finished = program.run().await.assert_code(0);
-    assert_eq!(world.violations(), Vec::<String>::new());
-    let mut sent = 0;
+    assert_eq!(environment.violations(), Vec::<String>::new());
+    let mut uploads = 0;
     for case in &cases {
-        assert_eq!(world.lacking(case), Vec::<String>::new(), "{case}{}", finished.stdout);
-        for (digest, times) in world.target.sent(&case.repository) {
-            assert_eq!(times, 1, "{}: blob {digest} was sent again after it had been finished", case.repository);
-            sent += usize::from(digest == base.digest);
+        assert_eq!(environment.missing(case), Vec::<String>::new(), "{case}{}", finished.stdout);
+        for (digest, times) in environment.target.upload_counts(&case.repository) {
+            assert_eq!(times, 1, "{}: blob {digest} was uploaded again after it was finished", case.repository);
+            uploads += usize::from(digest == base.digest);
         }
     }
-    println!("{KILLS} kills: what {repositories} repositories share was sent to {sent} of them");
-    assert!((1..=KILLS + 1).contains(&sent), "each run sends what is shared at most once, and not {sent} times");
+    println!("{KILLS} kills: the layer shared by {repositories} repositories was uploaded to {uploads} of them");
+    assert!((1..=KILLS + 1).contains(&uploads), "each run uploads the shared layer at most once, not {uploads} times");
 }
 
 fn bytes(image: &Image) -> u64 {

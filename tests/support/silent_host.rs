@@ -1,4 +1,4 @@
-//! A host that accepts connections and never says anything.
+//! A host that accepts connections and never responds.
 
 use std::sync::{
     Arc,
@@ -7,24 +7,23 @@ use std::sync::{
 
 use tokio::io::AsyncReadExt as _;
 
-use super::background::Serving;
+use super::background::BackgroundServer;
 
-/// The host.
-pub struct Silent {
+pub struct SilentHost {
     connections: Arc<AtomicUsize>,
-    serving: Serving,
+    serving: BackgroundServer,
 }
 
-impl Silent {
-    /// On a port that the kernel chooses.
+impl SilentHost {
+    /// On a free port.
     pub fn start() -> Self {
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
-        let serving = Serving::run(|listener| async move {
+        let serving = BackgroundServer::run(|listener| async move {
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { continue };
                 counted.fetch_add(1, Ordering::SeqCst);
-                // Until the client gives up.
+                // Waits until the client gives up.
                 tokio::spawn(async move { while stream.read_u8().await.is_ok() {} });
             }
         });
@@ -36,7 +35,7 @@ impl Silent {
         self.serving.host()
     }
 
-    /// How many were made so far.
+    /// How many connections were opened so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

@@ -1,13 +1,13 @@
-//! What is to be where, by what `plan` says.
+//! The output of `plan`, compared with the cluster, the target and the gauges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{churn::Churn, registries::Registries};
-use crate::support::{Metrics, faulty::keeping_tag};
+use crate::support::{Metrics, faulty::keep_alive_tag};
 
-/// What `plan` says of a cluster.
+/// The plan for a cluster.
 pub struct Plan {
     rows: Vec<Row>,
 }
@@ -15,35 +15,35 @@ pub struct Plan {
 struct Row {
     /// `name container image`.
     image_use: String,
-    /// Where it comes from and where it goes; none where that can't be said.
-    copy: Option<Copy>,
+    /// None if the image use is undecided.
+    copy: Option<PlannedCopy>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Copy {
-    source: Name,
-    target: Name,
+struct PlannedCopy {
+    source: Reference,
+    target: Reference,
 }
 
 /// `host/repository[:tag][@digest]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
+struct Reference {
     host: String,
     repository: String,
     tag: Option<String>,
     digest: Option<String>,
 }
 
-/// What a tag at the target may mean.
+/// The digests that a tag at the target may have.
 #[derive(Default)]
 struct TagDigests {
-    /// For those who follow it.
+    /// From image uses with the tag.
     followed: BTreeSet<String>,
-    /// For those who pin a digest of it.
+    /// From image uses with tag and digest.
     pinned: BTreeSet<String>,
 }
 
-impl Name {
+impl Reference {
     fn read(text: &str) -> Self {
         let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
         let (host, path) = rest.split_once('/').unwrap();
@@ -67,51 +67,54 @@ impl Plan {
             let copy = (line["decision"] == "mirror").then(|| {
                 let targets = line["targets"].as_array().unwrap();
                 assert_eq!(targets.len(), 1, "{line}");
-                Copy { source: Name::read(&text(&line["source"])), target: Name::read(&text(&targets[0]["reference"])) }
+                PlannedCopy {
+                    source: Reference::read(&text(&line["source"])),
+                    target: Reference::read(&text(&targets[0]["reference"])),
+                }
             });
             Row { image_use, copy }
         });
         Self { rows: rows.collect() }
     }
 
-    /// Where it differs from what there is in the cluster.
+    /// Differences between the plan and the cluster.
     pub fn differences(&self, churn: &Churn) -> Vec<String> {
         let mut planned: Vec<&str> = self.rows.iter().map(|row| row.image_use.as_str()).collect();
         planned.sort_unstable();
         let uses = churn.uses();
-        let there: BTreeSet<&str> = uses.iter().map(String::as_str).collect();
-        let told: BTreeSet<&str> = planned.iter().copied().collect();
+        let in_cluster: BTreeSet<&str> = uses.iter().map(String::as_str).collect();
+        let in_plan: BTreeSet<&str> = planned.iter().copied().collect();
         let mut differences: Vec<String> = Vec::new();
-        differences.extend(there.difference(&told).map(|image_use| format!("not in the plan: {image_use}")));
-        differences.extend(told.difference(&there).map(|image_use| format!("not in the cluster: {image_use}")));
+        differences.extend(in_cluster.difference(&in_plan).map(|image_use| format!("not in the plan: {image_use}")));
+        differences.extend(in_plan.difference(&in_cluster).map(|image_use| format!("not in the cluster: {image_use}")));
         if planned.len() != uses.len() {
             differences.push(format!("{} image uses in the plan, {} in the cluster", planned.len(), uses.len()));
         }
         differences
     }
 
-    /// What of it is not at the target, and which gauges say something else.
-    pub fn wrongs(&self, registries: &Registries, metrics: &Metrics) -> Vec<String> {
-        let copies: BTreeSet<&Copy> = self.rows.iter().filter_map(|row| row.copy.as_ref()).collect();
-        let mut wrongs = Vec::new();
-        let (mut there, mut missing) = (0, 0);
-        // Digests that a tag at the target may mean: that of those who follow it, or else of any who pin it.
+    /// Content that is missing at the target, and wrong gauges.
+    pub fn errors(&self, registries: &Registries, metrics: &Metrics) -> Vec<String> {
+        let copies: BTreeSet<&PlannedCopy> = self.rows.iter().filter_map(|row| row.copy.as_ref()).collect();
+        let mut errors = Vec::new();
+        let (mut present, mut failed) = (0, 0);
+        // Image uses with the tag alone take precedence over those that pin a digest.
         let mut tags: BTreeMap<(&str, &str), TagDigests> = BTreeMap::new();
         for copy in &copies {
             let (source, target) = (&copy.source, &copy.target);
-            let wanted = source.digest.as_deref().or(source.tag.as_deref()).unwrap();
-            let Some(digest) = registries.digest(&source.host, &source.repository, wanted) else {
-                missing += 1;
+            let reference = source.digest.as_deref().or(source.tag.as_deref()).unwrap();
+            let Some(digest) = registries.digest(&source.host, &source.repository, reference) else {
+                failed += 1;
                 continue;
             };
-            there += 1;
-            // What the tag means as well is kept by a tag of its own once that moves away.
+            present += 1;
+            // A digest that the tag has needs no keep-alive tag until the tag moves.
             let is_tagged = |tag| registries.target.digest(&target.repository, tag).as_ref() == Some(&digest);
             let kept = source.digest.iter().filter(|_| !target.tag.as_deref().is_some_and(is_tagged));
-            let kept: Vec<String> = kept.map(|digest| keeping_tag(digest)).collect();
-            for lacking in registries.lacks(&target.repository, &kept, &digest) {
-                wrongs.push(format!(
-                    "{} lacks {lacking} of {}/{}@{digest}",
+            let kept: Vec<String> = kept.map(|digest| keep_alive_tag(digest)).collect();
+            for missing in registries.missing_content(&target.repository, &kept, &digest) {
+                errors.push(format!(
+                    "{} lacks {missing} of {}/{}@{digest}",
                     target.repository, source.host, source.repository
                 ));
             }
@@ -128,8 +131,7 @@ impl Plan {
             let expected = if followed.is_empty() { pinned } else { followed };
             let found = registries.target.digest(repository, tag);
             if found.as_ref().is_none_or(|found| !expected.contains(found)) {
-                wrongs
-                    .push(format!("{repository}:{tag} is {found:?} at the target, and should be one of {expected:?}"));
+                errors.push(format!("{repository}:{tag} is {found:?} at the target instead of one of {expected:?}"));
             }
         }
         let undecided = self.rows.iter().filter(|row| row.copy.is_none()).count();
@@ -137,17 +139,17 @@ impl Plan {
         let images = |name: &str| state("k8s_copycat_images", name);
         let queue = |name: &str| state("k8s_copycat_queue_length", name);
         for (gauge, found, expected) in [
-            ("images that are there", images("copied") + images("already_there"), there),
-            ("images that failed", images("failed"), missing),
-            ("names that wait", queue("waiting"), 0),
-            ("names that are worked on", queue("active"), 0),
-            ("names that rest", queue("cooling"), missing),
+            ("images at the target", images("copied") + images("already_there"), present),
+            ("failed images", images("failed"), failed),
+            ("waiting destinations", queue("waiting"), 0),
+            ("active destinations", queue("active"), 0),
+            ("destinations in cooldown", queue("cooling"), failed),
             ("undecided image uses", metrics.sum("k8s_copycat_undecided", &[]), undecided),
         ] {
             if found != expected as f64 {
-                wrongs.push(format!("{found} {gauge}, and not {expected}"));
+                errors.push(format!("{found} {gauge} instead of {expected}"));
             }
         }
-        wrongs
+        errors
     }
 }
