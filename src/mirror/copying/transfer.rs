@@ -85,8 +85,8 @@ impl<'a> Transfer<'a> {
     }
 
     async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &Limits) -> Result<(), Failure> {
-        let place = Place::Child(&child.digest);
-        let found = self.endpoints.target.find(place).await.map(|found| found.is_some());
+        let reference = Place::Child(&child.digest);
+        let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
         if self.or_missing(&child.digest, found)? {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl<'a> Transfer<'a> {
         let mut has_repeated = false;
         loop {
             self.copy_below(&manifest, depth + 1, limits).await?;
-            match self.endpoints.target.put(place, &manifest).await {
+            match self.endpoints.target.put(reference, &manifest).await {
                 Ok(()) => return Ok(()),
                 // As for the root: a part may have been deleted since it was found.
                 Err(error) if error.is_rejection() && !has_repeated => has_repeated = true,
@@ -211,7 +211,7 @@ impl<'a> Transfer<'a> {
                 upload.add_sent(bytes);
                 add_sent(bytes);
             };
-            let room = Room::between(&self.endpoints.source, &self.endpoints.target).await;
+            let permit = Room::between(&self.endpoints.source, &self.endpoints.target).await;
             let body = self.endpoints.source.blob(blob);
             let (failure, throttled) = match self.endpoints.target.upload(blob, body, progress).await {
                 Ok(()) => return Ok(()),
@@ -222,7 +222,7 @@ impl<'a> Transfer<'a> {
                 Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
                 Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };
-            drop(room);
+            drop(permit);
             // A rate limit does not count as a failure at first.
             if !(throttled && started.elapsed() < LONGEST_THROTTLING) {
                 failures += 1;
