@@ -77,12 +77,12 @@ impl Push<'_> {
                  own, with another digest"
             );
         }
-        let (source, destination) = (&self.job.source, &self.job.destination);
+        let (workload, source, destination) = (self.job.workload(), &self.job.source, &self.job.destination);
         if plan.root.digest() == whole.digest() {
-            info!(%source, target = %destination, "copied all platforms: the image is referenced by its digest");
+            info!(workload, %source, target = %destination, "copied all platforms: the image is referenced by its digest");
             return Ok(self.findings.wanted.clone());
         }
-        info!(%source, target = %destination, digest = %part.digest(), from = %self.findings.wanted, "made an index of the requested platforms");
+        info!(workload, %source, target = %destination, digest = %part.digest(), from = %self.findings.wanted, "made an index of the requested platforms");
         Ok(part.digest().clone())
     }
 
@@ -92,7 +92,7 @@ impl Push<'_> {
             sent.fetch_add(bytes, Ordering::Relaxed);
             observer.observe(&Event::BytesCopied(bytes));
         });
-        Transfer::new(self.endpoints, &self.job.destination, self.blobs, upload.upload(), self.settings, progress)
+        Transfer::new(self.endpoints, self.job, self.blobs, upload.upload(), self.settings, progress)
     }
 
     /// Pushes the contents, then the root. Returns false if the target rejects a root with missing children.

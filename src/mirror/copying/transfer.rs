@@ -7,7 +7,8 @@ use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
-    model::{Destination, Digest, Failure, error_chain},
+    mirror::job::CopyJob,
+    model::{Digest, Failure, error_chain},
     registry::{
         Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Room, Selector, StoreError, StoreUploadError,
     },
@@ -28,7 +29,7 @@ const CONCURRENT_LOOKUPS: usize = 4;
 /// The transfer of one image.
 pub(super) struct Transfer<'a> {
     endpoints: &'a Endpoints<'a>,
-    destination: &'a Destination,
+    job: &'a CopyJob,
     blobs: &'a BlobLocks,
     upload: &'a Arc<ImageUpload>,
     settings: &'a CopySettings,
@@ -41,7 +42,7 @@ impl<'a> Transfer<'a> {
     /// `progress` is called with the length of each piece of a blob that is sent.
     pub fn new(
         endpoints: &'a Endpoints<'a>,
-        destination: &'a Destination,
+        job: &'a CopyJob,
         blobs: &'a BlobLocks,
         upload: &'a Arc<ImageUpload>,
         settings: &'a CopySettings,
@@ -49,7 +50,7 @@ impl<'a> Transfer<'a> {
     ) -> Self {
         let upload_permits = Semaphore::new(settings.max_concurrent_blobs);
         let lookup_permits = Semaphore::new(CONCURRENT_LOOKUPS);
-        Self { endpoints, destination, blobs, upload, settings, upload_permits, lookup_permits, progress }
+        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress }
     }
 
     /// Copies every blob and every child manifest that `manifest` names. Afterwards all of them are known to be at the
@@ -119,7 +120,9 @@ impl<'a> Transfer<'a> {
     async fn copy_blob(&self, blob: &Descriptor) -> Result<(), Failure> {
         if blob.foreign {
             warn!(
-                target = %self.destination,
+                workload = self.job.workload(),
+                source = %self.job.source,
+                target = %self.job.destination,
                 digest = %blob.digest,
                 "not copying a non-distributable layer: its publisher hosts it elsewhere"
             );
@@ -131,7 +134,7 @@ impl<'a> Transfer<'a> {
         while let Some(known) = lock.location.clone().filter(|known| refused.as_ref() != Some(&known.repository)) {
             // Once the blob is uploaded, other images need no lock to find or mount it.
             drop(lock);
-            let is_own = known.repository == self.destination.repository;
+            let is_own = known.repository == self.job.destination.repository;
             if is_own || !is_missing {
                 if self.has(blob).await? {
                     return Ok(());
@@ -152,13 +155,13 @@ impl<'a> Transfer<'a> {
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
         }
-        let repository = self.destination.repository.clone();
+        let repository = self.job.destination.repository.clone();
         *lock.location = Some(BlobLocation { repository, upload: Arc::clone(self.upload) });
         Ok(())
     }
 
     async fn lock(&self, blob: &Descriptor) -> BlobLock {
-        self.blobs.lock(&self.destination.target.name, &blob.digest, self.upload).await
+        self.blobs.lock(&self.job.destination.target.name, &blob.digest, self.upload).await
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
@@ -170,7 +173,7 @@ impl<'a> Transfer<'a> {
     fn or_missing(&self, digest: &Digest, found: Result<bool, StoreError>) -> Result<bool, Failure> {
         match found {
             Err(error) if error.is_breakdown() => {
-                debug!(target = %self.destination, %digest, error = error_chain(&error), "a lookup at the target failed; uploading");
+                debug!(target = %self.job.destination, %digest, error = error_chain(&error), "a lookup at the target failed; uploading");
                 Ok(false)
             }
             found => found.map_err(|error| at_target(&error)),
@@ -179,7 +182,7 @@ impl<'a> Transfer<'a> {
 
     /// Mounts a blob once the image that it was uploaded for is complete.
     async fn mount_after(&self, blob: &Descriptor, location: &BlobLocation) -> Result<bool, Failure> {
-        let target = &self.destination.target.name;
+        let target = &self.job.destination.target.name;
         if !self.blobs.may_mount_later(target) || !self.upload.wait_for(&location.upload).await {
             return Ok(false);
         }
