@@ -149,13 +149,14 @@ impl Inspector<'_> {
     }
 
     fn conflict(&self, owner: &str) -> Failure {
-        let workload = self.job.workloads.first().map(ToString::to_string).unwrap_or_default();
         Failure {
             kind: FailureKind::Conflict,
             message: format!(
-                "conflict: {} of {workload} and {owner} are different images for the destination {}; add $registry to the \
+                "conflict: {} of {} and {owner} are different images for the destination {}; add $registry to the \
                  repository prefix, or a pathMap rule",
-                self.job.image, self.job.destination
+                self.job.image,
+                self.job.workload(),
+                self.job.destination
             ),
             retry: Retry::Later,
         }
@@ -188,7 +189,13 @@ impl Inspector<'_> {
         let target = &self.endpoints.target;
         let present = lookup(target, target.find(Place::Tag(tag)).await).await?;
         if let Lookup::Unknown(error) = &present {
-            warn!(target = %self.job.destination, %error, "looking up the tag failed; the image is pushed again");
+            warn!(
+                workload = self.job.workload(),
+                source = %self.job.source,
+                target = %self.job.destination,
+                %error,
+                "looking up the tag failed; the image is pushed again"
+            );
         }
         Ok(present)
     }

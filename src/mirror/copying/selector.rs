@@ -149,8 +149,8 @@ impl PlatformSelector<'_> {
             let unexpected =
                 choice.missing.iter().filter(|missing| !settings.expects_missing(&self.job.source, missing));
             for platform in unexpected {
-                let (source, target) = (&self.job.source, &self.job.destination);
-                warn!(%source, %target, %platform, "the image does not exist for this platform");
+                let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
+                warn!(workload, %source, %target, %platform, "the image does not exist for this platform");
             }
         }
         if let Some(present) = findings.present.as_found().filter(|_| self.may_make_index(findings))
