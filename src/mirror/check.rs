@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Digest, Failure, FailureKind, Retry, Status},
-    registry::{Place, Repository, Selector, Store, StoreError, StoreRepository},
+    registry::{ManifestRef, Repository, Selector, Store, StoreError, StoreRepository},
 };
 use tracing::warn;
 
@@ -96,7 +96,7 @@ impl Copier {
             }
             return Ok(Check::Missing(found));
         };
-        let present = look(&target, Place::Tag(tag), job);
+        let present = look(&target, ManifestRef::Tag(tag), job);
         let told = told_by_pods(job).filter(|_| believe_pods);
         let (present, wanted, by_pods) = match (known, told) {
             (Some(known), _) => (present.await?, known, job.source.digest().is_none()),
@@ -196,7 +196,7 @@ impl Copier {
     /// Whether what has this digest is kept by it. What is there already, under a tag that may move away, is kept from
     /// then on: the source may be gone by the time the tag does.
     async fn is_kept(&self, target: &StoreRepository, digest: &Digest) -> Result<bool, Failure> {
-        let place = Place::Kept(digest);
+        let place = ManifestRef::KeptDigest(digest);
         match target.find(place).await {
             Ok(Some(kept)) => return is_same(target, &kept, digest).await,
             Ok(None) => {}
@@ -245,7 +245,7 @@ impl Copier {
 /// What the target has there; or why that is not known, where it can be written to all the same.
 async fn look(
     target: &StoreRepository,
-    place: Place<'_>,
+    place: ManifestRef<'_>,
     job: &CopyJob,
 ) -> Result<(Option<Digest>, Option<Failure>), Failure> {
     match target.find(place).await {
@@ -261,7 +261,7 @@ async fn look(
 /// Whether a target broke down over a question, and is at work otherwise: then it may have half of what was asked for, and
 /// heals when that is written to it. Where it is down altogether nothing is asked of the source, which may count that.
 pub(super) async fn is_unknown(target: &StoreRepository, error: &StoreError) -> bool {
-    error.is_breakdown() && target.is_up().await
+    error.is_server_error() && target.is_up().await
 }
 
 /// Whether what the target calls `present` has the digest `wanted`. A registry tells digests of one algorithm, mostly

@@ -96,8 +96,8 @@ impl Copier {
     /// Takes back the uploads that were begun at targets and are not needed any more, and waits until that is done: for
     /// the program's end. Each takes 10 s at most; whoever can't wait so long drops this.
     pub async fn cleared(&self) {
-        self.stores.values().for_each(Store::clear);
-        self.sources.cleared().await;
+        self.stores.values().for_each(Store::cancel_unused_uploads);
+        self.sources.background_finished().await;
     }
 
     /// Carries out a job to its end, and tells how it ended. `on_answer` is called when the source's registry gives its

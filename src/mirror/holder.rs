@@ -3,7 +3,7 @@
 
 use crate::{
     model::{Digest, Failure, Reference},
-    registry::{Place, Repository, Selector, StoreRepository},
+    registry::{ManifestRef, Repository, Selector, StoreRepository},
 };
 
 use super::{
@@ -29,9 +29,9 @@ impl Copier {
         };
         let target = self.store(job)?.repository(&job.destination.repository);
         let present = match job.tag() {
-            Some(tag) => match target.find(Place::Tag(tag)).await {
+            Some(tag) => match target.find(ManifestRef::Tag(tag)).await {
                 // As where nothing is there: it is to be written, and must not wait for an answer that never comes.
-                Err(error) if error.is_breakdown() => None,
+                Err(error) if error.is_server_error() => None,
                 found => found.map_err(|error| at_target(&error))?,
             },
             None => None,

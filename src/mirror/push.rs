@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     model::{Digest, Event, Failure, FailureKind, Retry},
-    registry::{Manifest, Place, StoreError},
+    registry::{Manifest, ManifestRef, StoreError},
 };
 
 use super::{
@@ -104,9 +104,9 @@ impl Copier {
         goods: Goods<'_>,
     ) -> Result<bool, Failure> {
         let digest = goods.root.digest();
-        let kept = (job.tag().is_none() || job.source.digest().is_some()).then_some(Place::Kept(digest));
+        let kept = (job.tag().is_none() || job.source.digest().is_some()).then_some(ManifestRef::KeptDigest(digest));
         // What others pull by moves last.
-        let places = || kept.into_iter().chain(job.tag().map(Place::Tag));
+        let places = || kept.into_iter().chain(job.tag().map(ManifestRef::Tag));
         let mut looked_again = false;
         loop {
             transfer.parts(goods.parts).await?;
@@ -147,7 +147,7 @@ impl Copier {
 }
 
 /// Whether what was pushed is there.
-async fn verify(job: &CopyJob, found: &Found, place: Place<'_>, pushed: &Digest) -> Result<(), Failure> {
+async fn verify(job: &CopyJob, found: &Found, place: ManifestRef<'_>, pushed: &Digest) -> Result<(), Failure> {
     let arrived = found.target.find(place).await.map_err(|error| at_target(&error))?;
     let message = match arrived {
         Some(arrived) if is_same(&found.target, &arrived, pushed).await? => return Ok(()),

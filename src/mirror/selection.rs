@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::{
     model::{Digest, Failure},
-    registry::{Contents, Descriptor, Manifest, Place, StoreRepository},
+    registry::{Contents, Descriptor, Manifest, ManifestRef, StoreRepository},
 };
 
 use super::{
@@ -146,13 +146,13 @@ async fn part_there(found: &Found, source: &Manifest, present: &Digest) -> Resul
 
 async fn has(target: &StoreRepository, child: &Descriptor) -> Result<bool, Failure> {
     let found = if child.is_manifest() {
-        target.find(Place::Child(&child.digest)).await.map(|found| found.is_some())
+        target.find(ManifestRef::Child(&child.digest)).await.map(|found| found.is_some())
     } else {
         target.has_blob(child).await
     };
     match found {
         // It may have half of it.
-        Err(error) if error.is_breakdown() => Ok(false),
+        Err(error) if error.is_server_error() => Ok(false),
         found => found.map_err(|error| at_target(&error)),
     }
 }

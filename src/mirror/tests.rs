@@ -21,7 +21,7 @@ use crate::{
     policy,
     registry::{
         Backoff, Layout, Registries, Selector, Store,
-        testing::{Asked, Reply, Server, settings},
+        testing::{RecordedRequest, Reply, Server, settings},
     },
 };
 
@@ -42,7 +42,7 @@ fn digest(text: &str) -> Digest {
 }
 
 /// What a registry answers whose images, whatever their names, are all the same one.
-fn serve(asked: &Asked, text: &str) -> Reply {
+fn serve(asked: &RecordedRequest, text: &str) -> Reply {
     let manifest = manifest(text);
     match asked.target.rsplit_once('/') {
         Some((path, name)) if path.ends_with("/manifests") => {
@@ -234,7 +234,7 @@ async fn a_silent_registry_does_not_keep_the_others_waiting() {
     for number in 0..50 {
         work.deploy(&format!("s{number}"), 1, &format!("{}/team/app{number}:1", silent.address), &[]).await;
     }
-    work.seen.wait("the silent one is asked", |_| (!silent.asked().is_empty()).then_some(())).await;
+    work.seen.wait("the silent one is asked", |_| (!silent.requests().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
     work.deploy("good", 2, &image, &[]).await;
     assert_eq!(work.seen.waits_for(&image).await, Ok(digest("a")));
@@ -249,7 +249,7 @@ async fn of_a_registry_that_fails_in_a_row_not_every_image_is_asked_for() {
         work.deploy(&format!("b{number}"), 1, &format!("{}/team/app{number}:1", broken.address), &[]).await;
     }
     work.seen.wait("all are told to have failed", |seen| (seen.failures() == 50).then_some(())).await;
-    let mut asked: Vec<String> = broken.asked().into_iter().map(|asked| asked.target).collect();
+    let mut asked: Vec<String> = broken.requests().into_iter().map(|asked| asked.target).collect();
     asked.sort();
     asked.dedup();
     assert!(asked.len() <= 7, "{asked:?}");
@@ -266,7 +266,7 @@ async fn a_copy_that_nobody_wants_any_more_makes_room() {
     let (silent, healthy) = (silent().await, healthy("a").await);
     let work = Work::start(1).await;
     work.deploy("stuck", 1, &format!("{}/team/app:1", silent.address), &[]).await;
-    work.seen.wait("it is under way", |_| (!silent.asked().is_empty()).then_some(())).await;
+    work.seen.wait("it is under way", |_| (!silent.requests().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
     work.deploy("good", 2, &image, &[]).await;
     work.delete("stuck").await;
@@ -280,9 +280,9 @@ async fn an_image_removed_while_it_is_copied_counts_nowhere() {
     let slow = Server::start(|_| Reply::new(500).after(Duration::from_millis(300))).await;
     let work = Work::start(4).await;
     for _ in 0..3 {
-        let asked = slow.asked().len();
+        let asked = slow.requests().len();
         work.deploy("gone", 1, &format!("{}/team/app:1", slow.address), &[]).await;
-        work.seen.wait("it is under way", |_| (slow.asked().len() > asked).then_some(())).await;
+        work.seen.wait("it is under way", |_| (slow.requests().len() > asked).then_some(())).await;
         work.delete("gone").await;
         work.seen.wait("nothing is under way", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
         assert!(work.seen.0.lock().unwrap().outcomes.is_empty());
@@ -296,13 +296,13 @@ async fn whoever_asks_for_a_pass_shares_it_with_all_who_ask_meanwhile() {
     let image = format!("{}/team/app:1", source.address);
     work.deploy("web", 1, &image, &[]).await;
     work.seen.waits_for(&image).await.unwrap();
-    let before = source.asked().len();
+    let before = source.requests().len();
     let reports = join_all((0..100).map(|_| work.mirror.pass())).await;
     for report in reports {
         let report = report.unwrap();
         assert_eq!((report.images, report.failures.len()), (1, 0));
     }
-    let looks = source.asked().len() - before;
+    let looks = source.requests().len() - before;
     assert!((1..=4).contains(&looks), "{looks} requests for 100 callers");
 }
 
@@ -317,11 +317,11 @@ async fn a_pass_finds_a_tag_that_moved_while_all_pods_run_what_it_was() {
     work.deploy("web", 1, &image, &[]).await;
     assert_eq!(work.seen.waits_for(&image).await, Ok(digest("old")));
     let runs = format!("{}/team/app@{}", source.address, digest("old"));
-    let asked = source.asked().len();
+    let asked = source.requests().len();
     work.deploy("web", 1, &image, &[&runs]).await;
     work.deploy("second", 2, &image, &[&runs]).await;
     work.seen.wait("it is quiet", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
-    assert_eq!(source.asked().len(), asked, "Pods tell what runs, and the target has it");
+    assert_eq!(source.requests().len(), asked, "Pods tell what runs, and the target has it");
     moved.store(true, Ordering::SeqCst);
     let report = work.mirror.pass().await.unwrap();
     assert_eq!((report.images, report.failures.len()), (2, 0));
@@ -337,7 +337,7 @@ async fn a_pod_that_runs_another_repositorys_image_does_not_bring_it() {
     work.deploy("web", 1, &image, &[&format!("{}/evil/app@{}", other.address, digest("other"))]).await;
     assert_eq!(work.seen.waits_for(&image).await, Ok(digest("own")));
     assert_eq!(work.at_target("team/app", "1").await, Some(digest("own")));
-    assert_eq!(other.lines(), [""; 0]);
+    assert_eq!(other.request_lines(), [""; 0]);
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use tracing::{debug, warn};
 use crate::{
     model::{Destination, Digest, Failure},
     registry::{
-        Backoff, Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Repository, Room, Selector, Store,
-        StoreError, StoreRepository, StoreUploadError,
+        Backoff, Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, Repository, Selector, Store,
+        StoreError, StoreRepository, StoreUploadError, TransferPermit,
     },
 };
 
@@ -96,7 +96,7 @@ impl<'a> Transfer<'a> {
     }
 
     async fn child(&self, child: &Descriptor, depth: usize, bounds: &Bounds) -> Result<(), Failure> {
-        let place = Place::Child(&child.digest);
+        let place = ManifestRef::Child(&child.digest);
         let found = self.route.target.find(place).await.map(|found| found.is_some());
         if self.or_not(&child.digest, found)? {
             return Ok(());
@@ -176,7 +176,7 @@ impl<'a> Transfer<'a> {
     /// as if it were not there, and the target must take it.
     fn or_not(&self, digest: &Digest, answer: Result<bool, StoreError>) -> Result<bool, Failure> {
         match answer {
-            Err(error) if error.is_breakdown() => {
+            Err(error) if error.is_server_error() => {
                 debug!(target = %self.route.destination, %digest, %error, "the target can't tell whether it has a part");
                 Ok(false)
             }
@@ -219,7 +219,7 @@ impl<'a> Transfer<'a> {
                 flight.moves(bytes);
                 moves(bytes);
             };
-            let room = Room::between(self.route.source, self.route.target).await;
+            let room = TransferPermit::acquire(self.route.source, self.route.target).await;
             let body = self.route.source.blob(blob);
             let (failure, throttled) = match self.route.target.upload(blob, body, progress).await {
                 Ok(()) => return Ok(()),
@@ -232,7 +232,7 @@ impl<'a> Transfer<'a> {
             };
             drop(room);
             // Who is told to come more slowly has not failed yet.
-            if !(throttled && begun.elapsed() < LONGEST_THROTTLING) {
+            if !(throttled && begun.elapsed() < MAX_THROTTLED_TIME) {
                 failures += 1;
             }
             let Some(pause) = self.backoff.pause(failures, failure.retry) else { return Err(failure) };
