@@ -45,7 +45,10 @@ pub async fn fetch_component(repository: &Repository, digest: &Digest, max_size:
         permanent(format!("it is no WebAssembly artifact, that is, a manifest with a single layer of type {LAYER}"))
     })?;
     if layer.size > max_size as u64 {
-        return Err(permanent(format!("it has {} bytes, more than moduleSize allows ({max_size})", layer.size)));
+        return Err(permanent(format!(
+            "it has {} bytes, and {max_size} are allowed: raise its moduleSize",
+            layer.size
+        )));
     }
     let _permit = repository.host.requests.acquire().await;
     let download = repository.blob(&layer).try_collect::<Vec<Bytes>>();

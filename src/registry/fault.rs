@@ -27,16 +27,16 @@ pub(super) enum Fault {
     /// No bytes of a request were accepted.
     #[error("nothing could be sent for {}s", .0.as_secs_f32())]
     Stalled(Duration),
-    #[error("it sends too slowly: {0}")]
+    #[error("the server sends too slowly: {0}")]
     SlowDownload(TooSlow),
-    #[error("it accepts too slowly: {0}")]
+    #[error("the server accepts too slowly: {0}")]
     SlowUpload(TooSlow),
     /// A redirect to an address outside of the allowed scope.
     #[error("{host} has {address}")]
     ForbiddenAddress { host: String, address: ForbiddenAddress },
     #[error(
-        "it responded with 401 and another challenge {attempts} times in a row, the last one {last}: its authentication \
-         is misconfigured"
+        "the server responded with 401 and another challenge {attempts} times in a row, the last one {last}: its \
+         authentication is misconfigured"
     )]
     TooManyChallenges {
         attempts: u32,
@@ -133,11 +133,11 @@ impl Fault {
         let advice = match status.as_u16() {
             401 if with_login => "; the configured credentials were not accepted: check them",
             401 => {
-                "; no credentials are configured for it: set registryCredentials for a source, the login for a target"
+                "; no credentials are configured for this registry: set registryCredentials for a source, the login for a target"
             }
             403 => "; check the permissions of these credentials, and whether the repository exists",
             404 => "; check that this repository and this tag or digest exist",
-            429 => "; it limits requests: credentials may raise the limit",
+            429 => "; the registry limits requests: credentials may raise the limit",
             _ => "",
         };
         let errors = RegistryErrors::parse(&response.body);
@@ -229,20 +229,21 @@ fn describe(error: &reqwest::Error) -> String {
     match tls_failure(error) {
         Some(TlsFailure::UntrustedCertificate) => {
             format!(
-                "its certificate was not accepted ({cause}): add its CA by caFile in `registries`, or by SSL_CERT_FILE"
+                "the server's certificate was not accepted ({cause}): add its CA by caFile in `registries`, or by \
+                 SSL_CERT_FILE"
             )
         }
         Some(TlsFailure::NotTls) => {
-            "it does not use TLS: set plainHTTP in `registries` if plain HTTP is intended".to_owned()
+            "the server does not use TLS: set plainHTTP in `registries` if plain HTTP is intended".to_owned()
         }
         Some(TlsFailure::ClientCertificateRequired) => {
             format!(
-                "it requires a client certificate, or another one ({cause}): set clientCertFile and clientKeyFile in \
-                 `registries`"
+                "the server requires a client certificate, or another one ({cause}): set clientCertFile and clientKeyFile \
+                 in `registries`"
             )
         }
         None => match (error.is_connect(), error.is_timeout()) {
-            (true, true) => "connecting timed out: check its address and the network".to_owned(),
+            (true, true) => "connecting timed out: check the address and the network".to_owned(),
             (true, false) => format!("can't connect: {cause}"),
             _ => format!("the connection broke: {cause}"),
         },

@@ -33,7 +33,7 @@ pub(in crate::registry) struct HostAuth {
     identity: Identity,
     /// Learned from the first 401; before, no credentials are sent.
     scheme: RwLock<AuthScheme>,
-    /// Whether the last response that tells accepted the login.
+    /// Whether the registry accepted the login the last time it was sent.
     login_accepted: AtomicBool,
 }
 
@@ -134,7 +134,7 @@ impl HostAuth {
         }
     }
 
-    /// If a token service does not respond, the registry is asked again which one to use: it may have moved.
+    /// If a token service does not respond, the next challenge of the registry names the one to use: it may have moved.
     fn forget_unreachable_service(&self, service: &Arc<TokenService>, fault: &Fault) {
         if fault.is_error_response() {
             return;

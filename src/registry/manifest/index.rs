@@ -119,7 +119,8 @@ fn parse_index(bytes: &[u8]) -> Result<Option<IndexJson<'_>>, Fault> {
 
 fn entry(raw: &RawValue) -> Result<IndexEntry, Fault> {
     let json: EntryJson = serde_json::from_str(raw.get()).map_err(malformed)?;
-    let digest = json.digest.parse().map_err(|error| Fault::Permanent(format!("it has an invalid entry: {error}")))?;
+    let digest =
+        json.digest.parse().map_err(|error| Fault::Permanent(format!("the index has an invalid entry: {error}")))?;
     let platform = json.platform.filter(|platform| platform.os != UNKNOWN);
     let platform =
         platform.and_then(|platform| Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref()));

@@ -1,5 +1,5 @@
 //! Manifests as bytes, and what they reference. They are not parsed into oci-client's types, which reject the
-//! `"layers": null` of images from scratch, and accept a manifest that is image and index at once.
+//! `"layers": null` of images from scratch, and accept a manifest that is both an image and an index.
 
 pub(super) mod index;
 
@@ -197,13 +197,13 @@ struct DescriptorJson {
 fn parse(bytes: &[u8]) -> Result<ManifestJson, Fault> {
     let json: ManifestJson = serde_json::from_slice(bytes).map_err(|error| invalid_manifest(&error.to_string()))?;
     if json.schema_version == Some(1) {
-        let advice = "it is of Docker's obsolete schema 1, which registries do not accept: push the image again \
+        let advice = "the manifest is of Docker's obsolete schema 1, which registries do not accept: push the image again \
                       with a current tool";
         return Err(Fault::Permanent(advice.to_owned()));
     }
     match (&json.manifests, &json.config) {
         // Clients would disagree on whether it is an image or an index (CVE-2021-41190).
-        (Some(_), Some(_)) => Err(Fault::Permanent("it is an image and an index at once".to_owned())),
+        (Some(_), Some(_)) => Err(Fault::Permanent("the manifest is an image and an index at once".to_owned())),
         (None, None) => Err(invalid_manifest("it has neither a config nor manifests")),
         _ => Ok(json),
     }
@@ -220,8 +220,10 @@ pub(in crate::registry) fn invalid_manifest(why: &str) -> Fault {
 
 fn descriptors(json: impl IntoIterator<Item = DescriptorJson>) -> Result<Vec<Descriptor>, Fault> {
     let descriptors = json.into_iter().map(|json| {
-        let digest =
-            json.digest.parse().map_err(|error| Fault::Permanent(format!("it has an invalid descriptor: {error}")))?;
+        let digest = json
+            .digest
+            .parse()
+            .map_err(|error| Fault::Permanent(format!("the manifest has an invalid descriptor: {error}")))?;
         let foreign = json.urls.is_some_and(|urls| !urls.is_empty()) && is_foreign(&json.media_type);
         Ok(Descriptor { media_type: json.media_type, digest, size: json.size, foreign })
     });

@@ -106,7 +106,7 @@ impl Repository {
     /// The source of an upload has another size than its descriptor.
     fn wrong_size(&self, descriptor: &Descriptor, found: u64) -> Error {
         let fault =
-            Fault::InvalidResponse(format!("received {found} bytes, but its manifest says {}", descriptor.size));
+            Fault::InvalidResponse(format!("received {found} bytes, but its descriptor says {}", descriptor.size));
         self.blob_error("reading for", &descriptor.digest, fault)
     }
 }

@@ -118,7 +118,10 @@ impl Download {
                 }
             };
             let Some(mut bytes) = response.chunk().await? else {
-                return Err(Fault::InvalidResponse(format!("it ended after {} of {size} bytes", self.received)));
+                return Err(Fault::InvalidResponse(format!(
+                    "the download ended after {} of {size} bytes",
+                    self.received
+                )));
             };
             let length = bytes.len() as u64;
             if self.skip >= length {
@@ -130,7 +133,7 @@ impl Download {
             self.skip = 0;
             let received = self.received + bytes.len() as u64;
             if received > size {
-                return Err(Fault::Permanent(format!("it is longer than the {size} bytes that its manifest says")));
+                return Err(Fault::Permanent(format!("the blob is longer than the {size} bytes of its descriptor")));
             }
             hasher.update(&bytes);
             self.received = received;
@@ -181,14 +184,14 @@ impl Download {
             }
             StatusCode::RANGE_NOT_SATISFIABLE if is_ranged => {
                 self.supports_ranges = false;
-                return Err(Fault::InvalidResponse(format!("it has no bytes from {start}")));
+                return Err(Fault::InvalidResponse(format!("the registry has no bytes from {start}")));
             }
             _ => return Err(self.repository.fault(response).await),
         };
         match response.content_length() {
-            Some(length) if length != remaining => Err(Fault::InvalidResponse(format!(
-                "the response announces {length} bytes, but its manifest says {remaining}"
-            ))),
+            Some(length) if length != remaining => {
+                Err(Fault::InvalidResponse(format!("the response announces {length} bytes instead of {remaining}")))
+            }
             _ => Ok(response),
         }
     }

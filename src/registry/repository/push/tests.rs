@@ -125,7 +125,7 @@ async fn distinguishes_failures_of_source_and_target() {
     let repository = server.repository();
     for body in [single_chunk(b"abc"), single_chunk(b"abcdefg")] {
         let error = source(repository.upload(&expected, body, |_| ()).await.unwrap_err());
-        assert!(error.to_string().contains("but its manifest says 6"), "{error}");
+        assert!(error.to_string().contains("but its descriptor says 6"), "{error}");
     }
     let broken = Error::new("reading".to_owned(), Fault::InvalidResponse("broken".to_owned()));
     let body: BlobStream = Box::pin(futures::stream::iter([Ok("abc".into()), Err(broken)]));
