@@ -47,9 +47,8 @@ impl Error {
         matches!(&*self.fault, Fault::DigestMismatch { .. })
     }
 
-    /// Whether an existing tag can't be moved. The distribution specification has no code for this: Amazon ECR responds
-    /// with 400 and `TAG_INVALID`, Harbor with 412 and `PRECONDITION`, and both use these for other errors too. So the
-    /// message has to say it.
+    /// Whether an existing tag can't be moved. The distribution specification has no code for this (Amazon ECR responds
+    /// with 400 and `TAG_INVALID`, Harbor with 412 and `PRECONDITION`), so only the registry's message tells.
     pub fn is_immutable_tag(&self) -> bool {
         let statuses = [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::PRECONDITION_FAILED];
         let says_immutable = |error: &RegistryError| error.message().to_ascii_lowercase().contains("immutable");

@@ -1,4 +1,10 @@
 //! Access to registries, and to image layouts on disk.
+//!
+//! From the bottom up: `http` sends single requests and knows no credentials. `limits` bounds concurrent requests and the
+//! request rate of a registry. `auth` chooses credentials and fetches tokens through `http`; `ecr` has those of AWS.
+//! `host` is what was learned about a registry, and `client` sends requests to it with credentials and within its limits.
+//! `repository` has the operations of the distribution specification: manifests, mounts, pulls and pushes of blobs.
+//! `layout` has the same for a folder. `store` is either of both, as the target of copies.
 
 mod artifact;
 mod auth;

@@ -1,5 +1,5 @@
 //! A cache of shared instances that removes unused ones: image references choose the names of registries, so there is no
-//! bound on their number. Caching crates evict entries that are in use, so that two instances of one host could exist.
+//! bound on their number. Kept by hand: caching crates also evict entries that are in use.
 
 use std::{
     borrow::Borrow,

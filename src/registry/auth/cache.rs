@@ -1,6 +1,5 @@
-//! A cached value that expires: fetched once for all who wait for it, renewed before it expires, and not requested over
-//! and over while fetching fails. Caching crates offer parts of this; none renews in the background while the old value
-//! is used and pauses after failures and rejections.
+//! A cached value that expires: fetched once for all concurrent callers, and renewed in the background before it expires.
+//! Kept by hand: it also pauses after failures and rejections, so that a failing service is not called over and over.
 
 use std::{
     fmt,

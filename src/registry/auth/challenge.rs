@@ -55,7 +55,7 @@ impl Parsed<'_> {
 }
 
 /// RFC 9110, section 11.6.1: commas separate both challenges and their parameters, so a word without `=` begins the next
-/// challenge. Kept by hand: no crate that is maintained parses lists of challenges leniently.
+/// challenge. Kept by hand: a strict parser would reject the whole header for one malformed challenge.
 fn parse(text: &str) -> Vec<Parsed<'_>> {
     let mut found = Vec::new();
     let mut current = Parsed { scheme: "", parameters: Vec::new() };

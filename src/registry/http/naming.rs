@@ -50,7 +50,7 @@ pub(in crate::registry) fn is_insecure(url: &Url, insecure: &[String]) -> bool {
 /// A name, or a shell glob: `*` matches any text, `?` any one character, `[a-c]` one character of a set, `[^a-c]` one
 /// outside of it; `\\` takes the next character literally.
 ///
-/// Kept by hand: glob crates read paths, in which `*` stops at a slash, and take `[` of an IPv6 address for a set.
+/// Kept by hand: glob crates take the brackets of an IPv6 address for a set.
 pub(in crate::registry) struct Pattern {
     text: String,
     glob: Option<Regex>,
