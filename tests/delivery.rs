@@ -263,7 +263,7 @@ async fn a_registry_that_drips_ends_a_fetch_with_the_request_timeout() {
     let program = planning(&config);
     let fetched = tokio::time::timeout(Duration::from_secs(90), program.run());
     let finished = fetched.await.expect("it drips on").assert_code(1);
-    let told = "has not come whole after 2s; raise requestTimeout";
+    let told = "incomplete after 2s; raise requestTimeout";
     assert!(finished.stderr.contains(told) && finished.stderr.contains("plugin policy"), "{finished:?}");
 }
 

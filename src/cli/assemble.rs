@@ -9,7 +9,7 @@ use crate::{
     mirror::{Copier, CopySettings, Mirror, PlatformSettings},
     model::{Observer, Target},
     policy::{self, Policy},
-    registry::{self, Aws, Backoff, LeastRate, Registries, SetupError},
+    registry::{self, Aws, Backoff, CertificateError, MinTransferRate, Registries},
     workload::{Namespaces, WatchSettings},
 };
 
@@ -130,7 +130,7 @@ pub fn aws(config: &Config) -> Aws {
 pub fn access(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> registry::Settings {
     registry::Settings {
         request_timeout: config.copy.request_timeout,
-        least_rate: least_rate(&config.copy),
+        min_transfer_rate: least_rate(&config.copy),
         private_redirects: config.copy.private_redirects.clone(),
         credentials: config.credentials.clone(),
         aws: aws.clone(),
@@ -143,9 +143,9 @@ pub fn access(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> regist
 /// How long a transfer is watched before it is said to be too slow. Who lets it stand still for less wants to know sooner.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 
-fn least_rate(copy: &CopyConfig) -> Option<LeastRate> {
+fn least_rate(copy: &CopyConfig) -> Option<MinTransferRate> {
     let window = copy.request_timeout.map_or(RATE_WINDOW, |timeout| timeout.min(RATE_WINDOW));
-    copy.least_transfer_rate.map(|bytes_per_second| LeastRate { bytes_per_second, window })
+    copy.least_transfer_rate.map(|bytes_per_second| MinTransferRate { bytes_per_second, window })
 }
 
 fn backoff(config: &Config) -> Backoff {
@@ -156,7 +156,7 @@ fn backoff(config: &Config) -> Backoff {
 ///
 /// # Errors
 /// When a certificate that is configured can't be used.
-pub fn registries(config: &Config, access: registry::Settings) -> Result<Registries, SetupError> {
+pub fn registries(config: &Config, access: registry::Settings) -> Result<Registries, CertificateError> {
     Registries::new(access, &config.registries, config.copy.max_connections_per_registry)
 }
 
@@ -164,7 +164,7 @@ pub fn registries(config: &Config, access: registry::Settings) -> Result<Registr
 ///
 /// # Errors
 /// When a certificate that is configured can't be used.
-pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result<Copier, SetupError> {
+pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result<Copier, CertificateError> {
     let access = access(config, aws, observer.clone());
     let sources = registries(config, access.clone())?;
     let mut stores = HashMap::new();
@@ -203,7 +203,7 @@ pub fn mirror(
     aws: &Aws,
     policy: Arc<Policy>,
     observer: Arc<dyn Observer>,
-) -> Result<Mirror, SetupError> {
+) -> Result<Mirror, CertificateError> {
     let copier = copier(config, aws, observer.clone())?;
     Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, places(&config.copy, &config.watch)))
 }

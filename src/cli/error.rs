@@ -13,7 +13,7 @@ use crate::{
     mirror::Stopped,
     model::printable,
     policy::{LoadError, ProbeError},
-    registry::{self, SetupError},
+    registry::{self, CertificateError},
     report::{LoggingError, MetricsError},
     workload::{ClientError, ListError, ManifestError},
 };
@@ -51,7 +51,7 @@ pub enum CommandError {
     Manifest(#[from] ManifestError),
     /// A certificate that is configured can't be used.
     #[error(transparent)]
-    Setup(#[from] SetupError),
+    Setup(#[from] CertificateError),
     /// Metrics can't be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use crate::{
     model::printable,
-    registry::{Aws, AwsError, Caller},
+    registry::{Aws, AwsError, CallerIdentity},
 };
 
 /// Not the end, when this is not known: a private network may reach ECR and not this.
@@ -34,7 +34,7 @@ pub async fn show(identities: Vec<(Aws, String)>) {
     }
 }
 
-async fn callers(identities: Vec<(Aws, String)>) -> Vec<Result<Caller, AwsError>> {
-    let asked = identities.iter().map(|(aws, region)| aws.caller(region));
+async fn callers(identities: Vec<(Aws, String)>) -> Vec<Result<CallerIdentity, AwsError>> {
+    let asked = identities.iter().map(|(aws, region)| aws.caller_identity(region));
     futures::future::join_all(asked).await
 }

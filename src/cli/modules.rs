@@ -6,7 +6,7 @@ use crate::{
     config::{Config, PluginModule},
     model::Reference,
     policy,
-    registry::{self, SetupError},
+    registry::{self, CertificateError},
 };
 
 use super::assemble;
@@ -20,7 +20,7 @@ pub struct Modules(BTreeMap<Reference, Arc<[u8]>>);
 pub enum FetchError {
     /// HTTPS can't be set up.
     #[error(transparent)]
-    Setup(#[from] SetupError),
+    Setup(#[from] CertificateError),
     /// Its registry does not hand it out.
     #[error("plugin {plugin} (oci: {reference}): {error}")]
     Registry {

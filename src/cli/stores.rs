@@ -22,13 +22,13 @@ pub fn identities(config: &Config, aws: &Aws) -> Vec<(Aws, String)> {
 }
 
 fn identity(ecr: &EcrConfig, aws: &Aws) -> Aws {
-    ecr.assume_role.as_deref().map_or_else(|| aws.clone(), |role| aws.assuming(role))
+    ecr.assume_role.as_deref().map_or_else(|| aws.clone(), |role| aws.with_role(role))
 }
 
 /// What a target is. `access` is how sources are reached: what else it has goes for targets too.
 pub fn store(target: &TargetConfig, sources: &Registries, access: &registry::Settings) -> Store {
     let beside = |aws: &Aws, credentials, insecure| {
-        sources.beside(registry::Settings { aws: aws.clone(), credentials, insecure, ..access.clone() })
+        sources.with_settings(registry::Settings { aws: aws.clone(), credentials, insecure, ..access.clone() })
     };
     match (target.kind, &target.ecr) {
         (TargetKind::OciLayout, _) => Store::Layout(Layout::new(target.registry.clone().into())),

@@ -42,7 +42,7 @@ fn digest(text: &str) -> Digest {
 }
 
 /// The answer of a registry that has the same image in every repository.
-fn serve(asked: &Asked, text: &str) -> Reply {
+fn serve(asked: &RecordedRequest, text: &str) -> Reply {
     let manifest = manifest(text);
     match asked.target.rsplit_once('/') {
         Some((path, name)) if path.ends_with("/manifests") => {
@@ -234,7 +234,7 @@ async fn a_silent_registry_does_not_delay_the_others() {
     for number in 0..50 {
         test.deploy(&format!("s{number}"), 1, &format!("{}/team/app{number}:1", silent.address), &[]).await;
     }
-    test.seen.wait("the silent one gets a request", |_| (!silent.asked().is_empty()).then_some(())).await;
+    test.seen.wait("the silent one gets a request", |_| (!silent.requests().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
     test.deploy("good", 2, &image, &[]).await;
     assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("a")));
@@ -249,7 +249,7 @@ async fn a_failing_registry_is_not_queried_for_every_image() {
         test.deploy(&format!("b{number}"), 1, &format!("{}/team/app{number}:1", broken.address), &[]).await;
     }
     test.seen.wait("all have failed", |seen| (seen.failures() == 50).then_some(())).await;
-    let mut asked: Vec<String> = broken.asked().into_iter().map(|asked| asked.target).collect();
+    let mut asked: Vec<String> = broken.requests().into_iter().map(|asked| asked.target).collect();
     asked.sort();
     asked.dedup();
     assert!(asked.len() <= 7, "{asked:?}");
@@ -266,7 +266,7 @@ async fn an_unclaimed_copy_is_cancelled() {
     let (silent, healthy) = (silent().await, healthy("a").await);
     let test = TestMirror::start(1).await;
     test.deploy("stuck", 1, &format!("{}/team/app:1", silent.address), &[]).await;
-    test.seen.wait("it is active", |_| (!silent.asked().is_empty()).then_some(())).await;
+    test.seen.wait("it is active", |_| (!silent.requests().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
     test.deploy("good", 2, &image, &[]).await;
     test.delete("stuck").await;
@@ -280,9 +280,9 @@ async fn an_image_removed_while_it_is_copied_is_not_reported() {
     let slow = Server::start(|_| Reply::new(500).after(Duration::from_millis(300))).await;
     let test = TestMirror::start(4).await;
     for _ in 0..3 {
-        let asked = slow.asked().len();
+        let asked = slow.requests().len();
         test.deploy("gone", 1, &format!("{}/team/app:1", slow.address), &[]).await;
-        test.seen.wait("it is active", |_| (slow.asked().len() > asked).then_some(())).await;
+        test.seen.wait("it is active", |_| (slow.requests().len() > asked).then_some(())).await;
         test.delete("gone").await;
         test.seen.wait("nothing is active", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
         assert!(test.seen.0.lock().unwrap().outcomes.is_empty());
@@ -296,13 +296,13 @@ async fn concurrent_requests_share_a_pass() {
     let image = format!("{}/team/app:1", source.address);
     test.deploy("web", 1, &image, &[]).await;
     test.seen.wait_for_outcome(&image).await.unwrap();
-    let before = source.asked().len();
+    let before = source.requests().len();
     let reports = join_all((0..100).map(|_| test.mirror.pass())).await;
     for report in reports {
         let report = report.unwrap();
         assert_eq!((report.images, report.failures.len()), (1, 0));
     }
-    let looks = source.asked().len() - before;
+    let looks = source.requests().len() - before;
     assert!((1..=4).contains(&looks), "{looks} requests for 100 callers");
 }
 
@@ -317,11 +317,11 @@ async fn a_pass_detects_a_moved_tag_although_all_pods_run_the_old_digest() {
     test.deploy("web", 1, &image, &[]).await;
     assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("old")));
     let runs = format!("{}/team/app@{}", source.address, digest("old"));
-    let asked = source.asked().len();
+    let asked = source.requests().len();
     test.deploy("web", 1, &image, &[&runs]).await;
     test.deploy("second", 2, &image, &[&runs]).await;
     test.seen.wait("it is quiet", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
-    assert_eq!(source.asked().len(), asked, "Pods report the digest, and the target has it");
+    assert_eq!(source.requests().len(), asked, "Pods report the digest, and the target has it");
     moved.store(true, Ordering::SeqCst);
     let report = test.mirror.pass().await.unwrap();
     assert_eq!((report.images, report.failures.len()), (2, 0));
@@ -337,7 +337,7 @@ async fn a_pod_that_runs_another_repositorys_image_does_not_cause_a_copy_of_it()
     test.deploy("web", 1, &image, &[&format!("{}/evil/app@{}", other.address, digest("other"))]).await;
     assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("own")));
     assert_eq!(test.at_target("team/app", "1").await, Some(digest("own")));
-    assert_eq!(other.lines(), [""; 0]);
+    assert_eq!(other.request_lines(), [""; 0]);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use crate::{
     cli::CommandError,
     model::{Credential, Login, Reference, RegistryAccess},
-    registry::{Aws, Backoff, ComponentFacts, Registries, Settings, push_component},
+    registry::{Aws, Backoff, ComponentInterfaces, Registries, Settings, push_component},
 };
 
 use super::{files, output};
@@ -46,7 +46,7 @@ pub async fn push(args: &Args) -> Result<ExitCode, CommandError> {
         _ => return Err(refused("name a tag and no digest, as in ghcr.io/acme/teams:1.2".to_owned())),
     };
     let probe = files::plugin(&args.file)?;
-    let facts = ComponentFacts { exports: probe.exports(), imports: probe.imports() };
+    let facts = ComponentInterfaces { exports: probe.exports(), imports: probe.imports() };
     let repository = registries(args, reference.registry())?.repository(reference.registry(), reference.repository());
     let name = reference.repository().rsplit('/').next().unwrap_or_default();
     let (component, title) = (probe.bytes().to_vec().into(), format!("{name}.wasm"));
@@ -59,7 +59,7 @@ fn registries(args: &Args, host: &str) -> Result<Registries, CommandError> {
     let access = RegistryAccess { registry: host.to_owned(), plain_http: args.plain_http, ..RegistryAccess::default() };
     let settings = Settings {
         request_timeout: Some(REQUEST_TIMEOUT),
-        least_rate: None,
+        min_transfer_rate: None,
         private_redirects: Vec::new(),
         credentials: credential(args, host)?.into_iter().collect(),
         aws: Aws::new(Some(REQUEST_TIMEOUT)),

@@ -5,7 +5,7 @@ use tracing::warn;
 use crate::{
     mirror::job::{CopyJob, Role},
     model::{Digest, Failure, FailureKind, Retry},
-    registry::{Place, Selector},
+    registry::{ManifestRef, Selector},
 };
 
 use super::{
@@ -166,7 +166,7 @@ impl Inspector<'_> {
     /// move, it is kept from now on: by the time the tag moves the source may have deleted it.
     async fn keep(&self, digest: &Digest) -> Result<bool, Failure> {
         let target = &self.endpoints.target;
-        let kept = Place::Kept(digest);
+        let kept = ManifestRef::KeptDigest(digest);
         match lookup(target, target.find(kept).await).await? {
             Lookup::Found(present) => return is_same(target, &present, digest).await,
             Lookup::Unknown(_) => return Ok(false),
@@ -187,7 +187,7 @@ impl Inspector<'_> {
 
     async fn look_up_tag(&self, tag: &str) -> Result<Lookup<Digest>, Failure> {
         let target = &self.endpoints.target;
-        let present = lookup(target, target.find(Place::Tag(tag)).await).await?;
+        let present = lookup(target, target.find(ManifestRef::Tag(tag)).await).await?;
         if let Lookup::Unknown(error) = &present {
             warn!(
                 workload = self.job.workload(),

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::{
     mirror::job::CopyJob,
     model::{Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
-    registry::{Manifest, Place, StoreError},
+    registry::{Manifest, ManifestRef, StoreError},
 };
 
 use super::{
@@ -104,9 +104,9 @@ impl Push<'_> {
     ) -> Result<bool, Failure> {
         let digest = plan.root.digest();
         let needs_keep_alive = self.job.tag().is_none() || self.job.source.digest().is_some();
-        let keep_alive = needs_keep_alive.then_some(Place::Kept(digest));
+        let keep_alive = needs_keep_alive.then_some(ManifestRef::KeptDigest(digest));
         // The tag is what others pull by, and is moved last.
-        let references = || keep_alive.into_iter().chain(self.job.tag().map(Place::Tag));
+        let references = || keep_alive.into_iter().chain(self.job.tag().map(ManifestRef::Tag));
         let mut has_repeated = false;
         loop {
             transfer.copy_contents(plan.contents).await?;
@@ -148,7 +148,7 @@ impl Push<'_> {
         }
     }
 
-    async fn verify(&self, reference: Place<'_>, pushed: &Digest) -> Result<(), Failure> {
+    async fn verify(&self, reference: ManifestRef<'_>, pushed: &Digest) -> Result<(), Failure> {
         let target = &self.endpoints.target;
         let destination = &self.job.destination;
         let message = match target.find(reference).await.map_err(|error| at_target(&error))? {

@@ -10,7 +10,8 @@ use crate::{
     mirror::job::CopyJob,
     model::{Digest, Failure, error_chain},
     registry::{
-        Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Room, Selector, StoreError, StoreUploadError,
+        Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, Selector, StoreError, StoreUploadError,
+        TransferPermit,
     },
 };
 
@@ -86,7 +87,7 @@ impl<'a> Transfer<'a> {
     }
 
     async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &Limits) -> Result<(), Failure> {
-        let reference = Place::Child(&child.digest);
+        let reference = ManifestRef::Child(&child.digest);
         let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
         if self.or_missing(&child.digest, found)? {
             return Ok(());
@@ -172,7 +173,7 @@ impl<'a> Transfer<'a> {
     /// Treats a failed lookup as missing: the target may have stored half of it, and must accept an upload.
     fn or_missing(&self, digest: &Digest, found: Result<bool, StoreError>) -> Result<bool, Failure> {
         match found {
-            Err(error) if error.is_breakdown() => {
+            Err(error) if error.is_server_error() => {
                 debug!(target = %self.job.destination, %digest, error = error_chain(&error), "a lookup at the target failed; uploading");
                 Ok(false)
             }
@@ -214,7 +215,7 @@ impl<'a> Transfer<'a> {
                 upload.add_sent(bytes);
                 add_sent(bytes);
             };
-            let permit = Room::between(&self.endpoints.source, &self.endpoints.target).await;
+            let permit = TransferPermit::acquire(&self.endpoints.source, &self.endpoints.target).await;
             let body = self.endpoints.source.blob(blob);
             let (failure, throttled) = match self.endpoints.target.upload(blob, body, progress).await {
                 Ok(()) => return Ok(()),
@@ -227,7 +228,7 @@ impl<'a> Transfer<'a> {
             };
             drop(permit);
             // A rate limit does not count as a failure at first.
-            if !(throttled && started.elapsed() < LONGEST_THROTTLING) {
+            if !(throttled && started.elapsed() < MAX_THROTTLED_TIME) {
                 failures += 1;
             }
             let Some(pause) = self.settings.backoff.pause(failures, failure.retry) else { return Err(failure) };
