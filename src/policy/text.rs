@@ -27,8 +27,7 @@ mod tests {
 
     #[test]
     fn cuts_between_characters() {
-        for (text, max, expected) in [("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aää", 4, "aä…"), ("", 0, "")]
-        {
+        for (text, max, expected) in [("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aää", 4, "aä…"), ("", 0, "")] {
             assert_eq!(shortened(text, max), expected);
         }
     }

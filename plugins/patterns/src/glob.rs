@@ -205,9 +205,13 @@ mod tests {
 
     #[test]
     fn a_text_without_wildcards_is_a_name() {
-        for (pattern, text, expected) in
-            [("plain", "plain", true), ("plain", "plainer", false), ("a]b", "a]b", true), ("a\\b", "a\\b", true), ("p*", "plain", true)]
-        {
+        for (pattern, text, expected) in [
+            ("plain", "plain", true),
+            ("plain", "plainer", false),
+            ("a]b", "a]b", true),
+            ("a\\b", "a\\b", true),
+            ("p*", "plain", true),
+        ] {
             assert_eq!(NamePattern::new(pattern).unwrap().matches(text), expected, "{pattern} {text}");
         }
         assert!(NamePattern::new("[a").is_err());

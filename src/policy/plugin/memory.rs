@@ -90,7 +90,10 @@ mod tests {
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(limits.memory_growing(0, 40, None).unwrap());
         let error = limits.memory_growing(60, 61, None).unwrap_err();
-        assert_eq!(error.downcast_ref::<MemoryLimitExceeded>(), Some(&MemoryLimitExceeded { requested: 101, limit: 100 }));
+        assert_eq!(
+            error.downcast_ref::<MemoryLimitExceeded>(),
+            Some(&MemoryLimitExceeded { requested: 101, limit: 100 })
+        );
         assert_eq!(total.load(Ordering::Relaxed), 101);
         drop(limits);
         assert_eq!(total.load(Ordering::Relaxed), 1);
