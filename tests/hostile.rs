@@ -258,7 +258,7 @@ async fn failing_plugins_are_ignored_with_on_failure_pass() {
 }
 
 #[tokio::test]
-async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
+async fn rejects_unloadable_plugins_and_keeps_the_active_ones() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -273,18 +273,18 @@ async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
         format!("targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n", target.host());
     let mut program = Program::controller(&kubeconfig).config(&config).env("PLUGIN_DIR", mount.path()).start();
     program.ready().await;
-    let refused = async || {
+    let reload_error = async || {
         let (_, body) = program.get("/plugins").await;
-        serde_json::from_str::<Value>(&body).unwrap()["reloadRejected"].as_str().map(str::to_owned)
+        serde_json::from_str::<Value>(&body).unwrap()["reloadRefused"].as_str().map(str::to_owned)
     };
-    for (name, ending, bytes, message) in UNLOADABLE.iter() {
-        let (file, beside) = (format!("{name}.{ending}"), format!("{name}.yaml"));
+    for (name, extension, bytes, message) in UNLOADABLE.iter() {
+        let (file, beside) = (format!("{name}.{extension}"), format!("{name}.yaml"));
         let settings = b"configureTimeout: 300ms".to_vec();
         let mut files = before.to_vec();
         files.extend([(file.as_str(), bytes.clone()), (beside.as_str(), settings)]);
         mount.swap(&files);
-        let reason = eventually(&format!("{name} is refused"), || async {
-            refused().await.filter(|reason| reason.contains(&format!("plugin {name} (")))
+        let reason = eventually(&format!("{name} is rejected"), || async {
+            reload_error().await.filter(|reason| reason.contains(&format!("plugin {name} (")))
         })
         .await;
         assert!(reason.contains(message) && reason.lines().count() == 1, "{name}: {reason}");
@@ -294,15 +294,15 @@ async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
     deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;
     arrives(&target, "good/good/team/app", "1", &app).await;
     mount.swap(&before);
-    eventually("the good one alone is fine", || async { refused().await.is_none().then_some(()) }).await;
+    eventually("the valid plugin alone is accepted", || async { reload_error().await.is_none().then_some(()) }).await;
     assert_eq!(program.terminate().await.code, Some(0));
 }
 
 #[tokio::test]
-async fn what_breaks_when_it_is_loaded_stops_a_start() {
+async fn unloadable_plugins_prevent_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, ending, bytes, _) in UNLOADABLE.iter() {
-        fs::write(folder.path().join(format!("{name}.{ending}")), bytes).unwrap();
+    for (name, extension, bytes, _) in UNLOADABLE.iter() {
+        fs::write(folder.path().join(format!("{name}.{extension}")), bytes).unwrap();
         fs::write(folder.path().join(format!("{name}.yaml")), "configureTimeout: 300ms").unwrap();
     }
     let finished = planning(folder.path()).run().await.assert_code(2);
@@ -311,6 +311,6 @@ async fn what_breaks_when_it_is_loaded_stops_a_start() {
             finished.stderr.lines().filter(|line| line.starts_with(&format!("plugin {name} ("))).collect();
         assert!(lines.len() == 1 && lines[0].contains(message), "{name}: {}", finished.stderr);
     }
-    let told = finished.stderr.lines().filter(|line| line.starts_with("plugin ")).count();
-    assert_eq!(told, UNLOADABLE.len(), "{}", finished.stderr);
+    let count = finished.stderr.lines().filter(|line| line.starts_with("plugin ")).count();
+    assert_eq!(count, UNLOADABLE.len(), "{}", finished.stderr);
 }
