@@ -1,4 +1,4 @@
-//! `k8s-copycat plugin …`: the tools for who writes plugins.
+//! `k8s-copycat plugin …`: the tools for plugin authors.
 
 use std::{env, fs, path::Path};
 
@@ -10,8 +10,8 @@ use crate::{
     support::{Finished, Program},
 };
 
-/// As C and Go compilers write it: a core module that reaches for WASI. It keeps an image use if a sleep of 30 s, two
-/// random numbers, a written line and the environment are what the stub says, and passes otherwise.
+/// A core module that uses WASI, as C and Go compilers create it. It keeps an image use if a sleep of 30 s, two random
+/// numbers, a written line and the environment have the results of the stub, and passes otherwise.
 const REACHES_FOR_WASI: &str = r#"
 (module
   (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
@@ -62,7 +62,7 @@ const REACHES_FOR_WASI: &str = r#"
     (i32.const 16)))
 "#;
 
-/// `plugin` with these arguments. Its configuration file is broken: nothing of it is read.
+/// `plugin` with these arguments. Its configuration file is invalid, since it must not be read.
 fn plugin(arguments: &[&str]) -> Program {
     Program::new(&[&["plugin"], arguments].concat()).config("targetKind: [")
 }
@@ -82,7 +82,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// `plugin test` of the guest `hostile`, whose cases are these.
+/// `plugin test` of the plugin `hostile` with these cases.
 fn test_hostile(cases: &str) -> Program {
     plugin(&["test", text(&guests::hostile()), "--cases", "cases.yaml"]).file("cases.yaml", cases)
 }
@@ -371,7 +371,7 @@ async fn new_accepts_an_empty_repository_and_names_the_plugin_after_the_folder()
         let project = folder.path().join("Team A.policy");
         fs::create_dir_all(project.join(".git/objects")).unwrap();
         fs::write(project.join(".git/HEAD"), "ref: refs/heads/main").unwrap();
-        // As `.` does, it names its folder without saying so.
+        // A path without a folder name, as `.`.
         run(plugin(&["new", "--lang", language, text(&project.join(".git/.."))]), 0).await;
         let read = |file: &str| fs::read_to_string(project.join(file)).unwrap();
         assert!(read("Makefile").contains("PLUGIN := team-a-policy.wasm\n"), "{}", read("Makefile"));
@@ -399,7 +399,8 @@ async fn bindings_are_generated_for_the_requested_hooks() {
     assert_eq!(fs::read_to_string(folder.path().join("go.mod")).unwrap(), "module mine\n", "it is the author's");
 }
 
-/// docs/plugins/reference.md is made from the contract: `UPDATE_REFERENCE=1 cargo test --workspace the_reference` writes it.
+/// docs/plugins/reference.md is generated from the contract. To write it: `UPDATE_REFERENCE=1 cargo test --workspace
+/// the_reference`.
 #[test]
 fn the_reference_is_up_to_date() {
     let root = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap()).to_owned();

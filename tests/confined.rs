@@ -1,4 +1,4 @@
-//! The controller held to the limits that are shipped, while everything that means harm comes by in its ConfigMap.
+//! The controller within the resource limits of the shipped manifest, while hostile plugins appear in its ConfigMap.
 
 use std::{
     fs,
@@ -17,20 +17,20 @@ use crate::{
     support::{Access, Cluster, Mount, Program, Registry, Running, deployment, eventually},
 };
 
-/// As `manifests/k8s.yaml` says.
+/// As in `manifests/k8s.yaml`.
 const MEMORY: u64 = 256 << 20;
 const CPU_PERIOD: u64 = 100_000;
 const CPU_QUOTA: u64 = 50_000;
 
-/// Control groups with the shipped limits, of this version of theirs or the one before.
+/// Cgroups (v1 or v2) with the shipped limits.
 struct Limits {
     groups: Vec<PathBuf>,
-    /// Where it is told how often somebody was killed.
+    /// The file with the number of OOM kills.
     events: PathBuf,
 }
 
 impl Limits {
-    /// None, with the reason, where no group can be made: that takes root, and a file system that may be written to.
+    /// The error is the reason that no cgroup can be created: it requires root and a writable file system.
     fn new() -> Result<Self, String> {
         let name = format!("k8s-copycat-test-{}", std::process::id());
         let root = Path::new("/sys/fs/cgroup");
@@ -58,7 +58,7 @@ impl Limits {
         Ok(limits)
     }
 
-    /// The program, started in them.
+    /// A script that starts the program in them.
     fn program(&self, folder: &Path) -> PathBuf {
         let enter: String = self
             .groups
@@ -72,7 +72,7 @@ impl Limits {
         script
     }
 
-    /// Processes in them that the kernel has killed because there was no memory left.
+    /// The number of processes that the kernel killed because memory ran out.
     fn killed(&self) -> u64 {
         let events = fs::read_to_string(&self.events).unwrap();
         let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -83,7 +83,7 @@ impl Limits {
 impl Drop for Limits {
     fn drop(&mut self) {
         for group in &self.groups {
-            // Whoever was in it may take a moment to be gone.
+            // Its processes may take a moment to end.
             for _ in 0..100 {
                 if fs::remove_dir(group).is_ok() {
                     break;
@@ -94,7 +94,7 @@ impl Drop for Limits {
     }
 }
 
-/// Asks as the kubelet does, for ever; more patiently, since the machine is busy with other tests.
+/// Probes forever, as the kubelet does; with longer timeouts, since the machine is busy with other tests.
 async fn probe(program: &Running) {
     loop {
         for path in ["/healthz", "/readyz"] {

@@ -1,4 +1,4 @@
-//! Plugins that break the rules on purpose: each gives one clear error, and the program goes on.
+//! Plugins that violate the contract: each causes one clear error, and the program keeps running.
 
 use std::{fs, io::Write as _, path::Path, sync::LazyLock};
 
@@ -22,7 +22,7 @@ const REALLOC: &str = "(local $at i32)
 const SKIP: &str = "(i32.store8 (i32.const 64) (i32.const 0)) (i32.store8 (i32.const 68) (i32.const 2))
     (i32.store (i32.const 72) (local.get $pointer)) (i32.store (i32.const 76) (local.get $length)) (i32.const 64)";
 
-/// What a plugin written by hand does at each step; what is empty does what it should.
+/// The code of a handwritten plugin; an empty part is correct.
 #[derive(Default)]
 pub struct Guest<'a> {
     pub decide: &'a str,
@@ -55,7 +55,7 @@ fn deciding(decide: &str) -> Vec<u8> {
     Guest { decide, ..Guest::default() }.component()
 }
 
-/// Skips for a reason that is there.
+/// Skips with a valid reason.
 fn reason(pointer: &str, length: &str) -> String {
     format!("(local.set $pointer (i32.const {pointer})) (local.set $length (i32.const {length})) {SKIP}")
 }
@@ -191,7 +191,7 @@ pub static UNLOADABLE: LazyLock<Vec<Rejected>> = LazyLock::new(|| {
     ]
 });
 
-/// A good plugin of each hook that these do not export is not needed: the default ones answer.
+/// A plugin folder. The default plugins answer the hooks that these plugins do not export.
 fn folder(plugins: &[(&str, Vec<u8>, &str)], settings: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes, _) in plugins {

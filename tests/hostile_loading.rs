@@ -41,7 +41,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], &*leb(content.len()), content].concat()
 }
 
-/// A type in a type in a type: of components (0x41), of instances (0x42).
+/// Nested types: of components (0x41) or of instances (0x42).
 fn nested_types(kind: u8, depth: usize) -> Vec<u8> {
     let mut types = vec![1];
     types.extend([kind, 1, 1].repeat(depth));
@@ -68,7 +68,7 @@ fn nested_components(depth: usize) -> Vec<u8> {
     component
 }
 
-/// Each component has two instances of the one before.
+/// Each component instantiates the previous one twice.
 fn doubled_instances(times: usize) -> Vec<u8> {
     let mut text = String::from("(component (component $c0 (core module $m) (core instance (instantiate $m)))");
     for number in 1..=times {
@@ -79,14 +79,14 @@ fn doubled_instances(times: usize) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// Instances of a module whose instances are large, though the module is not.
+/// A small module with large instances.
 fn wide_instances() -> Vec<u8> {
     let globals = "(global i32 (i32.const 0))".repeat(20_000);
     let instances = "(core instance (instantiate $m))".repeat(90);
     wat::parse_str(format!("(component (core module $m {globals}) {instances})")).unwrap()
 }
 
-/// A component that takes a component out of an instance, and makes instances of that.
+/// A component that instantiates a component exported by an instance.
 fn foreign_instance() -> Vec<u8> {
     wat::parse_str(
         r#"(component

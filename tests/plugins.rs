@@ -1,4 +1,4 @@
-//! The users' own plugins: how they are mounted and set, what they decide, and what they can't break.
+//! The user's plugins: mounting, settings, decisions, and failures.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -14,7 +14,7 @@ fn bytes(guest: &Path) -> Vec<u8> {
     fs::read(guest).unwrap()
 }
 
-/// `plan` or `sync` of these manifests from standard input, with a target that need not be there.
+/// `plan` or `sync` of these manifests from standard input, with a target that need not exist.
 fn program(command: &[&str], manifests: &[Value]) -> Program {
     Program::new(command)
         .arg("-f")
@@ -24,18 +24,18 @@ fn program(command: &[&str], manifests: &[Value]) -> Program {
         .stdin(&list(manifests))
 }
 
-/// A Deployment that the guest `hostile` acts upon.
+/// A Deployment that the plugin `hostile` reacts to.
 fn trouble(image: &str) -> Value {
     deployment("victim").image(image).manifest_in("trouble")
 }
 
-/// An entry of `plugins:` for the guest `hostile`.
+/// An entry of `plugins:` for the plugin `hostile`.
 fn hostile(deed: &Value, more: &str) -> String {
     let module = guests::hostile();
     format!("plugins:\n- {{ name: villain, module: {}, config: {deed}{more} }}\n", module.display())
 }
 
-/// The plan for one image in the namespace `trouble`: where it goes, or why it does not.
+/// The decision for one image in the namespace `trouble`: its destination, or the reason that it has none.
 async fn fate(config: &str) -> String {
     let lines = plan(program(&["plan", "-o", "json"], &[trouble("nginx:1")]).config(config)).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -142,10 +142,10 @@ async fn calls_plugins_in_order() {
     let listed =
         "plugins: [{ module: listed.wasm, config: { path: from-list } }, { module: b.wasm, config: { path: b } }]";
     assert_eq!(fate(&format!("{dir}{listed}\n")).await, "registry.example/from-list:1");
-    // A name decides, and the file's own name is the default.
+    // The name in the settings overrides the file name.
     fs::write(folder.path().join("..data/a.yaml"), "name: zz\nconfig: panic\n").unwrap();
     let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await;
-    assert_eq!(told, "registry.example/from-b:1", "keep is an answer to skip, and zz is not asked that");
+    assert_eq!(told, "registry.example/from-b:1", "zz is not called for skip, as keep was the answer");
     let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: {{ prefix: p }} }}]\n")).await;
     assert!(told.starts_with("error: plugin zz, hook skip: "), "{told}");
 }
@@ -204,7 +204,7 @@ async fn a_failing_plugin_fails_only_the_images_that_it_was_called_for() {
         ("panic", "60s", "plugin villain, hook skip: it trapped"),
     ] {
         let target = Registry::crane().await;
-        // The pass goes on for a while, in which nobody is asked a second time.
+        // The pass lasts a while, in which no plugin is called again.
         source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(2)));
         let sync = program(&["sync"], &manifests).env("TARGET_REGISTRY", target.host());
         let sync = sync.config(&hostile(&json!(deed), &format!(", timeout: {timeout}")));
@@ -259,7 +259,7 @@ async fn the_controller_survives_failing_plugins_and_counts_failures() {
         })
         .await;
     }
-    // It is asked again and again: the next answer may be another.
+    // The plugin is called again, as it may succeed.
     eventually("it is asked again", || async {
         let calls = program.metrics().await.sum("k8s_copycat_plugin_failures_total", &[("plugin", "panic")]);
         (calls >= 2.0).then_some(())
@@ -344,6 +344,6 @@ async fn logs_when_an_ignored_plugin_starts_and_stops_failing() {
         assert!(line["error"].as_str().unwrap().starts_with("it trapped: "), "{line}");
     }
     assert_eq!((&end["failed"], &end["asked"]), (&json!(2000), &json!(8000)));
-    // Besides, that the manifests hold no Namespace objects.
+    // The third line warns that the manifests contain no Namespace objects.
     assert_eq!(told.len(), 3, "{told:#?}");
 }
