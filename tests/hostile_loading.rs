@@ -1,5 +1,5 @@
-//! Files that attack the parser, the compiler, or the reader of files. Each is rejected with one short line, and the active
-//! plugins stay active.
+//! Files that attack the parser, the compiler, or the reader of files. Each is rejected with one short line, and the
+//! active plugins stay active.
 
 use std::{
     fs,

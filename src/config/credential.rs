@@ -57,8 +57,8 @@ fn credential(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Crede
     Some(Credential { registry: registry?, aliases, login })
 }
 
-/// A part of a credential: the variable that `env_key` names if it is set and not empty, else the value of `key`. Messages
-/// quote neither the value nor the name of the variable: a token may have been written instead of the name.
+/// A part of a credential: the variable that `env_key` names if it is set and not empty, else the value of `key`.
+/// Messages quote neither the value nor the name of the variable: a token may have been written instead of the name.
 pub(super) fn credential_part(
     reader: &mut Reader<'_>,
     section: &mut Section<'_>,

@@ -28,9 +28,9 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// Loads the configuration: flags take precedence over variables (`env`), over the file, over defaults. The file is that of
-/// `--config`, else of `CONFIG_PATH`, else `/config/config.yaml`; the latter two need not exist. Plugins are looked for on
-/// disk, but not loaded.
+/// Loads the configuration: flags take precedence over variables (`env`), over the file, over defaults. The file is
+/// that of `--config`, else of `CONFIG_PATH`, else `/config/config.yaml`; the latter two need not exist. Plugins are
+/// looked for on disk, but not loaded.
 ///
 /// # Errors
 ///

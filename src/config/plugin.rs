@@ -1,4 +1,5 @@
-//! Settings of the user's plugins: those in the list `plugins`, in its order, then the files of the plugin folder by name.
+//! Settings of the user's plugins: those in the list `plugins`, in its order, then the files of the plugin folder by
+//! name.
 
 use std::{
     fs, io,
@@ -171,8 +172,8 @@ fn name(text: &str) -> Result<String, String> {
     Err(format!("{} is not a valid plugin name; write up to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`", quoted(text)))
 }
 
-/// Every `*.wasm` and `*.wasm.gz` of the folder: stem and path, sorted. Names of a mounted ConfigMap that start with a dot
-/// are internal.
+/// Every `*.wasm` and `*.wasm.gz` of the folder: stem and path, sorted. Names of a mounted ConfigMap that start with a
+/// dot are internal.
 fn find_modules(reader: &mut Reader<'_>, dir: &Path, is_explicit: Option<&SourceLocation>) -> Vec<(String, PathBuf)> {
     let unreadable = |reader: &mut Reader<'_>, error: &io::Error| {
         let location = is_explicit.cloned().unwrap_or_else(|| SourceLocation::File(dir.to_owned()));

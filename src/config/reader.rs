@@ -1,5 +1,5 @@
-//! Reads settings one by one from variables and from the tree of the file, and collects errors. Kept by hand: serde stops
-//! at the first error.
+//! Reads settings one by one from variables and from the tree of the file, and collects errors. Kept by hand: serde
+//! stops at the first error.
 
 use std::{
     path::{Path, PathBuf},
@@ -125,8 +125,8 @@ impl<'e> Reader<'e> {
     }
 }
 
-/// A mapping of the file. [`Section::finish`] rejects all keys that were not read, so there is no separate list of known
-/// keys.
+/// A mapping of the file. [`Section::finish`] rejects all keys that were not read, so there is no separate list of
+/// known keys.
 pub(super) struct Section<'n> {
     file: Arc<Path>,
     path: String,

@@ -81,8 +81,8 @@ pub(super) fn source_host(text: &str) -> Result<String, String> {
     Err(format!("{} is not a host; write host[:port] as in image references, without scheme and path", quoted(text)))
 }
 
-/// The host of an entry in `registryCredentials`; globs are allowed. A scheme and a path are removed with a warning: only
-/// `host[:port]` is compared.
+/// The host of an entry in `registryCredentials`; globs are allowed. A scheme and a path are removed with a warning:
+/// only `host[:port]` is compared.
 pub(super) fn credential_host(reader: &mut Reader<'_>, found: &Spanned) -> Option<String> {
     let text = found.value.trim();
     if text.contains('@') {

@@ -35,8 +35,8 @@ pub struct TargetConfig {
     pub name: String,
     /// The kind of registry.
     pub kind: TargetKind,
-    /// `host[:port][/path]` without a scheme or a trailing slash for a registry (for ecr, derived from account and region),
-    /// the folder for a layout.
+    /// `host[:port][/path]` without a scheme or a trailing slash for a registry (for ecr, derived from account and
+    /// region), the folder for a layout.
     pub registry: String,
     /// The repository prefix with its tokens.
     pub repo_prefix: String,
@@ -159,7 +159,8 @@ pub struct CopyConfig {
     pub request_timeout: Option<Duration>,
     /// The minimum transfer rate in bytes per second. None: no minimum.
     pub min_transfer_rate: Option<u64>,
-    /// Hosts (`host[:port]`, globs allowed) with private addresses to which registries with public addresses may redirect.
+    /// Hosts (`host[:port]`, globs allowed) with private addresses to which registries with public addresses may
+    /// redirect.
     pub private_redirects: Vec<String>,
     /// Attempts per request, including the first; at least 1.
     pub retry_attempts: u32,

@@ -1,5 +1,5 @@
-//! Parses YAML to a tree with the exact text and the position of each scalar. Kept by hand: serde stops at the first error,
-//! and converts `0123` and `yes` before the setting's own parser sees them.
+//! Parses YAML to a tree with the exact text and the position of each scalar. Kept by hand: serde stops at the first
+//! error, and converts `0123` and `yes` before the setting's own parser sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

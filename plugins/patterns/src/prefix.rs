@@ -29,8 +29,8 @@ impl PrefixToken {
         ("registry", Self::Registry),
     ];
 
-    /// The token at the start of `text`, which follows a `$`, and the text after it. A token ends where neither a letter
-    /// nor a digit follows: `$namespaces` is unknown, `$namespace_$podname` are two tokens.
+    /// The token at the start of `text`, which follows a `$`, and the text after it. A token ends where neither a
+    /// letter nor a digit follows: `$namespaces` is unknown, `$namespace_$podname` are two tokens.
     fn parse(text: &str) -> Option<(Self, &str)> {
         Self::ALL.into_iter().find_map(|(name, token)| {
             let rest = text.strip_prefix(name)?;
