@@ -145,7 +145,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(60);
 
 fn least_rate(copy: &CopyConfig) -> Option<MinTransferRate> {
     let window = copy.request_timeout.map_or(RATE_WINDOW, |timeout| timeout.min(RATE_WINDOW));
-    copy.least_transfer_rate.map(|bytes_per_second| MinTransferRate { bytes_per_second, window })
+    copy.min_transfer_rate.map(|bytes_per_second| MinTransferRate { bytes_per_second, window })
 }
 
 fn backoff(config: &Config) -> Backoff {

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     authoring::{BindingsError, CasesError, TimingError, WrapError},
-    config::Mistakes,
+    config::ConfigErrors,
     mirror::Stopped,
     model::printable,
     policy::{LoadError, ProbeError},
@@ -30,7 +30,7 @@ pub enum CommandError {
     #[error("{settings}{}", .plugins.iter().map(|error| format!("\n{error}")).collect::<String>())]
     Configuration {
         /// What is wrong with the settings.
-        settings: Mistakes,
+        settings: ConfigErrors,
         /// Each plugin that can't be loaded.
         plugins: Vec<LoadError>,
     },

@@ -1,4 +1,4 @@
-//! The promise of the contract's version 1: whatever comes later, plugins that were built before go on.
+//! Compatibility within version 1 of the contract: existing plugins keep working.
 
 use std::{collections::BTreeMap, env, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_plugin_built_against_the_first_contract_loads_and_answers() {
+async fn a_plugin_built_for_1_0_0_loads_and_answers() {
     let web = pod("web").init("setup", "busybox").container("main", "nginx:1").manifest_in("shop");
     let config = format!("plugins: [{{ module: '{}', config: first }}]\n", guests::first_contract().display());
     let lines = plan(command(&["plan", "-o", "json", "-f", "-"], &list(&[web])).config(&config)).await;
@@ -24,12 +24,16 @@ async fn a_plugin_built_against_the_first_contract_loads_and_answers() {
         "path-mapping",
         "repository-prefix",
     ]) {
-        assert_eq!(json!({ "hook": entry["hook"], "plugin": entry["plugin"] }), answers(hook), "nobody else is asked");
+        assert_eq!(
+            json!({ "hook": entry["hook"], "plugin": entry["plugin"] }),
+            answers(hook),
+            "no other plugin is called"
+        );
     }
 }
 
 #[test]
-fn no_interface_of_the_first_contract_is_another_one_now() {
+fn the_interfaces_of_1_0_0_have_not_changed() {
     let tree = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let read = |file: &str| -> BTreeMap<String, String> {
         let text = std::fs::read_to_string(tree.join(file)).unwrap();
@@ -38,11 +42,11 @@ fn no_interface_of_the_first_contract_is_another_one_now() {
     let (first, now) = (read("tests/contract/1.0.0/policy.wit"), read("wit/policy.wit"));
     assert_eq!(first.len(), 7, "{first:#?}");
     for (name, interface) in &first {
-        assert_eq!(now.get(name), Some(interface), "{name}: what is new comes as a new interface");
+        assert_eq!(now.get(name), Some(interface), "{name}: new features need a new interface");
     }
 }
 
-/// The text of each interface by its name, without comments and blanks.
+/// The text of each interface by name, without comments and blanks.
 fn interfaces(text: &str) -> BTreeMap<String, String> {
     let mut interfaces = BTreeMap::new();
     let mut inside: Option<(String, usize)> = None;

@@ -1,6 +1,6 @@
 //! Shell globs with the syntax of Go's `path.Match`, which the original program used for namespaces: `*` and `?` do not
-//! match slashes, `^` negates a class, a backslash escapes the next character. Kept by hand: the crates that match globs
-//! have other rules, and would make the plugins larger.
+//! match slashes, `^` negates a class, a backslash escapes the next character. Kept by hand: the crates that match
+//! globs have other rules, and would make the plugins larger.
 
 use std::{fmt, str::Chars};
 

@@ -26,7 +26,8 @@ pub struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// Allows `limit` bytes in all linear memories and tables together. `total` includes them while the instance exists.
+    /// Allows `limit` bytes in all linear memories and tables together. `total` includes them while the instance
+    /// exists.
     pub fn new(limit: usize, total: Arc<AtomicUsize>) -> Self {
         Self { limit, used: 0, total }
     }

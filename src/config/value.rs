@@ -1,5 +1,4 @@
-//! What a setting's text may be. Each reader takes the text as it was written and says, where it can't be that, what
-//! was found and what is allowed.
+//! Parsers of setting values. Their errors name the text that was found and what is allowed.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,83 +7,84 @@ use patterns::NamePattern;
 use regex::Regex;
 use tracing::level_filters::LevelFilter;
 
-/// A text for an error message: quoted, escaped, and cut.
-pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 80;
-    if text.chars().count() <= LONGEST {
+/// A text for an error message: quoted, escaped and cut.
+pub(super) fn quoted(text: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    if text.chars().count() <= MAX_CHARS {
         return format!("{text:?}");
     }
-    let start: String = text.chars().take(LONGEST).collect();
+    let start: String = text.chars().take(MAX_CHARS).collect();
     format!("{start:?}…")
 }
 
-/// A key for an error message: where a blank or a colon was forgotten, a whole line becomes the key, secrets and all.
-pub(super) fn shown_key(key: &str) -> &str {
-    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    if !key.is_empty() && key.len() <= 64 && key.bytes().all(word) { key } else { "(not shown)" }
+/// A key for an error message. If a space or a colon is missing, a whole line is the key, possibly with a secret.
+pub(super) fn quoted_key(key: &str) -> &str {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if !key.is_empty() && key.len() <= 64 && key.bytes().all(is_word) { key } else { "(not shown)" }
 }
 
-/// The name that was probably meant: the same in other capitals, or a slip or two away.
-pub(super) fn near<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
-    let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
-    let meant = plain(text);
-    let length = meant.chars().count();
+/// The name that was probably meant: equal apart from case and separators, or with a typo or two.
+pub(super) fn closest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    let normalise = |name: &str| name.to_ascii_lowercase().replace(['-', '_'], "");
+    let typed = normalise(text);
+    let length = typed.chars().count();
     names
         .iter()
         .filter_map(|name| {
-            let (known, most) = (plain(name), 1.max(name.len() / 4));
-            // A slip changes the length by one at most: what is much longer need not be measured.
-            let may_be_near = known.len().abs_diff(length) <= most;
-            let distance = may_be_near.then(|| strsim::osa_distance(&meant, &known))?;
-            (distance <= most).then_some((distance, *name))
+            let (known, max) = (normalise(name), 1.max(name.len() / 4));
+            // A typo changes the length by at most one, which rules out other lengths cheaply.
+            let is_similar_length = known.len().abs_diff(length) <= max;
+            let distance = is_similar_length.then(|| strsim::osa_distance(&typed, &known))?;
+            (distance <= max).then_some((distance, *name))
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
 
-/// One of a few words in any case, or what to write.
-pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+/// One of several words, case-insensitive.
+pub(super) fn keyword<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
     if let Some((_, value)) = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
         return Ok(*value);
     }
     let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-    let meant = near(text, &names).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
-    Err(format!("{} is none of {}{meant}", shown(text), names.join(", ")))
+    let suggestion = closest(text, &names).map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+    Err(format!("{} is not one of {}{suggestion}", quoted(text), names.join(", ")))
 }
 
-/// What Go's `strconv.ParseBool` and YAML 1.1 read, in any case.
+/// The booleans of Go's `strconv.ParseBool` and of YAML 1.1, case-insensitive.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "t" | "true" | "y" | "yes" | "on" => Ok(true),
         "0" | "f" | "false" | "n" | "no" | "off" => Ok(false),
-        _ => Err(format!("{} is not a boolean; write true or false", shown(text))),
+        _ => Err(format!("{} is not a boolean; write true or false", quoted(text))),
     }
 }
 
-fn integer(text: &str, most: i64, unit: &str) -> Result<i64, String> {
+fn integer(text: &str, max: i64, unit: &str) -> Result<i64, String> {
     let number = text.trim().parse::<i64>();
-    let number = number.map_err(|_| format!("{} is no whole number{unit}; write it without a unit", shown(text)))?;
-    if number > most {
-        return Err(format!("{number} is too large; at most {most} is allowed"));
+    let number =
+        number.map_err(|_| format!("{} is not a whole number{unit}; write it without a unit", quoted(text)))?;
+    if number > max {
+        return Err(format!("{number} is too large; the maximum is {max}"));
     }
     Ok(number)
 }
 
-/// Ten years: nothing waits longer, and clocks can add it without overflow.
-const LONGEST_WAIT: i64 = 10 * 366 * 24 * 60 * 60;
+/// Ten years in seconds, which clocks can add without overflow.
+const MAX_SECONDS: i64 = 10 * 366 * 24 * 60 * 60;
 
-/// Seconds; 0 and less turn it off.
+/// Seconds. None: 0 or less, which disables the setting.
 pub(super) fn seconds(text: &str) -> Result<Option<Duration>, String> {
-    Ok(positive(integer(text, LONGEST_WAIT, " of seconds")?))
+    Ok(positive(integer(text, MAX_SECONDS, " of seconds")?))
 }
 
-/// Minutes; 0 and less turn it off.
+/// Minutes. None: 0 or less, which disables the setting.
 pub(super) fn minutes(text: &str) -> Result<Option<Duration>, String> {
-    Ok(positive(integer(text, LONGEST_WAIT / 60, " of minutes")?.saturating_mul(60)))
+    Ok(positive(integer(text, MAX_SECONDS / 60, " of minutes")?.saturating_mul(60)))
 }
 
-/// KiB, as bytes; 0 and less turn it off.
+/// KiB, returned in bytes. None: 0 or less, which disables the setting.
 pub(super) fn kib(text: &str) -> Result<Option<u64>, String> {
     let kib = integer(text, 1 << 20, " of KiB")?;
     Ok(u64::try_from(kib).ok().filter(|kib| *kib > 0).map(|kib| kib * 1024))
@@ -94,14 +94,14 @@ fn positive(seconds: i64) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
-/// What is matched anywhere in a text.
+/// A regular expression.
 pub(super) fn regular_expression(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| match error {
-        regex::Error::CompiledTooBig(limit) => format!("{} needs more than {limit} bytes when compiled", shown(text)),
+        regex::Error::CompiledTooBig(limit) => format!("{} needs more than {limit} bytes when compiled", quoted(text)),
         error => {
-            let explained = error.to_string();
-            let reason = explained.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("{} is no regular expression: {reason}", shown(text))
+            let message = error.to_string();
+            let reason = message.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("{} is not a valid regular expression: {reason}", quoted(text))
         }
     })
 }
@@ -110,21 +110,21 @@ pub(super) fn regular_expression(text: &str) -> Result<Regex, String> {
 pub(super) fn count(text: &str) -> Result<usize, String> {
     match usize::try_from(integer(text, 10_000, "")?) {
         Ok(count) if count > 0 => Ok(count),
-        _ => Err(format!("{} is too small; at least 1 is needed", text.trim())),
+        _ => Err(format!("{} is too small; the minimum is 1", text.trim())),
     }
 }
 
-/// A time with its unit, as `500ms`, `1s`, `1m30s`; from a millisecond to ten minutes.
+/// A duration with units, as `500ms`, `1s`, `1m30s`; from a millisecond to ten minutes.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let allowed = "write a time as 500ms, 1s or 2m, from 1ms to 10m";
+    let allowed = "write it as 500ms, 1s or 2m, from 1ms to 10m";
     let duration = text.trim().parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
     duration
         .filter(|duration| (Duration::from_millis(1)..=Duration::from_secs(600)).contains(duration))
-        .ok_or_else(|| format!("{} is no such time; {allowed}", shown(text)))
+        .ok_or_else(|| format!("{} is not a valid duration; {allowed}", quoted(text)))
 }
 
-/// Bytes, or with a unit as Kubernetes writes it (`64Mi`, `1G`); from one page of WebAssembly memory to all it can
-/// address.
+/// Bytes, or a quantity with a Kubernetes unit (`64Mi`, `1G`); from one WebAssembly page (64Ki) to its address space
+/// (4Gi).
 pub(super) fn memory(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, u64); 7] = [
         ("Ki", 1 << 10),
@@ -146,13 +146,12 @@ pub(super) fn memory(text: &str) -> Result<usize, String> {
     bytes
         .filter(|bytes| ((64 << 10)..=(4 << 30)).contains(bytes))
         .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or_else(|| format!("{} is no such size; write it as 64Mi or 1Gi, from 64Ki to 4Gi", shown(text)))
+        .ok_or_else(|| format!("{} is not a valid size; write it as 64Mi or 1Gi, from 64Ki to 4Gi", quoted(text)))
 }
 
-/// The levels of the original's logger. The three above `error` log as `error`: a level that hides errors does not
-/// exist here.
+/// The levels of the original program's logger. The three above `error` mean `error`: no level hides errors.
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
-    word(
+    keyword(
         text,
         &[
             ("debug", LevelFilter::DEBUG),
@@ -166,8 +165,7 @@ pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
     )
 }
 
-/// Where to listen, in Go's form; none for `0`, which turns the listener off. A missing host means every IPv4
-/// address; for IPv6 as well, the host is `[::]`.
+/// A listen address in Go's form. None: `0`, which disables the listener. An empty host means all addresses.
 pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
     let text = text.trim();
     if text == "0" {
@@ -179,7 +177,7 @@ pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
         _ => text.to_owned(),
     };
     full.parse().map(Some).map_err(|_| {
-        format!("{} is no address to listen on; write :8080, 127.0.0.1:8080, [::]:8080, or 0 for none", shown(text))
+        format!("{} is not a listen address; write :8080, 127.0.0.1:8080, [::]:8080, or 0 for none", quoted(text))
     })
 }
 
@@ -187,7 +185,7 @@ pub(super) fn listener(text: &str) -> Result<Option<SocketAddr>, String> {
 pub(super) fn glob(text: &str) -> Result<String, String> {
     match NamePattern::new(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{} is not a valid shell glob: {error}", shown(text))),
+        Err(error) => Err(format!("{} is not a valid shell glob: {error}", quoted(text))),
     }
 }
 
@@ -196,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn booleans_are_the_union_of_what_people_write() {
+    fn parses_booleans_of_go_and_yaml() {
         for text in ["1", "t", "T", "TRUE", "true", "True", "yes", "on", " Y "] {
             assert_eq!(boolean(text), Ok(true), "{text}");
         }
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_bounds() {
+    fn limits_numbers() {
         assert_eq!(seconds("120"), Ok(Some(Duration::from_secs(120))));
         assert_eq!(seconds("0"), Ok(None));
         assert_eq!(seconds("-5"), Ok(None));
@@ -225,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_need_units_that_are_known() {
+    fn parses_durations_and_sizes_with_known_units() {
         for (text, milliseconds) in [("1s", 1_000), ("500ms", 500), ("2m", 120_000), ("1m30s", 90_000)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_are_written_as_in_go() {
+    fn parses_listen_addresses_as_go_does() {
         for (text, address) in [
             (":8080", Some("[::]:8080")),
             ("0", None),
@@ -259,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_are_those_of_go() {
+    fn validates_globs_as_go_does() {
         for text in ["*", "prod-*", "a?c", "[a-z]x", "[^a]x", r"a\*b", "[\\]]", "plain", "a]b", "[a-z0-9]*"] {
             assert!(glob(text).is_ok(), "{text}");
         }
@@ -269,11 +267,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_finds_what_was_meant() {
+    fn suggests_the_closest_name() {
         let names = ["includeNamespaces", "skipNames", "dryRun", "name"];
-        assert_eq!(near("dryrun", &names), Some("dryRun"));
-        assert_eq!(near("include_namespace", &names), Some("includeNamespaces"));
-        assert_eq!(near("nmae", &names), Some("name"));
-        assert_eq!(near("somethingElse", &names), None);
+        assert_eq!(closest("dryrun", &names), Some("dryRun"));
+        assert_eq!(closest("include_namespace", &names), Some("includeNamespaces"));
+        assert_eq!(closest("nmae", &names), Some("name"));
+        assert_eq!(closest("somethingElse", &names), None);
     }
 }

@@ -1,27 +1,27 @@
-//! The texts that an image's name at its target begins with: registry and prefix.
+//! Texts that name registries: those of targets, sources and credentials, and repository prefixes.
 
 use patterns::{PrefixToken, expand_prefix};
 
 use super::{
-    reader::{Found, Reader},
-    scalar::{near, shown},
+    reader::{Reader, Spanned},
+    value::{closest, quoted},
 };
 use crate::model::Reference;
 
 /// What stands before an @ may be a password: nothing is shown.
-const NO_LOGIN: &str = "a registry has no @; user and password have settings of their own";
+const NO_LOGIN: &str = "a registry must not contain @; set user name and password with their own keys";
 
-/// `host[:port][/path]`. What can be put right without a doubt is put right, with a warning.
-pub(super) fn registry(reader: &mut Reader<'_>, found: &Found) -> Option<String> {
+/// `host[:port][/path]`. Unambiguous mistakes are corrected with a warning.
+pub(super) fn registry(reader: &mut Reader<'_>, found: &Spanned) -> Option<String> {
     match clean_registry(&found.value) {
         Ok(registry) => {
             if registry != found.value {
-                reader.warn(&found.place, format!("read as {registry:?}; write it like that: host[:port][/path]"));
+                reader.warn(&found.location, format!("used as {registry:?}; write host[:port][/path]"));
             }
             Some(registry)
         }
         Err(message) => {
-            reader.refuse(&found.place, message);
+            reader.reject(&found.location, message);
             None
         }
     }
@@ -34,8 +34,8 @@ fn clean_registry(text: &str) -> Result<String, String> {
     }
     if let Some(rest) = registry.strip_prefix("http://") {
         return Err(format!(
-            "{} asks for plain HTTP; write {:?} and allow it with TARGET_INSECURE=true (in the file `insecure: true`)",
-            shown(registry),
+            "{} means plain HTTP; write {:?} and set TARGET_INSECURE=true (in the file `insecure: true`)",
+            quoted(registry),
             rest.trim_end_matches('/')
         ));
     }
@@ -43,15 +43,15 @@ fn clean_registry(text: &str) -> Result<String, String> {
     let host = registry.split('/').next().unwrap_or_default();
     if !host.contains(['.', ':']) && host != "localhost" {
         return Err(format!(
-            "{}: {} would be taken for a user of Docker Hub; write {host}:80 or {host}:443, or the host's full name",
-            shown(text),
-            shown(host)
+            "{}: {} would be a user of Docker Hub; write {host}:80 or {host}:443, or the host's full name",
+            quoted(text),
+            quoted(host)
         ));
     }
-    // A registry is right if a name below it is a right name.
+    // A registry is valid if a reference below it is.
     match format!("{registry}/name:tag").parse::<Reference>() {
         Ok(_) => Ok(registry.to_owned()),
-        Err(_) => Err(format!("{} is no registry; write host[:port][/path], the path in lower case", shown(text))),
+        Err(_) => Err(format!("{} is not a registry; write host[:port][/path], the path in lower case", quoted(text))),
     }
 }
 
@@ -61,41 +61,41 @@ pub(super) fn repo_prefix(text: &str) -> Result<String, String> {
     match expand_prefix(text, |_| "") {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => {
-            let suggestion = near(&error.token, &PrefixToken::NAMES);
+            let suggestion = closest(&error.token, &PrefixToken::NAMES);
             let suggestion = suggestion.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-            Err(format!("prefix {}: {error}{suggestion}", shown(text)))
+            Err(format!("prefix {}: {error}{suggestion}", quoted(text)))
         }
     }
 }
 
-/// `host[:port]` of a source, in lower case, to be compared with the host of an image.
+/// `host[:port]` of a source, in lower case.
 pub(super) fn source_host(text: &str) -> Result<String, String> {
     let host = text.trim().to_ascii_lowercase();
     if host.contains('@') {
         return Err(NO_LOGIN.to_owned());
     }
-    let known = format!("{host}/name:tag").parse::<Reference>().is_ok();
-    if known && !host.contains('/') && (host.contains(['.', ':']) || host == "localhost") {
+    let is_valid = format!("{host}/name:tag").parse::<Reference>().is_ok();
+    if is_valid && !host.contains('/') && (host.contains(['.', ':']) || host == "localhost") {
         return Ok(host);
     }
-    Err(format!("{} is no host; write host[:port] as in the image's name, without scheme and path", shown(text)))
+    Err(format!("{} is not a host; write host[:port] as in image references, without scheme and path", quoted(text)))
 }
 
-/// The host (globs allowed) that an entry of `registryCredentials` is for. Only `host[:port]` is ever compared, so
-/// that a scheme or a path, which made such an entry useless, is cut off with a warning.
-pub(super) fn credential_host(reader: &mut Reader<'_>, found: &Found) -> Option<String> {
+/// The host of an entry in `registryCredentials`; globs are allowed. A scheme and a path are removed with a warning:
+/// only `host[:port]` is compared.
+pub(super) fn credential_host(reader: &mut Reader<'_>, found: &Spanned) -> Option<String> {
     let text = found.value.trim();
     if text.contains('@') {
-        reader.refuse(&found.place, NO_LOGIN);
+        reader.reject(&found.location, NO_LOGIN);
         return None;
     }
     let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     let host = bare.split('/').next().unwrap_or_default().to_ascii_lowercase();
     if !host.eq_ignore_ascii_case(text) {
-        reader.warn(&found.place, format!("read as {host:?}: only host[:port] is compared"));
+        reader.warn(&found.location, format!("used as {host:?}: only host[:port] is compared"));
     }
-    let glob = Found { value: host, place: found.place.clone() };
-    reader.read(&glob, super::scalar::glob).map(|found| found.value)
+    let glob = Spanned { value: host, location: found.location.clone() };
+    reader.parse(&glob, super::value::glob).map(|found| found.value)
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registries_are_repaired_or_refused() {
+    fn corrects_or_rejects_registries() {
         for (text, registry) in [
             ("registry.test.svc.cluster.local:5000", "registry.test.svc.cluster.local:5000"),
             ("ghcr.io/acme", "ghcr.io/acme"),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_have_known_tokens() {
+    fn rejects_prefixes_with_unknown_tokens() {
         for text in ["", "mirror", "$namespace/$podname/$container_name", "x-$registry-y"] {
             assert!(repo_prefix(text).is_ok(), "{text}");
         }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_sources() {
+    fn parses_hosts_of_sources() {
         assert_eq!(source_host(" Registry.local:5000 ").as_deref(), Ok("registry.local:5000"));
         for text in ["http://a.io", "a.io/x", "registry", "", "*.a.io"] {
             assert!(source_host(text).is_err(), "{text}");

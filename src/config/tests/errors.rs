@@ -1,8 +1,8 @@
-//! What is refused, what is accepted for the original's sake, and what is never shown.
+//! Rejected configurations, configurations of the original program, and secrets in errors.
 
 use super::*;
 
-/// The keys of the original's own manifest at the version whose README is the specification.
+/// The keys of the original program's manifest at the version whose README is the specification.
 const MANIFEST: &str = r#"
 targetKind: docker     # ecr | docker
 logLevel: debug
@@ -95,7 +95,7 @@ targets: []
 ";
 
 #[test]
-fn the_originals_files_are_accepted_unchanged() {
+fn accepts_files_of_the_original_program() {
     let config = Setup::new(MANIFEST).config();
     assert!(config.copy.dry_run && config.copy.dry_pull && config.targets[0].insecure);
     assert_eq!(config.process.log_level, LevelFilter::DEBUG);
@@ -109,16 +109,16 @@ fn the_originals_files_are_accepted_unchanged() {
 }
 
 #[test]
-fn aliases_are_accepted_with_a_warning_and_never_beside_their_keys() {
+fn accepts_aliases_with_a_warning_but_not_with_their_keys() {
     let loaded = Setup::with_target("requestTimeoutSeconds: 7").load().unwrap();
     assert_eq!(loaded.config.copy.request_timeout, Some(Duration::from_secs(7)));
     assert!(loaded.warnings[0].contains("requestTimeout"), "{:?}", loaded.warnings);
-    let both = Setup::with_target("requestTimeoutSeconds: 7\nrequestTimeout: 7").mistakes();
+    let both = Setup::with_target("requestTimeoutSeconds: 7\nrequestTimeout: 7").errors();
     assert!(both.len() == 1 && both[0].contains("keep one"), "{both:?}");
 }
 
 #[test]
-fn many_mistakes_show_at_once_with_their_places() {
+fn reports_all_errors_with_their_locations() {
     let file = "dryRun: maybe
 inculdeNamespaces: [a]
 DryPull: true
@@ -137,40 +137,40 @@ dryRun: true
 docker:
 ";
     let setup = Setup::new(file).var("TARGET_KIND", "docker").var("DIGEST_PULL", "ture").var("METRICS_ADDR", "8080");
-    let mistakes = setup.mistakes();
+    let errors = setup.errors();
     let file = setup.env["CONFIG_PATH"].clone();
-    for (place, hint) in [
+    for (location, hint) in [
         (format!("{file}:1:1: dryRun: "), "\"maybe\" is not a boolean"),
         (format!("{file}:2:1: inculdeNamespaces: "), "did you mean \"includeNamespaces\"?"),
         (format!("{file}:3:1: DryPull: "), "did you mean \"dryPull\"?"),
-        (format!("{file}:4:1: skipNamespaces: "), "a list is wanted"),
+        (format!("{file}:4:1: skipNamespaces: "), "expected a list"),
         (format!("{file}:5:12: skipNames: "), "found a list"),
         (format!("{file}:7:3: docker.registry: "), "found a list"),
         (format!("{file}:8:3: docker.insecur: "), "did you mean \"insecure\"?"),
         (format!("{file}:9:1: requestTimeout: "), "without a unit"),
-        (format!("{file}:10:1: maxConcurrentReconciles: "), "at least 1"),
+        (format!("{file}:10:1: maxConcurrentReconciles: "), "the minimum is 1"),
         (format!("{file}:11:1: logLevel: "), "debug, info"),
         (format!("{file}:12:21: includeNamespaces[0]: "), "shell glob"),
-        (format!("{file}:13:1: startupPush: "), "no meaning any more"),
+        (format!("{file}:13:1: startupPush: "), "obsolete"),
         (format!("{file}:14:18: watchResources[0]: "), "did you mean \"deployments\"?"),
         (format!("{file}:14:36: watchResources[2]: "), "statefulsets"),
-        (format!("{file}:15:1: "), "dryRun is there twice"),
-        (format!("{file}:16:1: "), "docker is there twice"),
+        (format!("{file}:15:1: "), "duplicate key dryRun"),
+        (format!("{file}:16:1: "), "duplicate key docker"),
         ("DIGEST_PULL: ".to_owned(), "\"ture\""),
         ("METRICS_ADDR: ".to_owned(), ":8080"),
     ] {
-        let told = mistakes.iter().filter(|mistake| mistake.starts_with(&place) && mistake.contains(hint)).count();
-        assert_eq!(told, 1, "{place} {hint}: {mistakes:#?}");
+        let count = errors.iter().filter(|error| error.starts_with(&location) && error.contains(hint)).count();
+        assert_eq!(count, 1, "{location} {hint}: {errors:#?}");
     }
-    assert_eq!(mistakes.len(), 18, "{mistakes:#?}");
-    assert!(mistakes[2].starts_with(&format!("{file}:1:1")) && mistakes[17].starts_with(&format!("{file}:16:1")));
-    assert!(mistakes.iter().all(|mistake| !mistake.contains('\n')));
+    assert_eq!(errors.len(), 18, "{errors:#?}");
+    assert!(errors[2].starts_with(&format!("{file}:1:1")) && errors[17].starts_with(&format!("{file}:16:1")));
+    assert!(errors.iter().all(|error| !error.contains('\n')));
 }
 
 #[test]
-fn documents_that_are_no_settings() {
+fn rejects_documents_without_settings() {
     for file in ["- a\n- b\n", "just text", "a: [", "a: 1\n---\nb: 2\n", "\u{0}"] {
-        assert_eq!(Setup::with_target(file).mistakes().len(), 1, "{file:?}");
+        assert_eq!(Setup::with_target(file).errors().len(), 1, "{file:?}");
     }
     for file in ["", "# nothing\n", "---\n", "null", "skipNames:\necr:\ndocker:\ntargetKind:\n"] {
         Setup::with_target(file).config();
@@ -178,7 +178,7 @@ fn documents_that_are_no_settings() {
 }
 
 #[test]
-fn what_an_unreadable_file_may_hold_is_not_called_missing() {
+fn does_not_report_settings_of_an_unreadable_file_as_missing() {
     for file in [
         "docker: [",
         "- a\n- b\n",
@@ -187,24 +187,24 @@ fn what_an_unreadable_file_may_hold_is_not_called_missing() {
         "\u{0}",
         "docker: [a]\ntargetKind: docker",
     ] {
-        let mistakes = Setup::new(file).mistakes();
-        assert!(mistakes.len() == 1 && !mistakes[0].contains("needs"), "{file:?}: {mistakes:#?}");
+        let errors = Setup::new(file).errors();
+        assert!(errors.len() == 1 && !errors[0].contains("requires"), "{file:?}: {errors:#?}");
     }
-    // What is wrong beside it is told all the same.
+    // Errors in variables are reported too.
     let setup = Setup::new("docker: [").var("DRY_RUN", "maybe").var("TARGET_USERNAME", "me");
-    let mistakes = setup.mistakes();
-    assert!(mistakes.len() == 2 && mistakes[0].starts_with("DRY_RUN: "), "{mistakes:#?}");
+    let errors = setup.errors();
+    assert!(errors.len() == 2 && errors[0].starts_with("DRY_RUN: "), "{errors:#?}");
 
     let mut setup = Setup::new("");
     setup.flags.config = Some("/nonexistent/config.yaml".into());
-    let mistakes = setup.mistakes();
-    assert!(mistakes.len() == 1 && mistakes[0].contains("can't be read"), "{mistakes:#?}");
+    let errors = setup.errors();
+    assert!(errors.len() == 1 && errors[0].contains("can't be read"), "{errors:#?}");
     setup.flags.config = None;
-    assert!(setup.mistakes()[0].contains("needs ECR_ACCOUNT_ID"));
+    assert!(setup.errors()[0].contains("requires ECR_ACCOUNT_ID"));
 }
 
 #[test]
-fn secrets_are_never_shown() {
+fn never_prints_secrets() {
     let secret = "hunter2";
     for file in [
         "registryCredentials: [{registry: a.io, password: [hunter2]}]",
@@ -222,8 +222,8 @@ fn secrets_are_never_shown() {
         "insecureRegistries: ['me:hunter2@a.io']",
         "targets: [{name: a, kind: docker, registry: a.io, password: hunter2}]",
     ] {
-        let mistakes = Setup::with_target(file).mistakes();
-        assert!(!mistakes.concat().contains(secret), "{file}: {mistakes:?}");
+        let errors = Setup::with_target(file).errors();
+        assert!(!errors.concat().contains(secret), "{file}: {errors:?}");
     }
     let misplaced = "registryCredentials: [{registry: a.io, tokenEnv: hunter2}]";
     assert!(!Setup::with_target(misplaced).load().unwrap().warnings.concat().contains(secret));
@@ -231,6 +231,6 @@ fn secrets_are_never_shown() {
         "registryCredentials: [{registry: a.io, username: me, password: hunter2}, {registry: b.io, token: hunter2}]";
     let setup = Setup::with_target(whole).var("TARGET_USERNAME", "me").var("TARGET_PASSWORD", secret);
     assert!(!format!("{:?}", setup.config()).contains(secret));
-    let half = Setup::with_target("").var("TARGET_PASSWORD", secret).mistakes();
+    let half = Setup::with_target("").var("TARGET_PASSWORD", secret).errors();
     assert!(!half.concat().contains(secret), "{half:?}");
 }
