@@ -1,5 +1,4 @@
-//! A registry that has one image under whatever name it is asked for, so that tens of thousands of images cost nothing to
-//! make.
+//! A registry that returns one image for every name, so that tens of thousands of images cost nothing to create.
 
 use std::{
     sync::{
@@ -20,8 +19,8 @@ use demo::{Format, Image, Layer};
 
 use crate::support::Serving;
 
-/// The registry, on loopback.
-pub struct AnyName {
+/// A registry on loopback.
+pub struct AnyNameRegistry {
     shared: Arc<Shared>,
     serving: Serving,
 }
@@ -32,7 +31,7 @@ struct Shared {
     last: Mutex<Instant>,
 }
 
-impl AnyName {
+impl AnyNameRegistry {
     pub fn start() -> Self {
         let image = Image::single(Format::Oci, "amd64", &[Layer::files(&[("name", "any")]).unwrap()]);
         let shared = Arc::new(Shared { image, requests: AtomicUsize::new(0), last: Mutex::new(Instant::now()) });
@@ -50,7 +49,7 @@ impl AnyName {
         self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// When the last of them came; at first, when the registry was started.
+    /// The time of the last request, initially of the start.
     pub fn last_request(&self) -> Instant {
         *self.shared.last.lock().unwrap()
     }
@@ -62,7 +61,7 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri) -> 
     }
     shared.requests.fetch_add(1, Ordering::Relaxed);
     *shared.last.lock().unwrap() = Instant::now();
-    // Nothing is ever to be written: who tries ends as a failure, which the benchmark finds.
+    // Nothing must be written: an attempt fails, and the benchmark with it.
     if method == Method::HEAD || method == Method::GET {
         if uri.path().contains("/manifests/") {
             let root = shared.image.root();
