@@ -226,7 +226,7 @@ async fn a_leader_outlives_an_api_server_that_is_away_and_begins_nothing_meanwhi
     says(&leader, "going on").await;
     replicas.arrives("next").await;
     assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 1.0);
-    assert!(leader.log().contains("the lease could not be renewed; trying again"));
+    assert!(leader.log().contains("cannot renew the lease; retrying"));
     replicas.mirrors("after").await;
     assert!(leader.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
     leader.terminate().await.assert_code(0);
