@@ -355,10 +355,10 @@ async fn two_images_with_one_name_are_told() {
         assert!(row.contains(&format!("  conflict: {other} has the same destination; skip: pass (")), "{row}");
     }
     assert!(finished.stdout.ends_with("\n1 destination has a conflict\n"), "{finished:?}");
-    assert_eq!(finished.stdout.matches("conflict").count(), 2, "{finished:?}");
+    assert_eq!(finished.stdout.matches("conflict:").count(), 2, "{finished:?}");
     let same = list(&one_name_for_two()[2..]);
     let finished = command(&["plan", "-f", "-"], &same).run().await.assert_code(0);
-    assert!(!finished.stdout.contains("conflict") && !finished.stdout.contains("different images"), "{finished:?}");
+    assert!(!finished.stdout.contains("conflict"), "{finished:?}");
 }
 
 #[tokio::test]
