@@ -143,7 +143,7 @@ async fn wrap_rejects_other_files() {
         told(&run(plugin(&["wrap", text(&core), "-o", text(&output)]), 1).await, &[name, why]);
         assert!(!output.exists(), "{name}");
     }
-    told(&run(plugin(&["wrap", "/nonexistent", "-o", "x"]), 1).await, &["can't read /nonexistent"]);
+    told(&run(plugin(&["wrap", "/nonexistent", "-o", "x"]), 1).await, &["cannot read /nonexistent"]);
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn an_invalid_case_file_exits_with_2() {
         let finished = run(test_hostile(cases), 2).await;
         told(&finished, &["cases.yaml: ", why]);
     }
-    told(&run(plugin(&["test", "x.wasm", "--cases", "none.yaml"]), 1).await, &["can't read none.yaml"]);
+    told(&run(plugin(&["test", "x.wasm", "--cases", "none.yaml"]), 1).await, &["cannot read none.yaml"]);
 }
 
 #[tokio::test]

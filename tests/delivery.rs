@@ -278,6 +278,6 @@ async fn a_password_that_is_empty_is_none() {
             .arg("--password-stdin")
             .stdin(stdin);
         let finished = program.run().await.assert_code(1);
-        assert!(finished.stderr.contains("standard input holds no password"), "{finished:?}");
+        assert!(finished.stderr.contains("standard input has no password"), "{finished:?}");
     }
 }

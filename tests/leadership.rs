@@ -193,7 +193,7 @@ async fn says(leader: &Running, line: &str) {
         .await;
 }
 
-const PAUSED: &str = "nothing new begins until it is renewed";
+const PAUSED: &str = "pausing until it is renewed";
 
 #[tokio::test]
 async fn a_leader_outlives_an_api_server_that_is_away_and_begins_nothing_meanwhile() {
@@ -223,10 +223,10 @@ async fn a_leader_outlives_an_api_server_that_is_away_and_begins_nothing_meanwhi
     assert_eq!(replicas.source.take_requests(), [], "nothing begins without the Lease");
 
     link.mend();
-    says(&leader, "going on").await;
+    says(&leader, "resuming").await;
     replicas.arrives("next").await;
     assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 1.0);
-    assert!(leader.log().contains("the lease could not be renewed; trying again"));
+    assert!(leader.log().contains("cannot renew the lease; retrying"));
     replicas.mirrors("after").await;
     assert!(leader.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
     leader.terminate().await.assert_code(0);
@@ -247,10 +247,10 @@ async fn an_outage_of_the_api_server_changes_no_leader() {
     // Longer than the Lease lasts.
     tokio::time::sleep(Duration::from_secs(7)).await;
     link.mend();
-    says(&leader, "going on").await;
+    says(&leader, "resuming").await;
     replicas.mirrors("after").await;
     assert!(replicas.holder().await.starts_with("first_"));
-    assert!(!follower.log().contains("\"msg\":\"leading\""), "{}", follower.log());
+    assert!(!follower.log().contains("\"msg\":\"became the leader\""), "{}", follower.log());
 }
 
 #[tokio::test]

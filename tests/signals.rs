@@ -40,14 +40,14 @@ async fn sigterm_ends_the_controller_in_order_while_it_starts() {
         .start();
     let _connection = registry.asked().await;
     let finished = program.terminate().await.assert_code(0);
-    assert!(finished.stdout.contains("ending before anything was begun"), "{finished:?}");
+    assert!(finished.stdout.contains("shutting down during startup"), "{finished:?}");
 }
 
 #[tokio::test]
 async fn sigterm_ends_the_controller_in_order_at_every_step() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
-    for step in ["listening", "waiting to lead", "\"mirroring\"", "everything that exists is known"] {
+    for step in ["listening", "waiting for leadership", "\"mirroring\"", "all existing workloads are known"] {
         let program = Program::new(&[]);
         let kubeconfig = cluster.kubeconfig(program.directory(), cluster.admin_token());
         let program = program
@@ -59,7 +59,7 @@ async fn sigterm_ends_the_controller_in_order_at_every_step() {
             .start();
         program.logged(step, |log| log.contains(step)).await;
         let finished = program.terminate().await.assert_code(0);
-        assert!(finished.stdout.contains("\"ending"), "{step}: {finished:?}");
+        assert!(finished.stdout.contains("\"shutting down"), "{step}: {finished:?}");
     }
 }
 
@@ -93,7 +93,7 @@ async fn a_sync_that_has_not_begun_is_interrupted_at_once() {
     // Opened for writing as soon as the program waits for what will never be written.
     let moment = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
     let finished = program.run_and_send(&["INT"], async { moment.await.unwrap() }).await.assert_code(130);
-    assert_eq!(finished.stdout, "interrupted by SIGINT: nothing was looked at yet\n");
+    assert_eq!(finished.stdout, "interrupted by SIGINT: nothing was processed yet\n");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn two_targets_that_are_one_place_do_not_overwrite_each_others_images() {
         }
     }
     let planned = program(&["plan", "-f", "-", "--fail-on", "conflict"]).run().await.assert_code(1);
-    assert!(planned.stderr.contains("1 name is wanted by different images"), "{planned:?}");
+    assert!(planned.stderr.contains("1 destination has a conflict"), "{planned:?}");
 
     // The same image at both is there once, and by one copy.
     let target = Registry::crane().await;

@@ -21,7 +21,7 @@ use crate::{
     policy,
     registry::{
         Backoff, Layout, Registries, Selector, Store,
-        testing::{Asked, Reply, Server, settings},
+        testing::{RecordedRequest, Reply, Server, settings},
     },
 };
 
@@ -42,9 +42,9 @@ fn digest(text: &str) -> Digest {
 }
 
 /// The answer of a registry that has the same image in every repository.
-fn serve(asked: &RecordedRequest, text: &str) -> Reply {
+fn serve(request: &RecordedRequest, text: &str) -> Reply {
     let manifest = manifest(text);
-    match asked.target.rsplit_once('/') {
+    match request.target.rsplit_once('/') {
         Some((path, name)) if path.ends_with("/manifests") => {
             let digest = Digest::sha256(manifest.as_bytes());
             if name.contains(':') && *name != digest.to_string() {
@@ -249,10 +249,10 @@ async fn a_failing_registry_is_not_queried_for_every_image() {
         test.deploy(&format!("b{number}"), 1, &format!("{}/team/app{number}:1", broken.address), &[]).await;
     }
     test.seen.wait("all have failed", |seen| (seen.failures() == 50).then_some(())).await;
-    let mut asked: Vec<String> = broken.requests().into_iter().map(|asked| asked.target).collect();
-    asked.sort();
-    asked.dedup();
-    assert!(asked.len() <= 7, "{asked:?}");
+    let mut requested: Vec<String> = broken.requests().into_iter().map(|request| request.target).collect();
+    requested.sort();
+    requested.dedup();
+    assert!(requested.len() <= 7, "{requested:?}");
     let reasons = test.seen.0.lock().unwrap();
     let not_tried = reasons.outcomes.values().filter(|outcome| match &outcome.status {
         Status::Failed(failure) => failure.message.starts_with("not tried: 127.0.0.1:"),
