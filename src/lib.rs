@@ -1,4 +1,4 @@
-//! Mirrors the images that a Kubernetes cluster runs into a registry of one's own.
+//! Mirrors the images of a Kubernetes cluster to your own registry.
 
 pub mod authoring;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! `k8s-copycat plugin …`: the tools for who writes plugins.
+//! `k8s-copycat plugin …`: the tools for plugin authors.
 
 use std::{env, fs, path::Path};
 
@@ -10,8 +10,8 @@ use crate::{
     support::{Finished, Program},
 };
 
-/// As C and Go compilers write it: a core module that reaches for WASI. It keeps an image use if a sleep of 30 s, two
-/// random numbers, a written line and the environment are what the stub says, and passes otherwise.
+/// A core module that uses WASI, as C and Go compilers create it. It keeps an image use if a sleep of 30 s, two random
+/// numbers, a written line and the environment have the results of the stub, and passes otherwise.
 const REACHES_FOR_WASI: &str = r#"
 (module
   (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
@@ -62,7 +62,7 @@ const REACHES_FOR_WASI: &str = r#"
     (i32.const 16)))
 "#;
 
-/// `plugin` with these arguments. Its configuration file is broken: nothing of it is read.
+/// `plugin` with these arguments. Its configuration file is invalid, since it must not be read.
 fn plugin(arguments: &[&str]) -> Program {
     Program::new(&[&["plugin"], arguments].concat()).config("targetKind: [")
 }
@@ -82,17 +82,17 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// `plugin test` of the guest `hostile`, whose cases are these.
+/// `plugin test` of the plugin `hostile` with these cases.
 fn test_hostile(cases: &str) -> Program {
     plugin(&["test", text(&guests::hostile()), "--cases", "cases.yaml"]).file("cases.yaml", cases)
 }
 
 #[tokio::test]
-async fn what_a_core_module_wants_of_wasi_is_stubbed_out() {
+async fn wrap_stubs_wasi_out() {
     let folder = tempfile::tempdir().unwrap();
     let (core, wrapped) = (folder.path().join("core.wasm"), folder.path().join("wrapped.wasm"));
     fs::write(&core, wat::parse_str(REACHES_FOR_WASI).unwrap()).unwrap();
-    told(&run(plugin(&["inspect", text(&core)]), 1).await, &["this is a core WebAssembly module"]);
+    told(&run(plugin(&["inspect", text(&core)]), 1).await, &["a core WebAssembly module"]);
 
     run(plugin(&["wrap", text(&core), "-o", text(&wrapped)]), 0).await;
     let inspected = run(plugin(&["inspect", text(&wrapped)]), 0).await;
@@ -111,7 +111,7 @@ async fn what_a_core_module_wants_of_wasi_is_stubbed_out() {
 }
 
 #[tokio::test]
-async fn a_module_that_carries_its_world_is_wrapped_as_it_says() {
+async fn wrap_uses_the_world_in_the_module() {
     let folder = tempfile::tempdir().unwrap();
     let wrapped = folder.path().join("wrapped.wasm");
     run(plugin(&["wrap", text(&guests::hostile_core()), "-o", text(&wrapped)]), 0).await;
@@ -120,11 +120,11 @@ async fn a_module_that_carries_its_world_is_wrapped_as_it_says() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_wrapped_is_told() {
+async fn wrap_rejects_other_files() {
     for (name, content, why) in [
-        ("text", b"not a module".to_vec(), "this is not a WebAssembly module"),
+        ("text", b"not a module".to_vec(), "not a WebAssembly module"),
         ("empty", b"\0asm\x01\0\0\0".to_vec(), "it exports no function of the contract"),
-        ("component", fs::read(guests::hostile()).unwrap(), "this is a component already"),
+        ("component", fs::read(guests::hostile()).unwrap(), "already a component"),
         (
             "future",
             wat::parse_str("(module (func (export \"k8s-copycat:policy/skip@2.0.0#decide\")))").unwrap(),
@@ -143,11 +143,11 @@ async fn what_cannot_be_wrapped_is_told() {
         told(&run(plugin(&["wrap", text(&core), "-o", text(&output)]), 1).await, &[name, why]);
         assert!(!output.exists(), "{name}");
     }
-    told(&run(plugin(&["wrap", "/nonexistent", "-o", "x"]), 1).await, &["can't read /nonexistent"]);
+    told(&run(plugin(&["wrap", "/nonexistent", "-o", "x"]), 1).await, &["cannot read /nonexistent"]);
 }
 
 #[tokio::test]
-async fn inspecting_says_the_same_of_a_compressed_plugin() {
+async fn inspect_prints_the_same_for_a_compressed_plugin() {
     let folder = tempfile::tempdir().unwrap();
     let packed = folder.path().join("hostile.wasm.gz");
     let mut encoder = GzEncoder::new(fs::File::create(&packed).unwrap(), Compression::best());
@@ -163,7 +163,7 @@ async fn inspecting_says_the_same_of_a_compressed_plugin() {
 }
 
 #[tokio::test]
-async fn every_way_of_answering_can_be_expected() {
+async fn every_kind_of_answer_can_be_expected() {
     let cases = r#"
 targets: [{ name: a, registry: a.example }, { name: b, registry: b.example, prefix: p }]
 cases:
@@ -185,7 +185,7 @@ cases:
 }
 
 #[tokio::test]
-async fn other_answers_than_expected_are_shown_beside_the_log() {
+async fn test_prints_unexpected_answers_and_the_log() {
     let cases = r#"
 targets: [{ name: a, registry: a.example }, { name: b, registry: b.example }]
 cases:
@@ -219,29 +219,29 @@ cases:
 }
 
 #[tokio::test]
-async fn a_broken_case_file_ends_with_2() {
+async fn an_invalid_case_file_exits_with_2() {
     for (cases, why) in [
-        ("cases: []", "there are no cases"),
+        ("cases: []", "no cases"),
         ("cases: [", "line 1"),
         ("case: 1", "unknown field `case`"),
-        ("cases: [{ name: a, image: b, expect: {} }]", "case \"a\": it expects nothing"),
+        ("cases: [{ name: a, image: b, expect: {} }]", "case \"a\": no expected answer"),
         ("cases: [{ name: a, image: b, expect: { skip: maybe } }]", "write pass, keep, skip, { skip: REASON }"),
-        ("cases: [{ name: a, image: b, expect: { path-mapping: [b] } }]", "write pass, a text"),
-        ("cases: [{ name: a, image: b, expect: { target-selection: b } }]", "a list of names of targets"),
+        ("cases: [{ name: a, image: b, expect: { path-mapping: [b] } }]", "write pass, a string"),
+        ("cases: [{ name: a, image: b, expect: { target-selection: b } }]", "a list of target names"),
         ("cases: [{ name: a, image: b, expect: { skip: { error: trip } } }]", "invalid-config, invalid-request"),
-        ("cases: [{ name: a, image: b, expect: { configure: { error: trap }, skip: pass } }]", "answers of hooks"),
+        ("cases: [{ name: a, image: b, expect: { configure: { error: trap }, skip: pass } }]", "so no hook can answer"),
         ("cases: [{ name: a, image: B C, expect: { skip: pass } }]", "invalid image reference"),
-        ("cases: [{ name: a, image: b, workload: { kind: Car }, expect: { skip: pass } }]", "there are Deployment"),
-        ("cases: [&a { name: a, image: b, expect: { skip: pass } }, *a]", "two cases are named \"a\""),
+        ("cases: [{ name: a, image: b, workload: { kind: Car }, expect: { skip: pass } }]", "known kinds: Deployment"),
+        ("cases: [&a { name: a, image: b, expect: { skip: pass } }, *a]", "duplicate case \"a\""),
     ] {
         let finished = run(test_hostile(cases), 2).await;
         told(&finished, &["cases.yaml: ", why]);
     }
-    told(&run(plugin(&["test", "x.wasm", "--cases", "none.yaml"]), 1).await, &["can't read none.yaml"]);
+    told(&run(plugin(&["test", "x.wasm", "--cases", "none.yaml"]), 1).await, &["cannot read none.yaml"]);
 }
 
 #[tokio::test]
-async fn a_name_of_a_case_passes_for_no_result() {
+async fn a_case_name_can_not_imitate_a_result() {
     let cases =
         r#"cases: [{ name: "one\nok    two\u2028ok    three\u202e", config: keep, image: x, expect: { skip: keep } }]"#;
     let finished = run(test_hostile(cases), 1).await;
@@ -250,7 +250,7 @@ async fn a_name_of_a_case_passes_for_no_result() {
 }
 
 #[tokio::test]
-async fn a_case_can_take_the_configuration_of_the_file_away() {
+async fn a_case_can_remove_the_configuration_of_the_file() {
     let cases = r#"
 config: keep
 cases:
@@ -261,18 +261,18 @@ cases:
 }
 
 #[tokio::test]
-async fn errors_of_a_case_file_speak_to_its_author() {
+async fn errors_of_a_case_file_are_readable() {
     let case = "name: n, image: x, expect: { skip: pass }";
-    let keys = "keys with values are expected here";
+    let keys = "expected keys with values";
     for (cases, why) in [
         ("cases: []\n---\ncases: []".to_owned(), "only single YAML document expected"),
         ("- a".to_owned(), keys),
-        ("cases: a".to_owned(), "a list is expected here"),
+        ("cases: a".to_owned(), "expected a list"),
         ("cases: [a]".to_owned(), keys),
         (format!("cases: [{{ {case}, workload: [] }}]"), keys),
         (format!("cases: [{{ {case}, container: main }}]"), keys),
         (format!("cases: [{{ {case}, targets: [a] }}]"), keys),
-        ("cases: [{ name: {}, image: x, expect: { skip: pass } }]".to_owned(), "a text is expected here"),
+        ("cases: [{ name: {}, image: x, expect: { skip: pass } }]".to_owned(), "expected a string"),
         ("cases: [{ name: n, image: x, expect: pass }]".to_owned(), keys),
         (format!("cases: [{{ {case}, container: {{ kind: car }} }}]"), "expected one of init, regular, ephemeral"),
         (String::new(), "unexpected end of file"),
@@ -286,7 +286,7 @@ async fn errors_of_a_case_file_speak_to_its_author() {
 }
 
 #[tokio::test]
-async fn cases_that_expect_an_error_are_not_timed() {
+async fn bench_does_not_measure_cases_that_expect_an_error() {
     let hostile = guests::hostile();
     let bench = ["bench", text(&hostile), "--cases", "cases.yaml"];
     let cases = r#"
@@ -304,24 +304,24 @@ cases:
 }
 
 #[tokio::test]
-async fn a_module_may_be_wrapped_as_text() {
+async fn wrap_accepts_the_text_format() {
     let folder = tempfile::tempdir().unwrap();
     let (core, wrapped) = (folder.path().join("core.wat"), folder.path().join("wrapped.wasm"));
     fs::write(&core, REACHES_FOR_WASI).unwrap();
     run(plugin(&["wrap", text(&core), "-o", text(&wrapped)]), 0).await;
     told(&run(plugin(&["inspect", text(&wrapped)]), 0).await, &["hooks     skip\n"]);
     fs::write(&core, "(module\n  (func (exprot \"x\")))").unwrap();
-    told(&run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await, &["this is not a WebAssembly module", ":2:10"]);
+    told(&run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await, &["invalid WebAssembly text", ":2:10"]);
     for bytes in [&b"\x7fELF\x02\x01\x01 and more"[..], b"", b"\0as", b"\0asm\x07\0\0\0"] {
         fs::write(&core, bytes).unwrap();
         let finished = run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await;
-        told(&finished, &["this is not a WebAssembly module"]);
+        told(&finished, &["WebAssembly module"]);
         assert!(!finished.stderr.contains(['[', '=']) && finished.stderr.lines().count() == 1, "{finished:?}");
     }
 }
 
 #[tokio::test]
-async fn each_hook_is_timed_over_built_in_or_given_uses() {
+async fn bench_measures_each_hook_with_default_or_given_cases() {
     let hooks = [
         "instantiate ",
         "instantiate and configure",
@@ -344,7 +344,7 @@ async fn each_hook_is_timed_over_built_in_or_given_uses() {
 }
 
 #[tokio::test]
-async fn a_new_project_holds_what_its_language_needs_and_overwrites_nothing() {
+async fn new_writes_the_files_of_the_language_and_overwrites_nothing() {
     for (language, files) in [
         ("rust", &["Cargo.lock", "Cargo.toml", "src/lib.rs", "wit/world.wit", "wit/deps/policy.wit"][..]),
         ("c", &["policy.c"]),
@@ -365,13 +365,13 @@ async fn a_new_project_holds_what_its_language_needs_and_overwrites_nothing() {
 }
 
 #[tokio::test]
-async fn a_project_may_begin_in_a_fresh_repository_and_builds_a_plugin_of_its_own_name() {
+async fn new_accepts_an_empty_repository_and_names_the_plugin_after_the_folder() {
     for language in ["rust", "c", "js", "python", "go", "zig"] {
         let folder = tempfile::tempdir().unwrap();
         let project = folder.path().join("Team A.policy");
         fs::create_dir_all(project.join(".git/objects")).unwrap();
         fs::write(project.join(".git/HEAD"), "ref: refs/heads/main").unwrap();
-        // As `.` does, it names its folder without saying so.
+        // A path without a folder name, as `.`.
         run(plugin(&["new", "--lang", language, text(&project.join(".git/.."))]), 0).await;
         let read = |file: &str| fs::read_to_string(project.join(file)).unwrap();
         assert!(read("Makefile").contains("PLUGIN := team-a-policy.wasm\n"), "{}", read("Makefile"));
@@ -383,7 +383,7 @@ async fn a_project_may_begin_in_a_fresh_repository_and_builds_a_plugin_of_its_ow
 }
 
 #[tokio::test]
-async fn bindings_are_written_for_the_hooks_that_are_asked_for() {
+async fn bindings_are_generated_for_the_requested_hooks() {
     let folder = tempfile::tempdir().unwrap();
     let output = text(folder.path());
     run(plugin(&["bindings", "--lang", "c", "--hooks", "skip,path-mapping", "--configured", "-o", output]), 0).await;
@@ -399,7 +399,8 @@ async fn bindings_are_written_for_the_hooks_that_are_asked_for() {
     assert_eq!(fs::read_to_string(folder.path().join("go.mod")).unwrap(), "module mine\n", "it is the author's");
 }
 
-/// docs/plugins/reference.md is made from the contract: `UPDATE_REFERENCE=1 cargo test --workspace the_reference` writes it.
+/// docs/plugins/reference.md is generated from the contract. To write it: `UPDATE_REFERENCE=1 cargo test --workspace
+/// the_reference`.
 #[test]
 fn the_reference_is_up_to_date() {
     let root = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap()).to_owned();

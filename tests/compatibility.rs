@@ -266,7 +266,7 @@ async fn listens_only_on_the_configured_addresses() {
             .env("INCLUDE_NAMESPACES", &namespace)
             .env("KUBECONFIG", kubeconfig)
             .start_at(metrics.clone(), health.clone());
-        program.logged("it has started", |log| log.contains("everything that exists is known")).await;
+        program.logged("it has started", |log| log.contains("all existing workloads are known")).await;
         for (address, listens) in [(metrics, with_metrics), (health, with_health)] {
             let connected = tokio::net::TcpStream::connect(&address).await;
             assert_eq!(connected.is_ok(), listens, "{address}: {}", program.log());

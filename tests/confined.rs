@@ -1,4 +1,4 @@
-//! The controller held to the limits that are shipped, while everything that means harm comes by in its ConfigMap.
+//! The controller within the resource limits of the shipped manifest, while hostile plugins appear in its ConfigMap.
 
 use std::{
     fs,
@@ -11,26 +11,26 @@ use serde_json::Value;
 
 use crate::{
     guests,
-    hostile::{ASKED, LOADED},
+    hostile::{FAILING, UNLOADABLE},
     hostile_loading::COSTLY,
     mirroring::{arrives, single},
     support::{Access, Cluster, ConfigMapVolume, Program, Registry, Running, deployment, eventually},
 };
 
-/// As `manifests/k8s.yaml` says.
+/// As in `manifests/k8s.yaml`.
 const MEMORY: u64 = 256 << 20;
 const CPU_PERIOD: u64 = 100_000;
 const CPU_QUOTA: u64 = 50_000;
 
-/// Control groups with the shipped limits, of this version of theirs or the one before.
+/// Cgroups (v1 or v2) with the shipped limits.
 struct Limits {
     groups: Vec<PathBuf>,
-    /// Where it is told how often somebody was killed.
+    /// The file with the number of OOM kills.
     events: PathBuf,
 }
 
 impl Limits {
-    /// None, with the reason, where no group can be made: that takes root, and a file system that may be written to.
+    /// The error is the reason that no cgroup can be created: it requires root and a writable file system.
     fn new() -> Result<Self, String> {
         let name = format!("k8s-copycat-test-{}", std::process::id());
         let root = Path::new("/sys/fs/cgroup");
@@ -58,7 +58,7 @@ impl Limits {
         Ok(limits)
     }
 
-    /// The program, started in them.
+    /// A script that starts the program in them.
     fn program(&self, folder: &Path) -> PathBuf {
         let enter: String = self
             .groups
@@ -72,7 +72,7 @@ impl Limits {
         script
     }
 
-    /// Processes in them that the kernel has killed because there was no memory left.
+    /// The number of processes that the kernel killed because memory ran out.
     fn killed(&self) -> u64 {
         let events = fs::read_to_string(&self.events).unwrap();
         let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -83,7 +83,7 @@ impl Limits {
 impl Drop for Limits {
     fn drop(&mut self) {
         for group in &self.groups {
-            // Whoever was in it may take a moment to be gone.
+            // Its processes may take a moment to end.
             for _ in 0..100 {
                 if fs::remove_dir(group).is_ok() {
                     break;
@@ -94,7 +94,7 @@ impl Drop for Limits {
     }
 }
 
-/// Asks as the kubelet does, for ever; more patiently, since the machine is busy with other tests.
+/// Probes forever, as the kubelet does; with longer timeouts, since the machine is busy with other tests.
 async fn probe(program: &Running) {
     loop {
         for path in ["/healthz", "/readyz"] {
@@ -106,7 +106,7 @@ async fn probe(program: &Running) {
 }
 
 #[tokio::test]
-async fn all_that_means_harm_comes_by_and_the_controller_goes_on_mirroring_within_its_limits() {
+async fn keeps_mirroring_within_its_limits_while_hostile_plugins_are_loaded() {
     let limits = match Limits::new() {
         Ok(limits) => Some(limits),
         Err(reason) => {
@@ -134,29 +134,30 @@ async fn all_that_means_harm_comes_by_and_the_controller_goes_on_mirroring_withi
     program.ready().await;
     let (id, program) = (program.id(), &program);
 
-    let refused = LOADED.iter().map(|(name, ending, bytes, said)| (*name, *ending, bytes, Some(*said)));
-    let costly = COSTLY.iter().map(|(name, bytes, said)| (*name, "wasm", bytes, Some(*said)));
-    let asked = ASKED.iter().map(|(name, bytes, _)| (*name, "wasm", bytes, None));
+    let unloadable =
+        UNLOADABLE.iter().map(|(name, extension, bytes, message)| (*name, *extension, bytes, Some(*message)));
+    let costly = COSTLY.iter().map(|(name, bytes, message)| (*name, "wasm", bytes, Some(*message)));
+    let failing = FAILING.iter().map(|(name, bytes, _)| (*name, "wasm", bytes, None));
     let settings = "configureTimeout: 2s\ntimeout: 300ms\nonFailure: pass\n";
     let work = async {
-        for (number, (name, ending, bytes, said)) in refused.chain(costly).chain(asked).enumerate() {
-            let (file, beside) = (format!("{name}.{ending}"), format!("{name}.yaml"));
+        for (number, (name, extension, bytes, message)) in unloadable.chain(costly).chain(failing).enumerate() {
+            let (file, beside) = (format!("{name}.{extension}"), format!("{name}.yaml"));
             let mut files = before.to_vec();
             files.extend([(file.as_str(), bytes.clone()), (beside.as_str(), settings.as_bytes().to_vec())]);
             mount.swap(&files);
-            eventually(&format!("{name} is refused, or asked"), || async {
+            eventually(&format!("{name} is rejected or loaded"), || async {
                 let (_, body) = program.get("/plugins").await;
                 let page: Value = serde_json::from_str(&body).unwrap();
                 let is_there = page["plugins"].as_array()?.iter().any(|plugin| plugin["name"] == name);
                 let reason = page["reloadRefused"].as_str().unwrap_or_default();
-                let is_refused = reason.contains(&format!("plugin {name} ("));
-                if let (true, Some(said)) = (is_refused, said) {
-                    // With so little memory some are refused for that, and earlier.
-                    let scarce = reason.contains("of memory that are left here") || reason.contains("no answer within");
-                    assert!(scarce || reason.contains(said), "{name}: {reason}");
+                let is_rejected = reason.contains(&format!("plugin {name} ("));
+                if let (true, Some(message)) = (is_rejected, message) {
+                    // With so little memory, some are rejected earlier.
+                    let scarce = reason.contains("of memory that are available") || reason.contains("no answer within");
+                    assert!(scarce || reason.contains(message), "{name}: {reason}");
                     assert_eq!(reason.lines().count(), 1, "{name}: {reason}");
                 }
-                (is_there || is_refused).then_some(())
+                (is_there || is_rejected).then_some(())
             })
             .await;
             let (app, image) = (format!("app-{number}"), single(&format!("app {number}")));
@@ -171,6 +172,6 @@ async fn all_that_means_harm_comes_by_and_the_controller_goes_on_mirroring_withi
     }
     assert!(Path::new(&format!("/proc/{id}")).exists());
     if let Some(limits) = &limits {
-        assert_eq!(limits.killed(), 0, "the compiler keeps within what is left");
+        assert_eq!(limits.killed(), 0, "the compiler stays within the available memory");
     }
 }

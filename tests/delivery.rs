@@ -263,7 +263,7 @@ async fn the_request_timeout_limits_a_trickling_fetch() {
     let program = planning(&config);
     let fetched = tokio::time::timeout(Duration::from_secs(90), program.run());
     let finished = fetched.await.expect("the fetch did not time out").assert_code(1);
-    let told = "has not come whole after 2s; raise requestTimeout";
+    let told = "incomplete after 2s; raise requestTimeout";
     assert!(finished.stderr.contains(told) && finished.stderr.contains("plugin policy"), "{finished:?}");
 }
 
@@ -278,6 +278,6 @@ async fn rejects_an_empty_password() {
             .arg("--password-stdin")
             .stdin(stdin);
         let finished = program.run().await.assert_code(1);
-        assert!(finished.stderr.contains("standard input holds no password"), "{finished:?}");
+        assert!(finished.stderr.contains("standard input has no password"), "{finished:?}");
     }
 }

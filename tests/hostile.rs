@@ -1,4 +1,4 @@
-//! Plugins that break the rules on purpose: each gives one clear error, and the program goes on.
+//! Plugins that violate the contract: each causes one clear error, and the program keeps running.
 
 use std::{fs, io::Write as _, path::Path, sync::LazyLock};
 
@@ -22,7 +22,7 @@ const REALLOC: &str = "(local $at i32)
 const SKIP: &str = "(i32.store8 (i32.const 64) (i32.const 0)) (i32.store8 (i32.const 68) (i32.const 2))
     (i32.store (i32.const 72) (local.get $pointer)) (i32.store (i32.const 76) (local.get $length)) (i32.const 64)";
 
-/// What a plugin written by hand does at each step; what is empty does what it should.
+/// The code of a handwritten plugin; an empty part is correct.
 #[derive(Default)]
 pub struct Guest<'a> {
     pub decide: &'a str,
@@ -55,20 +55,20 @@ fn deciding(decide: &str) -> Vec<u8> {
     Guest { decide, ..Guest::default() }.component()
 }
 
-/// Skips for a reason that is there.
+/// Skips with a valid reason.
 fn reason(pointer: &str, length: &str) -> String {
     format!("(local.set $pointer (i32.const {pointer})) (local.set $length (i32.const {length})) {SKIP}")
 }
 
-/// Those that are found out when they are asked, and what is said of them.
-pub static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
+/// Plugins that fail when they are called, with the expected messages.
+pub static FAILING: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
     let realloc = |realloc| Guest { realloc, ..Guest::default() }.component();
     let more = |decide, more| Guest { decide, more, ..Guest::default() }.component();
     let fifty_megabytes =
         |then: &str| format!("(drop (memory.grow (i32.const 800))) (local.set $length (i32.const 50000000)) {then}");
     vec![
         ("loop", deciding("(loop (br 0)) (unreachable)"), "no answer within 300ms"),
-        ("trap", deciding("(unreachable)"), "it trapped: unreachable code was reached"),
+        ("trap", deciding("(unreachable)"), "it trapped: unreachable code was executed"),
         ("recursion", deciding("(call $decide (local.get 0))"), "it trapped: call stack exhausted"),
         ("division", deciding("(i32.div_u (i32.const 1) (local.get $length))"), "it trapped: integer divide by zero"),
         ("load", deciding("(i32.load (i32.const -4))"), "it trapped: out of bounds memory access"),
@@ -80,12 +80,12 @@ pub static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
         (
             "bomb",
             deciding("(loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) (unreachable)"),
-            "and may have 67108864; raise its memory",
+            "its limit is 67108864; raise memory",
         ),
         ("not-utf-8", deciding(&reason("128", "2")), "it trapped: "),
         ("string-beyond-memory", deciding(&reason("0x7ffffff0", "10")), "it trapped: "),
         ("endless-string", deciding(&reason("0", "-1")), "it trapped: "),
-        ("giant-string", deciding(&fifty_megabytes(SKIP)), "it handed over more than 1048576 bytes at once"),
+        ("giant-string", deciding(&fifty_megabytes(SKIP)), "its answer or log message is larger than 1048576 bytes"),
         ("crooked-answer", deciding("(i32.const 3)"), "it trapped: "),
         ("answer-beyond-memory", deciding("(i32.const 0x7ffffff0)"), "it trapped: "),
         ("no-such-result", deciding("(i32.store8 (i32.const 64) (i32.const 7)) (i32.const 64)"), "it trapped: "),
@@ -97,9 +97,9 @@ pub static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
             "it trapped: ",
         ),
         ("no-room", realloc("(i32.const -16)"), "it trapped: "),
-        ("trap-in-realloc", realloc("(unreachable)"), "it trapped: unreachable code was reached"),
+        ("trap-in-realloc", realloc("(unreachable)"), "it trapped: unreachable code was executed"),
         ("loop-in-realloc", realloc("(loop (br 0)) (unreachable)"), "no answer within 300ms"),
-        // The program's one function may not be called from where the program itself is at work.
+        // The log function must not be called while the host lowers arguments.
         (
             "re-entrance",
             realloc("(call $log (i32.const 2) (i32.const 130) (i32.const 8)) (i32.const 8192)"),
@@ -108,7 +108,7 @@ pub static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
         (
             "trap-afterwards",
             more("", r#"(func (export "cabi_post_k8s-copycat:policy/skip@1.0.0#decide") (param i32) (unreachable))"#),
-            "it trapped: unreachable code was reached",
+            "it trapped: unreachable code was executed",
         ),
         (
             "endless-log",
@@ -118,7 +118,7 @@ pub static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
         (
             "giant-log",
             deciding(&fifty_megabytes("(call $log (i32.const 2) (i32.const 0) (local.get $length)) (unreachable)")),
-            "it handed over more than 1048576 bytes at once",
+            "its answer or log message is larger than 1048576 bytes",
         ),
         (
             "no-such-level",
@@ -128,7 +128,7 @@ pub static ASKED: LazyLock<Vec<(&str, Vec<u8>, &str)>> = LazyLock::new(|| {
     ]
 });
 
-/// A component that imports an instance of this name, with nothing in it.
+/// A component that imports an empty instance of this name.
 fn importing(name: &str) -> Vec<u8> {
     wat::parse_str(format!(r#"(component (import "{name}" (instance)))"#)).unwrap()
 }
@@ -139,11 +139,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Name, ending of the file, content, what is said.
-pub type Refused = (&'static str, &'static str, Vec<u8>, &'static str);
+/// Name, file extension, content, expected message.
+pub type Rejected = (&'static str, &'static str, Vec<u8>, &'static str);
 
-/// Those that are found out when they are loaded: their file's ending, and what is said of them.
-pub static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
+/// Plugins that are rejected when they are loaded, with the expected messages.
+pub static UNLOADABLE: LazyLock<Vec<Rejected>> = LazyLock::new(|| {
     let more = |more| Guest { more, ..Guest::default() }.component();
     let good = fs::read(guests::hostile()).unwrap();
     let packed = gzip(&good);
@@ -152,22 +152,17 @@ pub static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
             "wasi-files",
             "wasm",
             importing("wasi:filesystem/types@0.2.6"),
-            "it imports wasi:filesystem/types@0.2.6; plugins get no WASI",
+            "it imports wasi:filesystem/types@0.2.6; plugins have no WASI",
         ),
         (
             "wasi-sockets",
             "wasm",
             importing("wasi:sockets/tcp@0.2.6"),
-            "it imports wasi:sockets/tcp@0.2.6; plugins get no WASI",
+            "it imports wasi:sockets/tcp@0.2.6; plugins have no WASI",
         ),
-        ("host", "wasm", importing("acme:host/exec@1.0.0"), "may import nothing but k8s-copycat:policy/log"),
+        ("host", "wasm", importing("acme:host/exec@1.0.0"), "may import only k8s-copycat:policy/log"),
         ("next-contract", "wasm", importing("k8s-copycat:policy/log@2.0.0"), "another major version of the contract"),
-        (
-            "core-module",
-            "wasm",
-            wat::parse_str("(module)").unwrap(),
-            "this is a core WebAssembly module, not a component",
-        ),
+        ("core-module", "wasm", wat::parse_str("(module)").unwrap(), "a core WebAssembly module, not a component"),
         ("no-hook", "wasm", wat::parse_str("(component)").unwrap(), "it exports no hook"),
         (
             "wrong-types",
@@ -176,27 +171,27 @@ pub static LOADED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
                 r#"(component (instance $nothing) (export "k8s-copycat:policy/skip@1.0.0" (instance $nothing)))"#,
             )
             .unwrap(),
-            "it does not keep to the contract",
+            "it does not match the contract",
         ),
-        ("text", "wasm", b"(component)".to_vec(), "this is not a WebAssembly component"),
-        ("empty", "wasm", Vec::new(), "this is not a WebAssembly component"),
+        ("text", "wasm", b"(component)".to_vec(), "not a WebAssembly component"),
+        ("empty", "wasm", Vec::new(), "not a WebAssembly component"),
         ("cut-off", "wasm", good[..good.len() / 2].to_vec(), "can't be compiled"),
-        ("large", "wasm", vec![0; 200 << 20], "it has more than 67108864 bytes when unpacked"),
-        ("zip-bomb", "wasm.gz", gzip(&vec![0; 65 << 20]), "it has more than 67108864 bytes when unpacked"),
-        ("cut-off-zip", "wasm.gz", packed[..packed.len() / 2].to_vec(), "can't be unpacked"),
+        ("large", "wasm", vec![0; 200 << 20], "larger than 67108864 bytes when decompressed"),
+        ("zip-bomb", "wasm.gz", gzip(&vec![0; 65 << 20]), "larger than 67108864 bytes when decompressed"),
+        ("cut-off-zip", "wasm.gz", packed[..packed.len() / 2].to_vec(), "can't be decompressed"),
         ("start-loop", "wasm", more("(func $begin (loop (br 0))) (start $begin)"), "no answer within 300ms"),
         ("start-trap", "wasm", more("(func $begin (unreachable)) (start $begin)"), "it can't be started: it trapped"),
         (
             "hungry",
             "wasm",
             Guest { pages: Some(16_384), ..Guest::default() }.component(),
-            "bytes of memory, and may have 67108864",
+            "bytes of memory, its limit is 67108864",
         ),
         ("wide", "wasm", more("(table 10000000 funcref)"), "it can't be started: "),
     ]
 });
 
-/// A good plugin of each hook that these do not export is not needed: the default ones answer.
+/// A plugin folder. The default plugins answer the hooks that these plugins do not export.
 fn folder(plugins: &[(&str, Vec<u8>, &str)], settings: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes, _) in plugins {
@@ -216,8 +211,8 @@ pub fn planning(plugins: &Path) -> Program {
 }
 
 #[tokio::test]
-async fn what_breaks_when_it_is_asked_fails_the_image_with_one_error() {
-    for plugin in ASKED.iter() {
+async fn a_failing_call_fails_the_image_with_one_error() {
+    for plugin in FAILING.iter() {
         let (name, _, message) = plugin;
         let folder = folder(std::slice::from_ref(plugin), "timeout: 300ms");
         let lines = plan(planning(folder.path())).await;
@@ -231,12 +226,12 @@ async fn what_breaks_when_it_is_asked_fails_the_image_with_one_error() {
 }
 
 #[tokio::test]
-async fn all_of_them_together_stop_nothing_where_they_may_be_passed_over() {
+async fn failing_plugins_are_ignored_with_on_failure_pass() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
-    let folder = folder(&ASKED, "timeout: 300ms\nonFailure: pass");
+    let folder = folder(&FAILING, "timeout: 300ms\nonFailure: pass");
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
     let config =
@@ -251,10 +246,10 @@ async fn all_of_them_together_stop_nothing_where_they_may_be_passed_over() {
             .await;
         arrives(&target, &format!("team/{name}"), "1", &image).await;
     }
-    // Twelve times are more than any is borne with.
+    // Twelve failures suspend a plugin.
     let (_, body) = program.get("/plugins").await;
     let page: Value = serde_json::from_str(&body).unwrap();
-    for (name, ..) in ASKED.iter() {
+    for (name, ..) in FAILING.iter() {
         let plugin = page["plugins"].as_array().unwrap().iter().find(|plugin| plugin["name"] == **name).unwrap();
         assert!(plugin["givenUpFor"].is_u64(), "{plugin}");
         assert!(plugin["failures"]["given-up"].as_u64() >= Some(1), "{plugin}");
@@ -263,7 +258,7 @@ async fn all_of_them_together_stop_nothing_where_they_may_be_passed_over() {
 }
 
 #[tokio::test]
-async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
+async fn rejects_unloadable_plugins_and_keeps_the_active_ones() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -278,18 +273,18 @@ async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
         format!("targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n", target.host());
     let mut program = Program::controller(&kubeconfig).config(&config).env("PLUGIN_DIR", mount.path()).start();
     program.ready().await;
-    let refused = async || {
+    let reload_error = async || {
         let (_, body) = program.get("/plugins").await;
         serde_json::from_str::<Value>(&body).unwrap()["reloadRefused"].as_str().map(str::to_owned)
     };
-    for (name, ending, bytes, message) in LOADED.iter() {
-        let (file, beside) = (format!("{name}.{ending}"), format!("{name}.yaml"));
+    for (name, extension, bytes, message) in UNLOADABLE.iter() {
+        let (file, beside) = (format!("{name}.{extension}"), format!("{name}.yaml"));
         let settings = b"configureTimeout: 300ms".to_vec();
         let mut files = before.to_vec();
         files.extend([(file.as_str(), bytes.clone()), (beside.as_str(), settings)]);
         mount.swap(&files);
-        let reason = eventually(&format!("{name} is refused"), || async {
-            refused().await.filter(|reason| reason.contains(&format!("plugin {name} (")))
+        let reason = eventually(&format!("{name} is rejected"), || async {
+            reload_error().await.filter(|reason| reason.contains(&format!("plugin {name} (")))
         })
         .await;
         assert!(reason.contains(message) && reason.lines().count() == 1, "{name}: {reason}");
@@ -299,23 +294,23 @@ async fn what_breaks_when_it_is_loaded_is_refused_and_the_one_before_goes_on() {
     deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;
     arrives(&target, "good/good/team/app", "1", &app).await;
     mount.swap(&before);
-    eventually("the good one alone is fine", || async { refused().await.is_none().then_some(()) }).await;
+    eventually("the valid plugin alone is accepted", || async { reload_error().await.is_none().then_some(()) }).await;
     assert_eq!(program.terminate().await.code, Some(0));
 }
 
 #[tokio::test]
-async fn what_breaks_when_it_is_loaded_stops_a_start() {
+async fn unloadable_plugins_prevent_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, ending, bytes, _) in LOADED.iter() {
-        fs::write(folder.path().join(format!("{name}.{ending}")), bytes).unwrap();
+    for (name, extension, bytes, _) in UNLOADABLE.iter() {
+        fs::write(folder.path().join(format!("{name}.{extension}")), bytes).unwrap();
         fs::write(folder.path().join(format!("{name}.yaml")), "configureTimeout: 300ms").unwrap();
     }
     let finished = planning(folder.path()).run().await.assert_code(2);
-    for (name, _, _, message) in LOADED.iter() {
+    for (name, _, _, message) in UNLOADABLE.iter() {
         let lines: Vec<&str> =
             finished.stderr.lines().filter(|line| line.starts_with(&format!("plugin {name} ("))).collect();
         assert!(lines.len() == 1 && lines[0].contains(message), "{name}: {}", finished.stderr);
     }
-    let told = finished.stderr.lines().filter(|line| line.starts_with("plugin ")).count();
-    assert_eq!(told, LOADED.len(), "{}", finished.stderr);
+    let count = finished.stderr.lines().filter(|line| line.starts_with("plugin ")).count();
+    assert_eq!(count, UNLOADABLE.len(), "{}", finished.stderr);
 }

@@ -1,5 +1,5 @@
-//! Files that mean harm before they are asked anything: to the parser, to the compiler, to whoever opens them. Each is
-//! refused in one short line, and what was in force goes on.
+//! Files that attack the parser, the compiler, or the reader of files. Each is rejected with one short line, and the
+//! active plugins stay active.
 
 use std::{
     fs,
@@ -20,8 +20,8 @@ use crate::{
     support::{Access, Cluster, Program, Registry, Running, deployment, eventually},
 };
 
-/// A line of the log, or of an answer, that somebody may have to read.
-const LONGEST_LINE: usize = 800;
+/// In bytes.
+const MAX_LINE: usize = 800;
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -41,7 +41,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], &*leb(content.len()), content].concat()
 }
 
-/// A type in a type in a type: of components (0x41), of instances (0x42).
+/// Nested types: of components (0x41) or of instances (0x42).
 fn nested_types(kind: u8, depth: usize) -> Vec<u8> {
     let mut types = vec![1];
     types.extend([kind, 1, 1].repeat(depth));
@@ -68,7 +68,7 @@ fn nested_components(depth: usize) -> Vec<u8> {
     component
 }
 
-/// Each component has two instances of the one before.
+/// Each component instantiates the previous one twice.
 fn doubled_instances(times: usize) -> Vec<u8> {
     let mut text = String::from("(component (component $c0 (core module $m) (core instance (instantiate $m)))");
     for number in 1..=times {
@@ -79,14 +79,14 @@ fn doubled_instances(times: usize) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// Instances of a module whose instances are large, though the module is not.
+/// A small module with large instances.
 fn wide_instances() -> Vec<u8> {
     let globals = "(global i32 (i32.const 0))".repeat(20_000);
     let instances = "(core instance (instantiate $m))".repeat(90);
     wat::parse_str(format!("(component (core module $m {globals}) {instances})")).unwrap()
 }
 
-/// A component that takes a component out of an instance, and makes instances of that.
+/// A component that instantiates a component exported by an instance.
 fn foreign_instance() -> Vec<u8> {
     wat::parse_str(
         r#"(component
@@ -102,16 +102,16 @@ fn with(more: &str) -> Vec<u8> {
     Guest { more, ..Guest::default() }.component()
 }
 
-/// Loops in loops, from the innermost of which every other can be reached.
+/// Nested loops; the innermost branches to all others.
 fn nested_loops(depth: usize) -> Vec<u8> {
     let branches: String = (0..depth).map(|label| format!("local.get 0 br_if {label} ")).collect();
     with(&format!("(func (param i32) {} {branches} {})", "loop ".repeat(depth), "end ".repeat(depth)))
 }
 
-/// Name, content, what is said.
+/// Name, content, expected message.
 pub type Costly = (&'static str, Vec<u8>, &'static str);
 
-/// Small files that would cost a compiler hours or gigabytes, and what is said of them.
+/// Small files that would cost a compiler hours or gigabytes.
 pub static COSTLY: LazyLock<Vec<Costly>> = LazyLock::new(|| {
     let name = "n".repeat(90_000);
     vec![
@@ -121,7 +121,7 @@ pub static COSTLY: LazyLock<Vec<Costly>> = LazyLock::new(|| {
         ("nested-lists", nested_lists(10_000), "can't be compiled: "),
         ("doubled-instances", doubled_instances(30), "it has more than 1000 instances"),
         ("wide-instances", wide_instances(), "bytes of functions and globals in its instances"),
-        ("foreign-instance", foreign_instance(), "not one that it defines"),
+        ("foreign-instance", foreign_instance(), "it does not define itself"),
         ("nested-components", nested_components(1_000), "it has more than 16 components nested in each other"),
         (
             "many-components",
@@ -155,23 +155,24 @@ fn import_named(name: &str) -> Vec<u8> {
     [COMPONENT, &section(7, &types), &section(10, &imports)].concat()
 }
 
-/// Whether `text` has one line that says `message` of the plugin, and says it shortly.
-fn told<'a>(text: &'a str, name: &str, message: &str) -> Result<(), Vec<&'a str>> {
+/// Whether `text` has one short line with `message` about the plugin.
+fn reported<'a>(text: &'a str, name: &str, message: &str) -> Result<(), Vec<&'a str>> {
     let lines: Vec<&str> = text.lines().filter(|line| line.contains(&format!("plugin {name} ("))).collect();
     match *lines.as_slice() {
-        [line] if line.contains(message) && line.len() < LONGEST_LINE => Ok(()),
+        [line] if line.contains(message) && line.len() < MAX_LINE => Ok(()),
         _ => Err(lines),
     }
 }
 
 #[tokio::test]
-async fn what_would_cost_a_compiler_hours_or_gigabytes_is_refused_in_a_line() {
+async fn rejects_files_that_cost_hours_or_gigabytes_with_one_line() {
     for (name, bytes, message) in COSTLY.iter() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(format!("{name}.wasm")), bytes).unwrap();
         let finished = planning(folder.path()).run().await;
         assert_eq!(finished.code, Some(2), "{name}: {finished:?}");
-        told(&finished.stderr, name, message).unwrap_or_else(|lines| panic!("{name}: {lines:?}\n{}", finished.stderr));
+        reported(&finished.stderr, name, message)
+            .unwrap_or_else(|lines| panic!("{name}: {lines:?}\n{}", finished.stderr));
     }
 }
 
@@ -181,11 +182,11 @@ async fn tables_count_as_memory() {
     fs::write(folder.path().join("tables.wasm"), with(&"(table 200000 funcref)".repeat(90))).unwrap();
     fs::write(folder.path().join("tables.yaml"), "memory: 1Mi").unwrap();
     let finished = planning(folder.path()).run().await.assert_code(2);
-    told(&finished.stderr, "tables", "bytes of memory, and may have 1048576").unwrap();
+    reported(&finished.stderr, "tables", "bytes of memory, its limit is 1048576").unwrap();
 }
 
 #[tokio::test]
-async fn aliases_in_the_settings_make_no_gigabytes() {
+async fn limits_aliases_in_settings() {
     let settings = format!("config:\n  a: &a {}\n  b: [{}]\n", "x".repeat(100_000), vec!["*a"; 90_000].join(", "));
     let folder = tempfile::tempdir().unwrap();
     fs::copy(guests::hostile(), folder.path().join("echoes.wasm")).unwrap();
@@ -199,7 +200,7 @@ async fn aliases_in_the_settings_make_no_gigabytes() {
 }
 
 #[tokio::test]
-async fn proposals_that_no_policy_needs_are_off() {
+async fn disables_proposals_that_no_policy_needs() {
     for (name, more) in [
         ("threads", "(memory $shared 1 1 shared)"),
         ("memory64", "(memory i64 1)"),
@@ -214,7 +215,7 @@ async fn proposals_that_no_policy_needs_are_off() {
         let module = format!("(component (core module (memory 1) {more}))");
         fs::write(folder.path().join(format!("{name}.wasm")), wat::parse_str(module).unwrap()).unwrap();
         let finished = planning(folder.path()).run().await.assert_code(2);
-        told(&finished.stderr, name, "this component can't be compiled: ")
+        reported(&finished.stderr, name, "the component can't be compiled: ")
             .unwrap_or_else(|lines| panic!("{name}: {lines:?}"));
     }
 }
@@ -224,7 +225,7 @@ fn fifo(path: &Path) {
 }
 
 #[tokio::test]
-async fn what_is_no_regular_file_is_not_waited_for() {
+async fn rejects_files_that_are_not_regular_without_blocking() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fifo(&at("fifo.wasm"));
@@ -240,12 +241,12 @@ async fn what_is_no_regular_file_is_not_waited_for() {
     let _listening_too = UnixListener::bind(at("settings-socket.yaml")).unwrap();
     let finished = planning(folder.path()).run().await.assert_code(2);
     for name in ["fifo.wasm", "folder.wasm", "device.wasm", "socket.wasm"] {
-        let said = format!("{name}: can't be read: it is not a regular file");
-        assert!(finished.stderr.contains(&said), "{said}: {}", finished.stderr);
+        let message = format!("{name}: can't be read: not a regular file");
+        assert!(finished.stderr.contains(&message), "{message}: {}", finished.stderr);
     }
     for name in ["settings-fifo.yaml", "settings-folder.yaml", "settings-device.yaml"] {
-        let said = format!("{name}: can't be read: it is not a regular file");
-        assert!(finished.stderr.contains(&said), "{said}: {}", finished.stderr);
+        let message = format!("{name}: can't be read: not a regular file");
+        assert!(finished.stderr.contains(&message), "{message}: {}", finished.stderr);
     }
     assert!(finished.stderr.contains("settings-socket.yaml: can't be read"), "{}", finished.stderr);
 }
@@ -266,13 +267,13 @@ fn config(namespace: &str, target: &Registry) -> String {
     format!("targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [{namespace}]\n", target.host())
 }
 
-async fn refused(program: &Running) -> Option<String> {
+async fn reload_error(program: &Running) -> Option<String> {
     let (_, body) = program.get("/plugins").await;
     serde_json::from_str::<Value>(&body).unwrap()["reloadRefused"].as_str().map(str::to_owned)
 }
 
 #[tokio::test]
-async fn a_fifo_stops_no_reload_and_no_end() {
+async fn a_fifo_blocks_neither_reload_nor_shutdown() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -280,28 +281,28 @@ async fn a_fifo_stops_no_reload_and_no_end() {
     let folder = tempfile::tempdir().unwrap();
     let program = controller(cluster, &namespace, &target, folder.path()).await;
     fifo(&folder.path().join("pipe.wasm"));
-    eventually("the FIFO is refused", || async { refused(&program).await }).await;
+    eventually("the FIFO is rejected", || async { reload_error(&program).await }).await;
     fs::remove_file(folder.path().join("pipe.wasm")).unwrap();
     fs::copy(guests::hostile(), folder.path().join("pipe.wasm")).unwrap();
     fifo(&folder.path().join("pipe.yaml"));
-    eventually("the FIFO beside a module is refused", || async {
-        refused(&program).await.filter(|reason| reason.contains("pipe.yaml"))
+    eventually("the FIFO next to a module is rejected", || async {
+        reload_error(&program).await.filter(|reason| reason.contains("pipe.yaml"))
     })
     .await;
     fs::remove_file(folder.path().join("pipe.yaml")).unwrap();
     fs::write(folder.path().join("pipe.yaml"), "config: { version: good }").unwrap();
-    eventually("what comes after it is loaded", || async { refused(&program).await.is_none().then_some(()) }).await;
+    eventually("the next version is loaded", || async { reload_error(&program).await.is_none().then_some(()) }).await;
     let app = single("app");
     deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;
     arrives(&target, "good/good/team/app", "1", &app).await;
     assert_eq!(program.terminate().await.code, Some(0));
 }
 
-/// Far more than an end takes, and less than what it may not wait for.
+/// Far longer than a shutdown, and shorter than the timeout of the call.
 const IN_TIME: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_plugin_that_is_being_asked_does_not_hold_up_the_end() {
+async fn a_running_call_does_not_delay_the_shutdown() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let target = Registry::crane().await;
@@ -311,32 +312,32 @@ async fn a_plugin_that_is_being_asked_does_not_hold_up_the_end() {
     fs::write(folder.path().join("endless.yaml"), "timeout: 10m").unwrap();
     let program = controller(cluster, &namespace, &target, folder.path()).await;
     deployment("app").image("registry.invalid/app:1").apply(&client, &namespace).await;
-    eventually("it is being asked", || async {
+    eventually("the call is running", || async {
         let (_, body) = program.get("/plugins").await;
         let page: Value = serde_json::from_str(&body).unwrap();
         (page["plugins"][0]["calls"].as_u64() >= Some(1)).then_some(())
     })
     .await;
-    let asked = Instant::now();
+    let start = Instant::now();
     assert_eq!(program.terminate().await.code, Some(0));
-    assert!(asked.elapsed() < IN_TIME, "it took {:?}", asked.elapsed());
+    assert!(start.elapsed() < IN_TIME, "it took {:?}", start.elapsed());
 }
 
-/// A module that keeps the compiler busy for as long as it may be.
+/// A module that keeps the compiler busy until its limit.
 fn large(folder: &Path) {
     fs::write(folder.join("large.wasm"), nested_loops(9_999)).unwrap();
 }
 
-/// Ends the program while it compiles, and insists that the compiler ends, too.
+/// Terminates the program during compilation; the compiler must end as well.
 async fn end_while_compiling(program: Running) {
-    let child = eventually("it is being compiled", || async { children(program.id()).first().copied() }).await;
+    let child = eventually("the compilation is running", || async { children(program.id()).first().copied() }).await;
     assert_eq!(program.terminate().await.code, Some(0));
     let gone = || async { (!Path::new(&format!("/proc/{child}")).exists()).then_some(()) };
-    eventually("the compiler is gone, too", gone).await;
+    eventually("the compiler has ended", gone).await;
 }
 
 #[tokio::test]
-async fn a_module_that_is_being_compiled_does_not_hold_up_the_end() {
+async fn a_running_compilation_does_not_delay_the_shutdown() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     let target = Registry::crane().await;
@@ -347,7 +348,7 @@ async fn a_module_that_is_being_compiled_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_start_can_be_ended_while_it_compiles() {
+async fn terminates_during_compilation_at_startup() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     let target = Registry::crane().await;
@@ -358,12 +359,12 @@ async fn a_start_can_be_ended_while_it_compiles() {
     end_while_compiling(program.env("PLUGIN_DIR", folder.path()).start()).await;
 }
 
-/// The processes that `parent` has started.
+/// The child processes of `parent`.
 fn children(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     ids.filter(|id| {
-        // Behind the name, which is in parentheses, stand the state and the parent.
+        // The state and the parent follow the name in parentheses.
         let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         let after = status.rsplit_once(')').map(|(_, after)| after.split_whitespace().nth(1).map(str::to_owned));
         after.flatten().is_some_and(|of| of == parent.to_string())
@@ -371,7 +372,7 @@ fn children(parent: u32) -> Vec<u32> {
     .collect()
 }
 
-/// The compiler itself, with these limits in bytes and seconds, over `module`.
+/// Runs the compiler process on `module`, with limits in bytes and seconds.
 fn compile(memory: &str, cpu: &str, module: &[u8]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_k8s-copycat"));
     command.args(["compile-component-and-exit", memory, cpu]).stdin(Stdio::piped());
@@ -382,28 +383,28 @@ fn compile(memory: &str, cpu: &str, module: &[u8]) -> Output {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
     child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
-    // Its input stays open until here: when that ends, so does the compiler.
+    // The compiler ends when its input closes.
     drop(stdin);
     Output { status: child.wait().unwrap(), stdout, stderr }
 }
 
 #[test]
-fn the_compiler_keeps_to_its_limits() {
+fn the_compiler_stays_within_its_limits() {
     const SIGXCPU: i32 = 24;
     let functions = with(&"(func (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))".repeat(50_000));
     let output = compile("60000000", "300", &functions);
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
     let output = compile("4000000000", "1", &nested_loops(9_999));
     assert_eq!(output.status.signal(), Some(SIGXCPU), "{output:?}");
-    // As a component without anything shows.
+    // The limits suffice for an empty component.
     let output = compile("200000000", "10", COMPONENT);
     assert!(output.status.success() && output.stdout.starts_with(b"C"), "{output:?}");
 }
 
 #[tokio::test]
-async fn the_compiler_is_for_the_programs_own_use() {
+async fn the_compiler_process_is_not_documented() {
     let finished = Program::new(&["compile-component-and-exit"]).run().await.assert_code(1);
-    assert!(finished.stderr.contains("for the program's own use"), "{finished:?}");
+    assert!(finished.stderr.contains("for internal use"), "{finished:?}");
     let finished = Program::new(&["--help"]).run().await.assert_code(0);
     assert!(!finished.stdout.contains("compile-component"), "{}", finished.stdout);
 }

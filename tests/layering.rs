@@ -1,4 +1,7 @@
-//! Who may know whom: each room imports what ARCHITECTURE.md says, and the large crates stay in theirs.
+//! The architecture: which room may import which (as in ARCHITECTURE.md), which room may use which large crate, and no
+//! circles among files.
+
+mod circles;
 
 use std::{
     collections::BTreeSet,
@@ -6,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Room, and the rooms that it may import.
+/// Each room, and the rooms that it may import.
 const ROOMS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("config", &["model"]),
@@ -19,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("cli", &["model", "authoring", "config", "workload", "policy", "registry", "mirror", "report"]),
 ];
 
-/// Crate, and the rooms that it may be used in.
+/// Each large crate, and the rooms that may use it.
 const CRATES: [(&str, &[&str]); 18] = [
     ("kube", &["workload", "report"]),
     ("k8s_openapi", &["workload", "report"]),
@@ -42,7 +45,7 @@ const CRATES: [(&str, &[&str]); 18] = [
 ];
 
 #[test]
-fn every_room_imports_only_what_it_may() {
+fn rooms_import_only_allowed_rooms() {
     let mut breaches = Vec::new();
     for (room, allowed) in ROOMS {
         for file in files_of(room) {
@@ -57,7 +60,7 @@ fn every_room_imports_only_what_it_may() {
 }
 
 #[test]
-fn the_large_crates_stay_in_their_rooms() {
+fn large_crates_are_used_only_in_their_rooms() {
     let mut breaches = Vec::new();
     for (room, _) in ROOMS {
         for file in files_of(room) {
@@ -73,7 +76,17 @@ fn the_large_crates_stay_in_their_rooms() {
 }
 
 #[test]
-fn the_list_of_rooms_is_whole() {
+fn no_files_import_each_other() {
+    let mut sources = circles::Sources::new();
+    for file in ROOMS.iter().flat_map(|(room, _)| files_of(room)) {
+        sources.insert(module_of(&file), program_text(&file));
+    }
+    let circles = circles::circles(&sources);
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn all_rooms_are_listed() {
     let there: BTreeSet<String> = fs::read_dir(source())
         .unwrap()
         .map(|entry| entry.unwrap())
@@ -85,7 +98,7 @@ fn the_list_of_rooms_is_whole() {
 }
 
 #[test]
-fn imports_are_seen_in_every_form() {
+fn imports_are_found_in_every_form() {
     let text = "use crate::{model::{A, B}, policy::C};\nlet x = crate::report::D; use crate::config;";
     assert_eq!(imported_rooms(text), ["config", "model", "policy", "report"].map(str::to_owned).into());
     assert!(mentions_crate("use kube::Client;", "kube") && mentions_crate("let c: kube::Client;", "kube"));
@@ -113,14 +126,24 @@ fn files_of(room: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Files that their `mod.rs` declares under `#[cfg(test)]`.
+/// The module path of a file, without the crate.
+fn module_of(file: &Path) -> Vec<String> {
+    let path = file.strip_prefix(source()).unwrap().with_extension("");
+    let mut module: Vec<_> = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    if module.last().is_some_and(|last| last == "mod") {
+        module.pop();
+    }
+    module
+}
+
+/// Files that are compiled only for tests.
 fn is_test_file(path: &Path) -> bool {
     let name = path.file_stem().unwrap().to_str().unwrap();
     let in_folder_of_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "testing");
     in_folder_of_tests || matches!(name, "tests" | "testing")
 }
 
-/// The file without its comments and its tests.
+/// A file without comments and tests.
 fn program_text(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let program = text.split("#[cfg(test)]\nmod tests {").next().unwrap();

@@ -193,7 +193,7 @@ async fn says(leader: &Running, line: &str) {
         .await;
 }
 
-const PAUSED: &str = "nothing new begins until it is renewed";
+const PAUSED: &str = "pausing until it is renewed";
 
 #[tokio::test]
 async fn a_leader_pauses_while_the_api_server_is_unreachable() {
@@ -223,10 +223,10 @@ async fn a_leader_pauses_while_the_api_server_is_unreachable() {
     assert_eq!(replicas.source.take_requests(), [], "no new copy without the Lease");
 
     link.restore();
-    says(&leader, "going on").await;
+    says(&leader, "resuming").await;
     replicas.arrives("next").await;
     assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 1.0);
-    assert!(leader.log().contains("the lease could not be renewed; trying again"));
+    assert!(leader.log().contains("cannot renew the lease; retrying"));
     replicas.mirrors("after").await;
     assert!(leader.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
     leader.terminate().await.assert_code(0);
@@ -247,10 +247,10 @@ async fn an_api_server_outage_keeps_the_leader() {
     // Longer than the Lease is valid.
     tokio::time::sleep(Duration::from_secs(7)).await;
     link.restore();
-    says(&leader, "going on").await;
+    says(&leader, "resuming").await;
     replicas.mirrors("after").await;
     assert!(replicas.holder().await.starts_with("first_"));
-    assert!(!standby.log().contains("\"msg\":\"leading\""), "{}", standby.log());
+    assert!(!standby.log().contains("\"msg\":\"became the leader\""), "{}", standby.log());
 }
 
 #[tokio::test]

@@ -358,13 +358,13 @@ async fn reports_conflicting_images() {
     let finished = command(&["plan", "-f", "-"], &manifests).run().await.assert_code(0);
     for (row, other) in [("a/deployment/one", two), ("b/deployment/two", one)] {
         let row = finished.stdout.lines().find(|line| line.starts_with(row)).unwrap();
-        assert!(row.contains(&format!("  conflict: {other} has the same name; skip: pass (")), "{row}");
+        assert!(row.contains(&format!("  conflict: {other} has the same destination; skip: pass (")), "{row}");
     }
-    assert!(finished.stdout.ends_with("\n1 name is wanted by different images\n"), "{finished:?}");
-    assert_eq!(finished.stdout.matches("conflict").count(), 2, "{finished:?}");
+    assert!(finished.stdout.ends_with("\n1 destination has a conflict\n"), "{finished:?}");
+    assert_eq!(finished.stdout.matches("conflict:").count(), 2, "{finished:?}");
     let same = list(&conflicting_deployments()[2..]);
     let finished = command(&["plan", "-f", "-"], &same).run().await.assert_code(0);
-    assert!(!finished.stdout.contains("conflict") && !finished.stdout.contains("different images"), "{finished:?}");
+    assert!(!finished.stdout.contains("conflict"), "{finished:?}");
 }
 
 #[tokio::test]
@@ -374,11 +374,11 @@ async fn fail_on_selects_the_reasons_to_fail() {
     let undecided = list(&[deployment("web").image("No Image").manifest()]);
     let both = list(&[all[0].clone(), all[1].clone(), deployment("web").image("No Image").manifest()]);
     for (manifests, fail_on, code, message) in [
-        (&conflict, "conflict", 1, "1 name is wanted by different images"),
+        (&conflict, "conflict", 1, "1 destination has a conflict"),
         (&conflict, "undecided", 0, ""),
         (&undecided, "undecided", 1, "1 image is undecided"),
         (&undecided, "conflict", 0, ""),
-        (&both, "conflict,undecided", 1, "1 name is wanted by different images, 1 image is undecided"),
+        (&both, "conflict,undecided", 1, "1 destination has a conflict, 1 image is undecided"),
         (&good, "conflict,undecided", 0, ""),
     ] {
         for output in ["text", "json"] {

@@ -1,4 +1,4 @@
-//! The users' own plugins: how they are mounted and set, what they decide, and what they can't break.
+//! The user's plugins: mounting, settings, decisions, and failures.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -16,7 +16,7 @@ fn bytes(guest: &Path) -> Vec<u8> {
     fs::read(guest).unwrap()
 }
 
-/// `plan` or `sync` of these manifests from standard input, with a target that need not be there.
+/// `plan` or `sync` of these manifests from standard input, with a target that need not exist.
 fn program(command: &[&str], manifests: &[Value]) -> Program {
     Program::new(command)
         .arg("-f")
@@ -26,18 +26,18 @@ fn program(command: &[&str], manifests: &[Value]) -> Program {
         .stdin(&list(manifests))
 }
 
-/// A Deployment that the guest `hostile` acts upon.
+/// A Deployment that the plugin `hostile` reacts to.
 fn trouble(image: &str) -> Value {
     deployment("victim").image(image).manifest_in("trouble")
 }
 
-/// An entry of `plugins:` for the guest `hostile`.
+/// An entry of `plugins:` for the plugin `hostile`.
 fn hostile(deed: &Value, more: &str) -> String {
     let module = guests::hostile();
     format!("plugins:\n- {{ name: villain, module: {}, config: {deed}{more} }}\n", module.display())
 }
 
-/// The plan for one image in the namespace `trouble`: where it goes, or why it does not.
+/// The decision for one image in the namespace `trouble`: its destination, or the reason that it has none.
 async fn fate(config: &str) -> String {
     let lines = plan(program(&["plan", "-o", "json"], &[trouble("nginx:1")]).config(config)).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -48,7 +48,7 @@ async fn fate(config: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_mounted_plugin_changes_where_images_go() {
+async fn a_mounted_plugin_changes_destinations() {
     let config = b"config: { namespace: nobody, target: default }".to_vec();
     let folder = ConfigMapVolume::new(&[("tenants.wasm", bytes(&guests::rust_path())), ("tenants.yaml", config)]);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -78,7 +78,7 @@ async fn a_mounted_plugin_changes_where_images_go() {
 }
 
 #[tokio::test]
-async fn one_namespaces_images_go_to_one_of_two_targets() {
+async fn selects_one_of_two_targets_by_namespace() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (near, vault) = (Registry::crane().await, Registry::distribution(Access::Anonymous).await);
     let (ledger, shop) = (index("ledger"), single("shop"));
@@ -103,7 +103,7 @@ async fn one_namespaces_images_go_to_one_of_two_targets() {
 }
 
 #[tokio::test]
-async fn each_setting_of_a_plugin_has_its_effect() {
+async fn each_setting_of_a_plugin_has_an_effect() {
     for (deed, more, expected) in [
         (json!({ "path": "moved/app" }), "", "registry.example/moved/app:1"),
         (json!({ "prefix": "below" }), "", "registry.example/below/library/nginx:1"),
@@ -111,15 +111,11 @@ async fn each_setting_of_a_plugin_has_its_effect() {
         (json!("fail"), "", "error: plugin villain, hook skip: no such team"),
         (json!("fail"), ", onFailure: fail", "error: plugin villain, hook skip: no such team"),
         (json!("fail"), ", onFailure: pass", "registry.example/library/nginx:1"),
-        (json!("loop"), "", "error: plugin villain, hook skip: no answer within 1s; raise its timeout"),
-        (
-            json!("loop"),
-            ", timeout: 200ms",
-            "error: plugin villain, hook skip: no answer within 200ms; raise its timeout",
-        ),
+        (json!("loop"), "", "error: plugin villain, hook skip: no answer within 1s; raise timeout"),
+        (json!("loop"), ", timeout: 200ms", "error: plugin villain, hook skip: no answer within 200ms; raise timeout"),
         (json!("loop"), ", timeout: 200ms, onFailure: pass", "registry.example/library/nginx:1"),
-        (json!("bomb"), ", timeout: 60s", "and may have 67108864; raise its memory"),
-        (json!("bomb"), ", timeout: 60s, memory: 16Mi", "and may have 16777216; raise its memory"),
+        (json!("bomb"), ", timeout: 60s", "its limit is 67108864; raise memory"),
+        (json!("bomb"), ", timeout: 60s, memory: 16Mi", "its limit is 16777216; raise memory"),
     ] {
         let told = fate(&hostile(&deed, more)).await;
         assert!(told.contains(expected), "{deed}{more}: {told}");
@@ -130,7 +126,7 @@ async fn each_setting_of_a_plugin_has_its_effect() {
 }
 
 #[tokio::test]
-async fn plugins_are_asked_in_their_order() {
+async fn calls_plugins_in_order() {
     let hostile = bytes(&guests::hostile());
     let config = |path: &str| format!("config: {{ path: {path} }}\n").into_bytes();
     let folder = ConfigMapVolume::new(&[
@@ -148,16 +144,16 @@ async fn plugins_are_asked_in_their_order() {
     let listed =
         "plugins: [{ module: listed.wasm, config: { path: from-list } }, { module: b.wasm, config: { path: b } }]";
     assert_eq!(fate(&format!("{dir}{listed}\n")).await, "registry.example/from-list:1");
-    // A name decides, and the file's own name is the default.
+    // The name in the settings overrides the file name.
     fs::write(folder.path().join("..data/a.yaml"), "name: zz\nconfig: panic\n").unwrap();
     let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await;
-    assert_eq!(told, "registry.example/from-b:1", "keep is an answer to skip, and zz is not asked that");
+    assert_eq!(told, "registry.example/from-b:1", "zz is not called for skip, as keep was the answer");
     let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: {{ prefix: p }} }}]\n")).await;
     assert!(told.starts_with("error: plugin zz, hook skip: "), "{told}");
 }
 
 #[tokio::test]
-async fn the_plugin_folder_is_the_variables_before_the_files() {
+async fn the_variable_overrides_the_plugin_folder_of_the_file() {
     let with =
         |config: &[u8]| ConfigMapVolume::new(&[("p.wasm", bytes(&guests::hostile())), ("p.yaml", config.to_vec())]);
     let (one, two) = (with(b"config: { path: one }"), with(b"config: { path: two }"));
@@ -179,7 +175,7 @@ async fn the_plugin_folder_is_the_variables_before_the_files() {
 }
 
 #[tokio::test]
-async fn a_default_plugin_can_be_left_out() {
+async fn default_plugins_can_be_disabled() {
     let settings = "repoPrefix: mirror\npathMap: [{ from: library, to: official }]\n";
     let skipping = "skipNamespaces: [trouble]\n";
     for (defaults, more, expected) in [
@@ -196,7 +192,7 @@ async fn a_default_plugin_can_be_left_out() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_breaks_down_costs_only_the_images_it_was_asked_about() {
+async fn a_failing_plugin_fails_only_the_images_that_it_was_called_for() {
     let source = Registry::distribution(Access::Anonymous).await;
     let good = index("good");
     let good_1 = source.push("shop/good", "1", &good).await;
@@ -207,11 +203,11 @@ async fn a_plugin_that_breaks_down_costs_only_the_images_it_was_asked_about() {
     ];
     for (deed, timeout, told) in [
         ("loop", "300ms", "plugin villain, hook skip: no answer within 300ms"),
-        ("bomb", "60s", "plugin villain, hook skip: it asked for"),
+        ("bomb", "60s", "plugin villain, hook skip: it requested"),
         ("panic", "60s", "plugin villain, hook skip: it trapped"),
     ] {
         let target = Registry::crane().await;
-        // The pass goes on for a while, in which nobody is asked a second time.
+        // The pass lasts a while, in which no plugin is called again.
         source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(2)));
         let sync = program(&["sync"], &manifests).env("TARGET_REGISTRY", target.host());
         let sync = sync.config(&hostile(&json!(deed), &format!(", timeout: {timeout}")));
@@ -229,7 +225,7 @@ async fn a_plugin_that_breaks_down_costs_only_the_images_it_was_asked_about() {
 }
 
 #[tokio::test]
-async fn the_controller_outlives_its_plugins_and_counts_their_failures() {
+async fn the_controller_survives_failing_plugins_and_counts_failures() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: trouble }\n").await;
@@ -266,7 +262,7 @@ async fn the_controller_outlives_its_plugins_and_counts_their_failures() {
         })
         .await;
     }
-    // It is asked again and again: the next answer may be another.
+    // The plugin is called again, as it may succeed.
     eventually("it is asked again", || async {
         let calls = program.metrics().await.sum("k8s_copycat_plugin_failures_total", &[("plugin", "panic")]);
         (calls >= 2.0).then_some(())
@@ -285,7 +281,7 @@ async fn the_controller_outlives_its_plugins_and_counts_their_failures() {
 }
 
 #[tokio::test]
-async fn what_is_no_plugin_stops_every_command_and_all_of_it_is_told() {
+async fn every_command_reports_all_invalid_plugins_and_stops() {
     let folder = ConfigMapVolume::new(&[
         ("core.wasm", b"\0asm\x01\0\0\0".to_vec()),
         ("fine.wasm", bytes(&guests::hostile())),
@@ -315,7 +311,7 @@ async fn what_is_no_plugin_stops_every_command_and_all_of_it_is_told() {
         assert!(!finished.stderr.contains("fine.wasm"), "{finished:?}");
         assert_eq!(finished.stdout, "");
     };
-    let broken = ["core.wasm): this is a core WebAssembly module", "text.wasm): this is not a WebAssembly component"];
+    let broken = ["core.wasm): a core WebAssembly module", "text.wasm): not a WebAssembly component"];
     for command in [&["plan", "-f", "-"][..], &["sync", "-f", "-"], &["run", "--leader-elect=false"], &[]] {
         told(&ended(command, "").await, &broken);
         let finished = ended(command, "maxConcurrentReconciles: 0\nskipNamespace: [a]\n").await;
@@ -325,7 +321,7 @@ async fn what_is_no_plugin_stops_every_command_and_all_of_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_is_passed_over_is_told_when_it_begins_and_when_it_ends() {
+async fn logs_when_an_ignored_plugin_starts_and_stops_failing() {
     let manifests: Vec<Value> = (0..2000)
         .map(|number| deployment(&format!("web-{number}")).image(&format!("app:{number}")).manifest_in("trouble"))
         .collect();
@@ -336,7 +332,7 @@ async fn a_plugin_that_is_passed_over_is_told_when_it_begins_and_when_it_ends() 
     let about = |what: &str| -> Vec<&Value> {
         told.iter().filter(|line| line["msg"].as_str().unwrap().contains(what)).collect()
     };
-    let (begins, ends) = (about("fails, and is passed over"), about("is passed over no more"));
+    let (begins, ends) = (about("the plugin fails and is ignored"), about("the failing plugin is no longer used"));
     let ([begin], [end]) = (begins.as_slice(), ends.as_slice()) else {
         panic!("{} lines: {:#?}", told.len(), &told[..told.len().min(5)])
     };
@@ -351,6 +347,6 @@ async fn a_plugin_that_is_passed_over_is_told_when_it_begins_and_when_it_ends() 
         assert!(line["error"].as_str().unwrap().starts_with("it trapped: "), "{line}");
     }
     assert_eq!((&end["failed"], &end["asked"]), (&json!(2000), &json!(8000)));
-    // Besides, that the manifests hold no Namespace objects.
+    // The third line warns that the manifests contain no Namespace objects.
     assert_eq!(told.len(), 3, "{told:#?}");
 }

@@ -178,7 +178,7 @@ async fn applies_a_valid_configuration_and_rejects_an_invalid_one() {
     assert_eq!(program.metrics().await.sum("k8s_copycat_config_last_reload_successful", &[]), 0.0);
     let reason = page(&program).await["reloadRefused"].as_str().unwrap().to_owned();
     assert!(reason.contains("pathMap[0].from") && reason.contains("nonsense"), "{reason}");
-    assert!(program.log().contains("what was in force goes on"), "{}", program.log());
+    assert!(program.log().contains("the previous one stays active"), "{}", program.log());
     let events: kube::Api<k8s_openapi::api::events::v1::Event> = kube::Api::namespaced(client.clone(), &namespace);
     let event = eventually("an event reports it", || async {
         let all = events.list(&Default::default()).await.unwrap().items;

@@ -1,4 +1,4 @@
-//! Every variable and every key of the original changes what the program does.
+//! Every variable and every key of the original program has an effect.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::{
     },
 };
 
-/// A workload as a manifest file has it.
+/// A workload as in a manifest file.
 fn in_namespace(workload: &Workload, namespace: &str) -> Value {
     let mut manifest = workload.manifest();
     manifest["metadata"]["namespace"] = namespace.into();
     manifest
 }
 
-/// A workload of each kind in one namespace, and another one elsewhere.
+/// A workload of each kind in one namespace, and one workload in another.
 fn manifests() -> String {
     let shop = [
         deployment("web").image("quay.io/group/web:1"),
@@ -34,7 +34,7 @@ fn manifests() -> String {
     all.map(|manifest| manifest.to_string()).collect::<Vec<_>>().join("\n---\n")
 }
 
-/// Where the image of each workload goes; nothing for one that is skipped.
+/// The destinations of each workload's image; empty if it is skipped.
 type Plan = BTreeMap<String, Vec<String>>;
 
 async fn planned(program: Program) -> Plan {
@@ -57,7 +57,7 @@ fn plan_for_docker() -> Program {
     plan().env("TARGET_KIND", "docker").env("TARGET_REGISTRY", "mirror.test")
 }
 
-/// What a setting makes of where a workload's image goes; nothing where the workload is not looked at.
+/// The destinations with a setting, given the workload and its default destination. None: the workload is not watched.
 type Effect = fn(&str, &str) -> Option<Vec<String>>;
 
 /// Skips the workload of that name.
@@ -68,7 +68,7 @@ macro_rules! skips {
 }
 
 #[tokio::test]
-async fn whatever_selects_or_names_images_changes_the_plan() {
+async fn settings_that_select_or_name_images_change_the_plan() {
     let before = planned(plan_for_docker()).await;
     assert_eq!(before.len(), 7);
     assert_eq!(before["web"], ["mirror.test/group/web:1"]);
@@ -126,7 +126,7 @@ async fn whatever_selects_or_names_images_changes_the_plan() {
 }
 
 #[tokio::test]
-async fn the_kind_of_target_decides_what_names_look_like() {
+async fn the_kind_of_target_determines_the_destinations() {
     let ecr = plan()
         .env("ECR_ACCOUNT_ID", "123456789012")
         .env("AWS_REGION", "eu-central-1")
@@ -159,7 +159,7 @@ fn is_write(request: &Request) -> bool {
 }
 
 #[tokio::test]
-async fn dry_runs_write_nothing_and_dry_pulls_ask_nobody() {
+async fn dry_run_writes_nothing_and_dry_pull_contacts_no_registry() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let image = single("dry");
@@ -189,7 +189,7 @@ async fn dry_runs_write_nothing_and_dry_pulls_ask_nobody() {
 }
 
 #[tokio::test]
-async fn a_tag_at_the_target_is_moved_only_where_that_is_allowed() {
+async fn moves_a_tag_at_the_target_only_if_allowed() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let (old, new) = (single("old"), single("new"));
@@ -208,7 +208,7 @@ async fn a_tag_at_the_target_is_moved_only_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn digest_pull_takes_what_a_pod_runs() {
+async fn digest_pull_copies_the_digest_that_a_pod_runs() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (running, moved) = (single("running"), single("moved"));
     source.push("team/app", "1", &running).await;
@@ -233,7 +233,7 @@ async fn digest_pull_takes_what_a_pod_runs() {
 }
 
 #[tokio::test]
-async fn certificates_are_checked_unless_a_setting_says_otherwise() {
+async fn verifies_certificates_unless_disabled() {
     let image = index("unchecked");
     let source = Registry::distribution_tls().await;
     let host = source.host();
@@ -264,7 +264,7 @@ async fn certificates_are_checked_unless_a_setting_says_otherwise() {
 }
 
 #[tokio::test]
-async fn credentials_reach_the_sources_they_are_for() {
+async fn sends_credentials_to_their_sources() {
     let source = Registry::distribution(Access::Token).await;
     let image = single("guarded");
     let reference = source.push("team/app", "1", &image).await;

@@ -40,14 +40,14 @@ async fn sigterm_during_startup_shuts_down_cleanly() {
         .start();
     let _connection = registry.accept().await;
     let finished = program.terminate().await.assert_code(0);
-    assert!(finished.stdout.contains("ending before anything was begun"), "{finished:?}");
+    assert!(finished.stdout.contains("shutting down during startup"), "{finished:?}");
 }
 
 #[tokio::test]
 async fn sigterm_at_any_step_shuts_down_cleanly() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
-    for step in ["listening", "waiting to lead", "\"mirroring\"", "everything that exists is known"] {
+    for step in ["listening", "waiting for leadership", "\"mirroring\"", "all existing workloads are known"] {
         let program = Program::new(&[]);
         let kubeconfig = cluster.kubeconfig(program.directory(), cluster.admin_token());
         let program = program
@@ -59,7 +59,7 @@ async fn sigterm_at_any_step_shuts_down_cleanly() {
             .start();
         program.logged(step, |log| log.contains(step)).await;
         let finished = program.terminate().await.assert_code(0);
-        assert!(finished.stdout.contains("\"ending"), "{step}: {finished:?}");
+        assert!(finished.stdout.contains("\"shutting down"), "{step}: {finished:?}");
     }
 }
 
@@ -93,7 +93,7 @@ async fn interrupts_a_sync_that_still_reads_its_input() {
     // Opening for writing succeeds as soon as the program reads the pipe.
     let moment = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(pipe).unwrap());
     let finished = program.run_and_send(&["INT"], async { moment.await.unwrap() }).await.assert_code(130);
-    assert_eq!(finished.stdout, "interrupted by SIGINT: nothing was looked at yet\n");
+    assert_eq!(finished.stdout, "interrupted by SIGINT: nothing was processed yet\n");
 }
 
 #[tokio::test]

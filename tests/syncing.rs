@@ -119,7 +119,7 @@ async fn overlapping_targets_do_not_overwrite_each_others_images() {
         }
     }
     let planned = program(&["plan", "-f", "-", "--fail-on", "conflict"]).run().await.assert_code(1);
-    assert!(planned.stderr.contains("1 name is wanted by different images"), "{planned:?}");
+    assert!(planned.stderr.contains("1 destination has a conflict"), "{planned:?}");
 
     // The same image for both targets is copied once.
     let target = Registry::crane().await;

@@ -183,7 +183,7 @@ async fn finishes_active_copies_before_exiting() {
     wait_for_blob_request(&source).await;
     let finished = program.terminate().await.assert_code(0);
     target.assert_has("team/slow", "1", &image).await;
-    assert!(finished.stdout.contains("copies under way may end"), "{}", finished.stdout);
+    assert!(finished.stdout.contains("active copies continue"), "{}", finished.stdout);
 }
 
 #[tokio::test]

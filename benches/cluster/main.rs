@@ -1,10 +1,10 @@
-//! What the program costs beside a cluster where all is done, and what `plan` costs.
+//! Measures the controller in a cluster whose images are all mirrored, and `plan`.
 //!
-//! `make bench` builds the program for release and runs this; by hand:
+//! `make bench` builds a release and runs this; by hand:
 //! `cargo bench --workspace --profile dev --bench cluster -- PROGRAM [--pods NUMBER]`. Prints tables in Markdown.
 //!
-//! With `--scale` instead (`make bench-scale`), what it costs in large clusters: `--deployments 5000,20000` says in how
-//! large ones, `--workloads 40000` how many of one image `sync` is given.
+//! With `--scale` (`make bench-scale`) it measures large clusters: `--deployments 5000,20000` sets their sizes, `--workloads
+//! 40000` the number of workloads with one image for `sync`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,10 +12,10 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a benchmark stops at the first surprise, and prints what it found"
+    reason = "a benchmark stops at the first error and prints results"
 )]
 
-mod any_name;
+mod any_name_registry;
 #[path = "../copy/measure.rs"]
 mod measure;
 mod process;
@@ -39,13 +39,13 @@ use support::{Access, Cluster, Program, Registry, Running, Workload, deployment,
 const DEPLOYMENTS: usize = 1000;
 const CONTAINERS: usize = 3;
 const IMAGES: usize = 200;
-/// Requests to the API server, or to a registry, at a time.
+/// Concurrent requests to the API server or to a registry during setup.
 const WRITERS: usize = 8;
-/// Without a request for this long, the pass is over.
-const QUIET: Duration = Duration::from_secs(5);
-/// For so long it is watched having nothing to do.
-const IDLE: Duration = Duration::from_secs(20);
-/// So many runs are averaged, since CPU time is counted in hundredths of a second.
+/// The pass has ended after this long without a request.
+const QUIET_PERIOD: Duration = Duration::from_secs(5);
+/// How long the idle controller is measured.
+const IDLE_PERIOD: Duration = Duration::from_secs(20);
+/// Runs to average, because CPU time has a resolution of 10 ms.
 const PLANS: u32 = 20;
 
 fn main() {
@@ -55,8 +55,8 @@ fn main() {
         return measure::measure(&arguments[1..]);
     }
     let arguments: Vec<String> = arguments.into_iter().map(|argument| argument.into_string().unwrap()).collect();
-    let (program, options) = arguments.split_first().expect("the path of the program is missing");
-    let program = std::fs::canonicalize(program).expect("the program is not there");
+    let (program, options) = arguments.split_first().expect("missing argument: the path of the program");
+    let program = std::fs::canonicalize(program).expect("cannot find the program");
     tokio::runtime::Runtime::new().unwrap().block_on(run(&program, options));
 }
 
@@ -67,7 +67,7 @@ async fn run(program: &Path, options: &[String]) {
             match option {
                 [name, list] if name == "--deployments" => deployments = list.split(',').map(number).collect(),
                 [name, count] if name == "--workloads" => workloads = number(count),
-                other => panic!("what is {other:?}?"),
+                other => panic!("unknown option {other:?}"),
             }
         }
         if workloads > 0 {
@@ -79,7 +79,7 @@ async fn run(program: &Path, options: &[String]) {
     let pods = match options {
         [] => 0,
         [name, pods] if name == "--pods" => number(pods),
-        other => panic!("what is {other:?}?"),
+        other => panic!("unknown option {other:?}"),
     };
     plan(program).await;
     idle(program, 0).await;
@@ -89,10 +89,10 @@ async fn run(program: &Path, options: &[String]) {
 }
 
 fn number(text: &str) -> usize {
-    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not a number"))
 }
 
-/// `plan` for one manifest with the default plugins alone.
+/// `plan` for one manifest with the default plugins.
 async fn plan(program: &Path) {
     let manifest = deployment("web").image("nginx:1.27").manifest().to_string();
     let plan = Program::new(&["plan", "-f", "-", "--output", "json"])
@@ -112,11 +112,11 @@ async fn plan(program: &Path) {
         later += process::cpu_of_children() - between;
     }
     println!("| `plan` of one manifest | target | CPU, ms |\n|---|---|---|");
-    println!("| started from the disk | 500 | {:.1} |", milliseconds(first / PLANS));
+    println!("| started from disk | 500 | {:.1} |", milliseconds(first / PLANS));
     println!("| started again | 50 | {:.1} |\n", milliseconds(later / PLANS));
 }
 
-/// The controller beside a cluster whose images are all at the target.
+/// The controller in a cluster whose images are all at the target.
 async fn idle(program: &Path, pods: usize) {
     let cluster = Cluster::start().await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -136,21 +136,21 @@ async fn idle(program: &Path, pods: usize) {
         .start();
     running.ready().await;
     let ready = started.elapsed();
-    let (read, written, quiet) = quiet(&source, &target, started).await;
-    all_there(&running).await;
+    let (read, written, last_request) = wait_until_quiet(&source, &target, started).await;
+    assert_all_mirrored(&running).await;
     let usage = Usage::of(running.id());
-    tokio::time::sleep(IDLE).await;
+    tokio::time::sleep(IDLE_PERIOD).await;
     let idling = Usage::of(running.id()).cpu - usage.cpu;
 
     let targets = if pods == 0 { ["2", "", "64", "128", "600"] } else { ["", "7", "", "80", "600"] };
     let [at_ready, at_cpu, at_idle, at_peak, at_requests] = targets;
     println!("| {DEPLOYMENTS} Deployments, {pods} Pods, {IMAGES} images at the target | target | |\n|---|---|---|");
     println!("| ready after, s | {at_ready} | {:.2} |", ready.as_secs_f64());
-    println!("| last request after, s | | {:.2} |", quiet.as_secs_f64());
+    println!("| last request after, s | | {:.2} |", last_request.as_secs_f64());
     println!("| CPU until quiet, s | {at_cpu} | {:.2} |", usage.cpu.as_secs_f64());
-    println!("| CPU while idle, % of one | | {:.2} |", 100.0 * idling.as_secs_f64() / IDLE.as_secs_f64());
+    println!("| CPU while idle, % of one | | {:.2} |", 100.0 * idling.as_secs_f64() / IDLE_PERIOD.as_secs_f64());
     println!("| memory idle, MiB | {at_idle} | {:.1} |", mebibytes(usage.resident));
-    println!("| of it pages of the program's file | | {:.1} |", mebibytes(usage.file));
+    println!("| of which pages of the program's file | | {:.1} |", mebibytes(usage.file));
     println!("| memory at its peak, MiB | {at_peak} | {:.1} |", mebibytes(usage.peak));
     println!("| requests, source + target | {at_requests} | {read} + {written} |\n");
     assert_eq!(running.terminate().await.code, Some(0));
@@ -164,7 +164,7 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Small images in both registries: their references at the source, and their digests.
+/// Pushes small images to both registries; returns their references at the source and their digests.
 async fn images(source: &Registry, target: &Registry) -> Vec<(String, String)> {
     stream::iter(0..IMAGES)
         .map(|number| async move {
@@ -179,7 +179,7 @@ async fn images(source: &Registry, target: &Registry) -> Vec<(String, String)> {
         .await
 }
 
-/// Deployments, and where there are to be Pods, their ReplicaSets and the Pods, evenly.
+/// Creates Deployments and, for `pods` Pods, their ReplicaSets and Pods.
 async fn fill(client: &Client, namespace: &str, images: &[(String, String)], pods: usize) {
     let each = |workload: Workload, number: usize| {
         (0..CONTAINERS).fold(workload, |workload, container| {
@@ -213,10 +213,10 @@ async fn fill(client: &Client, namespace: &str, images: &[(String, String)], pod
         .await;
 }
 
-/// Waits until the registries are left alone: requests at the source, at the target, and when the last one came.
-async fn quiet(source: &Registry, target: &Registry, started: Instant) -> (usize, usize, Duration) {
+/// Waits until both registries are quiet; returns the requests at the source and the target, and the time of the last one.
+async fn wait_until_quiet(source: &Registry, target: &Registry, started: Instant) -> (usize, usize, Duration) {
     let (mut read, mut written, mut last) = (0, 0, started);
-    while last.elapsed() < QUIET {
+    while last.elapsed() < QUIET_PERIOD {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let (more_read, more_written) = (source.take_requests().len(), target.take_requests().len());
         if more_read + more_written > 0 {
@@ -228,8 +228,8 @@ async fn quiet(source: &Registry, target: &Registry, started: Instant) -> (usize
     (read, written, last - started)
 }
 
-/// Insists that what was measured did its work.
-async fn all_there(running: &Running) {
+/// Asserts that the measured controller has done its work.
+async fn assert_all_mirrored(running: &Running) {
     let metrics = running.metrics().await;
     let there = metrics.sum("k8s_copycat_images", &[("state", "already_there")]);
     assert_eq!(there, IMAGES as f64, "{}\n{}", metrics.0, running.log());

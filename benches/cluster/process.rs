@@ -1,21 +1,21 @@
-//! What the kernel knows about processes.
+//! The resource usage of processes, from the kernel.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-/// What a running process has used.
+/// The resource usage of a running process.
 pub struct Usage {
-    /// Bytes in memory now.
+    /// Resident memory, in bytes.
     pub resident: u64,
-    /// Of them, pages of files: the program itself.
+    /// Of which pages of files: the program itself.
     pub file: u64,
-    /// The most bytes that it had in memory at once.
+    /// The peak of resident memory, in bytes.
     pub peak: u64,
-    /// Time of all its threads on a processor.
+    /// CPU time of all threads.
     pub cpu: Duration,
 }
 
 impl Usage {
-    /// Of the process with this id.
+    /// Of the process with this ID.
     pub fn of(id: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
         let bytes = |name: &str| {
@@ -28,22 +28,22 @@ impl Usage {
     }
 }
 
-/// The time on a processor of all processes that this one has started and that have ended.
+/// CPU time of all ended child processes.
 pub fn cpu_of_children() -> Duration {
     ticks("/proc/self/stat", [15, 16])
 }
 
 /// The sum of two fields of a `stat` file, user and system time; counted from 0.
 fn ticks(path: &str, fields: [usize; 2]) -> Duration {
-    // A hundredth of a second on every architecture of Linux that the program is built for.
+    // 10 ms on all supported architectures of Linux.
     const TICK: Duration = Duration::from_millis(10);
     let stat = fs::read_to_string(path).unwrap();
-    // The second field, the name, may hold anything; the third comes behind its parenthesis.
+    // The second field, the name, may have spaces; the third follows its closing parenthesis.
     let fields_from_third: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     fields.iter().map(|field| TICK * fields_from_third[field - 2].parse::<u32>().unwrap()).sum()
 }
 
-/// Lets the kernel forget what it holds of a file in memory, so that the next start reads it from the disk.
+/// Drops the cached pages of a file, so that the next start reads it from disk.
 pub fn forget_pages(file: &Path) {
     let input = format!("if={}", file.display());
     let status = Command::new("dd").args([&input, "iflag=nocache", "count=0", "status=none"]).status().unwrap();

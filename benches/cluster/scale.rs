@@ -1,4 +1,4 @@
-//! What the program costs in a large cluster, and how that grows with it.
+//! Measures the controller in large clusters, and how the cost grows with them.
 
 use std::{
     cell::Cell,
@@ -15,27 +15,27 @@ use kube::{
 };
 
 use crate::{
-    QUIET,
-    any_name::AnyName,
+    QUIET_PERIOD,
+    any_name_registry::AnyNameRegistry,
     measure, mebibytes,
     process::Usage,
     support::{Cluster, Program, Running, deployment, list},
 };
 
-/// Requests to the API server at a time while the cluster is filled.
+/// Concurrent requests to the API server during setup.
 const WRITERS: usize = 16;
-/// Between two looks at its health, from the moment it answers at all.
-const BETWEEN_PROBES: Duration = Duration::from_millis(20);
-/// Workloads in one manifest file.
-const A_FILE: usize = 1000;
-/// A program that takes longer than this is stuck.
-const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// The pause between health probes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+/// Workloads per manifest file.
+const WORKLOADS_PER_FILE: usize = 1000;
+/// After this long the program counts as hanging.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// What one size of cluster took.
+/// The measurements for one size of cluster.
 struct Sample {
     deployments: usize,
     ready: Duration,
-    quiet: Duration,
+    last_request: Duration,
     cpu: Duration,
     resident: u64,
     peak: u64,
@@ -44,7 +44,7 @@ struct Sample {
     requests: [usize; 2],
 }
 
-/// Clusters of these numbers of Deployments, each with an image of its own and one sidecar.
+/// Measures clusters with these numbers of Deployments, each with its own image and a common sidecar.
 pub async fn deployments(program: &Path, sizes: &[usize]) {
     let mut samples = Vec::new();
     for size in sizes {
@@ -55,11 +55,11 @@ pub async fn deployments(program: &Path, sizes: &[usize]) {
 
 async fn sample(program: &Path, deployments: usize) -> Sample {
     let cluster = Cluster::start().await;
-    let [source, target] = [AnyName::start(), AnyName::start()];
+    let [source, target] = [AnyNameRegistry::start(), AnyNameRegistry::start()];
     let namespace = cluster.namespace().await;
     let started = Instant::now();
     fill(&cluster.admin(), &namespace, deployments, &source.host()).await;
-    eprintln!("{deployments} Deployments made in {:.0} s", started.elapsed().as_secs_f64());
+    eprintln!("created {deployments} Deployments in {:.0} s", started.elapsed().as_secs_f64());
 
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
@@ -73,11 +73,11 @@ async fn sample(program: &Path, deployments: usize) -> Sample {
     let ready = started.elapsed();
     let images = deployments + 1;
     let is_quiet = Cell::new(false);
-    let (quiet, (probes, slowest_probe)) = tokio::join!(
+    let (last_request, (probes, slowest_probe)) = tokio::join!(
         async {
-            let quiet = quiet(&target, images, started).await;
+            let last_request = wait_until_quiet(&target, images, started).await;
             is_quiet.set(true);
-            quiet
+            last_request
         },
         probe(&running, &is_quiet)
     );
@@ -88,7 +88,7 @@ async fn sample(program: &Path, deployments: usize) -> Sample {
     let sample = Sample {
         deployments,
         ready,
-        quiet,
+        last_request,
         cpu: usage.cpu,
         resident: usage.resident,
         peak: usage.peak,
@@ -100,27 +100,27 @@ async fn sample(program: &Path, deployments: usize) -> Sample {
     sample
 }
 
-/// Waits until every image was looked at and the registries are left alone.
-async fn quiet(target: &AnyName, images: usize, started: Instant) -> Duration {
-    while target.requests() < images || target.last_request().elapsed() < QUIET {
-        assert!(started.elapsed() < LONGEST, "only {} of {images} images were looked at", target.requests());
-        tokio::time::sleep(BETWEEN_PROBES).await;
+/// Waits until every image was checked and the registries are quiet; returns the time of the last request.
+async fn wait_until_quiet(target: &AnyNameRegistry, images: usize, started: Instant) -> Duration {
+    while target.requests() < images || target.last_request().elapsed() < QUIET_PERIOD {
+        assert!(started.elapsed() < DEADLINE, "only {} of {images} images were checked", target.requests());
+        tokio::time::sleep(PROBE_INTERVAL).await;
     }
     target.last_request() - started
 }
 
-/// Asks both probes as the kubelet does, each time over a new connection: how often, and how long the slowest took.
+/// Probes like the kubelet, with a new connection each time; returns the number of probes and the slowest response.
 async fn probe(running: &Running, is_quiet: &Cell<bool>) -> (usize, Duration) {
     let (mut probes, mut slowest) = (0, Duration::ZERO);
     while !is_quiet.get() {
         for path in ["/healthz", "/readyz"] {
-            let asked = Instant::now();
+            let requested = Instant::now();
             let (status, body) = running.health(path).await;
             assert_eq!(status, 200, "{path}: {body}");
-            slowest = slowest.max(asked.elapsed());
+            slowest = slowest.max(requested.elapsed());
             probes += 1;
         }
-        tokio::time::sleep(BETWEEN_PROBES).await;
+        tokio::time::sleep(PROBE_INTERVAL).await;
     }
     (probes, slowest)
 }
@@ -130,12 +130,12 @@ fn table(samples: &[Sample]) {
         let cells: Vec<String> = samples.iter().map(value).collect();
         println!("| {name} | {target} | {} |", cells.join(" | "));
     };
-    row("Deployments, each an image of its own and one sidecar", "target", &|it| it.deployments.to_string());
+    row("Deployments, each with its own image and a common sidecar", "target", &|it| it.deployments.to_string());
     println!("|---|---|{}", "---|".repeat(samples.len()));
     row("ready after, s", "", &|it| format!("{:.2}", it.ready.as_secs_f64()));
-    row("last request after, s", "", &|it| format!("{:.2}", it.quiet.as_secs_f64()));
+    row("last request after, s", "", &|it| format!("{:.2}", it.last_request.as_secs_f64()));
     row("CPU until quiet, s", "6", &|it| format!("{:.2}", it.cpu.as_secs_f64()));
-    row("slowest answer about its health, ms", "100", &|it| {
+    row("slowest health probe, ms", "100", &|it| {
         format!("{:.1} of {}", 1000.0 * it.slowest_probe.as_secs_f64(), it.probes)
     });
     row("memory idle, MiB", "", &|it| format!("{:.1}", mebibytes(it.resident)));
@@ -170,15 +170,15 @@ async fn fill(client: &Client, namespace: &str, deployments: usize, source: &str
         .await;
 }
 
-/// `sync` of so many workloads in files that all run one image.
+/// Measures `sync` of this many workloads in files, all with one image.
 pub fn workloads(program: &Path, workloads: usize) {
-    let [source, target] = [AnyName::start(), AnyName::start()];
+    let [source, target] = [AnyNameRegistry::start(), AnyNameRegistry::start()];
     let image = format!("{}/platform/everywhere:1", source.host());
     let directory = tempfile::tempdir().unwrap();
     let files = directory.path().join("manifests");
     fs::create_dir(&files).unwrap();
-    for first in (0..workloads).step_by(A_FILE) {
-        let numbers = first..workloads.min(first + A_FILE);
+    for first in (0..workloads).step_by(WORKLOADS_PER_FILE) {
+        let numbers = first..workloads.min(first + WORKLOADS_PER_FILE);
         let manifest = |number| deployment(&format!("app-{number}")).image(&image).manifest_in("shop");
         fs::write(files.join(format!("from-{first}.json")), list(&numbers.map(manifest).collect::<Vec<_>>())).unwrap();
     }
@@ -194,8 +194,8 @@ pub fn workloads(program: &Path, workloads: usize) {
         ],
     };
     let usage = measure::run(&client, &log);
-    let said = fs::read_to_string(&log).unwrap();
-    let summary = said.lines().last().unwrap_or_default();
+    let output = fs::read_to_string(&log).unwrap();
+    let summary = output.lines().last().unwrap_or_default();
     assert!(summary.starts_with(&format!("1 already there; {workloads} workloads")), "{summary}");
     println!("| `sync -f` of {workloads} workloads of one image | target | |\n|---|---|---|");
     println!("| wall, s | | {:.2} |", usage.wall.as_secs_f64());

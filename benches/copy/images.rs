@@ -1,4 +1,4 @@
-//! What is copied: layers that no compression makes smaller, the same each time.
+//! The images to copy: deterministic, with incompressible layers.
 
 use demo::{Format, Image, Layer};
 
@@ -7,13 +7,13 @@ use crate::registry::{Reference, Registry};
 const MEBIBYTE: usize = 1 << 20;
 const REPOSITORIES: usize = 200;
 
-/// Images to be copied together.
+/// Images that are copied together.
 pub struct Case {
     pub name: &'static str,
-    /// Over TLS from the source.
+    /// Whether the source uses TLS.
     pub tls: bool,
     pub images: Vec<Reference>,
-    /// The same once some of them have a newer version; empty where that is not measured.
+    /// The same images, some with a newer version; empty if that is not measured.
     pub newer: Vec<Reference>,
 }
 
@@ -21,7 +21,7 @@ pub struct Case {
 pub const NAMES: [&str; 5] = ["A", "A-TLS", "B", "C", "D"];
 
 impl Case {
-    /// Puts the images of a case into `source`.
+    /// Pushes the images of a case to `source`.
     pub async fn prepare(name: &str, source: &Registry) -> Self {
         let case = |name, images| Self { name, tls: false, images, newer: Vec::new() };
         match name {
@@ -57,7 +57,7 @@ impl Case {
                 }
                 Self { newer, ..case("D", images) }
             }
-            _ => panic!("there is no case {name}, but {NAMES:?}"),
+            _ => panic!("unknown case {name}; the cases are {NAMES:?}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A line between a client and a registry: it counts bytes, and can be long.
+//! A proxy between a client and a registry that counts bytes and adds latency.
 
 use std::{
     net::Ipv4Addr,
@@ -22,10 +22,10 @@ use tokio::{
 };
 
 const PIECE: usize = 64 * 1024;
-/// Pieces on their way in one direction of a connection: what 1 GB/s sends within 25 ms, twice over.
-const UNDER_WAY: usize = 800;
+/// Buffered pieces per direction of a connection: twice what 1 GB/s sends within 25 ms.
+const MAX_BUFFERED: usize = 800;
 
-/// Gone when dropped.
+/// The proxy; it ends when dropped.
 pub struct Link {
     address: String,
     bytes: Arc<AtomicU64>,
@@ -33,8 +33,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Leads to `upstream` (`host:port`), and takes `delay` in each direction. A connection is open a round trip after it
-    /// was asked for. How much goes through is not limited.
+    /// A proxy to `upstream` (`host:port`) with `delay` in each direction. A new connection takes a round trip. The bandwidth
+    /// is not limited.
     pub async fn to(upstream: &str, delay: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -50,8 +50,8 @@ impl Link {
                 }
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
-                carry(from_client, to_server, open, delay, &counter);
-                carry(from_server, to_client, open, delay, &counter);
+                forward(from_client, to_server, open, delay, &counter);
+                forward(from_server, to_client, open, delay, &counter);
             }
         });
         Self { address, bytes, task }
@@ -62,7 +62,7 @@ impl Link {
         &self.address
     }
 
-    /// Bytes that went through in either direction since the last call.
+    /// Bytes in both directions since the last call.
     pub fn take_bytes(&self) -> u64 {
         self.bytes.swap(0, Ordering::Relaxed)
     }
@@ -74,15 +74,15 @@ impl Drop for Link {
     }
 }
 
-fn carry(mut from: OwnedReadHalf, to: OwnedWriteHalf, open: Instant, delay: Duration, counter: &Arc<AtomicU64>) {
-    let (sender, receiver) = mpsc::channel(UNDER_WAY);
-    tokio::spawn(deliver(receiver, to));
+fn forward(mut from: OwnedReadHalf, to: OwnedWriteHalf, open: Instant, delay: Duration, counter: &Arc<AtomicU64>) {
+    let (sender, receiver) = mpsc::channel(MAX_BUFFERED);
+    tokio::spawn(send_delayed(receiver, to));
     let counter = counter.clone();
     tokio::spawn(async move {
         let mut buffer = BytesMut::new();
         loop {
             buffer.reserve(PIECE);
-            // A connection that breaks has ended as well.
+            // A broken connection counts as closed.
             let length = from.read_buf(&mut buffer).await.unwrap_or(0);
             let at = Instant::now().max(open) + delay;
             counter.fetch_add(length as u64, Ordering::Relaxed);
@@ -93,7 +93,7 @@ fn carry(mut from: OwnedReadHalf, to: OwnedWriteHalf, open: Instant, delay: Dura
     });
 }
 
-async fn deliver(mut pieces: mpsc::Receiver<(Instant, Bytes)>, mut to: OwnedWriteHalf) {
+async fn send_delayed(mut pieces: mpsc::Receiver<(Instant, Bytes)>, mut to: OwnedWriteHalf) {
     while let Some((at, piece)) = pieces.recv().await {
         sleep_until(at).await;
         if to.write_all(&piece).await.is_err() {

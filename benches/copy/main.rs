@@ -1,6 +1,6 @@
-//! What copying costs, beside others that copy: between two real registries on loopback, near and far.
+//! Compares copying with other tools: between two real registries on loopback, without and with latency.
 //!
-//! `make bench-copy` builds the program for release and runs this; by hand:
+//! `make bench-copy` builds a release and runs this; by hand:
 //! `cargo bench --workspace --bench copy -- PROGRAM [--runs NUMBER] [--cases A,B,…] [--delays MILLISECONDS,…]`.
 //! Prints a table in Markdown.
 #![allow(
@@ -11,12 +11,13 @@
     clippy::print_stdout,
     clippy::print_stderr,
     missing_docs,
-    reason = "a benchmark stops at the first surprise, and prints what it found"
+    reason = "a benchmark stops at the first error and prints results"
 )]
 
 #[allow(dead_code, reason = "made for tests")]
 #[path = "../../tests/support/certificates.rs"]
 mod certificates;
+mod concurrency;
 mod floor;
 mod images;
 mod link;
@@ -47,7 +48,7 @@ struct Arguments {
     program: PathBuf,
     runs: usize,
     cases: Vec<String>,
-    /// Of a round trip.
+    /// Latencies of a round trip.
     delays: Vec<Duration>,
 }
 
@@ -66,38 +67,42 @@ fn main() {
 }
 
 fn read(arguments: &[String]) -> Arguments {
-    let (program, options) = arguments.split_first().expect("the path of the program is missing");
+    let (program, options) = arguments.split_first().expect("missing argument: the path of the program");
     let mut read = Arguments {
-        program: std::fs::canonicalize(program).expect("the program is not there"),
+        program: std::fs::canonicalize(program).expect("cannot find the program"),
         runs: 3,
         cases: images::NAMES.map(str::to_owned).to_vec(),
         delays: [0, 50].map(Duration::from_millis).to_vec(),
     };
     for option in options.chunks(2) {
-        let [name, value] = option else { panic!("{option:?} wants a value") };
+        let [name, value] = option else { panic!("{option:?} requires a value") };
         let list = || value.split(',');
         match name.as_str() {
-            "--runs" => read.runs = value.parse().expect("--runs wants a number"),
+            "--runs" => read.runs = value.parse().expect("--runs requires a number"),
             "--cases" => read.cases = list().map(str::to_owned).collect(),
             "--delays" => {
-                let delays = list().map(|delay| Duration::from_millis(delay.parse().expect("--delays wants numbers")));
+                let delays =
+                    list().map(|delay| Duration::from_millis(delay.parse().expect("--delays requires numbers")));
                 read.delays = delays.collect();
             }
-            other => panic!("what is {other}?"),
+            other => panic!("unknown option {other}"),
         }
     }
     read
 }
 
 async fn compare(arguments: &Arguments) {
-    println!("Idle, the program has {:.1} MiB in memory.\n", results::mebibytes(idle(&arguments.program).await));
+    println!(
+        "Without images the program uses {:.1} MiB of memory.\n",
+        results::mebibytes(idle(&arguments.program).await)
+    );
     results::print_head();
     for name in &arguments.cases {
         eprintln!("{name}: preparing");
         let plain = Registry::start().await;
         let case = Case::prepare(name, &plain).await;
         let secured = match case.tls {
-            true => Some(Registry::beside(&plain, &Authority::new()).await),
+            true => Some(Registry::over_tls(&plain, &Authority::new()).await),
             false => None,
         };
         let source = secured.as_ref().unwrap_or(&plain);
@@ -107,7 +112,7 @@ async fn compare(arguments: &Arguments) {
     }
 }
 
-/// The most that the program has in memory where there is nothing to copy.
+/// The program's peak memory without images.
 async fn idle(program: &Path) -> u64 {
     let nowhere = "127.0.0.1:9";
     let folder = tempfile::tempdir().unwrap();
@@ -116,7 +121,7 @@ async fn idle(program: &Path) -> u64 {
     measure::run(&Tool::Copycat.client(program, &job), &folder.path().join("log")).peak
 }
 
-/// All passes over a case by all clients.
+/// Runs all passes of a case with all tools.
 async fn passes(arguments: &Arguments, case: &Case, source: &Registry, delay: Duration) {
     let mut passes = vec![("cold", &case.images), ("again", &case.images)];
     if !case.newer.is_empty() {
@@ -137,7 +142,7 @@ async fn passes(arguments: &Arguments, case: &Case, source: &Registry, delay: Du
             }
         }
     }
-    let far = if delay.is_zero() { String::new() } else { format!(", {} ms away", delay.as_millis()) };
+    let far = if delay.is_zero() { String::new() } else { format!(", {} ms latency", delay.as_millis()) };
     for ((pass, _), samples) in passes.iter().zip(&samples) {
         results::print(&format!("{}{far}, {pass}", case.name), samples);
     }

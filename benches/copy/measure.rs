@@ -1,4 +1,4 @@
-//! Runs a client, and asks the kernel what that took.
+//! Runs a client and measures its resource usage.
 
 use std::{
     ffi::OsString,
@@ -10,28 +10,28 @@ use std::{
 
 use wait4::Wait4 as _;
 
-/// The first argument of this program where it is to measure another one.
+/// The first argument of this program when it measures another one.
 pub const FLAG: &str = "--measure";
 
-/// What is to be run, with nothing else in its environment.
+/// A program to run, with its complete environment.
 pub struct Client {
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
     pub environment: Vec<(&'static str, OsString)>,
 }
 
-/// What a client has used, all processes that it started included.
+/// The resource usage of a client and its child processes.
 #[derive(Clone, Copy)]
 pub struct Usage {
     pub wall: Duration,
     /// User and system time.
     pub cpu: Duration,
-    /// The most bytes that it, or the largest of its processes, had in memory at once.
+    /// The peak memory of its largest process, in bytes.
     pub peak: u64,
 }
 
-/// Runs it to its end, below a small process of its own: a process counts as its own memory what its parent had when it
-/// was started, and this one has images in its memory.
+/// Runs a client below a small process: at its start, a process counts the memory of its parent as its own, and this one has
+/// images in memory.
 pub fn run(client: &Client, log: &Path) -> Usage {
     let output = Command::new(std::env::current_exe().unwrap())
         .arg(FLAG)
@@ -59,7 +59,7 @@ pub fn measure(arguments: &[OsString]) {
     let started = Instant::now();
     let used = command.spawn().unwrap().wait4().unwrap();
     let wall = started.elapsed();
-    assert!(used.status.success(), "it ended with {}", used.status);
+    assert!(used.status.success(), "the client failed with {}", used.status);
     let cpu = used.rusage.utime + used.rusage.stime;
     println!("{} {} {}", wall.as_micros(), cpu.as_micros(), used.rusage.maxrss);
 }

@@ -1,4 +1,4 @@
-//! Registries of the distribution implementation that keep what they have in memory, and count in their log.
+//! Registries (CNCF distribution) with their storage in memory; their logs count the requests.
 
 use std::{
     cell::Cell,
@@ -19,17 +19,17 @@ use crate::{
     servers::{free_port, program},
 };
 
-/// A running registry; with it goes what it has.
+/// A running registry; its content is removed when it is dropped.
 pub struct Registry {
     address: String,
     client: Client,
     counted: Cell<usize>,
-    // Before its folder.
+    // Dropped before its folder.
     _server: ServerProcess,
     folder: TempDir,
 }
 
-/// What a registry was asked.
+/// The number of requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Requests {
     pub all: usize,
@@ -45,15 +45,15 @@ pub struct Reference {
 }
 
 impl Registry {
-    /// An empty one.
+    /// Starts an empty registry.
     pub async fn start() -> Self {
         let folder = folder();
         let storage = folder.path().join("storage");
         Self::serve(folder, &storage, None).await
     }
 
-    /// Serves what another one has, over TLS.
-    pub async fn beside(other: &Self, authority: &Authority) -> Self {
+    /// Starts a registry with the content of another one, over TLS.
+    pub async fn over_tls(other: &Self, authority: &Authority) -> Self {
         Self::serve(folder(), &other.folder.path().join("storage"), Some(authority)).await
     }
 
@@ -89,7 +89,7 @@ http:
         let mut tries = 0;
         while registry.client.get(&ping).send().await.is_err() {
             tries += 1;
-            assert!(tries < 1000, "the registry does not answer");
+            assert!(tries < 1000, "the registry does not respond");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         registry
@@ -100,14 +100,14 @@ http:
         &self.address
     }
 
-    /// The certificate of the authority that vouches for it, where it speaks TLS.
+    /// The certificate authority, if it uses TLS.
     pub fn authority(&self) -> Option<PathBuf> {
         Some(self.folder.path().join("ca.pem")).filter(|file| file.exists())
     }
 
-    /// What it was asked since the last call.
+    /// The requests since the last call.
     pub async fn take_requests(&self) -> Requests {
-        // It writes down a request when it has answered it.
+        // A request is logged after its response.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
         let new = &log[self.counted.replace(log.len())..];
@@ -115,7 +115,7 @@ http:
         Requests { all: lines().count(), heads: lines().filter(|line| line.contains("\"HEAD /")).count() }
     }
 
-    /// Puts images there; a blob that several have is sent once.
+    /// Pushes images; shared blobs are sent once.
     pub async fn push(&self, images: impl IntoIterator<Item = (String, &'static str, Image)>) -> Vec<Reference> {
         let mut sent = HashSet::<String>::new();
         let mut references = Vec::new();
@@ -149,14 +149,14 @@ http:
         assert_eq!(self.client.post(url).send().await.unwrap().status(), StatusCode::CREATED);
     }
 
-    /// Insists that these images are there.
-    pub async fn assert_has(&self, references: &[Reference], who: &str) {
+    /// Asserts that these images exist.
+    pub async fn assert_has(&self, references: &[Reference], tool: &str) {
         for Reference { repository, tag, digest } in references {
             let url = self.url(repository, &format!("manifests/{tag}"));
             let accept = ["application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json"];
             let head = self.client.head(url).header(header::ACCEPT, accept.join(", ")).send().await.unwrap();
             let found = head.headers().get("docker-content-digest");
-            assert_eq!(found.map(http::HeaderValue::as_bytes), Some(digest.as_bytes()), "{who}: {repository}:{tag}");
+            assert_eq!(found.map(http::HeaderValue::as_bytes), Some(digest.as_bytes()), "{tool}: {repository}:{tag}");
         }
     }
 
@@ -165,7 +165,7 @@ http:
     }
 }
 
-/// A folder in memory, unless `TMPDIR` names another place: no disk is to be measured.
+/// A folder in memory, unless `TMPDIR` is set: the benchmark should not measure a disk.
 fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     match env::var_os("TMPDIR") {

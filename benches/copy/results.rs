@@ -1,4 +1,4 @@
-//! What was found, as a table in Markdown.
+//! The results as a table in Markdown.
 
 use crate::{
     measure::Usage,
@@ -6,17 +6,17 @@ use crate::{
     tools::{TOOLS, Tool},
 };
 
-/// One client's run.
+/// One run of a tool.
 pub struct Sample {
     pub tool: Tool,
     pub usage: Usage,
     /// At the source, and at the target.
     pub requests: [Requests; 2],
-    /// To and from the source, and the target; where the lines are long.
+    /// To and from the source and the target; only measured with latency.
     pub bytes: Option<[u64; 2]>,
 }
 
-/// Prints what heads the rows.
+/// Prints the header.
 pub fn print_head() {
     let names = TOOLS.map(Tool::name).join(" | ");
     println!("| | {names} | ratio to the best peer | ratio to the floor |\n|{}", "---|".repeat(TOOLS.len() + 3));
@@ -38,12 +38,11 @@ pub fn print(what: &str, samples: &[Sample]) {
     });
 }
 
-/// Bytes as people read them.
 pub fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Medians, and what of them the program's is.
+/// A row of medians, and the ratios of the program's.
 fn row(what: &str, samples: &[Sample], digits: usize, number: impl Fn(&Sample) -> f64) {
     let medians = TOOLS.map(|tool| {
         let numbers = samples.iter().filter(|sample| sample.tool == tool).map(&number);
@@ -62,7 +61,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     if numbers.len() % 2 == 1 { numbers[middle] } else { f64::midpoint(numbers[middle - 1], numbers[middle]) }
 }
 
-/// What was counted in the last run.
+/// A row of counts from the last run.
 fn texts(what: &str, samples: &[Sample], text: impl Fn(&Sample) -> Option<String>) {
     let last = TOOLS.map(|tool| samples.iter().rfind(|sample| sample.tool == tool).and_then(&text));
     if last.iter().any(Option::is_some) {

@@ -1,4 +1,4 @@
-//! Who copies, and how it is asked to.
+//! The tools that copy, and their command lines.
 
 use std::{
     collections::BTreeSet,
@@ -8,13 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{floor, measure::Client, registry::Reference, servers::program};
+use crate::{concurrency, floor, measure::Client, registry::Reference, servers::program};
 
-/// As many as the program copies at once unless told otherwise: two for each of six kinds of workload. The others, where
-/// there are several images, are started so often side by side.
-pub const IMAGES_AT_ONCE: usize = 12;
-
-/// A client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
     Copycat,
@@ -24,26 +19,26 @@ pub enum Tool {
     Skopeo,
 }
 
-/// All of them, as columns.
+/// All tools, in the order of the columns.
 pub const TOOLS: [Tool; 5] = [Tool::Copycat, Tool::Floor, Tool::Crane, Tool::Regctl, Tool::Skopeo];
 
-/// What is to be copied, from where to where.
+/// Images to copy from a source to a target.
 pub struct Job<'a> {
     /// `host:port`
     pub source: &'a str,
     /// `host:port`
     pub target: &'a str,
     pub images: &'a [Reference],
-    /// The certificate that vouches for the source, if it speaks TLS.
+    /// The certificate authority of the source, if it uses TLS.
     pub authority: Option<PathBuf>,
-    /// Whether something may be at the target already.
+    /// Whether the target may have some images already.
     pub again: bool,
-    /// For files that a client needs.
+    /// For files of the tool.
     pub folder: &'a Path,
 }
 
 impl Tool {
-    /// What heads its column.
+    /// The header of its column.
     pub fn name(self) -> &'static str {
         match self {
             Self::Copycat => "k8s-copycat",
@@ -54,12 +49,12 @@ impl Tool {
         }
     }
 
-    /// Whether it is one that others use.
+    /// Whether it is another project's tool.
     pub fn is_peer(self) -> bool {
         !matches!(self, Self::Copycat | Self::Floor)
     }
 
-    /// How it does this job; `copycat` is the program's path.
+    /// The command for a job; `copycat` is the program's path.
     pub fn client(self, copycat: &Path, job: &Job) -> Client {
         let mut environment = vec![("HOME", job.folder.into()), ("PATH", std::env::var_os("PATH").unwrap_or_default())];
         environment.extend(job.authority.clone().map(|file| ("SSL_CERT_FILE", file.into_os_string())));
@@ -100,7 +95,7 @@ impl Tool {
     }
 }
 
-/// As the others are told by flags: who speaks no TLS.
+/// Registries without TLS; the other tools have flags for that.
 fn configuration(job: &Job) -> PathBuf {
     let plain: BTreeSet<_> = job.authority.is_none().then_some(job.source).into_iter().chain([job.target]).collect();
     let entries = plain.into_iter().map(|registry| format!("- {{ registry: '{registry}', plainHTTP: true }}\n"));
@@ -109,7 +104,7 @@ fn configuration(job: &Job) -> PathBuf {
     file
 }
 
-/// The program copies all images in one go: a Deployment for each.
+/// Manifests with a Deployment for each image: the program copies all in one run.
 fn workloads(job: &Job) -> PathBuf {
     let mut manifests = String::new();
     for (number, image) in job.images.iter().enumerate() {
@@ -133,18 +128,19 @@ spec:
     file
 }
 
-/// A peer copies one image, so several are several processes, as a script would start them.
+/// Peers copy one image per process: several images take several processes, as in a script.
 fn each(peer: PathBuf, arguments: &[&str], scheme: &str, job: &Job) -> (PathBuf, Vec<OsString>) {
-    let place = |registry: &str, image: &Reference| format!("{scheme}{registry}/{}:{}", image.repository, image.tag);
-    let pairs = job.images.iter().map(|image| [place(job.source, image), place(job.target, image)]);
+    let reference =
+        |registry: &str, image: &Reference| format!("{scheme}{registry}/{}:{}", image.repository, image.tag);
+    let pairs = job.images.iter().map(|image| [reference(job.source, image), reference(job.target, image)]);
     let arguments = arguments.iter().map(OsString::from);
     if job.images.len() == 1 {
         return (peer, arguments.chain(pairs.flatten().map(OsString::from)).collect());
     }
     let file = job.folder.join("pairs");
     fs::write(&file, pairs.map(|[from, to]| format!("{from} {to}\n")).collect::<String>()).unwrap();
-    let at_once = format!("--max-procs={IMAGES_AT_ONCE}");
+    let max_procs = format!("--max-procs={}", concurrency::IMAGES);
     let file = format!("--arg-file={}", file.display());
-    let xargs = [at_once.into(), "--max-lines=1".into(), file.into(), peer.into_os_string()];
+    let xargs = [max_procs.into(), "--max-lines=1".into(), file.into(), peer.into_os_string()];
     (program("xargs"), xargs.into_iter().chain(arguments).collect())
 }

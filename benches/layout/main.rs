@@ -1,9 +1,9 @@
-//! What a pass into an image layout costs, and how that grows: small images from a registry on loopback, each of its own
-//! name and content, first into an empty layout and then once more, where all is there.
+//! Measures a pass into an image layout and how its cost grows: small images with different names and contents, from a
+//! registry on loopback, first into an empty layout and then again, when all exist.
 //!
-//! `make bench-layout` builds the program for release and runs this; by hand:
-//! `cargo bench --workspace --profile dev --bench layout -- PROGRAM [--images NUMBER,…]`. The layouts are made in
-//! `TMPDIR`. Prints a table in Markdown.
+//! `make bench-layout` builds a release and runs this; by hand:
+//! `cargo bench --workspace --profile dev --bench layout -- PROGRAM [--images NUMBER,…]`. The layouts are created
+//! in `TMPDIR`. Prints a table in Markdown.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,7 +11,7 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     missing_docs,
-    reason = "a benchmark stops at the first surprise, and prints what it found"
+    reason = "a benchmark stops at the first error and prints results"
 )]
 
 use std::{
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use wait4::Wait4 as _;
 
-/// What a pass took.
+/// The duration of a pass.
 #[derive(Clone, Copy)]
 struct Pass {
     wall: Duration,
@@ -46,20 +46,20 @@ fn main() {
             _ => program = Some(PathBuf::from(argument)),
         }
     }
-    let program = program.expect("name the program to measure");
-    println!("| images | first pass, s | CPU, s | times | once more, s | CPU, s | times |");
+    let program = program.expect("missing argument: the path of the program");
+    println!("| images | first pass, s | CPU, s | ratio | second pass, s | CPU, s | ratio |");
     println!("|---|---|---|---|---|---|---|");
-    let mut before: Option<[Pass; 2]> = None;
+    let mut previous: Option<[Pass; 2]> = None;
     for count in counts {
         let passes = measure(&program, count);
-        let times = |index: usize| {
-            let before = before.map(|before| before[index].wall.as_secs_f64());
-            before.map_or_else(|| "–".to_owned(), |before| format!("{:.2}", passes[index].wall.as_secs_f64() / before))
+        let ratio = |index: usize| {
+            let previous = previous.map(|previous| previous[index].wall.as_secs_f64());
+            previous.map_or_else(|| "–".to_owned(), |wall| format!("{:.2}", passes[index].wall.as_secs_f64() / wall))
         };
         let [first, again] =
             passes.map(|pass| format!("{:.1} | {:.1}", pass.wall.as_secs_f64(), pass.cpu.as_secs_f64()));
-        println!("| {count} | {first} | {} | {again} | {} |", times(0), times(1));
-        before = Some(passes);
+        println!("| {count} | {first} | {} | {again} | {} |", ratio(0), ratio(1));
+        previous = Some(passes);
     }
 }
 
@@ -75,7 +75,7 @@ fn measure(program: &Path, count: usize) -> [Pass; 2] {
     [first, pass(program, &manifests, &layout, &format!("{count} already there; {count} workloads"))]
 }
 
-/// A registry with so many images, each of one small layer, as long as this process lives.
+/// Starts a registry with this many images, each with one small layer; it runs until the process ends.
 fn serve(count: usize) -> String {
     let mut registry = Registry::default();
     for number in 0..count {
@@ -110,7 +110,7 @@ fn manifests_of(host: &str, count: usize) -> String {
 
 fn pass(program: &Path, manifests: &Path, layout: &Path, summary: &str) -> Pass {
     let output = layout.with_extension("out");
-    let begun = Instant::now();
+    let started = Instant::now();
     let child = Command::new(program)
         .args(["sync", "-f"])
         .arg(manifests)
@@ -123,8 +123,8 @@ fn pass(program: &Path, manifests: &Path, layout: &Path, summary: &str) -> Pass 
         .spawn()
         .unwrap();
     let ended = child.wait4().unwrap();
-    let wall = begun.elapsed();
-    let said = fs::read_to_string(output).unwrap();
-    assert!(ended.status.success() && said.lines().last().unwrap().starts_with(summary), "{said}");
+    let wall = started.elapsed();
+    let printed = fs::read_to_string(output).unwrap();
+    assert!(ended.status.success() && printed.lines().last().unwrap().starts_with(summary), "{printed}");
     Pass { wall, cpu: ended.rusage.utime + ended.rusage.stime }
 }

@@ -1,6 +1,6 @@
-//! What deciding costs, the program's own part included: CPU time for an image use, image uses in a second, memory of
-//! plugins and of further instances. Measured in this process, on the library as it is built for release.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, reason = "it prints what it measured")]
+//! Measures decisions of the policy: CPU time per image use, image uses per second, and the memory of plugins and of further
+//! instances. It runs the library in this process, as a release build.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing, reason = "it prints results")]
 
 use std::{
     collections::BTreeMap,
@@ -17,17 +17,17 @@ use k8s_copycat::{
     policy::{PathMapRule, Policy, Settings, SkipSettings},
 };
 
-/// Image uses in one go: more than a Deployment has, fewer than are worth another thread.
-const SHARE: usize = 64;
+/// Image uses per call: more than a Deployment has, fewer than are split among threads.
+const BATCH: usize = 64;
 const WORKERS: usize = 8;
-/// Labels and annotations of a Deployment and labels of its namespace together, as most have them.
+/// The usual number of labels and annotations of a Deployment and labels of its namespace together.
 const PAIRS: usize = 6;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        // In a process of its own, since memory once taken is not given back.
+        // In a separate process, because memory is not returned to the system.
         ["memory", workers] => workers.parse().map_err(Into::into).and_then(memory),
         [] => all(),
         _ => Err("usage: cargo bench --bench policy".into()),
@@ -41,23 +41,23 @@ fn main() -> ExitCode {
     }
 }
 
-type Failed = Box<dyn std::error::Error>;
+type Error = Box<dyn std::error::Error>;
 
-fn all() -> Result<(), Failed> {
+fn all() -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let policy = load(2, &Hook::ALL)?;
     println!("| | |\n|---|---|");
-    println!("| four default plugins loaded after, ms | {:.1} |", begun.elapsed().as_secs_f64() * 1e3);
+    println!("| four default plugins loaded after, ms | {:.1} |", started.elapsed().as_secs_f64() * 1e3);
 
     for pairs in [PAIRS, 6 * PAIRS] {
-        let uses = uses(SHARE, pairs);
+        let uses = uses(BATCH, pairs);
         runtime.block_on(decide(&policy, &uses, 100))?;
         let mut costs = Vec::new();
         for _ in 0..200 {
             let before = cpu_time()?;
             runtime.block_on(decide(&policy, &uses, 4))?;
-            costs.push((cpu_time()? - before).as_secs_f64() * 1e6 / (SHARE * 4) as f64);
+            costs.push((cpu_time()? - before).as_secs_f64() * 1e6 / (BATCH * 4) as f64);
         }
         costs.sort_by(f64::total_cmp);
         let (median, most) = (costs[costs.len() / 2], costs[costs.len() * 99 / 100]);
@@ -67,8 +67,8 @@ fn all() -> Result<(), Failed> {
         println!("| 99 of 100 are below | {most:.1} |");
     }
 
-    let (policy, uses) = (Arc::new(policy), uses(SHARE, PAIRS));
-    let begun = Instant::now();
+    let (policy, uses) = (Arc::new(policy), uses(BATCH, PAIRS));
+    let started = Instant::now();
     let rounds = 200;
     runtime
         .block_on(async {
@@ -80,8 +80,8 @@ fn all() -> Result<(), Failed> {
         })?
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
-    let decided = (WORKERS * rounds * SHARE) as f64;
-    println!("| image uses in a second, {WORKERS} workers | {:.0} |", decided / begun.elapsed().as_secs_f64());
+    let decided = (WORKERS * rounds * BATCH) as f64;
+    println!("| image uses in a second, {WORKERS} workers | {:.0} |", decided / started.elapsed().as_secs_f64());
 
     let (without, _) = in_own_process(0)?;
     let (one, few) = in_own_process(1)?;
@@ -97,12 +97,12 @@ fn all() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Decides with so many workers at once, none for no plugins at all, and prints the memory that is resident then, and
-/// how many instances there are.
-fn memory(workers: usize) -> Result<(), Failed> {
+/// Decides with this many concurrent workers (0: without plugins), then prints the resident memory and the number of
+/// instances.
+fn memory(workers: usize) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let policy = Arc::new(load(workers.max(1), if workers == 0 { &[] } else { &Hook::ALL })?);
-    let uses = uses(SHARE, PAIRS);
+    let uses = uses(BATCH, PAIRS);
     runtime.block_on(async {
         let barrier = Arc::new(tokio::sync::Barrier::new(WORKERS));
         let tasks = (0..WORKERS).map(|_| {
@@ -121,32 +121,32 @@ fn memory(workers: usize) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Memory in MiB, and instances of all plugins.
-fn in_own_process(workers: usize) -> Result<(f64, usize), Failed> {
+/// Resident memory in MiB and the number of plugin instances.
+fn in_own_process(workers: usize) -> Result<(f64, usize), Error> {
     let output = Command::new(env::current_exe()?).args(["memory", &workers.to_string()]).output()?;
     let text = String::from_utf8(output.stdout)?;
-    let told =
+    let numbers =
         text.trim().split_once(' ').and_then(|(memory, count)| Some((memory.parse().ok()?, count.parse().ok()?)));
-    told.ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned().into())
+    numbers.ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned().into())
 }
 
-/// In MiB.
-fn resident() -> Result<f64, Failed> {
+/// Resident memory in MiB.
+fn resident() -> Result<f64, Error> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
-/// Of all threads of this process.
-fn cpu_time() -> Result<Duration, Failed> {
-    // In clock ticks it would be too coarse.
+/// CPU time of all threads of this process.
+fn cpu_time() -> Result<Duration, Error> {
+    // `stat` counts in clock ticks, which are too coarse.
     let text = fs::read_dir("/proc/self/task")?
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
         .filter_map(|line| line.split(' ').next()?.parse::<u64>().ok());
     Ok(Duration::from_nanos(text.sum()))
 }
 
-async fn decide(policy: &Policy, uses: &[ImageUse], rounds: usize) -> Result<(), Failed> {
+async fn decide(policy: &Policy, uses: &[ImageUse], rounds: usize) -> Result<(), Error> {
     for _ in 0..rounds {
         for decision in policy.decide(uses.to_vec()).await {
             if !matches!(decision.verdict, Verdict::Mirror { .. }) {
@@ -157,7 +157,7 @@ async fn decide(policy: &Policy, uses: &[ImageUse], rounds: usize) -> Result<(),
     Ok(())
 }
 
-fn load(threads: usize, defaults: &[Hook]) -> Result<Policy, Failed> {
+fn load(threads: usize, defaults: &[Hook]) -> Result<Policy, Error> {
     let target = Target {
         name: "default".to_owned(),
         kind: TargetKind::Docker,
@@ -181,7 +181,7 @@ fn load(threads: usize, defaults: &[Hook]) -> Result<Policy, Failed> {
     Policy::load(settings, Arc::new(())).map_err(|errors| format!("{errors:?}").into())
 }
 
-/// Of one workload, whose labels and annotations and those of its namespace are `pairs` together.
+/// Image uses of one workload that has `pairs` labels and annotations, including namespace labels.
 fn uses(count: usize, pairs: usize) -> Vec<ImageUse> {
     let some = |kind: &str| -> BTreeMap<String, String> {
         (0..pairs / 3).map(|number| (format!("app.example.com/{kind}-{number}"), format!("value-{number}"))).collect()

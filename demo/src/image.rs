@@ -1,11 +1,11 @@
-//! Images: configurations, manifests and indexes over layers, in both formats that registries hold.
+//! Images with configurations, manifests and indexes, in the OCI and the Docker format.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::{Layer, digest};
 
-/// Whose media types an image carries.
+/// The media types of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// OCI image specification 1.1.
@@ -44,7 +44,7 @@ impl Format {
     }
 }
 
-/// A configuration or a layer, as it is stored.
+/// A configuration or a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
     /// `sha256:…`
@@ -53,10 +53,10 @@ pub struct Blob {
     pub bytes: Bytes,
 }
 
-/// A manifest or an index, as it is stored.
+/// A manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Its `Content-Type`.
+    /// The media type, for `Content-Type`.
     pub media_type: &'static str,
     /// `sha256:…`
     pub digest: String,
@@ -71,7 +71,7 @@ impl Manifest {
     }
 }
 
-/// A complete image: for one platform, or an index over several.
+/// A complete image, for one platform or an index of several.
 #[derive(Clone, Debug)]
 pub struct Image {
     root: Manifest,
@@ -81,7 +81,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// The image for Linux on `architecture` that has these layers, the lowest first.
+    /// An image for Linux on `architecture` with these layers, the base layer first.
     pub fn single(format: Format, architecture: &str, layers: &[Layer]) -> Self {
         let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
         let config = json!({
@@ -108,7 +108,7 @@ impl Image {
         Self { root, children: Vec::new(), blobs, architecture: Some(architecture.to_owned()) }
     }
 
-    /// The index over `images`, each of one platform.
+    /// An index of `images`, each for one platform.
     pub fn index(format: Format, images: &[Self]) -> Self {
         let manifests: Vec<_> = images
             .iter()
@@ -138,22 +138,22 @@ impl Image {
         }
     }
 
-    /// The digest that a tag of this image stands for.
+    /// The digest of [`Self::root`].
     pub fn digest(&self) -> &str {
         &self.root.digest
     }
 
-    /// The manifest or index that a tag of this image stands for.
+    /// The manifest or index that a tag points to.
     pub fn root(&self) -> &Manifest {
         &self.root
     }
 
-    /// All its manifests, each after those that it names.
+    /// All manifests, children before the index.
     pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.children.iter().chain([&self.root])
     }
 
-    /// All its configurations and layers, each once.
+    /// All configurations and layers, each once.
     pub fn blobs(&self) -> &[Blob] {
         &self.blobs
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_names_what_is_there_by_digest_and_size() {
+    fn an_index_references_stored_content_by_digest_and_size() {
         for format in [Format::Oci, Format::Docker] {
             let image = index(format);
             let stored = |entry: &Value| {
@@ -190,24 +190,24 @@ mod tests {
                 image.manifests().any(|m| m.digest == digest && m.bytes.len() == size)
                     || image.blobs().iter().any(|b| b.digest == digest && b.bytes.len() == size)
             };
-            let mut named = 0;
+            let mut references = 0;
             for manifest in image.manifests() {
                 let content: Value = serde_json::from_slice(&manifest.bytes).unwrap();
                 assert_eq!(content["mediaType"], manifest.media_type);
                 let lists = ["manifests", "layers"].into_iter().filter_map(|list| content[list].as_array());
                 for entry in lists.flatten().chain(content.get("config")) {
                     assert!(stored(entry), "{entry}");
-                    named += 1;
+                    references += 1;
                 }
             }
-            assert_eq!(named, 8, "two children, and of each a configuration and two layers");
-            assert_eq!(image.blobs().len(), 5, "the base is there once");
+            assert_eq!(references, 8, "two children, each with a configuration and two layers");
+            assert_eq!(image.blobs().len(), 5, "the base layer is stored once");
             assert_eq!(image.manifests().last(), Some(image.root()));
         }
     }
 
     #[test]
-    fn images_are_the_same_each_time_and_differ_by_format() {
+    fn images_are_deterministic_and_differ_by_format() {
         assert_eq!(index(Format::Oci).digest(), index(Format::Oci).digest());
         assert_ne!(index(Format::Oci).digest(), index(Format::Docker).digest());
     }

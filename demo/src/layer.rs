@@ -1,4 +1,4 @@
-//! Layers: gzip-compressed tar archives whose bytes depend on their content alone.
+//! Layers: deterministic gzip-compressed tar archives.
 
 use std::io::{self, Write as _};
 
@@ -7,7 +7,7 @@ use flate2::{Compression, GzBuilder};
 
 use crate::digest;
 
-/// One layer of a file system, shared by cloning.
+/// One layer; clones share its bytes.
 #[derive(Clone, Debug)]
 pub struct Layer {
     pub(crate) bytes: Bytes,
@@ -16,7 +16,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// A layer of text files, each given by its path (without a leading slash) and its content.
+    /// A layer of text files: paths without a leading slash, and contents.
     ///
     /// # Errors
     ///
@@ -26,11 +26,11 @@ impl Layer {
         Self::pack(&archive(files)?, Compression::best())
     }
 
-    /// A layer of about `size` bytes that no compression makes smaller; the same for the same `seed`.
+    /// An incompressible layer of about `size` bytes, determined by `seed`.
     ///
     /// # Errors
     ///
-    /// None in practice: all is written to memory.
+    /// None in practice: it writes to memory.
     pub fn random(seed: u64, size: usize) -> io::Result<Self> {
         let mut content = vec![0; size];
         fastrand::Rng::with_seed(seed).fill(&mut content);
@@ -45,7 +45,7 @@ impl Layer {
     }
 }
 
-/// A tar archive of `files`, with fixed owners, modes and times.
+/// A tar archive with fixed owners, modes and times.
 fn archive<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, content) in files {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_layer_unpacks_to_its_files_and_its_diff_id() {
+    fn a_layer_unpacks_to_its_files_and_diff_id() {
         let layer = Layer::files(&[("etc/name", "one"), ("etc/other", "two")]).unwrap();
         let mut tar = Vec::new();
         flate2::read::GzDecoder::new(layer.bytes.as_ref()).read_to_end(&mut tar).unwrap();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_random_layer_depends_on_its_seed_and_does_not_shrink() {
+    fn a_random_layer_depends_on_its_seed_and_is_incompressible() {
         let [one, again, other] = [1, 1, 2].map(|seed| Layer::random(seed, 100_000).unwrap());
         assert_eq!(one.bytes, again.bytes);
         assert_ne!(one.bytes, other.bytes);

@@ -1,4 +1,4 @@
-//! A registry that can only be read: as much of the OCI distribution specification as a client needs to pull.
+//! A read-only registry: the part of the OCI distribution specification that a client needs to pull.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,19 +20,19 @@ use tokio::net::TcpListener;
 
 use crate::Image;
 
-/// Images by repository and tag, to be served.
+/// A read-only registry.
 #[derive(Default)]
 pub struct Registry {
     /// Media type and bytes, by repository and tag or digest.
     manifests: HashMap<(String, String), (&'static str, String, Bytes)>,
     /// By digest.
     blobs: HashMap<String, Bytes>,
-    /// Which repository has which blob.
-    holds: HashSet<(String, String)>,
+    /// Repository and digest of each blob.
+    repository_blobs: HashSet<(String, String)>,
     counter: Counter,
 }
 
-/// How often a registry was asked.
+/// The number of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Requests (HEAD) for a manifest's digest.
@@ -44,7 +44,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What was added to `earlier`.
+    /// The requests after `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Counts {
     }
 }
 
-/// Counts the requests of one registry, also after that was given away.
+/// Counts the requests of a registry, also while it is serving.
 #[derive(Clone, Debug, Default)]
 pub struct Counter(Arc<Counters>);
 
@@ -89,7 +89,7 @@ impl Counter {
 }
 
 impl Registry {
-    /// Offers `image` as `repository:tag`, and all its manifests by digest.
+    /// Adds `image` as `repository:tag`, and all its manifests by digest.
     #[must_use]
     pub fn with(mut self, repository: &str, tag: &str, image: &Image) -> Self {
         let root = image.root();
@@ -100,26 +100,26 @@ impl Registry {
         }
         for blob in image.blobs() {
             self.blobs.insert(blob.digest.clone(), blob.bytes.clone());
-            self.holds.insert((repository.to_owned(), blob.digest.clone()));
+            self.repository_blobs.insert((repository.to_owned(), blob.digest.clone()));
         }
         self
     }
 
-    /// What counts its requests.
+    /// The counter of its requests.
     pub fn counter(&self) -> Counter {
         self.counter.clone()
     }
 
-    /// Answers on `listener` until the task is dropped.
+    /// Serves on `listener` until the task is dropped.
     ///
     /// # Errors
     ///
-    /// If the listener breaks.
+    /// If the listener fails.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         axum::serve(listener, Router::new().fallback(answer).with_state(Arc::new(self))).await
     }
 
-    fn find(&self, method: &Method, path: &str) -> Option<Response<Body>> {
+    fn response(&self, method: &Method, path: &str) -> Option<Response<Body>> {
         let path = path.strip_prefix("/v2/")?;
         if path.is_empty() {
             return content("application/json", None, Bytes::from_static(b"{}"));
@@ -133,7 +133,7 @@ impl Registry {
                 let (media_type, digest, bytes) = self.manifests.get(&key)?;
                 content(media_type, Some(digest), bytes.clone())
             }
-            "blobs" if self.holds.contains(&key) => {
+            "blobs" if self.repository_blobs.contains(&key) => {
                 content("application/octet-stream", Some(reference), self.blobs.get(reference)?.clone())
             }
             _ => None,
@@ -143,20 +143,20 @@ impl Registry {
 
 async fn answer(State(registry): State<Arc<Registry>>, method: Method, uri: Uri) -> Response<Body> {
     let (status, code) = if method == Method::GET || method == Method::HEAD {
-        if let Some(response) = registry.find(&method, uri.path()) {
+        if let Some(response) = registry.response(&method, uri.path()) {
             return response;
         }
         (StatusCode::NOT_FOUND, "NAME_UNKNOWN")
     } else {
         (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED")
     };
-    let body = serde_json::json!({ "errors": [{ "code": code, "message": "this registry serves a few images only" }] });
+    let body = serde_json::json!({ "errors": [{ "code": code, "message": "this registry serves only the images of the demo" }] });
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     response
 }
 
-/// The answer to GET; for HEAD the server drops the body and keeps its length.
+/// The response to GET; for HEAD the server drops the body and keeps its length.
 fn content(media_type: &str, digest: Option<&str>, bytes: Bytes) -> Option<Response<Body>> {
     let mut response = Response::builder().header(header::CONTENT_TYPE, media_type);
     if let Some(digest) = digest {
@@ -176,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn tags_digests_and_blobs_are_found_in_their_repository_only() {
+    fn content_is_served_only_in_its_repository() {
         let (registry, image) = registry();
         let blob = &image.blobs()[0].digest;
-        let found = |path: &str| registry.find(&Method::GET, path).is_some();
+        let found = |path: &str| registry.response(&Method::GET, path).is_some();
         assert!(found("/v2/"));
         assert!(found("/v2/team/app/manifests/1"));
         assert!(found(&format!("/v2/team/app/manifests/{}", image.digest())));
@@ -191,19 +191,19 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_counted_by_what_they_ask_for() {
+    fn requests_are_counted_by_kind() {
         let (registry, _) = registry();
         for method in [Method::HEAD, Method::HEAD, Method::GET] {
-            registry.find(&method, "/v2/team/app/manifests/1").unwrap();
+            registry.response(&method, "/v2/team/app/manifests/1").unwrap();
         }
-        registry.find(&Method::GET, "/v2/team/app/blobs/sha256:0");
+        registry.response(&Method::GET, "/v2/team/app/blobs/sha256:0");
         assert_eq!(registry.counter().counts(), Counts { manifest_heads: 2, manifest_gets: 1, blob_gets: 1 });
     }
 
     #[test]
-    fn a_manifest_comes_with_its_type_and_digest() {
+    fn manifests_have_media_type_and_digest_headers() {
         let (registry, image) = registry();
-        let response = registry.find(&Method::GET, "/v2/team/app/manifests/1").unwrap();
+        let response = registry.response(&Method::GET, "/v2/team/app/manifests/1").unwrap();
         assert_eq!(response.headers()["docker-content-digest"], image.digest());
         assert_eq!(response.headers()["content-type"], image.root().media_type);
     }

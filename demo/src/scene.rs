@@ -1,4 +1,4 @@
-//! What the demonstration mirrors: the images, and the files that name them.
+//! The images of the demo, and the manifests that use them.
 
 use std::{
     fs, io,
@@ -14,24 +14,24 @@ const MANIFESTS: [(&str, &str); 3] = [
     ("shop.yaml", include_str!("../manifests/shop.yaml")),
 ];
 
-/// The images of the demonstration.
+/// The images of the demo.
 pub struct Scene {
     images: Vec<(&'static str, &'static str, Image)>,
     database_digest: String,
 }
 
-/// Where its files are.
+/// The files of the demo.
 pub struct Files {
     /// The configuration.
     pub config: PathBuf,
     /// The folder of manifests.
     pub manifests: PathBuf,
-    /// The OCI layout that the configuration names.
+    /// The OCI image layout that is the target.
     pub layout: PathBuf,
 }
 
 impl Scene {
-    /// Makes the images.
+    /// Creates the images.
     pub fn new() -> io::Result<Self> {
         let base = Layer::files(&[("etc/os-release", "NAME=demo\nVERSION_ID=1\n")])?;
         let multi = |format, name: &str| -> io::Result<Image> {
@@ -61,20 +61,19 @@ impl Scene {
         Ok(Self { images, database_digest })
     }
 
-    /// How many images there are.
+    /// The number of images.
     pub fn len(&self) -> usize {
         self.images.len()
     }
 
-    /// A registry that has them all.
+    /// A registry with all images.
     pub fn registry(&self) -> Registry {
         self.images
             .iter()
             .fold(Registry::default(), |registry, (repository, tag, image)| registry.with(repository, tag, image))
     }
 
-    /// Writes configuration and manifests below `directory`, with the registry's `host` in them. What an earlier run
-    /// left there is removed.
+    /// Writes the configuration and the manifests for a registry on `host` to `directory`, and removes those of an earlier run.
     pub fn write(&self, directory: &Path, host: &str) -> io::Result<Files> {
         let files = Files {
             config: directory.join("config.yaml"),

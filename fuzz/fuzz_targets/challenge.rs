@@ -13,13 +13,13 @@ fuzz_target!(|bytes: &[u8]| {
     });
     let found = challenges(&headers);
     assert!(found.len() <= bytes.len());
-    // What was understood is understood again when it is written out by the book.
-    let written: Vec<_> = found.iter().map(written).collect();
-    let line = HeaderValue::from_str(&written.join(", ")).expect("what came in a header fits into one");
+    // Parsing the canonical form of the challenges gives the same challenges.
+    let headers: Vec<_> = found.iter().map(to_header).collect();
+    let line = HeaderValue::from_str(&headers.join(", ")).expect("a header value");
     assert_eq!(challenges(&HeaderMap::from_iter([(WWW_AUTHENTICATE, line)])), found);
 });
 
-fn written(challenge: &Option<(String, Option<String>)>) -> String {
+fn to_header(challenge: &Option<(String, Option<String>)>) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     match challenge {
         None => "Basic".to_owned(),

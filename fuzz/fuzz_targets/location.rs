@@ -1,4 +1,4 @@
-//! `Location`, from registries and from whomever they send us to.
+//! `Location`, from registries and from redirect targets.
 #![no_main]
 
 use http::{HeaderMap, HeaderValue, header::LOCATION};
@@ -9,21 +9,21 @@ use url::{Host, Url};
 const FROM: [&str; 4] =
     ["https://r.example/v2/a", "https://r.example:444/v2/a?b=c", "http://127.0.0.1:5000/v2/a", "http://r.example/v2/a"];
 
-// The first byte chooses where the answer comes from.
+// The first byte chooses the URL of the response.
 fuzz_target!(|bytes: &[u8]| {
     let Some((choice, text)) = bytes.split_first() else { return };
     let Ok(header) = HeaderValue::from_bytes(text) else { return };
     let from = Url::parse(FROM[usize::from(*choice) % FROM.len()]).expect("a URL");
     let headers = HeaderMap::from_iter([(LOCATION, header)]);
     let Some(to) = location(&from, &headers) else { return };
-    assert!(to.username().is_empty() && to.password().is_none(), "nobody gives us credentials: {to}");
+    assert!(to.username().is_empty() && to.password().is_none(), "no credentials are taken over: {to}");
     assert!(to.host().is_some_and(|host| host != Host::Domain("")), "{to}");
     match to.scheme() {
         "https" => {}
-        "http" => assert!(from.scheme() == "http", "{from} led to {to}"),
-        _ => panic!("{from} led to {to}"),
+        "http" => assert!(from.scheme() == "http", "{from} redirected to {to}"),
+        _ => panic!("{from} redirected to {to}"),
     }
     if !text.iter().any(|byte| b":/\\".contains(byte)) {
-        assert_eq!(from.origin(), to.origin(), "what names no host stays at this one");
+        assert_eq!(from.origin(), to.origin(), "a location without a host keeps the origin");
     }
 });

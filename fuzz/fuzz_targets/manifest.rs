@@ -8,7 +8,7 @@ use k8s_copycat::{
 };
 use libfuzzer_sys::fuzz_target;
 
-// Before the first line break stands the `Content-Type`.
+// The text before the first line break is the `Content-Type`.
 fuzz_target!(|bytes: &[u8]| {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
     let (content_type, json) = bytes.split_at(end);
@@ -19,14 +19,14 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(manifest.descriptor().size, json.len() as u64);
     manifest.has_subject();
     let Ok(contents) = manifest.contents() else { return };
-    let named = match contents {
+    let descriptors = match contents {
         Contents::Image { blobs } => {
             assert!(!blobs.is_empty(), "an image has a config");
             blobs
         }
         Contents::Index { manifests } => manifests,
     };
-    for descriptor in named {
+    for descriptor in descriptors {
         assert_eq!(descriptor.digest.to_string().parse().as_ref(), Ok(&descriptor.digest));
         assert!(descriptor.digest.hex().bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
     }

@@ -25,7 +25,8 @@ pub enum BindingsError {
     Generate(String),
 }
 
-/// Generates the bindings for a plugin that exports `hooks`, and `lifecycle` if `configured`. Returns paths and contents.
+/// Generates the bindings for a plugin that exports `hooks`, and `lifecycle` if `configured`. Returns paths and
+/// contents.
 ///
 /// # Errors
 /// The generator failed.

@@ -78,7 +78,7 @@ fn answers<'a>(
     targets: &'a [Arc<Target>],
 ) -> Vec<(Option<&'a Target>, Answer)> {
     let per_target =
-        |ask: &dyn Fn(&Target) -> Answer| targets.iter().map(|target| (Some(target.as_ref()), ask(target))).collect();
+        |call: &dyn Fn(&Target) -> Answer| targets.iter().map(|target| (Some(target.as_ref()), call(target))).collect();
     match hook {
         Hook::Skip => vec![(None, plugin.skip(input).into())],
         Hook::TargetSelection => vec![(None, plugin.select(input, targets).into())],

@@ -1,5 +1,6 @@
 ;; wasi_snapshot_preview1 for plugins, without access to the host and with the same results in every instance: output is
-;; dropped, input is empty, there are no files, arguments or variables. The time advances when it is read, and by sleeping.
+;; dropped, input is empty, there are no files, arguments or variables. The time advances when it is read, and by
+;; sleeping.
 (module
   (import "env" "memory" (memory 0))
 

@@ -51,7 +51,8 @@ pub enum WrapError {
     Encode(String),
 }
 
-/// Converts the core module `module`, binary or text (`.wat`), to a component with the contract's types and without WASI.
+/// Converts the core module `module`, binary or text (`.wat`), to a component with the contract's types and without
+/// WASI.
 ///
 /// # Errors
 /// Not a core module, or not that of a plugin.

@@ -4,17 +4,17 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
     Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
-    builder::BoolishValueParser,
+    builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser},
 };
 use tracing::level_filters::LevelFilter;
 
 use super::plugin::PluginCommand;
 use crate::config::{Flags, LogFormat};
 
-/// What to do, and the settings that came with it.
+/// The parsed command line.
 #[derive(Clone, Debug)]
 pub struct Args {
-    /// The subcommand; [`Command::Run`] where none is given.
+    /// The subcommand; without one, [`Command::Run`].
     pub command: Command,
     /// The flags that are settings.
     pub flags: Flags,
@@ -31,49 +31,49 @@ pub enum Command {
         #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
         files: Vec<PathBuf>,
     },
-    /// Show where each image would go and why, without asking any registry
+    /// Show where each image would go and why; contacts no registry
     Plan {
         /// Read workloads from these instead of the cluster: files, folders, `-` for standard input
         #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
         files: Vec<PathBuf>,
-        /// How to write the plan
+        /// The format of the plan
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
         output: PlanFormat,
-        /// End with exit code 1 where there is one of these: several separated by commas
-        #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+        /// Exit with code 1 if there is one of these problems, separated by commas
+        #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
         fail_on: Vec<FailOn>,
     },
-    /// Make, inspect, test and measure plugins
+    /// Create, inspect, test and benchmark plugins
     Plugin {
-        /// What to do
+        /// The subcommand
         #[command(subcommand)]
         command: PluginCommand,
     },
 }
 
-/// How a plan is written.
+/// The format of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlanFormat {
-    /// A table for people.
+    /// A table.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What a plan fails on.
+/// A problem that a plan can fail on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
-    /// Different images that are to have one name.
+    /// Different images claim one destination.
     Conflict,
-    /// An image that can't be decided.
+    /// An image cannot be decided.
     Undecided,
 }
 
-/// Reads a command line, the program's name first. Go's way of writing flags is read too: `-leader-elect=false`.
+/// Parses a command line, the program's name first. Flags in Go's style are accepted too: `-leader-elect=false`.
 ///
 /// # Errors
 ///
-/// What clap has to say; its `exit` prints it and ends the process with 2 for a mistake, with 0 for `--help` and
+/// clap's error; its `exit` prints it and ends the process, with 2 for an invalid command line, with 0 for `--help` and
 /// `--version`.
 pub fn parse<I, T>(args: I) -> Result<Args, clap::Error>
 where
@@ -85,7 +85,7 @@ where
     Ok(Args { command: cli.command.unwrap_or(Command::Run), flags: cli.flags.into_flags() })
 }
 
-/// Copies the images that a cluster runs into a registry of one's own
+/// Mirrors the images of a Kubernetes cluster to your own registry
 #[derive(Debug, Parser)]
 #[command(name = "k8s-copycat", version, args_override_self = true)]
 struct Cli {
@@ -100,59 +100,47 @@ struct CliFlags {
     /// The configuration file [default: $CONFIG_PATH, else /config/config.yaml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Do everything but write to the target
+    /// Do everything except writing to the targets
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     dry_run: Option<bool>,
-    /// Contact no registry at all
+    /// Contact no registry
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     dry_pull: Option<bool>,
-    /// Where metrics and endpoints are served; 0 for nowhere [default: $METRICS_ADDR, else :8080]
+    /// Listen address for metrics and endpoints; 0 to disable [default: $METRICS_ADDR, else :8080]
     #[arg(long, global = true, value_name = "ADDRESS")]
     metrics_bind_address: Option<String>,
-    /// Where health is served; 0 for nowhere [default: :8081]
+    /// Listen address for health probes; 0 to disable [default: :8081]
     #[arg(long, global = true, value_name = "ADDRESS")]
     health_probe_bind_address: Option<String>,
-    /// Let a Lease decide which replica acts [default: true]
+    /// Use leader election among replicas [default: true]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     leader_elect: Option<bool>,
-    /// The kubeconfig to use [default: $KUBECONFIG, the pod's account, ~/.kube/config]
+    /// The kubeconfig file [default: $KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config]
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// How log lines look [default: text on a terminal, json elsewhere]
-    #[arg(long, global = true, value_name = "FORMAT")]
-    log_format: Option<LogFormatName>,
-    /// Log as text and at level debug, unless something else says otherwise
+    /// Format of log lines [default: text on a terminal, else json]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = log_format(["json", "text"]))]
+    log_format: Option<LogFormat>,
+    /// Log as text at level debug, unless other settings say otherwise
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new())]
     zap_devel: Option<bool>,
-    /// As --log-format
-    #[arg(long, global = true, value_name = "ENCODER")]
-    zap_encoder: Option<ZapEncoder>,
-    /// What is logged: debug, info, error, panic, or a number above 0 for debug; wins over logLevel
+    /// Same as --log-format
+    #[arg(long, global = true, value_name = "ENCODER", value_parser = log_format(["json", "console"]))]
+    zap_encoder: Option<LogFormat>,
+    /// Log level: debug, info, error, panic, or a number above 0 for debug; overrides logLevel
     #[arg(long, global = true, value_name = "LEVEL", value_parser = zap_level)]
     zap_log_level: Option<LevelFilter>,
-    /// Accepted, without effect: there are no stack traces
+    /// Accepted for compatibility, without effect: there are no stack traces
     #[arg(long, global = true, value_name = "LEVEL", value_parser = ["info", "error", "panic"], ignore_case = true)]
     zap_stacktrace_level: Option<String>,
-    /// Accepted, without effect: times are written as RFC 3339
+    /// Accepted for compatibility, without effect: times are in RFC 3339
     #[arg(long, global = true, value_name = "ENCODING", ignore_case = true)]
     #[arg(value_parser = ["epoch", "millis", "nano", "iso8601", "rfc3339", "rfc3339nano"])]
     zap_time_encoding: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormatName {
-    Json,
-    Text,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ZapEncoder {
-    Json,
-    Console,
 }
 
 impl CliFlags {
@@ -165,18 +153,18 @@ impl CliFlags {
             health_probe_bind_address: self.health_probe_bind_address,
             leader_elect: self.leader_elect,
             kubeconfig: self.kubeconfig,
-            log_format: self.log_format.map(|format| match format {
-                LogFormatName::Json => LogFormat::Json,
-                LogFormatName::Text => LogFormat::Text,
-            }),
+            log_format: self.log_format,
             zap_devel: self.zap_devel,
-            zap_encoder: self.zap_encoder.map(|encoder| match encoder {
-                ZapEncoder::Json => LogFormat::Json,
-                ZapEncoder::Console => LogFormat::Text,
-            }),
+            zap_encoder: self.zap_encoder,
             zap_log_level: self.zap_log_level,
         }
     }
+}
+
+/// Accepts the names of JSON and text.
+fn log_format([json, text]: [&'static str; 2]) -> impl TypedValueParser<Value = LogFormat> {
+    PossibleValuesParser::new([json, text])
+        .map(move |name| if name == json { LogFormat::Json } else { LogFormat::Text })
 }
 
 fn zap_level(text: &str) -> Result<LevelFilter, String> {
@@ -189,18 +177,18 @@ fn zap_level(text: &str) -> Result<LevelFilter, String> {
     }
 }
 
-/// Go reads `-name` as `--name`; clap would read a row of short flags. Only names that exist are rewritten, and
-/// nothing after `--`.
+/// Go reads `-name` as `--name`; clap would read several short flags. Only existing names are rewritten, and nothing after
+/// `--`.
 fn with_two_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let command = Cli::command();
     let subcommands = command.get_subcommands().flat_map(clap::Command::get_arguments);
-    let known: Vec<_> = command.get_arguments().chain(subcommands).filter_map(clap::Arg::get_long).collect();
+    let flags: Vec<_> = command.get_arguments().chain(subcommands).filter_map(clap::Arg::get_long).collect();
     let mut ended = false;
     let rewrite = |arg: OsString| {
         ended |= arg == "--";
         let name =
             arg.to_str().and_then(|text| text.strip_prefix('-')).map(|text| text.split('=').next().unwrap_or(text));
-        if ended || !name.is_some_and(|name| known.contains(&name)) {
+        if ended || !name.is_some_and(|name| flags.contains(&name)) {
             return arg;
         }
         let mut two = OsString::from("-");
@@ -223,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn no_command_runs() {
+    fn the_default_command_is_run() {
         assert_eq!(parsed(&[]).command, Command::Run);
         assert_eq!(parsed(&["--leader-elect=false"]).command, Command::Run);
         assert_eq!(parsed(&["run"]).command, Command::Run);
     }
 
     #[test]
-    fn commands_take_files() {
+    fn commands_accept_files() {
         let files = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
         assert_eq!(parsed(&["sync"]).command, Command::Sync { files: vec![] });
         let args = parsed(&["sync", "-f", "a.yaml", "b", "-f", "-", "--dry-run"]);
@@ -247,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_stand_before_or_after_the_command() {
+    fn flags_may_precede_or_follow_the_command() {
         for args in [&["--config", "c.yaml", "plan"][..], &["plan", "--config=c.yaml"], &["plan", "-config", "c.yaml"]]
         {
             assert_eq!(flags(args).config, Some(PathBuf::from("c.yaml")), "{args:?}");
@@ -255,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn booleans_are_written_as_in_go() {
+    fn booleans_accept_the_forms_of_go() {
         for (args, value) in [
             (&["--leader-elect"][..], Some(true)),
             (&["-leader-elect"], Some(true)),
@@ -272,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_of_the_original_is_kept() {
+    fn all_flags_of_the_original_are_accepted() {
         let flags = flags(&[
             "-metrics-bind-address=:9090",
             "--health-probe-bind-address",
@@ -293,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn log_flags() {
+    fn log_flags_set_level_and_format() {
         for (text, level) in [
             ("debug", LevelFilter::DEBUG),
             ("info", LevelFilter::INFO),
@@ -309,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_end_with_2() {
+    fn an_invalid_command_line_exits_with_2() {
         for args in [
             &["--leader-elect=maybe"][..],
             &["--leader-elct"],
@@ -329,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_valid() {
         Cli::command().debug_assert();
     }
 }

@@ -1,163 +1,176 @@
-//! What can end a subcommand, and with which exit code.
+//! Errors that end a subcommand, and their exit codes.
 
 use std::{
-    error::Error as _,
+    error::Error,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use super::build::FetchError;
+#[cfg(feature = "authoring")]
+use crate::authoring::{BindingsError, WrapError};
 use crate::{
-    authoring::{BindingsError, CasesError, TimingError, WrapError},
-    config::Mistakes,
+    authoring::{CasesError, TimingError},
+    config::ConfigErrors,
     mirror::Stopped,
-    model::printable,
+    model::{error_chain, printable},
     policy::{LoadError, ProbeError},
-    registry::{self, SetupError},
+    registry::{self, CertificateError},
     report::{LoggingError, MetricsError},
     workload::{ClientError, ListError, ManifestError},
 };
 
-use super::modules::FetchError;
+/// The exit code for an invalid configuration.
+const INVALID_CONFIGURATION: u8 = 2;
 
-/// The exit code of a bad configuration.
-const BAD_CONFIGURATION: u8 = 2;
-
-/// Why a subcommand could not do its work.
+/// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The settings are wrong, and the plugins may be as well.
-    #[error("{settings}{}", .plugins.iter().map(|error| format!("\n{error}")).collect::<String>())]
+    /// The settings are invalid, and perhaps plugins too.
+    #[error("invalid configuration")]
     Configuration {
-        /// What is wrong with the settings.
-        settings: Mistakes,
-        /// Each plugin that can't be loaded.
+        /// The invalid settings.
+        settings: ConfigErrors,
+        /// The plugins that cannot be loaded.
         plugins: Vec<LoadError>,
     },
-    /// Plugins can't be loaded.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    /// Plugins cannot be loaded.
+    #[error("cannot load the plugins")]
     Plugins(Vec<LoadError>),
-    /// Plugins can't be fetched.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Modules(Vec<FetchError>),
-    /// There is no way to the cluster.
+    /// Plugins cannot be fetched.
+    #[error("cannot fetch the plugins")]
+    Artifacts(Vec<FetchError>),
+    /// There is no usable cluster configuration.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The cluster does not tell what it runs.
+    /// The cluster's workloads cannot be listed.
     #[error(transparent)]
     List(#[from] ListError),
-    /// Manifest files can't be read.
+    /// Manifest files cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A certificate that is configured can't be used.
+    /// A configured certificate cannot be used.
     #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// Metrics can't be set up.
+    Setup(#[from] CertificateError),
+    /// Metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// Logging can't be set up.
+    /// Logging cannot be set up.
     #[error(transparent)]
     Logging(#[from] LoggingError),
-    /// A listener can't be had.
-    #[error("can't listen on {address}: {source}; is another program there?")]
+    /// The address may be in use.
+    #[error("cannot listen on {address}")]
     Listen {
-        /// Where.
+        /// The configured address.
         address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
+        /// The cause.
+        source: io::Error,
     },
-    /// The mirror ended before its time.
+    /// The mirror has stopped unexpectedly.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// The output can't be written.
-    #[error("can't write to standard output: {0}")]
-    Output(std::io::Error),
-    /// A file can't be read.
-    #[error("can't read {}: {source}", .file.display())]
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    /// A file cannot be read.
+    #[error("cannot read {}", .file.display())]
     Read {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// The cause.
+        source: io::Error,
     },
-    /// A file can't be written.
-    #[error("can't write {}: {source}", .file.display())]
+    /// A file cannot be written.
+    #[cfg(feature = "authoring")]
+    #[error("cannot write {}", .file.display())]
     Write {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// The cause.
+        source: io::Error,
     },
-    /// No plugin can be made of a module.
-    #[error("{}: {source}", shown(.file))]
+    /// A core module cannot be made into a plugin.
+    #[cfg(feature = "authoring")]
+    #[error("{}", on_one_line(.file))]
     Wrap {
         /// The module.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: WrapError,
     },
-    /// A file is no plugin.
-    #[error("{}: {source}", shown(.file))]
+    /// A file is not a plugin.
+    #[error("{}", on_one_line(.file))]
     Probe {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: ProbeError,
     },
-    /// A plugin can't be measured.
-    #[error("{}: {source}", shown(.file))]
+    /// A plugin cannot be benchmarked.
+    #[error("{}", on_one_line(.file))]
     Timing {
         /// The plugin.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: TimingError,
     },
-    /// A project is to be written where something is already.
-    #[error("{} is not empty; name a folder that is, or that is not there yet", .0.display())]
+    /// `plugin new` does not overwrite files.
+    #[cfg(feature = "authoring")]
+    #[error("{} is not empty; name an empty or a new folder", .0.display())]
     NotEmpty(PathBuf),
-    /// A case file can't be used.
-    #[error("{}: {source}", shown(.file))]
+    /// The build lacks the feature `authoring`.
+    #[cfg(not(feature = "authoring"))]
+    #[error(
+        "this build has no tools for plugin authors (plugin new, bindings and wrap); use the program outside the container \
+         image, or build it with --features authoring"
+    )]
+    NoAuthoringTools,
+    /// A case file is invalid.
+    #[error("{}", on_one_line(.file))]
     Cases {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: Box<CasesError>,
     },
-    /// Who pushes has no password.
-    #[error("standard input holds no password; write it there, as in `--password-stdin < token`")]
+    /// `--password-stdin` without a password.
+    #[error("standard input has no password; pass it as in `--password-stdin < token`")]
     NoPassword,
-    /// A plugin can't be stored under a name.
+    /// A plugin cannot be pushed to this reference.
     #[error("{reference}: {fault}")]
-    Destination {
-        /// What was named.
+    PushReference {
+        /// The reference on the command line.
         reference: String,
         /// What is wrong with it.
         fault: String,
     },
-    /// A registry does not take a plugin.
+    /// A registry rejects a plugin.
     #[error(transparent)]
     Registry(#[from] registry::Error),
-    /// Bindings can't be written.
+    /// Bindings cannot be generated.
+    #[cfg(feature = "authoring")]
     #[error(transparent)]
     Bindings(#[from] BindingsError),
-    /// Signals can't be waited for.
-    #[error("can't wait for signals: {0}")]
-    Signals(std::io::Error),
-    /// There are no threads to work with.
-    #[error("can't start: {0}")]
-    Runtime(std::io::Error),
-    /// Something broke down while it was read or loaded.
-    #[error("{what} broke down: {source}")]
-    Broken {
+    /// Signal handlers cannot be installed.
+    #[error("cannot handle signals")]
+    Signals(#[source] io::Error),
+    /// The runtime cannot start its threads.
+    #[error("cannot start")]
+    Runtime(#[source] io::Error),
+    /// A bug in this program.
+    #[error("{task} panicked")]
+    Panicked {
         /// What was done.
-        what: &'static str,
-        /// How it broke.
+        task: &'static str,
+        /// The panic.
         source: tokio::task::JoinError,
     },
 }
 
-/// A path on one line: what it stands in may have several.
-fn shown(file: &Path) -> String {
+/// A path may have line breaks.
+fn on_one_line(file: &Path) -> String {
     printable(&file.to_string_lossy()).into_owned()
 }
 
@@ -168,42 +181,38 @@ impl From<Vec<LoadError>> for CommandError {
 }
 
 impl CommandError {
-    /// What is told of it on standard error: a line for each thing to put right, none of which acts on a terminal.
+    /// The text for standard error: one line for each thing to fix, with control characters escaped.
     pub fn lines(&self) -> Vec<String> {
-        let told: Vec<String> = match self {
+        let lines: Vec<String> = match self {
             Self::Configuration { settings, plugins } => {
-                settings.iter().map(ToString::to_string).chain(plugins.iter().map(ToString::to_string)).collect()
+                settings.iter().map(ToString::to_string).chain(chains(plugins)).collect()
             }
-            Self::Plugins(errors) => errors.iter().map(ToString::to_string).collect(),
-            Self::Modules(errors) => errors.iter().map(ToString::to_string).collect(),
-            // They quote the author's own file.
-            Self::Wrap { .. } | Self::Probe { .. } | Self::Timing { .. } | Self::Cases { .. } | Self::Bindings(_) => {
-                self.with_causes().lines().map(str::to_owned).collect()
-            }
-            _ => vec![self.with_causes()],
+            Self::Plugins(errors) => chains(errors).collect(),
+            Self::Artifacts(errors) => chains(errors).collect(),
+            // They quote lines of the author's own file.
+            Self::Probe { .. } | Self::Timing { .. } | Self::Cases { .. } => split_lines(self),
+            #[cfg(feature = "authoring")]
+            Self::Wrap { .. } | Self::Bindings(_) => split_lines(self),
+            _ => vec![error_chain(self)],
         };
-        told.iter().map(|line| printable(line).into_owned()).collect()
+        lines.iter().map(|line| printable(line).into_owned()).collect()
     }
 
-    fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(source) = cause {
-            if !text.contains(&source.to_string()) {
-                text = format!("{text}: {source}");
-            }
-            cause = source.source();
-        }
-        text
-    }
-
-    /// 2 for a configuration or a case file that somebody has to change, 1 for all else.
+    /// 2 for a configuration or a case file that has to be changed, else 1.
     pub fn code(&self) -> ExitCode {
         match self {
             Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
-                ExitCode::from(BAD_CONFIGURATION)
+                ExitCode::from(INVALID_CONFIGURATION)
             }
             _ => ExitCode::FAILURE,
         }
     }
+}
+
+fn chains<E: Error + 'static>(errors: &[E]) -> impl Iterator<Item = String> {
+    errors.iter().map(|error| error_chain(error))
+}
+
+fn split_lines(error: &CommandError) -> Vec<String> {
+    error_chain(error).lines().map(str::to_owned).collect()
 }

@@ -1,40 +1,40 @@
-//! Who writes to Amazon ECR, told at the start, so that a wrong role shows at once.
+//! Reports the AWS identity that writes to Amazon ECR at the start, so that a wrong role is noticed at once.
 
-use std::io::Write;
+use std::{error::Error, io::Write};
 
 use tracing::{info, warn};
 
 use crate::{
-    model::printable,
-    registry::{Aws, AwsError, Caller},
+    model::{error_chain, printable},
+    registry::{Aws, AwsError, CallerIdentity},
 };
 
-/// Not the end, when this is not known: a private network may reach ECR and not this.
-const UNKNOWN: &str = "AWS does not say who we are";
+/// Not fatal: a private network may have access to ECR but not to STS.
+const UNKNOWN: &str = "cannot determine the AWS identity";
 
-/// Asks AWS, and logs what it says.
+/// Logs each identity.
 pub async fn log(identities: Vec<(Aws, String)>) {
     for caller in callers(identities).await {
         match caller {
-            Ok(caller) => info!(account = caller.account, arn = caller.arn, "AWS says who we are"),
-            Err(error) => warn!(%error, "{UNKNOWN}"),
+            Ok(caller) => info!(account = caller.account, arn = caller.arn, "AWS identity"),
+            Err(error) => warn!(error = &error as &(dyn Error + 'static), "{UNKNOWN}"),
         }
     }
 }
 
-/// The same for people, on standard error.
-pub async fn show(identities: Vec<(Aws, String)>) {
+/// Prints each identity to standard error.
+pub async fn print(identities: Vec<(Aws, String)>) {
     for caller in callers(identities).await {
         let line = match caller {
-            Ok(caller) => format!("in AWS this is {} of account {}", caller.arn, caller.account),
-            Err(error) => format!("{UNKNOWN}: {error}"),
+            Ok(caller) => format!("AWS identity: {} in account {}", caller.arn, caller.account),
+            Err(error) => format!("{UNKNOWN}: {}", error_chain(&error)),
         };
-        // Whoever closed it does not want to know.
+        // A closed standard error is not a failure.
         let _ = writeln!(std::io::stderr(), "{}", printable(&line));
     }
 }
 
-async fn callers(identities: Vec<(Aws, String)>) -> Vec<Result<Caller, AwsError>> {
-    let asked = identities.iter().map(|(aws, region)| aws.caller(region));
-    futures::future::join_all(asked).await
+async fn callers(identities: Vec<(Aws, String)>) -> Vec<Result<CallerIdentity, AwsError>> {
+    let callers = identities.iter().map(|(aws, region)| aws.caller_identity(region));
+    futures::future::join_all(callers).await
 }

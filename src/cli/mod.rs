@@ -1,24 +1,22 @@
-//! A file for each subcommand, and the wiring of all the rooms.
+//! The subcommands, and the wiring of all other rooms.
 
 mod args;
-mod assemble;
+mod build;
+mod collect;
+mod compile_child;
+mod env;
 mod error;
-mod files;
-mod gather;
 mod identity;
-mod leading;
-mod modules;
 mod plan;
 mod plugin;
-mod process;
 mod progress;
-mod quiet;
 mod reload;
 mod run;
 mod signals;
+mod snapshot;
 mod start;
-mod stores;
 mod sync;
+mod tasks;
 
 use error::CommandError;
 

@@ -1,4 +1,4 @@
-//! What `sync` shows while it works: a bar on a terminal, plain lines elsewhere.
+//! The progress of `sync`: a bar on a terminal, else lines.
 
 use std::io::{IsTerminal, Write};
 
@@ -6,13 +6,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::model::{Event, Observer, Outcome, Status, printable};
 
-/// Shows each outcome on standard output as it comes.
+/// Prints each outcome to standard output.
 pub struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// A bar where standard output is a terminal.
+    /// With a bar if standard output is a terminal.
     pub fn new() -> Self {
         let bar = if std::io::stdout().is_terminal() {
             let bar = ProgressBar::no_length();
@@ -26,13 +26,13 @@ impl Progress {
         Self { bar }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
-    fn line(&self, line: &str) {
-        // A closed pipe is no reason to stop mirroring.
+    fn print(&self, line: &str) {
+        // A closed pipe does not stop mirroring.
         self.bar.suspend(|| drop(writeln!(std::io::stdout(), "{}", printable(line))));
     }
 }
@@ -42,14 +42,14 @@ impl Observer for Progress {
         match event {
             Event::Finished(outcome) => {
                 self.bar.inc(1);
-                self.line(&line(outcome));
+                self.print(&line(outcome));
             }
             Event::Undecided { workload, image, reason } => {
                 let image = if image.is_empty() { "(none)" } else { image };
-                self.line(&format!("undecided      {image} of {workload}: {reason}"));
+                self.print(&format!("undecided      {image} of {workload}: {reason}"));
             }
             Event::Queue { waiting, active, cooling } => {
-                self.bar.set_message(format!("{active} under way, {waiting} waiting, {cooling} failed"));
+                self.bar.set_message(format!("{active} active, {waiting} waiting, {cooling} failed"));
             }
             _ => {}
         }

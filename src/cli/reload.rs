@@ -1,16 +1,19 @@
-//! Takes a changed configuration or a changed plugin into force, or refuses it and goes on with what there was.
+//! Reloads a changed configuration or changed plugins. If the new version fails to load, the old one stays active.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    task::{JoinError, spawn_blocking},
-    time::sleep,
-};
+use tokio::{task::spawn_blocking, time::sleep};
 use tracing::warn;
 
+use super::{
+    CommandError,
+    build::{self, PluginArtifacts},
+    env,
+    snapshot::Snapshot,
+};
 use crate::{
     config::{self, Config, Flags, Loaded},
     mirror::{Mirror, Reconfiguration, Stopped},
@@ -19,27 +22,25 @@ use crate::{
     registry::Aws,
 };
 
-use super::{CommandError, assemble, files::Snapshot, modules::Modules, start::variable};
+/// Between two checks of the files. The kubelet takes up to a minute to update a mounted ConfigMap.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often the files are looked at. The kubelet itself takes up to a minute to bring a ConfigMap's change.
-const PERIOD: Duration = Duration::from_millis(250);
-
-/// What the operator is shown of it.
+/// The state of reloading, for `/plugins`.
 #[derive(Clone, Debug, Default)]
 pub struct ReloadState {
-    /// Why what is on disk is not in force, where it is not.
-    pub refused: Option<String>,
-    /// What has changed on disk and takes effect after a restart only.
+    /// Why the changed configuration was rejected; none if it is active.
+    pub error: Option<String>,
+    /// Changed settings that take effect only after a restart.
     pub needs_restart: Vec<&'static str>,
 }
 
-/// What is in force, and who has to learn of another.
-pub struct Reloading {
+/// Watches the configuration and plugin files, and reloads them.
+pub struct Reloader {
     flags: Flags,
-    /// As it was at the start: what needs a restart is compared with it.
-    first: Arc<Config>,
+    /// The configuration at the start, to find changes that need a restart.
+    initial: Arc<Config>,
     current: Arc<Config>,
-    modules: Modules,
+    artifacts: PluginArtifacts,
     policy: Arc<Policy>,
     mirror: Mirror,
     aws: Aws,
@@ -47,140 +48,138 @@ pub struct Reloading {
     state: Arc<Mutex<ReloadState>>,
 }
 
-impl Reloading {
-    /// Nothing is looked at yet.
+impl Reloader {
     pub fn new(
         flags: Flags,
         config: Arc<Config>,
-        modules: Modules,
+        artifacts: PluginArtifacts,
         (policy, mirror): (Arc<Policy>, Mirror),
         aws: Aws,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let (first, current, state) = (config.clone(), config, Arc::default());
-        Self { flags, first, current, modules, policy, mirror, aws, observer, state }
+        let (initial, current, state) = (config.clone(), config, Arc::default());
+        Self { flags, initial, current, artifacts, policy, mirror, aws, observer, state }
     }
 
-    /// What the operator is shown, now and later.
+    /// The state, which is updated by every reload.
     pub fn state(&self) -> Arc<Mutex<ReloadState>> {
         Arc::clone(&self.state)
     }
 
-    /// Follows the files, as they were when `seen` was taken. Ends when the mirror does.
-    pub async fn follow(mut self, mut seen: Snapshot) -> Stopped {
+    /// Reloads whenever the files differ from `last`. Returns when the mirror has stopped.
+    pub async fn run(mut self, mut last: Snapshot) -> Stopped {
         loop {
-            let now = seen.again();
-            if now == seen {
-                sleep(PERIOD).await;
+            let changed = last.current();
+            if changed == last {
+                sleep(POLL_INTERVAL).await;
                 continue;
             }
-            // Who writes in place may be in the midst of it.
-            sleep(PERIOD).await;
-            if now.again() != now {
+            // A file may be written in several steps.
+            sleep(POLL_INTERVAL).await;
+            if changed.current() != changed {
                 continue;
             }
-            let (read, refused) = match self.reload().await {
+            let (read, error) = match self.reload().await {
                 Ok(read) => (read, None),
-                Err(Refused::Stopped(stopped)) => return stopped,
-                Err(Refused::Unusable(read, reason)) => (read, Some(reason)),
-                Err(Refused::Outdated) => continue,
+                Err(Rejection::Stopped(stopped)) => return stopped,
+                Err(Rejection::Invalid(read, reason)) => (read, Some(reason)),
+                Err(Rejection::Outdated) => continue,
             };
-            match &refused {
+            match &error {
                 None => self.observer.observe(&Event::Reloaded),
                 Some(reason) => self.observer.observe(&Event::ReloadRefused { reason }),
             }
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).refused = refused;
-            // The earlier state counts, so that what changed meanwhile is seen the next time.
-            seen = now.and(read);
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).error = error;
+            // The earlier state takes precedence, so that changes since then are noticed.
+            last = changed.merge(read);
         }
     }
 
-    /// Answers with the files that were looked at, before plugins were loaded from them.
-    async fn reload(&mut self) -> Result<Snapshot, Refused> {
+    /// Returns the state of the files before plugins were loaded from them.
+    async fn reload(&mut self) -> Result<Snapshot, Rejection> {
         let flags = self.flags.clone();
-        let loaded = spawn_blocking(move || {
-            config::load(&flags, &variable).map_err(|settings| {
+        let loading = spawn_blocking(move || {
+            config::load(&flags, &env::variable).map_err(|settings| {
                 let read = Snapshot::take(settings.files().to_vec());
-                let plugins = assemble::broken(settings.plugins());
-                Refused::unusable(&read, CommandError::Configuration { settings, plugins }.to_string())
+                let plugins = build::invalid_plugins(settings.plugins());
+                Rejection::invalid(&read, &CommandError::Configuration { settings, plugins })
             })
         });
-        let broken = |error: JoinError| Refused::Unusable(Snapshot::default(), format!("reading broke down: {error}"));
-        let Loaded { config, files, warnings } = loaded.await.map_err(broken)??;
+        let panicked = |task| move |source| CommandError::Panicked { task, source };
+        let loaded = loading.await.map_err(panicked("reading the configuration"));
+        let Loaded { config, files, warnings } =
+            loaded.map_err(|error| Rejection::invalid(&Snapshot::default(), &error))??;
         let read = Snapshot::take(files);
-        let unusable = |reason: String| Refused::unusable(&read, reason);
-        let modules = self.modules.fetched(&config).await;
-        let modules = modules.map_err(|errors| unusable(CommandError::Modules(errors).to_string()))?;
-        let settings = assemble::policy_settings(&config, &modules);
+        let invalid = |error: CommandError| Rejection::invalid(&read, &error);
+        let artifacts = self.artifacts.fetched(&config).await;
+        let artifacts = artifacts.map_err(|errors| invalid(CommandError::Artifacts(errors)))?;
+        let settings = build::policy_settings(&config, &artifacts);
         let policy = Arc::clone(&self.policy);
-        let successor = spawn_blocking(move || policy.prepare(settings)).await;
-        let successor = successor
-            .map_err(|broken| unusable(format!("loading the plugins broke down: {broken}")))?
-            .map_err(|errors| unusable(CommandError::Plugins(errors).to_string()))?;
-        let copier = if copies_alike(&self.current, &config) {
+        let prepared = spawn_blocking(move || policy.prepare(settings)).await;
+        let prepared = prepared
+            .map_err(|error| invalid(panicked("loading the plugins")(error)))?
+            .map_err(|errors| invalid(CommandError::Plugins(errors)))?;
+        let copier = if has_same_copier(&self.current, &config) {
             None
         } else {
-            let copier = assemble::copier(&config, &self.aws, self.observer.clone());
-            Some(copier.map_err(|error| unusable(error.to_string()))?)
+            let copier = build::copier(&config, &self.aws, self.observer.clone());
+            Some(copier.map_err(|error| invalid(error.into()))?)
         };
-        // A plugin's settings of one version and its module of the next would be neither.
-        if read.again() != read {
-            return Err(Refused::Outdated);
+        // The configuration and the plugins must be of the same version.
+        if read.current() != read {
+            return Err(Rejection::Outdated);
         }
         for warning in warnings {
             warn!("{warning}");
         }
-        let needs_restart = needs_restart(&self.first, &config);
+        let needs_restart = needs_restart(&self.initial, &config);
         for setting in &needs_restart {
-            warn!(setting, "changed; takes effect after a restart");
+            warn!(setting, "changed setting takes effect after a restart");
         }
         self.state.lock().unwrap_or_else(PoisonError::into_inner).needs_restart = needs_restart;
-        let places = assemble::places(&config.copy, &self.first.watch);
-        let new = Reconfiguration {
-            policy: successor,
-            copier,
-            cooldown: config.copy.failure_cooldown,
-            max_concurrency: places,
-        };
+        let max_concurrency = build::max_concurrency(&config.copy, &self.initial.watch);
+        let cooldown = config.copy.failure_cooldown;
+        let new = Reconfiguration { policy: prepared, copier, cooldown, max_concurrency };
         self.mirror.reconfigure(new).await?;
-        (self.current, self.modules) = (Arc::new(config), modules);
+        (self.current, self.artifacts) = (Arc::new(config), artifacts);
         Ok(read)
     }
 }
 
-/// Why nothing changed.
-enum Refused {
-    /// What is on disk can't be used, for this reason; the files that were looked at.
-    Unusable(Snapshot, String),
+/// Why the active configuration is kept.
+enum Rejection {
+    /// The files that were read are invalid, for this reason.
+    Invalid(Snapshot, String),
     /// The files changed while they were read.
     Outdated,
     Stopped(Stopped),
 }
 
-impl Refused {
-    fn unusable(read: &Snapshot, reason: String) -> Self {
-        if read.again() == *read { Self::Unusable(read.clone(), reason) } else { Self::Outdated }
+impl Rejection {
+    fn invalid(read: &Snapshot, error: &CommandError) -> Self {
+        if read.current() == *read { Self::Invalid(read.clone(), error.lines().join("\n")) } else { Self::Outdated }
     }
 }
 
-impl From<Stopped> for Refused {
+impl From<Stopped> for Rejection {
     fn from(stopped: Stopped) -> Self {
         Self::Stopped(stopped)
     }
 }
 
-/// Whether nothing has changed of what copies images.
-fn copies_alike(old: &Config, new: &Config) -> bool {
+/// Whether nothing has changed that the copier depends on.
+fn has_same_copier(old: &Config, new: &Config) -> bool {
     (&old.targets, &old.copy, &old.credentials, &old.registries)
         == (&new.targets, &new.copy, &new.credentials, &new.registries)
 }
 
-/// What has changed and is read once, at the start.
+/// The changed settings that are read only at the start.
 fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old_watch, new_watch) = (build::watch_settings(old), build::watch_settings(new));
     let changed = [
         ("watchResources", old.watch.resources != new.watch.resources),
-        ("includeNamespaces", assemble::watch_settings(old).namespaces != assemble::watch_settings(new).namespaces),
-        ("checkNodePlatform", assemble::watch_settings(old).nodes != assemble::watch_settings(new).nodes),
+        ("includeNamespaces", old_watch.namespaces != new_watch.namespaces),
+        ("checkNodePlatform", old_watch.nodes != new_watch.nodes),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
         ("logLevel", old.process != new.process),
     ];

@@ -1,77 +1,75 @@
-//! `sync`: one pass over all images, and then the end.
+//! `sync`: one pass over all images.
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::timeout};
 
+use super::{
+    CommandError, build, collect, identity,
+    progress::Progress,
+    signals::{Signal, Signals},
+    tasks,
+};
 use crate::{
     config::Config,
     mirror::{Mirror, PassReport, Stopped},
     model::{ImageUse, WorkloadId},
 };
 
-use super::{
-    CommandError, assemble, gather, identity,
-    progress::Progress,
-    quiet,
-    signals::{Signal, Signals},
-    stores,
-};
+/// How long the AWS identities may take after the pass.
+const IDENTITY_DEADLINE: Duration = Duration::from_secs(5);
+/// How long active copies may continue after a signal.
+const GRACE_PERIOD: Duration = Duration::from_secs(2);
+/// How long aborted uploads may take to be cancelled at the target.
+const CLEANUP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long the end waits to tell who wrote.
-const LONGEST_IDENTIFYING: Duration = Duration::from_secs(5);
-/// How long copies under way may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long uploads that were broken off may take to be cancelled at the target.
-const LONGEST_CLEANING: Duration = Duration::from_secs(5);
-
-/// What a pass is made with.
+/// Everything that a pass needs.
 struct Prepared {
     mirror: Mirror,
     workloads: BTreeMap<WorkloadId, Vec<ImageUse>>,
-    identified: JoinHandle<()>,
+    identities: JoinHandle<()>,
 }
 
-/// One pass over the images of the cluster, or of manifest files. A signal ends it early.
+/// Runs one pass over the images in the cluster or in manifest files. A signal ends it early.
 pub async fn sync(config: &Config, files: &[PathBuf], signals: &Signals) -> Result<ExitCode, CommandError> {
     let progress = Arc::new(Progress::new());
-    let prepared = signals.or(prepare(config, files, &progress)).await;
-    let Prepared { mirror, workloads, identified } = match prepared {
+    let prepared = signals.interruptible(prepare(config, files, &progress)).await;
+    let Prepared { mirror, workloads, identities } = match prepared {
         Ok(prepared) => prepared?,
         Err(signal) => return Ok(interrupted(signal, None)),
     };
     let mut pass = pin!(pass(&mirror, workloads));
-    let report = match signals.or(&mut pass).await {
+    let report = match signals.interruptible(&mut pass).await {
         Ok(report) => report?,
         Err(signal) => {
-            identified.abort();
-            mirror.stop(GRACE).await;
+            identities.abort();
+            mirror.stop(GRACE_PERIOD).await;
             let report = pass.await.ok();
             progress.finish();
             let code = interrupted(signal, report.as_deref());
-            quiet::quiet(LONGEST_CLEANING).await;
+            tasks::wait_for_background_tasks(CLEANUP_DEADLINE).await;
             return Ok(code);
         }
     };
     progress.finish();
-    // Where AWS does not say who we are, the pass has said already what works.
-    let _ = signals.or(timeout(LONGEST_IDENTIFYING, identified)).await;
+    // Not essential: the pass has shown already whether access works.
+    let _ = signals.interruptible(timeout(IDENTITY_DEADLINE, identities)).await;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", summary(&report)).map_err(CommandError::Output)?;
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn prepare(config: &Config, files: &[PathBuf], progress: &Arc<Progress>) -> Result<Prepared, CommandError> {
-    let (policy, _) = assemble::policy(config, progress.clone()).await?;
-    let uses = gather::uses(config, files).await?;
-    let aws = assemble::aws(config);
-    let mirror = assemble::mirror(config, &aws, Arc::new(policy), progress.clone())?;
-    let identified = tokio::spawn(identity::show(stores::identities(config, &aws)));
+    let (policy, _) = build::policy(config, progress.clone()).await?;
+    let uses = collect::image_uses(config, files).await?;
+    let aws = build::aws(config);
+    let mirror = build::mirror(config, &aws, Arc::new(policy), progress.clone())?;
+    let identities = tokio::spawn(identity::print(build::aws_identities(config, &aws)));
     let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
     for image_use in uses {
         workloads.entry(image_use.workload.id.clone()).or_default().push(image_use);
     }
-    Ok(Prepared { mirror, workloads, identified })
+    Ok(Prepared { mirror, workloads, identities })
 }
 
 async fn pass(mirror: &Mirror, workloads: BTreeMap<WorkloadId, Vec<ImageUse>>) -> Result<Arc<PassReport>, Stopped> {
@@ -81,11 +79,11 @@ async fn pass(mirror: &Mirror, workloads: BTreeMap<WorkloadId, Vec<ImageUse>>) -
     mirror.single_pass().await
 }
 
-/// Tells how far a pass came that a signal has ended; none where it had not begun.
+/// Prints what a pass has done until it was interrupted; without a report, it had not begun.
 pub fn interrupted(signal: Signal, report: Option<&PassReport>) -> ExitCode {
-    let told = report.map_or_else(|| "nothing was looked at yet".to_owned(), summary);
-    // Ctrl-C ends who reads as well: that nobody does is no failure of its own.
-    let _ = writeln!(std::io::stdout(), "interrupted by {}: {told}", signal.name());
+    let summary = report.map_or_else(|| "nothing was processed yet".to_owned(), summary);
+    // Ctrl-C also ends the reader of the output: a closed pipe is not a failure.
+    let _ = writeln!(std::io::stdout(), "interrupted by {}: {summary}", signal.name());
     signal.code()
 }
 
@@ -101,11 +99,7 @@ fn summary(report: &PassReport) -> String {
             counts.insert(name, count);
         }
     }
-    let counts = |names: &[(&str, &str)]| {
-        let told = names.iter().filter_map(|(name, word)| Some(format!("{} {word}", counts.get(name)?)));
-        told.collect::<Vec<_>>().join(", ")
-    };
-    let told = counts(&[
+    let words = [
         ("copied", "copied"),
         ("already_there", "already there"),
         ("would_copy", "would be copied"),
@@ -113,15 +107,17 @@ fn summary(report: &PassReport) -> String {
         ("failed", "failed"),
         ("undecided", "undecided"),
         ("left", "not done"),
-    ]);
-    let left = match report.remaining.workloads {
-        0 => String::new(),
-        workloads => format!(", {workloads} not looked at"),
-    };
-    let told = match (told.is_empty(), report.remaining.workloads) {
-        (false, _) => told,
+    ];
+    let parts: Vec<String> =
+        words.iter().filter_map(|(name, word)| Some(format!("{} {word}", counts.get(name)?))).collect();
+    let images = match (parts.is_empty(), report.remaining.workloads) {
+        (false, _) => parts.join(", "),
         (true, 0) => "no images to mirror".to_owned(),
         (true, _) => "nothing done".to_owned(),
     };
-    format!("{told}; {} workloads{left}, {bytes} bytes sent", report.workloads)
+    let left = match report.remaining.workloads {
+        0 => String::new(),
+        workloads => format!(", {workloads} not processed"),
+    };
+    format!("{images}; {} workloads{left}, {bytes} bytes sent", report.workloads)
 }

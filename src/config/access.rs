@@ -1,4 +1,4 @@
-//! How single registries are reached: the list `registries`.
+//! The list `registries`: TLS, plain HTTP and connections of single registries.
 
 use std::{
     fs::{self, File},
@@ -13,32 +13,32 @@ use rustls_pki_types::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    reader::{Found, Reader, Section, refuse_twins},
-    scalar::{boolean, count},
-    target_name::credential_host,
+    reader::{Reader, Section, Spanned, reject_duplicates},
+    registry_name::credential_host,
+    value::{boolean, count},
 };
 use crate::model::{ClientCertificate, PemFile, RegistryAccess};
 
-/// The bundles of whole systems are a fifth of it.
-const MOST_BYTES: u64 = 1 << 20;
+/// The CA bundles of whole systems have a fifth of it.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// In the file's order.
+/// The entries in order.
 pub(super) fn registries(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<RegistryAccess> {
     let mut names = Vec::new();
     let mut registries = Vec::new();
     for section in root.sections(reader, "registries") {
-        let place = section.place();
+        let location = section.location();
         if let Some(entry) = entry(reader, section) {
-            names.push((entry.registry.clone(), place));
+            names.push((entry.registry.clone(), location));
             registries.push(entry);
         }
     }
-    refuse_twins(reader, "registry", names.iter().map(|(name, place)| (name.as_str(), place.clone())));
+    reject_duplicates(reader, "registry", names.iter().map(|(name, location)| (name.as_str(), location.clone())));
     registries
 }
 
 fn entry(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<RegistryAccess> {
-    let place = section.place();
+    let location = section.location();
     let registry = section.scalar(reader, "registry").filter(|found| !found.value.trim().is_empty());
     let mut switch = |key| reader.setting(&mut section, key, None, boolean).is_some_and(|found| found.value);
     let (plain_http, skip_verify) = (switch("plainHTTP"), switch("skipVerify"));
@@ -48,24 +48,24 @@ fn entry(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<RegistryAc
     section.finish(reader);
 
     if registry.is_none() {
-        reader.refuse(&place, "this entry names no registry; write `registry: host[:port]`");
+        reader.reject(&location, "this entry has no registry; write `registry: host[:port]`");
     }
     let has_ca = ca.is_some();
     let authorities = ca.and_then(|found| certificates(reader, &found));
     let client = match (certificate, key) {
         (Some(certificate), Some(key)) => client_certificate(reader, &certificate, &key),
         (None, None) => None,
-        (Some(half), None) => {
-            reader.refuse(&half.place, "a client certificate without its key: set clientKeyFile as well");
+        (Some(certificate), None) => {
+            reader.reject(&certificate.location, "client certificate without its key: set clientKeyFile as well");
             None
         }
-        (None, Some(half)) => {
-            reader.refuse(&half.place, "a key without its certificate: set clientCertFile as well");
+        (None, Some(key)) => {
+            reader.reject(&key.location, "key without its client certificate: set clientCertFile as well");
             None
         }
     };
     if has_ca && skip_verify {
-        reader.refuse(&place, "caFile says who may vouch for it, and skipVerify that nobody need: keep one of the two");
+        reader.reject(&location, "caFile and skipVerify exclude each other; keep one of the two");
     }
     let entry = RegistryAccess {
         registry: registry.and_then(|found| credential_host(reader, &found))?,
@@ -76,63 +76,63 @@ fn entry(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<RegistryAc
         connections,
     };
     if plain_http && (has_ca || entry.wants_tls()) {
-        reader.refuse(&place, "plainHTTP has no certificates, so that its other keys have no meaning: remove them");
+        reader.reject(&location, "plainHTTP uses no certificates; remove the TLS keys");
     }
     Some(entry)
 }
 
-fn certificates(reader: &mut Reader<'_>, file: &Found<PathBuf>) -> Option<PemFile> {
+fn certificates(reader: &mut Reader<'_>, file: &Spanned<PathBuf>) -> Option<PemFile> {
     let path = &file.value;
     let text = read(reader, file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    let wrong = match found {
+    let problem = match found {
         Ok(found) if !found.is_empty() => return Some(PemFile { path: path.clone(), text }),
-        Ok(_) => "has no certificate in it; PEM is wanted, which begins with -----BEGIN CERTIFICATE-----",
-        Err(_) => "is no PEM: it is damaged",
+        Ok(_) => "has no certificate; expected PEM, which begins with -----BEGIN CERTIFICATE-----",
+        Err(_) => "is not valid PEM",
     };
-    reader.refuse(&file.place, format!("{} {wrong}", path.display()));
+    reader.reject(&file.location, format!("{} {problem}", path.display()));
     None
 }
 
 fn client_certificate(
     reader: &mut Reader<'_>,
-    certificate: &Found<PathBuf>,
-    key: &Found<PathBuf>,
+    certificate: &Spanned<PathBuf>,
+    key: &Spanned<PathBuf>,
 ) -> Option<ClientCertificate> {
     let certificates = certificates(reader, certificate);
     let text = read(reader, key).map(SecretString::from)?;
     if let Err(error) = PrivateKeyDer::from_pem_slice(text.expose_secret().as_bytes()) {
-        let wrong = match error {
-            pem::Error::NoItemsFound => "has no private key in it that can be used; PEM without a passphrase is wanted",
-            _ => "is no PEM: it is damaged",
+        let problem = match error {
+            pem::Error::NoItemsFound => "has no usable private key; expected PEM without a passphrase",
+            _ => "is not valid PEM",
         };
-        reader.refuse(&key.place, format!("{} {wrong}", key.value.display()));
+        reader.reject(&key.location, format!("{} {problem}", key.value.display()));
         return None;
     }
     Some(ClientCertificate { certificates: certificates?, key_path: key.value.clone(), key: text })
 }
 
-fn read(reader: &mut Reader<'_>, file: &Found<PathBuf>) -> Option<String> {
-    reader.looks_at(&file.value);
-    match text_of(&file.value) {
+fn read(reader: &mut Reader<'_>, file: &Spanned<PathBuf>) -> Option<String> {
+    reader.track_file(&file.value);
+    match read_text(&file.value) {
         Ok(text) => Some(text),
         Err(error) => {
-            reader.refuse(&file.place, format!("{} can't be read: {error}", file.value.display()));
+            reader.reject(&file.location, format!("{} can't be read: {error}", file.value.display()));
             None
         }
     }
 }
 
-/// Opened only where it is a file: a pipe would be waited for.
-fn text_of(path: &Path) -> io::Result<String> {
+/// Reads regular files only: opening a FIFO would block.
+fn read_text(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MOST_BYTES) {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
+        return Err(io::Error::other("larger than 1 MiB"));
     }
-    // Names between the certificates may be in any encoding; they have no meaning.
+    // Comments between the certificates may have any encoding.
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,33 +1,33 @@
-//! Targets of kind ecr: which registry, as whom, and what repositories get that are made there.
+//! Settings of targets of kind ecr: the registry, the role, and the settings of new repositories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::{
-    reader::{Found, Reader, Section},
-    scalar::{boolean, shown, word},
+    reader::{Reader, Section, Spanned},
+    value::{boolean, keyword, quoted},
     yaml::Value,
 };
 use crate::model::{EcrRegistry, NewRepositories, TagMutability};
 
-/// What the section says, account and region aside, which may come from elsewhere.
+/// The settings of the section; account and region may come from variables.
 #[derive(Default)]
 pub(super) struct EcrSettings {
-    pub account: Option<Found>,
-    pub region: Option<Found>,
-    /// Account or region was there and was refused, so that it is not missing.
-    pub faulty: bool,
+    pub account: Option<Spanned>,
+    pub region: Option<Spanned>,
+    /// Account or region was set but invalid, and so not missing.
+    pub has_errors: bool,
     pub keep_repositories: bool,
     pub assume_role: Option<String>,
     pub new: NewRepositories,
-    dual_stack: Option<Found<bool>>,
-    fips: Option<Found<bool>>,
+    dual_stack: Option<Spanned<bool>>,
+    fips: Option<Spanned<bool>>,
 }
 
 impl EcrSettings {
-    /// The keys of the section. The original's variables win over them where `with_variables`; those of the AWS SDK
-    /// stand in for what is missing where `with_fallbacks`.
+    /// Reads the section. With `with_variables`, the variables of the original program take precedence; with
+    /// `with_fallbacks`, those of the AWS SDK replace missing keys.
     pub fn read(
         reader: &mut Reader<'_>,
         section: &mut Section<'_>,
@@ -35,19 +35,19 @@ impl EcrSettings {
         with_fallbacks: bool,
     ) -> Self {
         let variable = |name| with_variables.then_some(name);
-        let mistakes = reader.mistakes.len();
+        let errors = reader.errors.len();
         let account = reader.setting(section, "accountID", variable("ECR_ACCOUNT_ID"), account_id);
         let mut region = reader.setting(section, "region", variable("AWS_REGION"), region_name);
         if region.is_none() && with_fallbacks && !with_variables {
-            let found = reader.worded_variable("AWS_REGION");
-            region = found.and_then(|found| reader.read(&found, region_name));
+            let found = reader.nonblank_variable("AWS_REGION");
+            region = found.and_then(|found| reader.parse(&found, region_name));
         }
-        let faulty = reader.mistakes.len() > mistakes;
+        let has_errors = reader.errors.len() > errors;
         let create = reader.setting(section, "createRepo", variable("ECR_CREATE_REPO"), boolean);
         let mut switch = |key, name| {
             let in_file = reader.setting(section, key, None, boolean);
-            let stands_in = reader.worded_variable(name).filter(|_| with_fallbacks && in_file.is_none());
-            in_file.or_else(|| stands_in.and_then(|found| reader.read(&found, boolean)))
+            let fallback = reader.nonblank_variable(name).filter(|_| with_fallbacks && in_file.is_none());
+            in_file.or_else(|| fallback.and_then(|found| reader.parse(&found, boolean)))
         };
         let dual_stack = switch("dualStack", "AWS_USE_DUALSTACK_ENDPOINT");
         let fips = switch("fips", "AWS_USE_FIPS_ENDPOINT");
@@ -55,7 +55,7 @@ impl EcrSettings {
         Self {
             account,
             region,
-            faulty,
+            has_errors,
             keep_repositories: create.is_some_and(|create| !create.value),
             assume_role,
             new: new_repository(reader, section),
@@ -64,13 +64,13 @@ impl EcrSettings {
         }
     }
 
-    /// The registry of an account and region.
+    /// The registry of this account and region.
     pub fn registry(&self, reader: &mut Reader<'_>, account: &str, region: &str) -> EcrRegistry {
-        let is_set = |switch: &Option<Found<bool>>| switch.as_ref().is_some_and(|switch| switch.value);
+        let is_set = |switch: &Option<Spanned<bool>>| switch.as_ref().is_some_and(|switch| switch.value);
         let (fips, dual_stack) = (is_set(&self.fips), is_set(&self.dual_stack));
         let registry = EcrRegistry { account: account.to_owned(), region: region.to_owned(), fips, dual_stack };
         if let Some(switch) = self.dual_stack.as_ref().filter(|_| !registry.exists()) {
-            reader.refuse(&switch.place, format!("{region} lies in a partition without dual-stack endpoints"));
+            reader.reject(&switch.location, format!("the partition of {region} has no dual-stack endpoints"));
         }
         registry
     }
@@ -82,11 +82,11 @@ fn new_repository(reader: &mut Reader<'_>, section: &mut Section<'_>) -> NewRepo
     let scan = reader.setting(section, "scanOnPush", None, boolean);
     let key = reader.setting(section, "kmsKey", None, |text| Ok(text.trim().to_owned()));
     let words = [("mutable", true), ("immutable", false)];
-    let mutable = reader.setting(section, "tagMutability", None, |text| word(text, &words));
-    let exclusions = section.node("mutabilityExclusions").map(|(_, place)| place);
+    let mutable = reader.setting(section, "tagMutability", None, |text| keyword(text, &words));
+    let exclusions = section.node("mutabilityExclusions").map(|(_, location)| location);
     let except = reader.list_of(section, "mutabilityExclusions", None, tag_pattern);
-    if let (Some(place), None, false) = (exclusions, &mutable, except.is_empty()) {
-        reader.refuse(&place, "exceptions from nothing: set tagMutability to mutable or immutable as well");
+    if let (Some(location), None, false) = (exclusions, &mutable, except.is_empty()) {
+        reader.reject(&location, "has no effect without tagMutability: set it to mutable or immutable");
     }
     NewRepositories {
         lifecycle_policy: lifecycle_policy.map(|policy| policy.value),
@@ -103,27 +103,27 @@ fn new_repository(reader: &mut Reader<'_>, section: &mut Section<'_>) -> NewRepo
 
 fn tags(reader: &mut Reader<'_>, section: &mut Section<'_>) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::new();
-    let Some((node, place)) = section.node("tags") else { return tags };
+    let Some((node, location)) = section.node("tags") else { return tags };
     let Value::Map(entries) = &node.value else {
-        reader.refuse(&place, "keys with values are wanted here (`team: platform`)");
+        reader.reject(&location, "expected keys with values (`team: platform`)");
         return tags;
     };
     for entry in entries {
         let key = entry.key.trim();
         match entry.value.text() {
             Some(value) if !(1..=128).contains(&key.chars().count()) || value.chars().count() > 256 => {
-                let message = format!("the tag {}: a key has 1 to 128 characters, a value at most 256", shown(key));
-                reader.refuse(&place, message);
+                let message = format!("the tag {}: a key has 1 to 128 characters, a value at most 256", quoted(key));
+                reader.reject(&location, message);
             }
             Some(_) if key.to_ascii_lowercase().starts_with("aws:") => {
-                reader.refuse(&place, format!("the tag {}: keys that begin with aws: are Amazon's own", shown(key)));
+                reader.reject(&location, format!("the tag {}: keys that begin with aws: are reserved", quoted(key)));
             }
             Some(value) => drop(tags.insert(key.to_owned(), value.to_owned())),
-            None => reader.refuse(&place, format!("the tag {} has no single value", shown(key))),
+            None => reader.reject(&location, format!("the tag {} must have a single value", quoted(key))),
         }
     }
     if tags.len() > 50 {
-        reader.refuse(&place, format!("{} tags are more than the 50 that AWS takes", tags.len()));
+        reader.reject(&location, format!("{} tags; AWS allows 50", tags.len()));
     }
     tags
 }
@@ -133,7 +133,7 @@ fn account_id(text: &str) -> Result<String, String> {
     if is_account(text) {
         return Ok(text.to_owned());
     }
-    Err(format!("{} is no AWS account; write its twelve digits", shown(text)))
+    Err(format!("{} is not an AWS account ID; write its twelve digits", quoted(text)))
 }
 
 fn is_account(text: &str) -> bool {
@@ -147,7 +147,7 @@ fn region_name(text: &str) -> Result<String, String> {
         parts.iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
     let numbered = parts.last().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
     if parts.len() < 3 || !words || !numbered {
-        return Err(format!("{} is no AWS region; write it as eu-central-1", shown(text)));
+        return Err(format!("{} is not an AWS region; write it as eu-central-1", quoted(text)));
     }
     Ok(text.to_owned())
 }
@@ -161,29 +161,29 @@ fn role_arn(text: &str) -> Result<String, String> {
         {
             Ok(text.to_owned())
         }
-        _ => Err(format!("{} is no role; write it as arn:aws:iam::123456789012:role/name", shown(text))),
+        _ => Err(format!("{} is not the ARN of a role; write it as arn:aws:iam::123456789012:role/name", quoted(text))),
     }
 }
 
 fn tag_pattern(text: &str) -> Result<String, String> {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'*');
-    if text.len() <= 128 && text.bytes().all(known) && text.matches('*').count() <= 2 {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'*');
+    if text.len() <= 128 && text.bytes().all(is_allowed) && text.matches('*').count() <= 2 {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "{} is no pattern of tags; write up to 128 letters, digits, `.`, `_`, `-`, and at most two *",
-        shown(text)
+        "{} is not a tag pattern; write up to 128 letters, digits, `.`, `_`, `-`, and at most two *",
+        quoted(text)
     ))
 }
 
 fn json_text(text: &str) -> Result<String, String> {
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("is no JSON object: {error}")),
+        Err(error) => Err(format!("not a JSON object: {error}")),
     }
 }
 
-/// Only what every lifecycle policy has: Amazon adds to the rest.
+/// The keys of every lifecycle policy; others are not checked, as Amazon may add some.
 #[derive(Deserialize)]
 struct LifecyclePolicy {
     rules: Vec<LifecycleRule>,
@@ -201,10 +201,12 @@ struct LifecycleRule {
 
 fn lifecycle_policy(text: &str) -> Result<String, String> {
     let policy: LifecyclePolicy =
-        serde_json::from_str(text).map_err(|error| format!("is no lifecycle policy: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("not a lifecycle policy: {error}"))?;
     let mut priorities = BTreeSet::new();
     match policy.rules.iter().find(|rule| !priorities.insert(rule.priority)) {
-        Some(twin) => Err(format!("is no lifecycle policy: two rules have the rulePriority {}", twin.priority)),
+        Some(duplicate) => {
+            Err(format!("not a lifecycle policy: two rules have the rulePriority {}", duplicate.priority))
+        }
         None => Ok(text.to_owned()),
     }
 }
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn broken_lifecycle_policies_are_told_with_their_place() {
+    fn locates_errors_in_lifecycle_policies() {
         let rule = r#"{"rulePriority": 1, "selection": {}, "action": {"type": "expire"}}"#;
         assert!(lifecycle_policy(&format!("{{\"rules\": [{rule}]}}")).is_ok());
         for (policy, hint) in [
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_are_known_by_their_arn() {
+    fn validates_role_arns() {
         for arn in [
             "arn:aws:iam::123456789012:role/mirror",
             "arn:aws-us-gov:iam::123456789012:role/teams/a/mirror",
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_of_tags_are_those_of_amazon() {
+    fn validates_tag_patterns() {
         assert!(["latest", "dev-*", "*-rc.*"].iter().all(|text| tag_pattern(text).is_ok()));
         assert!(["a b", "*a*b*", "sha256:x"].iter().all(|text| tag_pattern(text).is_err()));
     }

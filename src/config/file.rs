@@ -1,4 +1,4 @@
-//! The configuration files.
+//! Reads configuration files.
 
 use std::{
     fs::OpenOptions,
@@ -8,56 +8,55 @@ use std::{
 };
 
 use super::{
-    mistake::Place,
+    error::SourceLocation,
     reader::Reader,
-    yaml::{self, Fault, Node},
+    yaml::{self, Node, YamlError},
 };
 
-/// As much as a ConfigMap can hold.
-const MOST_BYTES: u64 = 1 << 20;
+/// The maximum size of a ConfigMap.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// The document of a file; none where the file is empty, can't be read, or is missing (`must_exist`: a mistake).
-pub(super) fn read_tree(reader: &mut Reader<'_>, file: &Path, must_exist: bool) -> Option<Node> {
-    reader.looks_at(file);
-    let place = Place::File(file.to_owned());
-    let text = match text_of(file, must_exist) {
+/// The document of a file. None: the file is empty, can't be read, or is missing (an error if `must_exist`).
+pub(super) fn read_yaml(reader: &mut Reader<'_>, file: &Path, must_exist: bool) -> Option<Node> {
+    reader.track_file(file);
+    let location = SourceLocation::File(file.to_owned());
+    let text = match read_text(file, must_exist) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return None,
         Err(error) => {
-            reader.refuse(&place, format!("can't be read: {error}"));
-            reader.file_is_known = false;
+            reader.reject(&location, format!("can't be read: {error}"));
+            reader.config_is_readable = false;
             return None;
         }
     };
-    tree_of(reader, file, &text)
+    parse_yaml(reader, file, &text)
 }
 
-/// The document in a file's text.
-pub(super) fn tree_of(reader: &mut Reader<'_>, file: &Path, text: &str) -> Option<Node> {
-    let at = |fault: &Fault| Place::Key {
+/// The document in the text of a file.
+pub(super) fn parse_yaml(reader: &mut Reader<'_>, file: &Path, text: &str) -> Option<Node> {
+    let at = |error: &YamlError| SourceLocation::Key {
         file: file.into(),
-        line: fault.mark.line,
-        column: fault.mark.column,
+        line: error.position.line,
+        column: error.position.column,
         path: String::new(),
     };
     match yaml::parse(text) {
-        Ok((document, faults)) => {
-            for fault in faults {
-                reader.refuse(&at(&fault), fault.message);
+        Ok((document, errors)) => {
+            for error in errors {
+                reader.reject(&at(&error), error.message);
             }
             document
         }
-        Err(fault) => {
-            reader.refuse(&at(&fault), fault.message);
-            reader.file_is_known = false;
+        Err(error) => {
+            reader.reject(&at(&error), error.message);
+            reader.config_is_readable = false;
             None
         }
     }
 }
 
-/// Who names a file may name a pipe of their shell's. What merely lies there is not waited for: a FIFO would be, until
-/// somebody writes to it.
-fn text_of(file: &Path, is_named: bool) -> io::Result<String> {
+/// A file named by a flag may be a pipe of the shell. Other files must be regular: opening a FIFO would block.
+fn read_text(file: &Path, is_named: bool) -> io::Result<String> {
     let mut options = OpenOptions::new();
     options.read(true);
     if !is_named {
@@ -65,12 +64,12 @@ fn text_of(file: &Path, is_named: bool) -> io::Result<String> {
     }
     let file = options.open(file)?;
     if !is_named && !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut text = String::new();
-    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if u64::try_from(read).is_ok_and(|read| read > MOST_BYTES) {
-        return Err(io::Error::other("it is larger than 1 MiB"));
+    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read > MAX_BYTES) {
+        return Err(io::Error::other("larger than 1 MiB"));
     }
     Ok(text)
 }

@@ -1,16 +1,16 @@
-//! Reading a configuration without a file, for the fuzz targets, which see it only when they are built.
+//! Loads a configuration from a text, for the fuzz target.
 
 use std::path::Path;
 
-use super::{Flags, Loaded, Mistakes, file::tree_of, load::settle, reader::Reader};
+use super::{ConfigErrors, Flags, Loaded, file::parse_yaml, load::build_config, reader::Reader};
 
-/// As [`super::load`], of a file with this text.
+/// As [`super::load`] of a file with this text.
 ///
 /// # Errors
-/// All mistakes.
-pub fn load_text(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Mistakes> {
+/// All errors.
+pub fn load_text(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
     let mut reader = Reader::new(env);
     let file = Path::new("config.yaml");
-    let document = tree_of(&mut reader, file, text);
-    settle(reader, file, document.as_ref(), &Flags::default())
+    let document = parse_yaml(&mut reader, file, text);
+    build_config(reader, file, document.as_ref(), &Flags::default())
 }

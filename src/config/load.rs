@@ -1,4 +1,4 @@
-//! From flags, variables and the file to one [`Config`], or to everything that is wrong with them.
+//! Builds a [`Config`] from flags, variables and the file, or reports all errors in them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use super::{
     access::registries,
     copy::copy,
     credential::credentials,
-    file::read_tree,
-    mistake::{Mistakes, Place},
+    error::{ConfigErrors, SourceLocation},
+    file::read_yaml,
     policy::policy,
     process::process,
     reader::{Reader, Section},
@@ -17,39 +17,38 @@ use super::{
     yaml::Node,
 };
 
-/// A configuration that can be used.
+/// A valid configuration.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Everything that was set.
+    /// All settings.
     pub config: Config,
-    /// The files and folders that were looked at, whether they are there or not: when one of them changes, loading again
-    /// can give something else.
+    /// The files and folders that were read or looked for: if one changes, the configuration may change.
     pub files: Vec<PathBuf>,
-    /// What is right and yet to be told to the user: each a line, with its place.
+    /// Warnings for the user, one line each, with their locations.
     pub warnings: Vec<String>,
 }
 
-/// Reads everything: flags win over variables (`env`), these over the file, and this over the defaults. The file is the
-/// one of `--config`, else of `CONFIG_PATH`, else `/config/config.yaml`; the latter two need not exist. Plugins are
-/// looked for on disk; they are not loaded.
+/// Loads the configuration: flags take precedence over variables (`env`), over the file, over defaults. The file is
+/// that of `--config`, else of `CONFIG_PATH`, else `/config/config.yaml`; the latter two need not exist. Plugins are
+/// looked for on disk, but not loaded.
 ///
 /// # Errors
 ///
-/// All mistakes of all sources; none of them passes by itself.
-pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Mistakes> {
+/// All errors of all sources. A retry does not help.
+pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
     let mut reader = Reader::new(env);
     let file = file(&mut reader, flags);
-    let document = read_tree(&mut reader, &file, flags.config.is_some());
-    settle(reader, &file, document.as_ref(), flags)
+    let document = read_yaml(&mut reader, &file, flags.config.is_some());
+    build_config(reader, &file, document.as_ref(), flags)
 }
 
-/// The settings, the file's tree being read.
-pub(super) fn settle(
+/// Builds the configuration from the parsed file.
+pub(super) fn build_config(
     mut reader: Reader<'_>,
     file: &Path,
     document: Option<&Node>,
     flags: &Flags,
-) -> Result<Loaded, Mistakes> {
+) -> Result<Loaded, ConfigErrors> {
     let mut root = Section::root(&mut reader, file.into(), document);
     let config = Config {
         targets: targets(&mut reader, &mut root),
@@ -61,10 +60,10 @@ pub(super) fn settle(
         process: process(&mut reader, &mut root, flags),
     };
     root.finish(&mut reader);
-    if reader.mistakes.is_empty() {
+    if reader.errors.is_empty() {
         Ok(Loaded { config, files: reader.files, warnings: reader.warnings })
     } else {
-        Err(Mistakes::new(reader.mistakes, config.policy.plugins, reader.files))
+        Err(ConfigErrors::new(reader.errors, config.policy.plugins, reader.files))
     }
 }
 
@@ -76,7 +75,8 @@ fn file(reader: &mut Reader<'_>, flags: &Flags) -> PathBuf {
         return PathBuf::from("/config/config.yaml");
     };
     if !Path::new(&found.value).exists() {
-        reader.warn(&Place::Variable("CONFIG_PATH".to_owned()), format!("there is no file {}", found.value));
+        reader
+            .warn(&SourceLocation::Variable("CONFIG_PATH".to_owned()), format!("file {} does not exist", found.value));
     }
     PathBuf::from(found.value)
 }

@@ -1,39 +1,39 @@
-//! Which platforms of an image are copied.
+//! Settings that select the platforms of an image.
 
 use regex::Regex;
 
 use super::{
     PlatformConfig,
-    reader::{Found, Reader, Section},
-    scalar::{boolean, regular_expression, shown},
+    reader::{Reader, Section, Spanned},
+    value::{boolean, quoted, regular_expression},
 };
 use crate::model::Platform;
 
 const LIST: &str = "mirrorPlatforms";
 const SWITCH: &str = "checkNodePlatform";
 
-/// An entry of the list.
+/// An entry of `mirrorPlatforms`.
 enum Entry {
     All,
     One(Platform),
 }
 
-/// None where whole images are copied: nothing restricts them, or nothing may without `digestPull`.
+/// None: all platforms are copied, as nothing restricts them, or `digestPull` is off.
 pub(super) fn platforms(reader: &mut Reader<'_>, root: &mut Section<'_>, digest_pull: bool) -> Option<PlatformConfig> {
     let of_nodes = reader.setting(root, SWITCH, Some("CHECK_NODE_PLATFORM"), boolean).filter(|found| found.value);
     let list = reader.list(root, LIST, Some("MIRROR_PLATFORMS"));
     let entries: Vec<Entry> =
-        list.iter().filter_map(|found| reader.read(found, entry)).map(|found| found.value).collect();
+        list.iter().filter_map(|found| reader.parse(found, entry)).map(|found| found.value).collect();
     let expected_missing: Vec<Regex> =
         reader.list_of(root, "ignoreMissingPlatforms", Some("IGNORE_MISSING_PLATFORMS"), regular_expression);
-    let places = of_nodes.iter().map(|found: &Found<bool>| (SWITCH, &found.place));
-    let places: Vec<_> = places.chain(list.first().map(|found| (LIST, &found.place))).collect();
-    if places.is_empty() {
+    let locations = of_nodes.iter().map(|found: &Spanned<bool>| (SWITCH, &found.location));
+    let locations: Vec<_> = locations.chain(list.first().map(|found| (LIST, &found.location))).collect();
+    if locations.is_empty() {
         return None;
     }
     if !digest_pull {
-        for (key, place) in places {
-            reader.warn(place, format!("{key} has no effect without digestPull: all platforms are copied"));
+        for (key, location) in locations {
+            reader.warn(location, format!("{key} has no effect without digestPull: all platforms are copied"));
         }
         return None;
     }
@@ -55,7 +55,7 @@ fn entry(text: &str) -> Result<Entry, String> {
     if text.eq_ignore_ascii_case("all") {
         return Ok(Entry::All);
     }
-    text.parse().map(Entry::One).map_err(|_| {
-        format!("{} is no platform; write amd64, linux/amd64 or linux/arm/v7, or all for every one", shown(text))
-    })
+    text.parse()
+        .map(Entry::One)
+        .map_err(|_| format!("{} is not a platform; write amd64, linux/amd64 or linux/arm/v7, or all", quoted(text)))
 }

@@ -1,4 +1,4 @@
-//! What the policies are told.
+//! Settings of the policy.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use super::{
     PathMapRule, PolicyConfig,
     plugin::plugins,
     reader::{Reader, Section},
-    scalar::{boolean, regular_expression, word},
+    value::{boolean, keyword, regular_expression},
 };
 use crate::model::Hook;
 
 pub(super) fn policy(reader: &mut Reader<'_>, root: &mut Section<'_>) -> PolicyConfig {
     let plugin_dir = reader.setting(root, "pluginDir", Some("PLUGIN_DIR"), |text| Ok(text.trim().to_owned()));
-    let is_explicit = plugin_dir.as_ref().map(|found| found.place.clone());
+    let is_explicit = plugin_dir.as_ref().map(|found| found.location.clone());
     let plugin_dir = plugin_dir.map_or_else(|| "/plugins".to_owned(), |found| found.value);
     PolicyConfig {
         path_map: path_map(reader, root),
@@ -24,13 +24,13 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &mut Section<'_>) -> PolicyC
     }
 }
 
-/// An empty list is meant: none of them.
+/// An empty list disables all of them.
 fn default_plugins(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<Hook> {
     if root.node("defaultPlugins").is_none() {
         return Hook::ALL.to_vec();
     }
     let hooks = Hook::ALL.map(|hook| (hook.name(), hook));
-    let chosen = reader.list_of(root, "defaultPlugins", None, |text| word(text, &hooks));
+    let chosen = reader.list_of(root, "defaultPlugins", None, |text| keyword(text, &hooks));
     Hook::ALL.into_iter().filter(|hook| chosen.contains(hook)).collect()
 }
 
@@ -42,8 +42,8 @@ fn path_map(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<PathMapRule>
         let regex = reader.setting(&mut section, "regex", None, boolean).is_some_and(|regex| regex.value);
         section.finish(reader);
         if let Some(from) = from.as_ref().filter(|_| regex) {
-            // The rule is matched by the policy; here it is only known to be one.
-            let _ = reader.read(from, regular_expression);
+            // Only checked here; the plugin compiles it.
+            let _ = reader.parse(from, regular_expression);
         }
         rules.push(PathMapRule { from: from.map(|from| from.value).unwrap_or_default(), to, regex });
     }

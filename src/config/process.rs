@@ -1,4 +1,4 @@
-//! Listeners, leadership, logs.
+//! Settings of the process: listeners, leader election, logs.
 
 use std::net::SocketAddr;
 
@@ -6,9 +6,9 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     Flags, LogFormat, ProcessConfig,
-    mistake::Place,
-    reader::{Found, Reader, Section},
-    scalar::{level, listener},
+    error::SourceLocation,
+    reader::{Reader, Section, Spanned},
+    value::{level, listener},
 };
 
 pub(super) fn process(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> ProcessConfig {
@@ -26,24 +26,26 @@ pub(super) fn process(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &F
 }
 
 fn metrics_addr(reader: &mut Reader<'_>, flags: &Flags) -> Option<SocketAddr> {
-    let in_variable = reader.worded_variable("METRICS_ADDR");
+    let in_variable = reader.nonblank_variable("METRICS_ADDR");
     let found = flag("--metrics-bind-address", flags.metrics_bind_address.as_ref())
         .filter(|found| !found.value.is_empty())
         .or(in_variable)
-        .unwrap_or(Found { value: ":8080".to_owned(), place: Place::Flag("--metrics-bind-address") });
-    reader.read(&found, listener).and_then(|found| found.value)
+        .unwrap_or(Spanned { value: ":8080".to_owned(), location: SourceLocation::Flag("--metrics-bind-address") });
+    reader.parse(&found, listener).and_then(|found| found.value)
 }
 
-/// An empty flag turns health off, as in the original.
+/// An empty flag disables health checks, as in the original program.
 fn health_addr(reader: &mut Reader<'_>, flags: &Flags) -> Option<SocketAddr> {
-    let found = flag("--health-probe-bind-address", flags.health_probe_bind_address.as_ref())
-        .unwrap_or(Found { value: ":8081".to_owned(), place: Place::Flag("--health-probe-bind-address") });
+    let found = flag("--health-probe-bind-address", flags.health_probe_bind_address.as_ref()).unwrap_or(Spanned {
+        value: ":8081".to_owned(),
+        location: SourceLocation::Flag("--health-probe-bind-address"),
+    });
     if found.value.is_empty() {
         return None;
     }
-    reader.read(&found, listener).and_then(|found| found.value)
+    reader.parse(&found, listener).and_then(|found| found.value)
 }
 
-fn flag(name: &'static str, value: Option<&String>) -> Option<Found> {
-    value.map(|value| Found { value: value.trim().to_owned(), place: Place::Flag(name) })
+fn flag(name: &'static str, value: Option<&String>) -> Option<Spanned> {
+    value.map(|value| Spanned { value: value.trim().to_owned(), location: SourceLocation::Flag(name) })
 }

@@ -1,4 +1,5 @@
-//! Reading settings one by one from variables and from the file's tree, and collecting what is wrong with them.
+//! Reads settings one by one from variables and from the tree of the file, and collects errors. Kept by hand: serde
+//! stops at the first error.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,114 +7,112 @@ use std::{
 };
 
 use super::{
-    mistake::{Mistake, Place},
-    scalar::{near, shown, shown_key},
-    yaml::{Entry, Mark, Node, Value},
+    error::{ConfigError, SourceLocation},
+    value::{closest, quoted, quoted_key},
+    yaml::{Entry, Node, Position, Value},
 };
 
-/// The variables, and what was found wrong so far.
+/// The environment, and the errors and warnings so far.
 pub(super) struct Reader<'e> {
     env: &'e dyn Fn(&str) -> Option<String>,
-    pub mistakes: Vec<Mistake>,
+    pub errors: Vec<ConfigError>,
     pub warnings: Vec<String>,
-    /// Files and folders that were looked at, whether they are there or not.
+    /// The files and folders that were read or looked for.
     pub files: Vec<PathBuf>,
-    /// Whether what stands in the configuration file is known. Where it can't be read, nothing is called missing: it may
-    /// be there.
-    pub file_is_known: bool,
+    /// False if the configuration file can't be read: then no setting is reported as missing, as it may be in the file.
+    pub config_is_readable: bool,
 }
 
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Clone, Debug)]
-pub(super) struct Found<T = String> {
+pub(super) struct Spanned<T = String> {
     pub value: T,
-    pub place: Place,
+    pub location: SourceLocation,
 }
 
 impl<'e> Reader<'e> {
     pub fn new(env: &'e dyn Fn(&str) -> Option<String>) -> Self {
-        Self { env, mistakes: Vec::new(), warnings: Vec::new(), files: Vec::new(), file_is_known: true }
+        Self { env, errors: Vec::new(), warnings: Vec::new(), files: Vec::new(), config_is_readable: true }
     }
 
-    pub fn refuse(&mut self, place: &Place, message: impl Into<String>) {
-        self.mistakes.push(Mistake { place: place.clone(), message: message.into() });
+    pub fn reject(&mut self, location: &SourceLocation, message: impl Into<String>) {
+        self.errors.push(ConfigError { location: location.clone(), message: message.into() });
     }
 
-    /// Refuses that something is not there, unless it may stand in a file that can't be read.
-    pub fn refuse_missing(&mut self, place: &Place, message: impl Into<String>) {
-        if self.file_is_known {
-            self.refuse(place, message);
+    /// Reports a missing setting, unless it may be in a file that can't be read.
+    pub fn reject_missing(&mut self, location: &SourceLocation, message: impl Into<String>) {
+        if self.config_is_readable {
+            self.reject(location, message);
         }
     }
 
-    pub fn warn(&mut self, place: &Place, message: impl AsRef<str>) {
-        self.warnings.push(format!("{place}: {}", message.as_ref()));
+    pub fn warn(&mut self, location: &SourceLocation, message: impl AsRef<str>) {
+        self.warnings.push(format!("{location}: {}", message.as_ref()));
     }
 
-    /// A file or folder is about to be looked at: when it changes, so may the settings.
-    pub fn looks_at(&mut self, file: &Path) {
+    /// Records a file or folder on which the settings depend. It is watched for changes.
+    pub fn track_file(&mut self, file: &Path) {
         self.files.push(file.to_owned());
     }
 
-    /// A variable, as it is; an empty one counts as unset.
-    pub fn variable(&self, name: &str) -> Option<Found> {
+    /// The exact value of a variable; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<Spanned> {
         let value = (self.env)(name).filter(|value| !value.is_empty())?;
-        Some(Found { value, place: Place::Variable(name.to_owned()) })
+        Some(Spanned { value, location: SourceLocation::Variable(name.to_owned()) })
     }
 
-    /// A variable that is trimmed where it is read; a blank one counts as unset.
-    pub fn worded_variable(&self, name: &str) -> Option<Found> {
+    /// A variable whose parser trims it; a blank one counts as unset.
+    pub fn nonblank_variable(&self, name: &str) -> Option<Spanned> {
         self.variable(name).filter(|found| !found.value.trim().is_empty())
     }
 
-    /// The value that a text stands for; what it can't be is collected.
-    pub fn read<T>(&mut self, found: &Found, parse: impl Fn(&str) -> Result<T, String>) -> Option<Found<T>> {
+    /// Parses a text; an error is collected.
+    pub fn parse<T>(&mut self, found: &Spanned, parse: impl Fn(&str) -> Result<T, String>) -> Option<Spanned<T>> {
         match parse(&found.value) {
-            Ok(value) => Some(Found { value, place: found.place.clone() }),
+            Ok(value) => Some(Spanned { value, location: found.location.clone() }),
             Err(message) => {
-                self.refuse(&found.place, message);
+                self.reject(&found.location, message);
                 None
             }
         }
     }
 
-    /// A setting of one word: the variable's, else the file's. Both are checked. Blank ones count as unset.
+    /// A scalar setting: from the variable, else from the file. Both are checked. Blank texts count as unset.
     pub fn setting<T>(
         &mut self,
         section: &mut Section<'_>,
         key: &'static str,
         variable: Option<&str>,
         parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Found<T>> {
+    ) -> Option<Spanned<T>> {
         let in_file = section.scalar(self, key).filter(|found| !found.value.trim().is_empty());
-        let in_file = in_file.and_then(|found| self.read(&found, &parse));
-        let in_variable = variable.and_then(|name| self.worded_variable(name));
-        in_variable.and_then(|found| self.read(&found, &parse)).or(in_file)
+        let in_file = in_file.and_then(|found| self.parse(&found, &parse));
+        let in_variable = variable.and_then(|name| self.nonblank_variable(name));
+        in_variable.and_then(|found| self.parse(&found, &parse)).or(in_file)
     }
 
-    /// A setting whose text is taken as it is: the variable's, else the file's; an empty one counts as unset.
-    pub fn text(&mut self, section: &mut Section<'_>, key: &'static str, variable: Option<&str>) -> Option<Found> {
+    /// The exact text of a setting: from the variable, else from the file. An empty text counts as unset.
+    pub fn text(&mut self, section: &mut Section<'_>, key: &'static str, variable: Option<&str>) -> Option<Spanned> {
         let in_file = section.scalar(self, key).filter(|found| !found.value.is_empty());
         variable.and_then(|name| self.variable(name)).or(in_file)
     }
 
-    /// A list: the variable's, which replaces the file's, else the file's. Entries are split at commas and trimmed,
-    /// blank ones dropped.
-    pub fn list(&mut self, section: &mut Section<'_>, key: &'static str, variable: Option<&str>) -> Vec<Found> {
+    /// A list: from the variable, else from the file. Entries are split at commas and trimmed; blank ones are dropped.
+    pub fn list(&mut self, section: &mut Section<'_>, key: &'static str, variable: Option<&str>) -> Vec<Spanned> {
         let in_file = section.list(self, key);
-        let entries = match variable.and_then(|name| self.worded_variable(name)) {
+        let entries = match variable.and_then(|name| self.nonblank_variable(name)) {
             Some(found) => vec![found],
             None => in_file,
         };
         let mut list = Vec::new();
-        for Found { value, place } in entries {
+        for Spanned { value, location } in entries {
             let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
-            list.extend(parts.map(|part| Found { value: part.to_owned(), place: place.clone() }));
+            list.extend(parts.map(|part| Spanned { value: part.to_owned(), location: location.clone() }));
         }
         list
     }
 
-    /// A list of which each entry is read on its own.
+    /// A list with parsed entries.
     pub fn list_of<T>(
         &mut self,
         section: &mut Section<'_>,
@@ -122,146 +121,162 @@ impl<'e> Reader<'e> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
         let entries = self.list(section, key, variable);
-        entries.iter().filter_map(|found| self.read(found, &parse)).map(|found| found.value).collect()
+        entries.iter().filter_map(|found| self.parse(found, &parse)).map(|found| found.value).collect()
     }
 }
 
-/// A mapping of the file. It remembers which keys were asked for; at its end all others are mistakes, so that no key
-/// can be known without being read.
+/// A mapping of the file. [`Section::finish`] rejects all keys that were not read, so there is no separate list of
+/// known keys.
 pub(super) struct Section<'n> {
     file: Arc<Path>,
     path: String,
-    mark: Mark,
+    position: Position,
     entries: &'n [Entry],
-    asked: Vec<&'static str>,
+    known_keys: Vec<&'static str>,
 }
 
 impl<'n> Section<'n> {
-    /// The document as a whole.
+    /// The whole document.
     pub fn root(reader: &mut Reader<'_>, file: Arc<Path>, document: Option<&'n Node>) -> Self {
-        let empty =
-            Self { file, path: String::new(), mark: Mark { line: 1, column: 1 }, entries: &[], asked: Vec::new() };
+        let empty = Self {
+            file,
+            path: String::new(),
+            position: Position { line: 1, column: 1 },
+            entries: &[],
+            known_keys: Vec::new(),
+        };
         match document {
             Some(node) => {
-                reader.file_is_known &= matches!(node.value, Value::Map(_) | Value::Null);
-                empty.inside(reader, String::new(), node)
+                reader.config_is_readable &= matches!(node.value, Value::Map(_) | Value::Null);
+                empty.nested(reader, String::new(), node)
             }
             None => empty,
         }
     }
 
-    /// The mapping that a value of this section is; an empty one where it is something else.
-    fn inside(&self, reader: &mut Reader<'_>, path: String, node: &'n Node) -> Self {
+    /// The mapping in `node`; empty if it is something else.
+    fn nested(&self, reader: &mut Reader<'_>, path: String, node: &'n Node) -> Self {
         let entries: &[Entry] = match &node.value {
             Value::Null => &[],
             Value::Map(entries) => entries,
             Value::Scalar(_) | Value::List(_) => {
                 let found = if matches!(node.value, Value::List(_)) { "a list" } else { "a single value" };
-                let place = self.at(node.mark, path.clone());
-                reader.refuse(&place, format!("found {found}; keys with values (`key: value`) are wanted here"));
+                let location = self.location_at(node.position, path.clone());
+                reader.reject(&location, format!("expected keys with values (`key: value`), found {found}"));
                 &[]
             }
         };
-        Self { file: Arc::clone(&self.file), path, mark: node.mark, entries, asked: Vec::new() }
+        Self { file: Arc::clone(&self.file), path, position: node.position, entries, known_keys: Vec::new() }
     }
 
-    fn at(&self, mark: Mark, path: String) -> Place {
-        Place::Key { file: Arc::clone(&self.file), line: mark.line, column: mark.column, path }
+    fn location_at(&self, position: Position, path: String) -> SourceLocation {
+        SourceLocation::Key { file: Arc::clone(&self.file), line: position.line, column: position.column, path }
     }
 
     fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Where the section begins.
-    pub fn place(&self) -> Place {
-        self.at(self.mark, self.path.clone())
+    /// The start of the section.
+    pub fn location(&self) -> SourceLocation {
+        self.location_at(self.position, self.path.clone())
     }
 
-    /// The value of a key, none where it has none.
-    pub fn node(&mut self, key: &'static str) -> Option<(&'n Node, Place)> {
-        self.asked.push(key);
+    /// The value of a key. None: missing or null.
+    pub fn node(&mut self, key: &'static str) -> Option<(&'n Node, SourceLocation)> {
+        self.known_keys.push(key);
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         if matches!(entry.value.value, Value::Null) {
             return None;
         }
-        Some((&entry.value, self.at(entry.mark, self.path_of(key))))
+        Some((&entry.value, self.location_at(entry.position, self.path_of(key))))
     }
 
-    /// The text of a single value.
-    pub fn scalar(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Found> {
-        let (node, place) = self.node(key)?;
-        text_of(reader, node, place)
+    /// The text of a scalar.
+    pub fn scalar(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<Spanned> {
+        let (node, location) = self.node(key)?;
+        text_of(reader, node, location)
     }
 
-    fn list(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<Found> {
+    fn list(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<Spanned> {
         let items = self.items(reader, key);
-        items.into_iter().filter_map(|(node, place)| text_of(reader, node, place)).collect()
+        items.into_iter().filter_map(|(node, location)| text_of(reader, node, location)).collect()
     }
 
-    fn items(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<(&'n Node, Place)> {
-        let Some((node, place)) = self.node(key) else { return Vec::new() };
+    fn items(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<(&'n Node, SourceLocation)> {
+        let Some((node, location)) = self.node(key) else { return Vec::new() };
         let Value::List(items) = &node.value else {
-            reader.refuse(&place, "a list is wanted here: `[a, b]`, or a line `- a` for each entry");
+            reader.reject(&location, "expected a list: `[a, b]`, or a line `- a` for each entry");
             return Vec::new();
         };
         let items = items.iter().enumerate();
-        let items = items.map(|(index, item)| (item, self.at(item.mark, format!("{}[{index}]", self.path_of(key)))));
+        let items = items
+            .map(|(index, item)| (item, self.location_at(item.position, format!("{}[{index}]", self.path_of(key)))));
         items.filter(|(item, _)| !matches!(item.value, Value::Null)).collect()
     }
 
-    /// The mapping at a key; an empty one where there is none.
+    /// The mapping at a key; empty if there is none.
     pub fn section(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Self {
         let path = self.path_of(key);
         match self.node(key) {
-            Some((node, _)) => self.inside(reader, path, node),
-            None => Self { file: Arc::clone(&self.file), path, mark: self.mark, entries: &[], asked: Vec::new() },
+            Some((node, _)) => self.nested(reader, path, node),
+            None => Self {
+                file: Arc::clone(&self.file),
+                path,
+                position: self.position,
+                entries: &[],
+                known_keys: Vec::new(),
+            },
         }
     }
 
     /// The mappings of a list.
     pub fn sections(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Vec<Self> {
         let mut sections = Vec::new();
-        for (node, place) in self.items(reader, key) {
-            let Place::Key { path, .. } = place else { continue };
-            sections.push(self.inside(reader, path, node));
+        for (node, location) in self.items(reader, key) {
+            let SourceLocation::Key { path, .. } = location else { continue };
+            sections.push(self.nested(reader, path, node));
         }
         sections
     }
 
-    /// Tells the keys that nobody asked for.
+    /// Rejects all keys that were not read.
     pub fn finish(self, reader: &mut Reader<'_>) {
-        for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
-            let message = match near(&entry.key, &self.asked) {
+        for entry in self.entries.iter().filter(|entry| !self.known_keys.contains(&entry.key.as_str())) {
+            let message = match closest(&entry.key, &self.known_keys) {
                 _ if matches!(entry.key.as_str(), "startupPush" | "offline") && self.path.is_empty() => {
-                    "this key has no meaning any more; remove it".to_owned()
+                    "this key is obsolete; remove it".to_owned()
                 }
-                Some(meant) => format!("unknown key; did you mean {meant:?}?"),
-                None => format!("unknown key; known here: {}", self.asked.join(", ")),
+                Some(name) => format!("unknown key; did you mean {name:?}?"),
+                None => format!("unknown key; known keys: {}", self.known_keys.join(", ")),
             };
-            reader.refuse(&self.at(entry.mark, self.path_of(shown_key(&entry.key))), message);
+            reader.reject(&self.location_at(entry.position, self.path_of(quoted_key(&entry.key))), message);
         }
     }
 }
 
-fn text_of(reader: &mut Reader<'_>, node: &Node, place: Place) -> Option<Found> {
+fn text_of(reader: &mut Reader<'_>, node: &Node, location: SourceLocation) -> Option<Spanned> {
     match &node.value {
         Value::Null => None,
-        Value::Scalar(scalar) => Some(Found { value: scalar.text.clone(), place }),
+        Value::Scalar(scalar) => Some(Spanned { value: scalar.text.clone(), location }),
         Value::List(_) | Value::Map(_) => {
             let found = if matches!(node.value, Value::List(_)) { "a list" } else { "keys with values" };
-            reader.refuse(&place, format!("found {found}; a single value is wanted here"));
+            reader.reject(&location, format!("expected a single value, found {found}"));
             None
         }
     }
 }
 
-/// Refuses names that occur twice.
-pub(super) fn refuse_twins<'s>(reader: &mut Reader<'_>, what: &str, names: impl Iterator<Item = (&'s str, Place)>) {
+/// Rejects names that occur twice.
+pub(super) fn reject_duplicates<'s>(
+    reader: &mut Reader<'_>,
+    what: &str,
+    names: impl Iterator<Item = (&'s str, SourceLocation)>,
+) {
     let mut seen: Vec<&str> = Vec::new();
-    for (name, place) in names {
+    for (name, location) in names {
         if seen.contains(&name) {
-            reader.refuse(&place, format!("there is another {what} named {}; names must differ", shown(name)));
+            reader.reject(&location, format!("duplicate {what} {}; names must differ", quoted(name)));
         }
         seen.push(name);
     }

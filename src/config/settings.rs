@@ -1,4 +1,4 @@
-//! What was set, as the other rooms see it.
+//! The checked settings.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -9,62 +9,62 @@ use crate::model::{
     WorkloadKind,
 };
 
-/// Everything that was set, checked.
+/// All settings, checked.
 #[derive(Debug, PartialEq)]
 pub struct Config {
-    /// Where images go; never empty, names distinct.
+    /// The targets; never empty, names distinct.
     pub targets: Vec<TargetConfig>,
-    /// What is watched.
+    /// Which workloads are mirrored.
     pub watch: WatchConfig,
-    /// What the default plugins and the user's own are to know.
+    /// The plugins and the settings of the default plugins.
     pub policy: PolicyConfig,
-    /// How images are copied.
+    /// Settings for copying images.
     pub copy: CopyConfig,
-    /// How single registries are reached, sources and targets alike; names distinct.
+    /// Settings of single registries, sources and targets alike; names distinct.
     pub registries: Vec<RegistryAccess>,
-    /// Credentials for sources, in the file's order.
+    /// Credentials of sources in order.
     pub credentials: Vec<Credential>,
-    /// Listeners, leadership, the cluster.
+    /// Listeners, leader election, logs.
     pub process: ProcessConfig,
 }
 
 /// One target.
 #[derive(Debug, PartialEq)]
 pub struct TargetConfig {
-    /// Distinct; `default` for the one that the original's settings make.
+    /// Distinct; `default` for the single target of the original program's settings.
     pub name: String,
-    /// Its kind.
+    /// The kind of registry.
     pub kind: TargetKind,
-    /// `host[:port][/path]` without a scheme or a trailing slash for a registry (for ecr made from account and region),
-    /// the folder for a layout.
+    /// `host[:port][/path]` without a scheme or a trailing slash for a registry (for ecr, derived from account and
+    /// region), the folder for a layout.
     pub registry: String,
-    /// Tokens unexpanded.
+    /// The repository prefix with its tokens.
     pub repo_prefix: String,
-    /// Plain HTTP and unchecked certificates.
+    /// Allow plain HTTP and unverified certificates.
     pub insecure: bool,
-    /// User and password: both or none.
+    /// User name and password.
     pub login: Option<Login>,
-    /// What only ecr has.
+    /// Settings of kind ecr.
     pub ecr: Option<EcrConfig>,
 }
 
 /// The settings below `ecr:`.
 #[derive(Debug, PartialEq)]
 pub struct EcrConfig {
-    /// Account, region, and how it is reached.
+    /// Account, region and endpoints.
     pub registry: EcrRegistry,
-    /// The ARN of the role to take on first.
+    /// The ARN of the role to assume.
     pub assume_role: Option<String>,
-    /// Whether missing repositories are made.
+    /// Whether missing repositories are created.
     pub create_repo: bool,
-    /// What those get that are made.
+    /// Settings of created repositories.
     pub new: NewRepositories,
 }
 
-/// Which objects of the cluster are looked at.
+/// Which workloads of the cluster are mirrored.
 #[derive(Debug, PartialEq)]
 pub struct WatchConfig {
-    /// Names and shell globs; `*` alone for all.
+    /// Names and shell globs; `*` matches all.
     pub include_namespaces: Vec<String>,
     /// Exact names.
     pub skip_namespaces: Vec<String>,
@@ -74,134 +74,134 @@ pub struct WatchConfig {
     pub resources: Vec<WorkloadKind>,
 }
 
-/// What decides.
+/// Settings of the policy.
 #[derive(Debug, PartialEq)]
 pub struct PolicyConfig {
-    /// In order.
+    /// The rules in order.
     pub path_map: Vec<PathMapRule>,
     /// Prefixes of images that are never mirrored.
     pub exclude_registries: Vec<String>,
-    /// The user's plugins, in order.
+    /// The user's plugins in order.
     pub plugins: Vec<PluginConfig>,
-    /// Where further plugins are looked for; need not exist.
+    /// The folder of further plugins; need not exist.
     pub plugin_dir: PathBuf,
-    /// Which of the built-in plugins stand at the end of their chains.
+    /// The hooks whose chain ends with the default plugin.
     pub default_plugins: Vec<Hook>,
 }
 
 /// One rule of `pathMap`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathMapRule {
-    /// A path prefix, or a regular expression.
+    /// A path prefix or a regular expression.
     pub from: String,
-    /// What comes in its place.
+    /// The replacement.
     pub to: String,
     /// Whether `from` is a regular expression.
     pub regex: bool,
 }
 
-/// One plugin of the user's.
+/// One of the user's plugins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginConfig {
     /// Distinct among all plugins.
     pub name: String,
-    /// Where its code is.
+    /// Where its code comes from.
     pub module: PluginModule,
-    /// What `configure` is handed; none where the user gave none.
+    /// Passed to `configure`. None: nothing is configured.
     pub config: Option<serde_json::Value>,
-    /// What it may take.
+    /// Its limits.
     pub limits: PluginLimitsConfig,
-    /// What a failing call means.
+    /// What happens when a call fails.
     pub on_failure: OnFailure,
 }
 
-/// Where a plugin's code is.
+/// Where the code of a plugin comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginModule {
-    /// In a file, which exists.
+    /// An existing file.
     File(PathBuf),
-    /// In a registry, under a reference with a digest.
+    /// A reference with a digest in a registry.
     Oci(Reference),
 }
 
-/// What a plugin may take, as far as the user says.
+/// The limits of a plugin. None: the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginLimitsConfig {
-    /// How long a hook call may take.
+    /// The maximum duration of a hook call.
     pub timeout: Option<Duration>,
-    /// How long `configure` may take.
+    /// The maximum duration of `configure`.
     pub configure_timeout: Option<Duration>,
-    /// The most linear memory an instance may have, in bytes.
+    /// The maximum memory of an instance, in bytes.
     pub memory: Option<usize>,
-    /// The longest module, unpacked, in bytes.
+    /// The maximum size of the module after decompression, in bytes.
     pub module_size: Option<usize>,
-    /// The most that a call may answer or log at once, in bytes.
+    /// The maximum size of an answer or a log message, in bytes.
     pub output: Option<usize>,
-    /// The most instances; at least 1.
+    /// The maximum number of instances; at least 1.
     pub instances: Option<usize>,
-    /// The most lines that it may log in a second.
+    /// The maximum number of log lines per second.
     pub log_lines: Option<u32>,
 }
 
-/// What a failing call means.
+/// The effect of a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// The image use fails.
     Fail,
-    /// The next plugin of the chain is asked.
+    /// The next plugin of the chain is called.
     Pass,
 }
 
-/// How images are copied.
+/// Settings for copying images.
 #[derive(Debug, PartialEq)]
 pub struct CopyConfig {
-    /// How long a request may wait, and a transfer stand still; none: for ever.
+    /// The timeout of a request, and of a transfer without progress. None: no timeout.
     pub request_timeout: Option<Duration>,
-    /// The least that a transfer brings a second, in bytes; none: it may be as slow as it likes.
-    pub least_transfer_rate: Option<u64>,
-    /// Hosts (`host[:port]`, globs allowed) that a registry on a public address may send us on to although theirs is
-    /// private.
+    /// The minimum transfer rate in bytes per second. None: no minimum.
+    pub min_transfer_rate: Option<u64>,
+    /// Hosts (`host[:port]`, globs allowed) with private addresses to which registries with public addresses may
+    /// redirect.
     pub private_redirects: Vec<String>,
-    /// Tries of a request that can pass on another one, the first included; at least 1.
+    /// Attempts per request, including the first; at least 1.
     pub retry_attempts: u32,
-    /// The longest pause between two of them that is not the registry's own wish.
+    /// The maximum pause between attempts, unless the registry demands a longer one.
     pub retry_backoff: Duration,
-    /// How long a failed destination is left alone at most; none: no such state is kept.
+    /// The maximum cooldown after a failed copy. None: no cooldown.
     pub failure_cooldown: Option<Duration>,
-    /// How often everything is looked at again; none: never.
+    /// The interval of passes over all workloads. None: no periodic passes.
     pub force_reconcile: Option<Duration>,
-    /// Images at once for each watched kind; at least 1.
+    /// Concurrent copies per watched kind of workload; at least 1.
     pub max_concurrent_reconciles: usize,
-    /// Blobs of one image on their way at once; at least 1.
+    /// Concurrent blob transfers per image; at least 1.
     pub max_concurrent_blobs: usize,
-    /// Requests to one registry at once, all images together, where `registries` says nothing of it; at least 1.
+    /// Concurrent requests per registry, unless `registries` sets another number; at least 1.
     pub max_connections_per_registry: usize,
-    /// Resolve a tag first, and pull what it was resolved to.
+    /// Resolve tags first, and pull by digest.
     pub digest_pull: bool,
-    /// Tags that this does not hold for, in lower case.
+    /// Tags to which `digest_pull` does not apply, in lower case.
     pub digest_pull_ignored_tags: Vec<String>,
-    /// Which platforms of an index are copied; none: all of them.
+    /// The platforms of an index that are copied. None: all.
     pub platforms: Option<PlatformConfig>,
     /// Whether a tag at the target may be moved to another digest.
     pub allow_different_digest_repush: bool,
-    /// Everything but the write.
+    /// Do everything except writing to targets.
     pub dry_run: bool,
-    /// Ask nobody.
+    /// Contact no registry.
     pub dry_pull: bool,
-    /// Sources that may be reached over plain HTTP and without certificate checks: `host[:port]`.
+    /// Sources (`host[:port]`) with plain HTTP or unverified certificates.
     pub insecure_registries: Vec<String>,
 }
 
-/// Which platforms of an index are copied.
+/// The platforms of an index that are copied.
 #[derive(Debug)]
 pub struct PlatformConfig {
-    /// Every one, whatever else is asked for.
+    /// All platforms, whatever else is set.
     pub all: bool,
-    /// These, for every image.
+    /// The platforms for every image.
     pub listed: Vec<Platform>,
-    /// And those of the nodes that run the image.
+    /// Also the platforms of the nodes that run the image.
     pub of_nodes: bool,
-    /// Of which images and platforms (`image|platform`) it is known that they are not to be had.
+    /// Matches images and platforms (`image|platform`) that are known not to exist.
     pub expected_missing: Vec<Regex>,
 }
 
@@ -213,28 +213,28 @@ impl PartialEq for PlatformConfig {
     }
 }
 
-/// The process itself.
+/// Settings of the process.
 #[derive(Debug, PartialEq)]
 pub struct ProcessConfig {
-    /// Where metrics and endpoints are served; none: nowhere.
+    /// The address of metrics and endpoints. None: not served.
     pub metrics_addr: Option<SocketAddr>,
-    /// Where health is served; none: nowhere.
+    /// The address of the health checks. None: not served.
     pub health_addr: Option<SocketAddr>,
-    /// Whether a Lease decides who acts.
+    /// Whether to use leader election.
     pub leader_elect: bool,
-    /// Instead of the usual places.
+    /// The kubeconfig file. None: the default locations.
     pub kubeconfig: Option<PathBuf>,
-    /// What is logged.
+    /// The minimum level of log lines.
     pub log_level: tracing::level_filters::LevelFilter,
-    /// How it is logged; none: text on a terminal, JSON elsewhere.
+    /// The format of log lines. None: text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Text,
 }

@@ -1,4 +1,4 @@
-//! Where images go: the one target that the original's settings make, or the list `targets:`.
+//! Settings of targets: the list `targets:`, or the single target of the original program's settings.
 
 use std::{
     collections::HashMap,
@@ -6,21 +6,22 @@ use std::{
 };
 
 use super::{
-    EcrConfig, TargetConfig, credential,
+    EcrConfig, TargetConfig,
+    credential::credential_part,
     ecr::EcrSettings,
-    mistake::Place,
-    reader::{Found, Reader, Section, refuse_twins},
-    scalar::{boolean, shown, word},
-    target_name::{registry, repo_prefix},
+    error::SourceLocation,
+    reader::{Reader, Section, Spanned, reject_duplicates},
+    registry_name::{registry, repo_prefix},
+    value::{boolean, keyword, quoted},
 };
 use crate::model::{Login, TargetKind};
 
 const KINDS: [(&str, TargetKind); 3] =
     [("ecr", TargetKind::Ecr), ("docker", TargetKind::Docker), ("oci-layout", TargetKind::OciLayout)];
 
-/// The variables that say something about the one target. `AWS_REGION` is not among them: Amazon sets it by itself,
-/// and in the list it stands in for a missing `region`.
-const VARIABLES: [&str; 10] = [
+/// The variables of the single target. `AWS_REGION` is not one of them: AWS sets it by itself, and it is the default of
+/// `region` in the list.
+const SINGLE_TARGET_VARIABLES: [&str; 10] = [
     "TARGET_KIND",
     "TARGET_REGISTRY",
     "TARGET_REPO_PREFIX",
@@ -33,143 +34,149 @@ const VARIABLES: [&str; 10] = [
     "ECR_CREATE_REPO",
 ];
 
-/// All targets, names distinct.
+/// All targets; names distinct.
 pub(super) fn targets(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<TargetConfig> {
     let listed = root.sections(reader, "targets");
     if listed.is_empty() {
-        return only_target(reader, root).into_iter().collect();
+        return single_target(reader, root).into_iter().collect();
     }
-    refuse_only_target(reader, root);
+    reject_single_target_settings(reader, root);
     let mut names = Vec::new();
     let mut targets = Vec::new();
     for section in listed {
-        let place = section.place();
+        let location = section.location();
         if let Some(target) = listed_target(reader, section) {
-            names.push((target.name.clone(), place));
+            names.push((target.name.clone(), location));
             targets.push(target);
         }
     }
-    refuse_twins(reader, "target", names.iter().map(|(name, place)| (name.as_str(), place.clone())));
-    refuse_linked_layouts(reader, targets.iter().zip(names.iter().map(|(_, place)| place)));
+    reject_duplicates(reader, "target", names.iter().map(|(name, location)| (name.as_str(), location.clone())));
+    reject_linked_layouts(reader, targets.iter().zip(names.iter().map(|(_, location)| location)));
     targets
 }
 
-/// One folder is one layout only under one path: what lies in one place is told by how it is written.
-fn refuse_linked_layouts<'t>(reader: &mut Reader<'_>, targets: impl Iterator<Item = (&'t TargetConfig, &'t Place)>) {
+/// Layouts are distinguished by their paths, so two paths must not lead to one folder.
+fn reject_linked_layouts<'t>(
+    reader: &mut Reader<'_>,
+    targets: impl Iterator<Item = (&'t TargetConfig, &'t SourceLocation)>,
+) {
     let mut seen: HashMap<PathBuf, &str> = HashMap::new();
-    for (target, place) in targets.filter(|(target, _)| target.kind == TargetKind::OciLayout) {
-        // A folder that is not there yet is nobody's link.
+    for (target, location) in targets.filter(|(target, _)| target.kind == TargetKind::OciLayout) {
+        // A folder that does not exist yet has no links.
         let Ok(folder) = Path::new(&target.registry).canonicalize() else { continue };
         match seen.get(&folder) {
             Some(path) if Path::new(path) != Path::new(&target.registry) => {
-                let message =
-                    format!("{} and {} are one folder; write it the same way", shown(path), shown(&target.registry));
-                reader.refuse(place, message);
+                let message = format!(
+                    "{} and {} are one folder; use the same path for both",
+                    quoted(path),
+                    quoted(&target.registry)
+                );
+                reader.reject(location, message);
             }
             _ => drop(seen.insert(folder, &target.registry)),
         }
     }
 }
 
-/// Beside a list, the settings of the one target would have no effect.
-fn refuse_only_target(reader: &mut Reader<'_>, root: &mut Section<'_>) {
-    let why = "says where images go, and so does the list `targets:`; keep one of the two";
+/// With a list of targets, the settings of the single target would have no effect.
+fn reject_single_target_settings(reader: &mut Reader<'_>, root: &mut Section<'_>) {
+    let why = "configures a target, and so does the list `targets:`; keep one of the two";
     for key in ["targetKind", "repoPrefix", "docker", "ecr", "ociLayout"] {
-        if let Some((_, place)) = root.node(key).filter(|(node, _)| !node.is_empty()) {
-            reader.refuse(&place, why);
+        if let Some((_, location)) = root.node(key).filter(|(node, _)| !node.is_empty()) {
+            reader.reject(&location, why);
         }
     }
-    for name in VARIABLES {
-        if let Some(found) = reader.worded_variable(name) {
-            reader.refuse(&found.place, why);
+    for name in SINGLE_TARGET_VARIABLES {
+        if let Some(found) = reader.nonblank_variable(name) {
+            reader.reject(&found.location, why);
         }
     }
 }
 
-fn only_target(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<TargetConfig> {
-    let mistakes = reader.mistakes.len();
-    let kind = reader.setting(root, "targetKind", Some("TARGET_KIND"), |text| word(text, &KINDS));
-    let kind_is_known = reader.mistakes.len() == mistakes;
+fn single_target(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Option<TargetConfig> {
+    let errors = reader.errors.len();
+    let kind = reader.setting(root, "targetKind", Some("TARGET_KIND"), |text| keyword(text, &KINDS));
+    let kind_is_valid = reader.errors.len() == errors;
     let kind = kind.map_or(TargetKind::Ecr, |kind| kind.value);
 
-    // What another kind needs is read all the same, so that its mistakes show; only what is missing does not matter.
-    let mut settings = Settings::default();
+    // The sections of other kinds are checked too, except for missing keys.
+    let mut settings = TargetSettings::default();
     let sections = [("docker", TargetKind::Docker), ("ecr", TargetKind::Ecr), ("ociLayout", TargetKind::OciLayout)];
     for (key, section_kind) in sections {
-        let mistakes = reader.mistakes.len();
+        let errors = reader.errors.len();
         let mut section = root.section(reader, key);
-        let is_refused = reader.mistakes.len() > mistakes;
-        let names = if section_kind == kind { Names::KeysAndVariables } else { Names::Keys };
-        let mut read = Settings::of(reader, &mut section, section_kind, names);
-        read.faulty |= is_refused;
+        let is_rejected = reader.errors.len() > errors;
+        let names = if section_kind == kind { SettingNames::KeysAndVariables } else { SettingNames::Keys };
+        let mut section_settings = TargetSettings::read(reader, &mut section, section_kind, names);
+        section_settings.has_errors |= is_rejected;
         section.finish(reader);
         if section_kind == kind {
-            settings = read;
+            settings = section_settings;
         }
     }
 
     if let Some(prefix) = reader.setting(root, "repoPrefix", None, repo_prefix) {
         match &settings.prefix {
-            Some(Found { place: Place::Variable(_), .. }) => {}
+            Some(Spanned { location: SourceLocation::Variable(_), .. }) => {}
             Some(own) => {
-                let message = format!("the target has a prefix of its own at {}; keep one of the two", own.place);
-                reader.refuse(&prefix.place, message);
+                let message = format!("the target already has a prefix at {}; keep one of the two", own.location);
+                reader.reject(&prefix.location, message);
             }
             None => settings.prefix = Some(prefix),
         }
     }
-    if !kind_is_known {
+    if !kind_is_valid {
         return None;
     }
-    settings.into_target(reader, "default".to_owned(), kind, &Place::Variable("TARGET_KIND".to_owned()))
+    settings.into_target(reader, "default".to_owned(), kind, &SourceLocation::Variable("TARGET_KIND".to_owned()))
 }
 
 fn listed_target(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<TargetConfig> {
-    let place = section.place();
+    let location = section.location();
     let name = reader.setting(&mut section, "name", None, |text| Ok(text.trim().to_owned()));
     if name.is_none() {
-        reader.refuse(&place, "this target has no name; give it one: `name: …`");
+        reader.reject(&location, "the target has no name; write `name: NAME`");
     }
-    let mistakes = reader.mistakes.len();
-    let kind = reader.setting(&mut section, "kind", None, |text| word(text, &KINDS));
+    let errors = reader.errors.len();
+    let kind = reader.setting(&mut section, "kind", None, |text| keyword(text, &KINDS));
     let Some(kind) = kind else {
-        if reader.mistakes.len() == mistakes {
-            reader.refuse(&place, "this target has no kind; write `kind: docker`, `kind: ecr` or `kind: oci-layout`");
+        if reader.errors.len() == errors {
+            reader.reject(&location, "the target has no kind; write `kind: docker`, `kind: ecr` or `kind: oci-layout`");
         }
         return None;
     };
-    let settings = Settings::of(reader, &mut section, kind.value, Names::ListedKeys);
+    let settings = TargetSettings::read(reader, &mut section, kind.value, SettingNames::ListedKeys);
     section.finish(reader);
-    settings.into_target(reader, name.map(|name| name.value).unwrap_or_default(), kind.value, &place)
+    settings.into_target(reader, name.map(|name| name.value).unwrap_or_default(), kind.value, &location)
 }
 
-/// By which names a target is set.
+/// The keys and variables that configure a target.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Names {
-    /// The original's keys and variables.
+enum SettingNames {
+    /// The keys and variables of the original program.
     KeysAndVariables,
-    /// The original's keys for a kind that is not chosen: they are checked, and the variables are not meant for it.
+    /// The original program's keys of a kind that is not selected: only checked, and without variables.
     Keys,
     /// The keys of an entry of `targets:`.
     ListedKeys,
 }
 
-/// What a target of any kind can have.
+/// The settings of a target of any kind.
 #[derive(Default)]
-struct Settings {
-    registry: Option<Found>,
-    prefix: Option<Found>,
+struct TargetSettings {
+    registry: Option<Spanned>,
+    prefix: Option<Spanned>,
     insecure: bool,
-    username: Option<Found>,
-    password: Option<Found>,
-    path: Option<Found>,
+    username: Option<Spanned>,
+    password: Option<Spanned>,
+    path: Option<Spanned>,
     ecr: EcrSettings,
-    /// What the kind needs was there and was refused, so that it is not missing.
-    faulty: bool,
+    /// A required setting was set but invalid, and so is not missing.
+    has_errors: bool,
 }
 
-impl Settings {
-    fn of(reader: &mut Reader<'_>, section: &mut Section<'_>, kind: TargetKind, names: Names) -> Self {
+impl TargetSettings {
+    fn read(reader: &mut Reader<'_>, section: &mut Section<'_>, kind: TargetKind, names: SettingNames) -> Self {
         match kind {
             TargetKind::Docker => Self::docker(reader, section, names),
             TargetKind::Ecr => Self::ecr(reader, section, names),
@@ -177,21 +184,21 @@ impl Settings {
         }
     }
 
-    fn docker(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
-        let variable = |name| (names == Names::KeysAndVariables).then_some(name);
-        let mistakes = reader.mistakes.len();
+    fn docker(reader: &mut Reader<'_>, section: &mut Section<'_>, names: SettingNames) -> Self {
+        let variable = |name| (names == SettingNames::KeysAndVariables).then_some(name);
+        let errors = reader.errors.len();
         let registry = reader.text(section, "registry", variable("TARGET_REGISTRY"));
         let settings = Self {
             registry,
-            faulty: reader.mistakes.len() > mistakes,
+            has_errors: reader.errors.len() > errors,
             prefix: reader.setting(section, "repoPrefix", variable("TARGET_REPO_PREFIX"), repo_prefix),
             insecure: reader
                 .setting(section, "insecure", variable("TARGET_INSECURE"), boolean)
                 .is_some_and(|insecure| insecure.value),
             ..Self::default()
         };
-        let username = credential::part(reader, section, "username", "usernameEnv");
-        let password = credential::part(reader, section, "password", "passwordEnv");
+        let username = credential_part(reader, section, "username", "usernameEnv");
+        let password = credential_part(reader, section, "password", "passwordEnv");
         Self {
             username: variable("TARGET_USERNAME").and_then(|name| reader.variable(name)).or(username),
             password: variable("TARGET_PASSWORD").and_then(|name| reader.variable(name)).or(password),
@@ -199,20 +206,21 @@ impl Settings {
         }
     }
 
-    fn ecr(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
-        let variable = |name| (names == Names::KeysAndVariables).then_some(name);
-        let ecr = EcrSettings::read(reader, section, names == Names::KeysAndVariables, names != Names::Keys);
+    fn ecr(reader: &mut Reader<'_>, section: &mut Section<'_>, names: SettingNames) -> Self {
+        let variable = |name| (names == SettingNames::KeysAndVariables).then_some(name);
+        let ecr =
+            EcrSettings::read(reader, section, names == SettingNames::KeysAndVariables, names != SettingNames::Keys);
         let prefix = reader.setting(section, "repoPrefix", variable("ECR_REPO_PREFIX"), repo_prefix);
-        Self { faulty: ecr.faulty, ecr, prefix, ..Self::default() }
+        Self { has_errors: ecr.has_errors, ecr, prefix, ..Self::default() }
     }
 
-    fn layout(reader: &mut Reader<'_>, section: &mut Section<'_>, names: Names) -> Self {
-        let variable = |name| (names == Names::KeysAndVariables).then_some(name);
-        let mistakes = reader.mistakes.len();
+    fn layout(reader: &mut Reader<'_>, section: &mut Section<'_>, names: SettingNames) -> Self {
+        let variable = |name| (names == SettingNames::KeysAndVariables).then_some(name);
+        let errors = reader.errors.len();
         let path = reader.setting(section, "path", variable("TARGET_PATH"), layout_path);
         Self {
             path,
-            faulty: reader.mistakes.len() > mistakes,
+            has_errors: reader.errors.len() > errors,
             prefix: reader.setting(section, "repoPrefix", variable("TARGET_REPO_PREFIX"), repo_prefix),
             ..Self::default()
         }
@@ -223,7 +231,7 @@ impl Settings {
         reader: &mut Reader<'_>,
         name: String,
         kind: TargetKind,
-        place: &Place,
+        location: &SourceLocation,
     ) -> Option<TargetConfig> {
         let mut login = None;
         let mut ecr = None;
@@ -231,8 +239,8 @@ impl Settings {
             TargetKind::Docker => {
                 login = login_of(reader, self.username, self.password);
                 let Some(found) = self.registry else {
-                    if !self.faulty {
-                        missing(reader, place, kind, &[("TARGET_REGISTRY", "docker.registry")]);
+                    if !self.has_errors {
+                        reject_missing_settings(reader, location, kind, &[("TARGET_REGISTRY", "docker.registry")]);
                     }
                     return None;
                 };
@@ -240,8 +248,8 @@ impl Settings {
             }
             TargetKind::OciLayout => {
                 let Some(path) = self.path else {
-                    if !self.faulty {
-                        missing(reader, place, kind, &[("TARGET_PATH", "ociLayout.path")]);
+                    if !self.has_errors {
+                        reject_missing_settings(reader, location, kind, &[("TARGET_PATH", "ociLayout.path")]);
                     }
                     return None;
                 };
@@ -249,9 +257,9 @@ impl Settings {
             }
             TargetKind::Ecr => {
                 let (Some(account), Some(region)) = (&self.ecr.account, &self.ecr.region) else {
-                    if !self.faulty {
-                        let needed = [("ECR_ACCOUNT_ID", "ecr.accountID"), ("AWS_REGION", "ecr.region")];
-                        missing(reader, place, kind, &needed);
+                    if !self.has_errors {
+                        let required = [("ECR_ACCOUNT_ID", "ecr.accountID"), ("AWS_REGION", "ecr.region")];
+                        reject_missing_settings(reader, location, kind, &required);
                     }
                     return None;
                 };
@@ -271,39 +279,44 @@ impl Settings {
     }
 }
 
-/// Names all that a kind needs, by the names that can be used in this place.
-fn missing(reader: &mut Reader<'_>, place: &Place, kind: TargetKind, needed: &[(&str, &str)]) {
-    let only = matches!(place, Place::Variable(_));
-    let names = needed.iter().map(|(variable, key)| match key.split_once('.') {
-        Some((_, key)) if !only => key.to_owned(),
+/// Reports the settings that a kind requires, by the names that are valid at this location.
+fn reject_missing_settings(
+    reader: &mut Reader<'_>,
+    location: &SourceLocation,
+    kind: TargetKind,
+    required: &[(&str, &str)],
+) {
+    let is_single = matches!(location, SourceLocation::Variable(_));
+    let names = required.iter().map(|(variable, key)| match key.split_once('.') {
+        Some((_, key)) if !is_single => key.to_owned(),
         _ => format!("{variable} (in the file {key})"),
     });
-    let default = if only && kind == TargetKind::Ecr { ", the default," } else { "" };
+    let default = if is_single && kind == TargetKind::Ecr { " (default)" } else { "" };
     let names = names.collect::<Vec<_>>().join(" and ");
-    reader.refuse_missing(place, format!("the kind {kind}{default} needs {names}"));
+    reader.reject_missing(location, format!("the kind {kind}{default} requires {names}"));
 }
 
-fn login_of(reader: &mut Reader<'_>, username: Option<Found>, password: Option<Found>) -> Option<Login> {
+fn login_of(reader: &mut Reader<'_>, username: Option<Spanned>, password: Option<Spanned>) -> Option<Login> {
     match (username, password) {
         (Some(username), Some(password)) => {
             Some(Login::Password { username: username.value, password: password.value.into() })
         }
         (None, None) => None,
-        (Some(half), None) => {
-            reader.refuse_missing(&half.place, "a user name without a password: set both, or none");
+        (Some(username), None) => {
+            reader.reject_missing(&username.location, "user name without a password: set both or none");
             None
         }
-        (None, Some(half)) => {
-            reader.refuse_missing(&half.place, "a password without a user name: set both, or none");
+        (None, Some(password)) => {
+            reader.reject_missing(&password.location, "password without a user name: set both or none");
             None
         }
     }
 }
 
-/// A colon would part the path from the repository in `oci:PATH:REPOSITORY:TAG`.
+/// In `oci:PATH:REPOSITORY:TAG` a colon ends the path.
 fn layout_path(text: &str) -> Result<String, String> {
     match text.contains(':') {
-        true => Err(format!("the folder {} has a colon in its name, which parts names of images in it", shown(text))),
+        true => Err(format!("the folder {} must not contain a colon, which ends the path in references", quoted(text))),
         false => Ok(text.to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration as a whole: every documented variable, key and flag has a test here that fails if it is ignored.
+//! The whole configuration: a test for every documented variable, key and flag, which fails if it is ignored.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -10,11 +10,11 @@ use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
 mod access;
 mod ecr;
+mod errors;
 mod platforms;
 mod plugins;
-mod refusals;
 
-/// Settings in a folder of their own.
+/// Settings in a temporary folder.
 struct Setup {
     dir: tempfile::TempDir,
     flags: Flags,
@@ -29,7 +29,7 @@ impl Setup {
         Self { dir, flags: Flags::default(), env }
     }
 
-    /// With a target that has nothing to do with the test.
+    /// With a target that is irrelevant to the test.
     fn with_target(file: &str) -> Self {
         Self::new(file).var("TARGET_KIND", "docker").var("TARGET_REGISTRY", "mirror.test:5000")
     }
@@ -44,18 +44,18 @@ impl Setup {
         self
     }
 
-    fn load(&self) -> Result<Loaded, Mistakes> {
+    fn load(&self) -> Result<Loaded, ConfigErrors> {
         load(&self.flags, &|name| self.env.get(name).cloned())
     }
 
     #[track_caller]
     fn config(&self) -> Config {
-        self.load().unwrap_or_else(|mistakes| panic!("{mistakes}")).config
+        self.load().unwrap_or_else(|errors| panic!("{errors}")).config
     }
 
     #[track_caller]
-    fn mistakes(&self) -> Vec<String> {
-        self.load().expect_err("this was accepted").iter().map(ToString::to_string).collect()
+    fn errors(&self) -> Vec<String> {
+        self.load().expect_err("accepted").iter().map(ToString::to_string).collect()
     }
 }
 
@@ -63,17 +63,17 @@ fn path(dir: &Path, name: &str) -> String {
     dir.join(name).to_str().unwrap().to_owned()
 }
 
-/// The setting by its variable and by its key gives the same, and something else than nothing does.
+/// The variable and the key have the same effect, which differs from the default.
 #[track_caller]
 fn both_ways<T: PartialEq + std::fmt::Debug>(
     (variable, text): (&str, &str),
     file: &str,
     read: impl Fn(&Config) -> T,
-    wanted: &T,
+    expected: &T,
 ) {
-    assert_ne!(read(&Setup::with_target("").config()), *wanted, "{variable}: the default");
-    assert_eq!(read(&Setup::with_target(file).config()), *wanted, "{file}");
-    assert_eq!(read(&Setup::with_target("").var(variable, text).config()), *wanted, "{variable}");
+    assert_ne!(read(&Setup::with_target("").config()), *expected, "{variable}: the default");
+    assert_eq!(read(&Setup::with_target(file).config()), *expected, "{file}");
+    assert_eq!(read(&Setup::with_target("").var(variable, text).config()), *expected, "{variable}");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn numbers() {
     both_ways(("FORCE_RECONCILE_MINUTES", "60"), "forceReconcileMinutes: 60", force, &seconds(3600));
     let attempts = |c: &Config| c.copy.retry_attempts;
     both_ways(("REGISTRY_RETRY_ATTEMPTS", "3"), "registryRetryAttempts: 3", attempts, &3);
-    let rate = |c: &Config| c.copy.least_transfer_rate;
+    let rate = |c: &Config| c.copy.min_transfer_rate;
     both_ways(("MIN_TRANSFER_RATE_KIB", "64"), "minTransferRateKiB: 64", rate, &Some(65_536));
     both_ways(("MIN_TRANSFER_RATE_KIB", "0"), "minTransferRateKiB: 0", rate, &None);
     assert_eq!(rate(&Setup::with_target("").config()), Some(4096));
@@ -122,21 +122,21 @@ fn numbers() {
     assert_eq!((force(&config), most(&config)), (None, 2));
     assert_eq!((attempts(&config), pause(&config)), (5, Duration::from_secs(10)));
     for key in ["registryRetryAttempts: 0", "registryRetryBackoff: -1", "registryRetryBackoff: 2m"] {
-        assert_eq!(Setup::with_target(key).mistakes().len(), 1, "{key}");
+        assert_eq!(Setup::with_target(key).errors().len(), 1, "{key}");
     }
 }
 
 #[test]
 fn lists() {
-    let wanted = vec!["a".to_owned(), "b-*".to_owned()];
+    let expected = vec!["a".to_owned(), "b-*".to_owned()];
     let include = |c: &Config| c.watch.include_namespaces.clone();
-    both_ways(("INCLUDE_NAMESPACES", " a, b-* ,"), "includeNamespaces: ['a, b-*']", include, &wanted);
+    both_ways(("INCLUDE_NAMESPACES", " a, b-* ,"), "includeNamespaces: ['a, b-*']", include, &expected);
     let skip = |c: &Config| c.watch.skip_namespaces.clone();
-    both_ways(("SKIP_NAMESPACES", "a,b-*"), "skipNamespaces: [a, b-*]", skip, &wanted);
+    both_ways(("SKIP_NAMESPACES", "a,b-*"), "skipNamespaces: [a, b-*]", skip, &expected);
     let exclude = |c: &Config| c.policy.exclude_registries.clone();
-    both_ways(("EXCLUDE_REGISTRIES", "a,b-*"), "excludeRegistries: [a, b-*]", exclude, &wanted);
+    both_ways(("EXCLUDE_REGISTRIES", "a,b-*"), "excludeRegistries: [a, b-*]", exclude, &expected);
     let ignored = |c: &Config| c.copy.digest_pull_ignored_tags.clone();
-    both_ways(("DIGEST_PULL_IGNORED_TAGS", "A,b-*"), "digestPullIgnoredTags: [A, 'b-*']", ignored, &wanted);
+    both_ways(("DIGEST_PULL_IGNORED_TAGS", "A,b-*"), "digestPullIgnoredTags: [A, 'b-*']", ignored, &expected);
     assert_eq!(ignored(&Setup::with_target("digestPullIgnoredTags: []").config()), ["latest"]);
     let insecure = |c: &Config| c.copy.insecure_registries.clone();
     let hosts = vec!["a.io:80".to_owned(), "b.io".to_owned()];
@@ -150,8 +150,8 @@ fn lists() {
         &hosts,
     );
     for wrong in ["https://minio.corp", "minio.corp/bucket", "user@minio.corp", "[a"] {
-        let mistakes = Setup::with_target(&format!("privateRedirects: ['{wrong}']")).mistakes();
-        assert!(mistakes.iter().any(|mistake| mistake.contains("privateRedirects")), "{wrong}: {mistakes:?}");
+        let errors = Setup::with_target(&format!("privateRedirects: ['{wrong}']")).errors();
+        assert!(errors.iter().any(|error| error.contains("privateRedirects")), "{wrong}: {errors:?}");
     }
     let watched = |c: &Config| c.watch.resources.clone();
     let kinds = vec![WorkloadKind::Job, WorkloadKind::Pod];
@@ -172,9 +172,9 @@ fn skipped_names() {
         (WorkloadKind::CronJob, "cronJobs", "SKIP_CRONJOBS"),
         (WorkloadKind::Pod, "pods", "SKIP_PODS"),
     ] {
-        let wanted = BTreeMap::from([(kind, vec!["copycat".to_owned(), "ns/redis".to_owned()])]);
+        let expected = BTreeMap::from([(kind, vec!["copycat".to_owned(), "ns/redis".to_owned()])]);
         let file = format!("skipNames:\n  {key}: [copycat, ns/redis, /x, x/]\n");
-        both_ways((variable, "copycat,ns/redis"), &file, |c| c.watch.skip_names.clone(), &wanted);
+        both_ways((variable, "copycat,ns/redis"), &file, |c| c.watch.skip_names.clone(), &expected);
     }
 }
 
@@ -211,33 +211,33 @@ fn a_layout_target() {
 }
 
 #[test]
-fn a_missing_part_of_a_target_is_named() {
+fn names_missing_settings_of_a_target() {
     for (kind, names) in [
         ("ecr", &["ECR_ACCOUNT_ID", "AWS_REGION", "ecr.accountID", "ecr.region"][..]),
         ("docker", &["TARGET_REGISTRY", "docker.registry"]),
         ("oci-layout", &["TARGET_PATH", "ociLayout.path"]),
     ] {
-        let mistakes = Setup::new("").var("TARGET_KIND", kind).mistakes();
-        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-        assert!(names.iter().all(|name| mistakes[0].contains(name)), "{mistakes:?}");
+        let errors = Setup::new("").var("TARGET_KIND", kind).errors();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(names.iter().all(|name| errors[0].contains(name)), "{errors:?}");
     }
-    assert!(Setup::new("").var("TARGET_KIND", "dokcer").mistakes()[0].contains("did you mean \"docker\"?"));
-    assert_eq!(Setup::new("targetKind: docker\ndocker: {insecure: maybe}").mistakes().len(), 2);
-    assert_eq!(Setup::new("").var("ECR_ACCOUNT_ID", "12").var("AWS_REGION", "Frankfurt").mistakes().len(), 2);
+    assert!(Setup::new("").var("TARGET_KIND", "dokcer").errors()[0].contains("did you mean \"docker\"?"));
+    assert_eq!(Setup::new("targetKind: docker\ndocker: {insecure: maybe}").errors().len(), 2);
+    assert_eq!(Setup::new("").var("ECR_ACCOUNT_ID", "12").var("AWS_REGION", "Frankfurt").errors().len(), 2);
 }
 
 #[test]
-fn half_a_login_is_a_mistake() {
-    assert!(Setup::with_target("").var("TARGET_USERNAME", "me").mistakes()[0].starts_with("TARGET_USERNAME"));
-    assert!(Setup::with_target("").var("TARGET_PASSWORD", "x").mistakes()[0].starts_with("TARGET_PASSWORD"));
+fn rejects_half_a_login() {
+    assert!(Setup::with_target("").var("TARGET_USERNAME", "me").errors()[0].starts_with("TARGET_USERNAME"));
+    assert!(Setup::with_target("").var("TARGET_PASSWORD", "x").errors()[0].starts_with("TARGET_PASSWORD"));
 }
 
 #[test]
-fn the_bare_prefix_is_that_of_the_chosen_target() {
+fn the_top_level_prefix_applies_to_the_selected_target() {
     let file = "repoPrefix: bare\ntargetKind: docker\ndocker:\n  registry: a.io\n";
     assert_eq!(Setup::new(file).config().targets[0].repo_prefix, "bare");
     assert_eq!(Setup::new(file).var("TARGET_REPO_PREFIX", "v").config().targets[0].repo_prefix, "v");
-    assert!(Setup::new(&format!("{file}  repoPrefix: own\n")).mistakes()[0].contains("keep one"));
+    assert!(Setup::new(&format!("{file}  repoPrefix: own\n")).errors()[0].contains("keep one"));
 }
 
 #[test]
@@ -262,7 +262,7 @@ targets:
 }
 
 #[test]
-fn two_paths_to_one_layout_are_refused() {
+fn rejects_two_paths_to_one_layout() {
     let folder = tempfile::tempdir().unwrap();
     let [real, link] = ["real", "link"].map(|name| folder.path().join(name));
     std::fs::create_dir(&real).unwrap();
@@ -271,21 +271,21 @@ fn two_paths_to_one_layout_are_refused() {
         let layout = |name: &str, path: &Path| format!("{{name: {name}, kind: oci-layout, path: {path:?}}}");
         Setup::new(&format!("targets: [{}, {}]", layout("a", one), layout("b", other)))
     };
-    let mistakes = layouts(&real, &link).mistakes();
-    assert!(mistakes.len() == 1 && mistakes[0].contains("are one folder"), "{mistakes:?}");
+    let errors = layouts(&real, &link).errors();
+    assert!(errors.len() == 1 && errors[0].contains("are one folder"), "{errors:?}");
     assert_eq!(layouts(&real, &real).config().targets.len(), 2);
     assert_eq!(layouts(&real, &folder.path().join("none")).config().targets.len(), 2);
 }
 
 #[test]
-fn targets_are_listed_or_set_one_by_one_not_both() {
+fn rejects_a_list_of_targets_with_a_single_target() {
     let list = "targets:\n  - {name: disk, kind: oci-layout, path: /data}\n";
     for key in
         ["targetKind: ecr", "repoPrefix: p", "docker: {insecure: true}", "ecr: {region: x}", "ociLayout: {path: x}"]
     {
-        let mistakes = Setup::new(&format!("{list}{key}\n")).mistakes();
+        let errors = Setup::new(&format!("{list}{key}\n")).errors();
         let name = key.split(':').next().unwrap();
-        assert!(mistakes.len() == 1 && mistakes[0].contains(name) && mistakes[0].contains("targets:"), "{mistakes:?}");
+        assert!(errors.len() == 1 && errors[0].contains(name) && errors[0].contains("targets:"), "{errors:?}");
     }
     for name in [
         "TARGET_KIND",
@@ -299,8 +299,8 @@ fn targets_are_listed_or_set_one_by_one_not_both() {
         "ECR_REPO_PREFIX",
         "ECR_CREATE_REPO",
     ] {
-        let mistakes = Setup::new(list).var(name, "x").mistakes();
-        assert!(mistakes.len() == 1 && mistakes[0].starts_with(&format!("{name}: ")), "{mistakes:?}");
+        let errors = Setup::new(list).var(name, "x").errors();
+        assert!(errors.len() == 1 && errors[0].starts_with(&format!("{name}: ")), "{errors:?}");
     }
     Setup::new(list).var("AWS_REGION", "eu-west-1").config();
     assert_eq!(Setup::new(&format!("{list}docker: {{}}\necr:\n")).config().targets.len(), 1);
@@ -309,15 +309,15 @@ fn targets_are_listed_or_set_one_by_one_not_both() {
         ("[{name: a, registry: a.io}]", "kind"),
         ("[{name: a, kind: docker}]", "registry"),
         ("[{name: a, kind: docker, path: /x, registry: a.io}]", "unknown key"),
-        ("[{name: a, kind: oci-layout, path: /x}, {name: a, kind: oci-layout, path: /y}]", "another target"),
+        ("[{name: a, kind: oci-layout, path: /x}, {name: a, kind: oci-layout, path: /y}]", "duplicate target"),
     ] {
-        let mistakes = Setup::new(&format!("targets: {entries}")).mistakes();
-        assert!(mistakes.len() == 1 && mistakes[0].contains(hint), "{entries}: {mistakes:?}");
+        let errors = Setup::new(&format!("targets: {entries}")).errors();
+        assert!(errors.len() == 1 && errors[0].contains(hint), "{entries}: {errors:?}");
     }
 }
 
 #[test]
-fn the_rest_of_the_policy() {
+fn path_map_and_default_plugins() {
     let file = "
 pathMap:
   - {from: group/project, to: prod/project}
@@ -333,14 +333,14 @@ pathMap:
             rule("gone", "", false)
         ]
     );
-    let mistakes = Setup::with_target("pathMap:\n  - {from: '(', regex: true}\n").mistakes();
-    assert!(mistakes.len() == 1 && mistakes[0].contains("pathMap[0].from: \"(\""), "{mistakes:?}");
+    let errors = Setup::with_target("pathMap:\n  - {from: '(', regex: true}\n").errors();
+    assert!(errors.len() == 1 && errors[0].contains("pathMap[0].from: \"(\""), "{errors:?}");
 
     let hooks = |file: &str| Setup::with_target(file).config().policy.default_plugins;
     assert_eq!(hooks(""), Hook::ALL);
     assert_eq!(hooks("defaultPlugins: [path-mapping, skip]"), [Hook::Skip, Hook::PathMapping]);
     assert!(hooks("defaultPlugins: []").is_empty());
-    assert!(Setup::with_target("defaultPlugins: [skipp]").mistakes()[0].contains("did you mean \"skip\"?"));
+    assert!(Setup::with_target("defaultPlugins: [skipp]").errors()[0].contains("did you mean \"skip\"?"));
 }
 
 #[test]
@@ -359,7 +359,7 @@ registryCredentials:
 ";
     let setup = Setup::with_target(file).var("HUB_USER", "hub").var("HUB_PASSWORD", "pw").var("GHCR_TOKEN", "ghp\n");
     let Loaded { config, warnings, .. } = setup.load().unwrap();
-    let shown: Vec<_> = config
+    let logins: Vec<_> = config
         .credentials
         .iter()
         .map(|credential| match &credential.login {
@@ -369,12 +369,12 @@ registryCredentials:
             Login::Token(token) => format!("{} {}", credential.registry, token.expose_secret()),
         })
         .collect();
-    assert_eq!(shown, ["registry-1.docker.io hub:pw", "ghcr.io ghp", "quay.io me:0123", "token.io abc"]);
+    assert_eq!(logins, ["registry-1.docker.io hub:pw", "ghcr.io ghp", "quay.io me:0123", "token.io abc"]);
     assert_eq!(config.credentials[0].aliases, ["*.docker.io"]);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     for half in ["username: me", "password: x"] {
-        let mistakes = Setup::with_target(&format!("registryCredentials: [{{registry: a.io, {half}}}]")).mistakes();
-        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        let errors = Setup::with_target(&format!("registryCredentials: [{{registry: a.io, {half}}}]")).errors();
+        assert_eq!(errors.len(), 1, "{errors:?}");
     }
 }
 
@@ -413,11 +413,11 @@ fn flags_and_the_process() {
     });
     assert_eq!(setup.config().process.log_format, Some(LogFormat::Text));
     let setup = setup.flags(|flags| flags.metrics_bind_address = Some("nowhere".to_owned()));
-    assert!(setup.mistakes()[0].starts_with("--metrics-bind-address"));
+    assert!(setup.errors()[0].starts_with("--metrics-bind-address"));
 }
 
 #[test]
-fn flag_over_variable_over_file_over_default() {
+fn flags_override_variables_override_the_file() {
     let file = "dryRun: true\ndryPull: true\nskipNamespaces: [file]\n";
     let setup =
         Setup::with_target(file).var("DRY_RUN", "false").var("DRY_PULL", " ").var("SKIP_NAMESPACES", "variable");
@@ -435,7 +435,7 @@ fn flag_over_variable_over_file_over_default() {
 }
 
 #[test]
-fn which_file() {
+fn finds_the_file() {
     let setup = Setup::with_target("dryRun: true");
     let other = path(setup.dir.path(), "other.yaml");
     std::fs::write(&other, "dryRun: false\ndryPull: true").unwrap();
@@ -443,9 +443,9 @@ fn which_file() {
     assert!(config.copy.dry_pull && !config.copy.dry_run);
 
     let missing = Setup::with_target("").flags(|flags| flags.config = Some("/nowhere/x.yaml".into()));
-    assert!(missing.mistakes()[0].starts_with("/nowhere/x.yaml: "));
+    assert!(missing.errors()[0].starts_with("/nowhere/x.yaml: "));
     let loaded = Setup::with_target("").var("CONFIG_PATH", "/nowhere/x.yaml").load().unwrap();
     assert!(loaded.warnings[0].starts_with("CONFIG_PATH"));
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(Setup::with_target("").var("CONFIG_PATH", folder.path().to_str().unwrap()).mistakes().len(), 1);
+    assert_eq!(Setup::with_target("").var("CONFIG_PATH", folder.path().to_str().unwrap()).errors().len(), 1);
 }

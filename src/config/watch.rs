@@ -1,11 +1,11 @@
-//! Which objects of the cluster are looked at.
+//! Settings that select the workloads to mirror.
 
 use std::collections::BTreeMap;
 
 use super::{
     WatchConfig,
     reader::{Reader, Section},
-    scalar::{glob, word},
+    value::{glob, keyword},
 };
 use crate::model::WorkloadKind;
 
@@ -21,7 +21,7 @@ const SKIP_NAMES: [(WorkloadKind, &str, &str); 6] = [
 
 pub(super) fn watch(reader: &mut Reader<'_>, root: &mut Section<'_>) -> WatchConfig {
     let kinds = WorkloadKind::ALL.map(|kind| (kind.plural(), kind));
-    let chosen = reader.list_of(root, "watchResources", Some("WATCH_RESOURCES"), |text| word(text, &kinds));
+    let chosen = reader.list_of(root, "watchResources", Some("WATCH_RESOURCES"), |text| keyword(text, &kinds));
     let mut include = reader.list_of(root, "includeNamespaces", Some("INCLUDE_NAMESPACES"), glob);
     if include.is_empty() || include.iter().any(|entry| entry == "*") {
         include = vec!["*".to_owned()];
@@ -38,17 +38,18 @@ fn skip_names(reader: &mut Reader<'_>, root: &mut Section<'_>) -> BTreeMap<Workl
     let mut section = root.section(reader, "skipNames");
     let mut names = BTreeMap::new();
     for (kind, key, variable) in SKIP_NAMES {
-        let mut kept = Vec::new();
+        let mut entries = Vec::new();
         for found in reader.list(&mut section, key, Some(variable)) {
-            // An entry without a name or a namespace can't be meant, and the original passes over it.
+            // The original program ignores an entry without a name or a namespace.
             if found.value.starts_with('/') || found.value.ends_with('/') {
-                reader.warn(&found.place, format!("{:?} names nothing; write name or namespace/name", found.value));
+                reader
+                    .warn(&found.location, format!("{:?} matches nothing; write name or namespace/name", found.value));
             } else {
-                kept.push(found.value);
+                entries.push(found.value);
             }
         }
-        if !kept.is_empty() {
-            names.insert(kind, kept);
+        if !entries.is_empty() {
+            names.insert(kind, entries);
         }
     }
     section.finish(reader);

@@ -1,25 +1,24 @@
-//! A YAML document as a small tree that keeps of each value what the text says: its scalars as they are written, and
-//! where they stand. Typed reading stops at the first mistake, and turns `0123` and `yes` into something else; here
-//! each setting is read from the tree on its own.
+//! Parses YAML to a tree with the exact text and the position of each scalar. Kept by hand: serde stops at the first
+//! error, and converts `0123` and `yes` before the setting's own parser sees them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 use serde_json::Value as Json;
 
-use super::scalar::shown_key;
+use super::value::quoted_key;
 
-/// A position, both from 1; the column counts characters.
+/// Line and column, both from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct Position {
     pub line: usize,
     pub column: usize,
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub mark: Mark,
+    pub position: Position,
     pub value: Value,
 }
 
@@ -35,157 +34,159 @@ pub(super) enum Value {
 #[derive(Clone, Debug)]
 pub(super) struct Scalar {
     pub text: String,
-    /// Neither quoted, nor a block, nor tagged as text.
+    /// Not quoted, not a block, not tagged as a string.
     pub plain: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub key: String,
-    pub mark: Mark,
+    pub position: Position,
     pub value: Node,
 }
 
-/// What is wrong with a document, wherever its values are used.
+/// An error in the document itself.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub mark: Mark,
+pub(super) struct YamlError {
+    pub position: Position,
     pub message: String,
 }
 
-/// Aliases multiply what they name: without a bound a few lines make billions of values.
-const MOST_NODES: usize = 100_000;
-/// Of their texts together, in bytes: four times of what a file may have.
-const MOST_TEXT: usize = 4 << 20;
-const DEEPEST: usize = 64;
+/// Aliases multiply their anchors: without a limit, a few lines make billions of values.
+const MAX_NODES: usize = 100_000;
+/// The total size of all texts, in bytes: four times the maximum size of a file.
+const MAX_TEXT: usize = 4 << 20;
+const MAX_DEPTH: usize = 64;
 
-/// The tree of the one document in the text, none for an empty one, and the mistakes that reading could pass over.
-/// After an error in the syntax nothing more can be read.
-pub(super) fn parse(text: &str) -> Result<(Option<Node>, Vec<Fault>), Fault> {
+/// The tree of the only document (None: empty), and the errors after which parsing could continue.
+///
+/// # Errors
+/// A syntax error, which ends parsing.
+pub(super) fn parse(text: &str) -> Result<(Option<Node>, Vec<YamlError>), YamlError> {
     let options = granit_parser::options! {
         emit_comments: false,
-        block_nesting_limit: DEEPEST,
-        flow_nesting_limit: DEEPEST,
+        block_nesting_limit: MAX_DEPTH,
+        flow_nesting_limit: MAX_DEPTH,
     };
     let events = Parser::new_from_str_with_options(text, options);
-    let mut loader = Loader { events, anchors: BTreeMap::new(), size: Size::default(), faults: Vec::new() };
+    let mut loader = Loader { events, anchors: BTreeMap::new(), size: Size::default(), errors: Vec::new() };
     let document = loader.document()?;
-    Ok((document, loader.faults))
+    Ok((document, loader.errors))
 }
 
 struct Loader<'t> {
     events: Parser<'t, StrInput<'t>>,
     anchors: BTreeMap<usize, Node>,
     size: Size,
-    faults: Vec<Fault>,
+    errors: Vec<YamlError>,
 }
 
 impl<'t> Loader<'t> {
-    fn document(&mut self) -> Result<Option<Node>, Fault> {
+    fn document(&mut self) -> Result<Option<Node>, YamlError> {
         let mut document = None;
         loop {
-            let (event, mark) = self.next()?;
+            let (event, position) = self.next()?;
             match event {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::StreamEnd => return Ok(document),
                 Event::DocumentStart(..) if document.is_some() => {
-                    return Err(fault(mark, "a second document begins here; one is read"));
+                    return Err(error_at(position, "a second document; only one is allowed"));
                 }
                 Event::DocumentStart(..) => {
-                    let (event, mark) = self.next()?;
-                    document = Some(self.node(event, mark)?);
+                    let (event, position) = self.next()?;
+                    document = Some(self.node(event, position)?);
                 }
-                _ => return Err(fault(mark, "this stands outside of a document")),
+                _ => return Err(error_at(position, "content outside of a document")),
             }
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'t>, Mark), Fault> {
+    fn next(&mut self) -> Result<(Event<'t>, Position), YamlError> {
         match self.events.next_event() {
-            Some(Ok((event, span))) => Ok((event, mark(&span.start))),
-            // The parser's text says which rule was broken and quotes no more of the source than one character.
-            Some(Err(error)) => Err(fault(mark(error.marker()), &format!("this is not YAML: {}", error.info()))),
-            None => Ok((Event::StreamEnd, Mark { line: 1, column: 1 })),
+            Some(Ok((event, span))) => Ok((event, position(&span.start))),
+            // The parser's message quotes at most one character of the text, and so no secret.
+            Some(Err(error)) => Err(error_at(position(error.marker()), &format!("invalid YAML: {}", error.info()))),
+            None => Ok((Event::StreamEnd, Position { line: 1, column: 1 })),
         }
     }
 
-    fn node(&mut self, event: Event<'t>, mark: Mark) -> Result<Node, Fault> {
+    fn node(&mut self, event: Event<'t>, position: Position) -> Result<Node, YamlError> {
         let (value, anchor) = match event {
             Event::Alias(anchor) => {
-                let Some(named) = self.anchors.get(&anchor) else {
-                    return Err(fault(mark, "this alias stands inside of what it names"));
+                let Some(anchored) = self.anchors.get(&anchor) else {
+                    return Err(error_at(position, "this alias is inside its own anchor"));
                 };
-                // Before there is a copy of it.
-                self.size.grow(size(named), mark)?;
-                return Ok(Node { mark, value: named.value.clone() });
+                // Counted before it is copied.
+                self.size.grow(size(anchored), position)?;
+                return Ok(Node { position, value: anchored.value.clone() });
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.check_tag(tag.as_deref(), mark);
+                self.check_tag(tag.as_deref(), position);
                 let as_text = tag.as_deref().is_some_and(|tag| tag.core_suffix() == Some("str"));
                 (scalar(&text, style == ScalarStyle::Plain && !as_text), anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.check_tag(tag.as_deref(), mark);
+                self.check_tag(tag.as_deref(), position);
                 (self.list()?, anchor)
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.check_tag(tag.as_deref(), mark);
+                self.check_tag(tag.as_deref(), position);
                 (self.map()?, anchor)
             }
-            _ => return Err(fault(mark, "a value is missing here")),
+            _ => return Err(error_at(position, "missing value")),
         };
-        let node = Node { mark, value };
-        self.size.grow(own_size(&node), mark)?;
+        let node = Node { position, value };
+        self.size.grow(own_size(&node), position)?;
         if anchor != 0 {
-            // A copy, too: anchors in anchors multiply as well.
-            self.size.grow(size(&node), mark)?;
+            // A copy too: nested anchors multiply as well.
+            self.size.grow(size(&node), position)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
     }
 
-    fn list(&mut self) -> Result<Value, Fault> {
+    fn list(&mut self) -> Result<Value, YamlError> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::List(items)),
-                (event, mark) => items.push(self.node(event, mark)?),
+                (event, position) => items.push(self.node(event, position)?),
             }
         }
     }
 
-    fn map(&mut self) -> Result<Value, Fault> {
+    fn map(&mut self) -> Result<Value, YamlError> {
         let mut entries = Vec::new();
         let mut keys = BTreeSet::new();
         loop {
-            let (event, mark) = match self.next()? {
+            let (event, position) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
                 next => next,
             };
-            let key = self.node(event, mark)?;
+            let key = self.node(event, position)?;
             let (event, value_mark) = self.next()?;
             let value = self.node(event, value_mark)?;
             match key.value {
                 Value::Scalar(Scalar { text: key, .. }) => {
                     if keys.insert(key.clone()) {
-                        entries.push(Entry { key, mark, value });
+                        entries.push(Entry { key, position, value });
                     } else {
-                        self.faults.push(fault(mark, &format!("the key {} is there twice", shown_key(&key))));
+                        self.errors.push(error_at(position, &format!("duplicate key {}", quoted_key(&key))));
                     }
                 }
-                _ => self.faults.push(fault(mark, "a key must be a single word")),
+                _ => self.errors.push(error_at(position, "a key must be a scalar")),
             }
         }
     }
 
-    fn check_tag(&mut self, tag: Option<&Tag>, mark: Mark) {
+    fn check_tag(&mut self, tag: Option<&Tag>, position: Position) {
         if tag.is_some_and(Tag::is_custom) {
-            self.faults.push(fault(mark, "tags (`!…`) have no meaning here; quote what begins with `!`"));
+            self.errors.push(error_at(position, "tags (`!…`) are not supported; quote texts that begin with `!`"));
         }
     }
 }
 
-/// How much a tree holds.
+/// The size of a tree.
 #[derive(Clone, Copy, Default)]
 struct Size {
     nodes: usize,
@@ -193,17 +194,20 @@ struct Size {
 }
 
 impl Size {
-    fn and(self, other: Self) -> Self {
+    fn plus(self, other: Self) -> Self {
         Self { nodes: self.nodes.saturating_add(other.nodes), text: self.text.saturating_add(other.text) }
     }
 
-    fn grow(&mut self, more: Self, mark: Mark) -> Result<(), Fault> {
-        *self = self.and(more);
-        if self.nodes > MOST_NODES {
-            return Err(fault(mark, &format!("the document has more than {MOST_NODES} values, aliases followed")));
+    fn grow(&mut self, more: Self, position: Position) -> Result<(), YamlError> {
+        *self = self.plus(more);
+        if self.nodes > MAX_NODES {
+            return Err(error_at(
+                position,
+                &format!("the document has more than {MAX_NODES} values, aliases followed"),
+            ));
         }
-        if self.text > MOST_TEXT {
-            return Err(fault(mark, &format!("the document has more than {MOST_TEXT} bytes, aliases followed")));
+        if self.text > MAX_TEXT {
+            return Err(error_at(position, &format!("the document has more than {MAX_TEXT} bytes, aliases followed")));
         }
         Ok(())
     }
@@ -223,10 +227,10 @@ fn size(node: &Node) -> Size {
         Value::List(items) => Box::new(items.iter()),
         Value::Map(entries) => Box::new(entries.iter().map(|entry| &entry.value)),
     };
-    values.map(size).fold(own_size(node), Size::and)
+    values.map(size).fold(own_size(node), Size::plus)
 }
 
-/// Without the values in it, and with its keys.
+/// The node with its keys, without its child nodes.
 fn own_size(node: &Node) -> Size {
     let text = match &node.value {
         Value::Null | Value::List(_) => 0,
@@ -236,16 +240,16 @@ fn own_size(node: &Node) -> Size {
     Size { nodes: 1, text }
 }
 
-fn mark(marker: &Marker) -> Mark {
-    Mark { line: marker.line(), column: marker.col() + 1 }
+fn position(marker: &Marker) -> Position {
+    Position { line: marker.line(), column: marker.col() + 1 }
 }
 
-fn fault(mark: Mark, message: &str) -> Fault {
-    Fault { mark, message: message.to_owned() }
+fn error_at(position: Position, message: &str) -> YamlError {
+    YamlError { position, message: message.to_owned() }
 }
 
 impl Node {
-    /// Whether the value asks for nothing: it is null, blank, or holds only what asks for nothing.
+    /// Whether the value is null, blank, or contains only such values.
     pub fn is_empty(&self) -> bool {
         match &self.value {
             Value::Null => true,
@@ -255,7 +259,7 @@ impl Node {
         }
     }
 
-    /// The text of a single value.
+    /// The text of a scalar.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar(scalar) => Some(&scalar.text),
@@ -263,7 +267,7 @@ impl Node {
         }
     }
 
-    /// The same value in JSON. What an unquoted scalar is (`12`, `1.5`, `yes`) is serde-saphyr's to say.
+    /// The value as JSON. serde-saphyr decides about the type of plain scalars (`12`, `1.5`, `yes`).
     pub fn to_json(&self) -> Json {
         match &self.value {
             Value::Null => Json::Null,
@@ -286,13 +290,13 @@ mod tests {
     use super::*;
 
     fn json_of(text: &str) -> Json {
-        let (node, faults) = parse(text).unwrap();
-        assert!(faults.is_empty(), "{faults:?}");
+        let (node, errors) = parse(text).unwrap();
+        assert!(errors.is_empty(), "{errors:?}");
         node.unwrap().to_json()
     }
 
     #[test]
-    fn plain_scalars_get_types_and_quoted_ones_stay_text() {
+    fn types_plain_scalars_and_keeps_quoted_ones_as_strings() {
         let text = "{a: 12, b: '12', c: yes, d: \"yes\", e: 1.5, f: ~, g: , h: [x, -1], i: !!str 7, j: a b}";
         let json = json_of(text);
         assert_eq!(json["h"], json!(["x", -1]));
@@ -312,12 +316,12 @@ mod tests {
     }
 
     #[test]
-    fn aliases_are_followed() {
+    fn follows_aliases() {
         assert_eq!(json_of("a: &x [1, 2]\nb: *x\n"), json!({"a": [1, 2], "b": [1, 2]}));
     }
 
     #[test]
-    fn a_few_lines_cannot_make_billions_of_values() {
+    fn limits_the_number_of_values() {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..10 {
             let before = format!("*a{}", n - 1);
@@ -329,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_lines_cannot_make_gigabytes_of_text() {
+    fn limits_the_size_of_texts() {
         let long = "x".repeat(100_000);
         for (what, text) in [
             ("a text", format!("a: &a {long}\nb: [{}]\n", vec!["*a"; 5_000].join(", "))),
@@ -337,8 +341,8 @@ mod tests {
             ("a key that is an alias", format!("a: &a {long}\nb:\n{}", "- { *a : 1 }\n".repeat(5_000))),
             ("anchors in anchors", format!("a: {} {long} {}\n", "&a [".repeat(60), "]".repeat(60))),
         ] {
-            let fault = parse(&text).unwrap_err();
-            assert!(fault.message.contains("more than 4194304 bytes, aliases followed"), "{what}: {}", fault.message);
+            let error = parse(&text).unwrap_err();
+            assert!(error.message.contains("more than 4194304 bytes, aliases followed"), "{what}: {}", error.message);
         }
         let nodes = vec!["1"; 5_000].join(", ");
         let nested = format!("a: {} {nodes} {}\n", "&a [".repeat(60), "]".repeat(60));
@@ -346,25 +350,25 @@ mod tests {
     }
 
     #[test]
-    fn faults_that_can_be_passed_over_are_all_told() {
-        let (node, faults) = parse("a: 1\na: 2\n[x]: 3\nb: !vault y\n").unwrap();
+    fn collects_all_recoverable_errors() {
+        let (node, errors) = parse("a: 1\na: 2\n[x]: 3\nb: !vault y\n").unwrap();
         assert!(node.is_some());
-        let lines: Vec<_> = faults.iter().map(|fault| fault.mark.line).collect();
+        let lines: Vec<_> = errors.iter().map(|error| error.position.line).collect();
         assert_eq!(lines, [2, 3, 4]);
     }
 
     #[test]
     fn an_empty_text_has_no_document() {
         for text in ["", "\n\n", "# nothing\n"] {
-            let (node, faults) = parse(text).unwrap();
-            assert!(node.is_none() && faults.is_empty(), "{text:?}");
+            let (node, errors) = parse(text).unwrap();
+            assert!(node.is_none() && errors.is_empty(), "{text:?}");
         }
     }
 
     #[test]
-    fn syntax_errors_say_where_and_show_nothing() {
-        let fault = parse("docker:\n  password: 'hunter2\n").unwrap_err();
-        assert!(!fault.message.contains("hunter2"), "{}", fault.message);
+    fn syntax_errors_do_not_quote_the_text() {
+        let error = parse("docker:\n  password: 'hunter2\n").unwrap_err();
+        assert!(!error.message.contains("hunter2"), "{}", error.message);
         assert!(parse("a: 1\n---\nb: 2\n").is_err());
     }
 }

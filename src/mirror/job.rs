@@ -50,6 +50,11 @@ impl CopyJob {
         self.destination.tag.as_deref()
     }
 
+    /// The oldest workload that uses the image, for messages.
+    pub fn workload(&self) -> String {
+        self.workloads.first().map(ToString::to_string).unwrap_or_default()
+    }
+
     /// Whether both copy the same image to the same destination.
     pub fn has_same_route(&self, other: &Self) -> bool {
         self.source == other.source && self.destination == other.destination

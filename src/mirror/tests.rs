@@ -21,7 +21,7 @@ use crate::{
     policy,
     registry::{
         Backoff, Layout, Registries, Selector, Store,
-        testing::{Asked, Reply, Server, settings},
+        testing::{RecordedRequest, Reply, Server, settings},
     },
 };
 
@@ -42,9 +42,9 @@ fn digest(text: &str) -> Digest {
 }
 
 /// The answer of a registry that has the same image in every repository.
-fn serve(asked: &Asked, text: &str) -> Reply {
+fn serve(request: &RecordedRequest, text: &str) -> Reply {
     let manifest = manifest(text);
-    match asked.target.rsplit_once('/') {
+    match request.target.rsplit_once('/') {
         Some((path, name)) if path.ends_with("/manifests") => {
             let digest = Digest::sha256(manifest.as_bytes());
             if name.contains(':') && *name != digest.to_string() {
@@ -141,9 +141,9 @@ struct TestMirror {
 
 impl TestMirror {
     async fn start(max_concurrency: usize) -> Self {
-        let work = Self::new(Arc::new(tempfile::tempdir().unwrap()), max_concurrency, false);
-        work.begin().await;
-        work
+        let test = Self::new(Arc::new(tempfile::tempdir().unwrap()), max_concurrency, false);
+        test.begin().await;
+        test
     }
 
     /// Restarts with the same target; no workload is set yet.
@@ -230,30 +230,30 @@ impl TestMirror {
 #[tokio::test]
 async fn a_silent_registry_does_not_delay_the_others() {
     let (silent, healthy) = (silent().await, healthy("a").await);
-    let work = TestMirror::start(4).await;
+    let test = TestMirror::start(4).await;
     for number in 0..50 {
-        work.deploy(&format!("s{number}"), 1, &format!("{}/team/app{number}:1", silent.address), &[]).await;
+        test.deploy(&format!("s{number}"), 1, &format!("{}/team/app{number}:1", silent.address), &[]).await;
     }
-    work.seen.wait("the silent one gets a request", |_| (!silent.asked().is_empty()).then_some(())).await;
+    test.seen.wait("the silent one gets a request", |_| (!silent.requests().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
-    work.deploy("good", 2, &image, &[]).await;
-    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("a")));
-    assert_eq!(work.seen.failures(), 0, "it did not wait for the silent one's timeout");
+    test.deploy("good", 2, &image, &[]).await;
+    assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("a")));
+    assert_eq!(test.seen.failures(), 0, "it did not wait for the silent one's timeout");
 }
 
 #[tokio::test]
 async fn a_failing_registry_is_not_queried_for_every_image() {
     let broken = Server::start(|_| Reply::new(500)).await;
-    let work = TestMirror::start(4).await;
+    let test = TestMirror::start(4).await;
     for number in 0..50 {
-        work.deploy(&format!("b{number}"), 1, &format!("{}/team/app{number}:1", broken.address), &[]).await;
+        test.deploy(&format!("b{number}"), 1, &format!("{}/team/app{number}:1", broken.address), &[]).await;
     }
-    work.seen.wait("all have failed", |seen| (seen.failures() == 50).then_some(())).await;
-    let mut asked: Vec<String> = broken.asked().into_iter().map(|asked| asked.target).collect();
-    asked.sort();
-    asked.dedup();
-    assert!(asked.len() <= 7, "{asked:?}");
-    let reasons = work.seen.0.lock().unwrap();
+    test.seen.wait("all have failed", |seen| (seen.failures() == 50).then_some(())).await;
+    let mut requested: Vec<String> = broken.requests().into_iter().map(|request| request.target).collect();
+    requested.sort();
+    requested.dedup();
+    assert!(requested.len() <= 7, "{requested:?}");
+    let reasons = test.seen.0.lock().unwrap();
     let not_tried = reasons.outcomes.values().filter(|outcome| match &outcome.status {
         Status::Failed(failure) => failure.message.starts_with("not tried: 127.0.0.1:"),
         _ => false,
@@ -264,45 +264,45 @@ async fn a_failing_registry_is_not_queried_for_every_image() {
 #[tokio::test]
 async fn an_unclaimed_copy_is_cancelled() {
     let (silent, healthy) = (silent().await, healthy("a").await);
-    let work = TestMirror::start(1).await;
-    work.deploy("stuck", 1, &format!("{}/team/app:1", silent.address), &[]).await;
-    work.seen.wait("it is under way", |_| (!silent.asked().is_empty()).then_some(())).await;
+    let test = TestMirror::start(1).await;
+    test.deploy("stuck", 1, &format!("{}/team/app:1", silent.address), &[]).await;
+    test.seen.wait("it is active", |_| (!silent.requests().is_empty()).then_some(())).await;
     let image = format!("{}/team/good:1", healthy.address);
-    work.deploy("good", 2, &image, &[]).await;
-    work.delete("stuck").await;
-    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("a")));
-    work.seen.wait("nothing is left", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
-    assert_eq!(work.seen.failures(), 0);
+    test.deploy("good", 2, &image, &[]).await;
+    test.delete("stuck").await;
+    assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("a")));
+    test.seen.wait("nothing is left", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
+    assert_eq!(test.seen.failures(), 0);
 }
 
 #[tokio::test]
 async fn an_image_removed_while_it_is_copied_is_not_reported() {
     let slow = Server::start(|_| Reply::new(500).after(Duration::from_millis(300))).await;
-    let work = TestMirror::start(4).await;
+    let test = TestMirror::start(4).await;
     for _ in 0..3 {
-        let asked = slow.asked().len();
-        work.deploy("gone", 1, &format!("{}/team/app:1", slow.address), &[]).await;
-        work.seen.wait("it is under way", |_| (slow.asked().len() > asked).then_some(())).await;
-        work.delete("gone").await;
-        work.seen.wait("nothing is under way", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
-        assert!(work.seen.0.lock().unwrap().outcomes.is_empty());
+        let asked = slow.requests().len();
+        test.deploy("gone", 1, &format!("{}/team/app:1", slow.address), &[]).await;
+        test.seen.wait("it is active", |_| (slow.requests().len() > asked).then_some(())).await;
+        test.delete("gone").await;
+        test.seen.wait("nothing is active", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
+        assert!(test.seen.0.lock().unwrap().outcomes.is_empty());
     }
 }
 
 #[tokio::test]
 async fn concurrent_requests_share_a_pass() {
     let source = healthy("a").await;
-    let work = TestMirror::start(4).await;
+    let test = TestMirror::start(4).await;
     let image = format!("{}/team/app:1", source.address);
-    work.deploy("web", 1, &image, &[]).await;
-    work.seen.wait_for_outcome(&image).await.unwrap();
-    let before = source.asked().len();
-    let reports = join_all((0..100).map(|_| work.mirror.pass())).await;
+    test.deploy("web", 1, &image, &[]).await;
+    test.seen.wait_for_outcome(&image).await.unwrap();
+    let before = source.requests().len();
+    let reports = join_all((0..100).map(|_| test.mirror.pass())).await;
     for report in reports {
         let report = report.unwrap();
         assert_eq!((report.images, report.failures.len()), (1, 0));
     }
-    let looks = source.asked().len() - before;
+    let looks = source.requests().len() - before;
     assert!((1..=4).contains(&looks), "{looks} requests for 100 callers");
 }
 
@@ -312,89 +312,89 @@ async fn a_pass_detects_a_moved_tag_although_all_pods_run_the_old_digest() {
     let has_moved = Arc::clone(&moved);
     let source =
         Server::start(move |asked| serve(asked, if has_moved.load(Ordering::SeqCst) { "new" } else { "old" })).await;
-    let work = TestMirror::start(4).await;
+    let test = TestMirror::start(4).await;
     let image = format!("{}/team/app:1", source.address);
-    work.deploy("web", 1, &image, &[]).await;
-    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("old")));
+    test.deploy("web", 1, &image, &[]).await;
+    assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("old")));
     let runs = format!("{}/team/app@{}", source.address, digest("old"));
-    let asked = source.asked().len();
-    work.deploy("web", 1, &image, &[&runs]).await;
-    work.deploy("second", 2, &image, &[&runs]).await;
-    work.seen.wait("it is quiet", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
-    assert_eq!(source.asked().len(), asked, "Pods report the digest, and the target has it");
+    let asked = source.requests().len();
+    test.deploy("web", 1, &image, &[&runs]).await;
+    test.deploy("second", 2, &image, &[&runs]).await;
+    test.seen.wait("it is quiet", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
+    assert_eq!(source.requests().len(), asked, "Pods report the digest, and the target has it");
     moved.store(true, Ordering::SeqCst);
-    let report = work.mirror.pass().await.unwrap();
+    let report = test.mirror.pass().await.unwrap();
     assert_eq!((report.images, report.failures.len()), (2, 0));
-    assert_eq!(work.at_target("team/app", "1").await, Some(digest("new")));
+    assert_eq!(test.at_target("team/app", "1").await, Some(digest("new")));
 }
 
 #[tokio::test]
 async fn a_pod_that_runs_another_repositorys_image_does_not_cause_a_copy_of_it() {
     let (own, other) = (healthy("own").await, healthy("other").await);
-    let work = TestMirror::new(Arc::new(tempfile::tempdir().unwrap()), 4, true);
-    work.begin().await;
+    let test = TestMirror::new(Arc::new(tempfile::tempdir().unwrap()), 4, true);
+    test.begin().await;
     let image = format!("{}/team/app:1", own.address);
-    work.deploy("web", 1, &image, &[&format!("{}/evil/app@{}", other.address, digest("other"))]).await;
-    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("own")));
-    assert_eq!(work.at_target("team/app", "1").await, Some(digest("own")));
-    assert_eq!(other.lines(), [""; 0]);
+    test.deploy("web", 1, &image, &[&format!("{}/evil/app@{}", other.address, digest("other"))]).await;
+    assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("own")));
+    assert_eq!(test.at_target("team/app", "1").await, Some(digest("own")));
+    assert_eq!(other.request_lines(), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_wrong_digest_does_not_block_its_destination_and_a_corrected_one_is_copied_at_once() {
     let source = healthy("a").await;
-    let work = TestMirror::start(4).await;
+    let test = TestMirror::start(4).await;
     let image = format!("{}/team/app:1", source.address);
     let wrong = format!("{image}@{}", Digest::sha256(b"wrong"));
-    work.deploy("web", 1, &wrong, &[]).await;
-    assert!(work.seen.wait_for_outcome(&wrong).await.is_err());
+    test.deploy("web", 1, &wrong, &[]).await;
+    assert!(test.seen.wait_for_outcome(&wrong).await.is_err());
     let right = format!("{image}@{}", digest("a"));
-    work.deploy("web", 1, &right, &[]).await;
-    assert_eq!(work.seen.wait_for_outcome(&right).await, Ok(digest("a")));
-    work.deploy("wrong", 2, &wrong, &[]).await;
-    work.seen
+    test.deploy("web", 1, &right, &[]).await;
+    assert_eq!(test.seen.wait_for_outcome(&right).await, Ok(digest("a")));
+    test.deploy("wrong", 2, &wrong, &[]).await;
+    test.seen
         .wait("its cooldown is reported", |seen| {
             seen.0.lock().unwrap().in_cooldown.contains(&"wrong".to_owned()).then_some(())
         })
         .await;
-    work.deploy("follows", 3, &image, &[]).await;
-    assert_eq!(work.seen.wait_for_outcome(&image).await, Ok(digest("a")));
+    test.deploy("follows", 3, &image, &[]).await;
+    assert_eq!(test.seen.wait_for_outcome(&image).await, Ok(digest("a")));
 }
 
 #[tokio::test]
 async fn after_a_restart_the_owner_keeps_its_destination() {
     let (good, evil) = (healthy("good").await, healthy("evil").await);
     let [good_image, evil_image] = [&good, &evil].map(|server| format!("{}/team/app:1", server.address));
-    let work = TestMirror::start(4).await;
-    work.deploy("good", 9, &good_image, &[]).await;
-    assert_eq!(work.seen.wait_for_outcome(&good_image).await, Ok(digest("good")));
+    let test = TestMirror::start(4).await;
+    test.deploy("good", 9, &good_image, &[]).await;
+    assert_eq!(test.seen.wait_for_outcome(&good_image).await, Ok(digest("good")));
     // An older workload claims the same destination later.
-    work.deploy("evil", 1, &evil_image, &[]).await;
+    test.deploy("evil", 1, &evil_image, &[]).await;
     assert!(
-        work.seen.wait_for_outcome(&evil_image).await.unwrap_err().contains("are different images for the destination")
+        test.seen.wait_for_outcome(&evil_image).await.unwrap_err().contains("are different images for the destination")
     );
 
-    let work = work.restart().await;
-    work.deploy("evil", 1, &evil_image, &[]).await;
-    work.deploy("good", 9, &good_image, &[]).await;
-    work.begin().await;
-    assert_eq!(work.seen.wait_for_outcome(&good_image).await, Ok(digest("good")));
+    let test = test.restart().await;
+    test.deploy("evil", 1, &evil_image, &[]).await;
+    test.deploy("good", 9, &good_image, &[]).await;
+    test.begin().await;
+    assert_eq!(test.seen.wait_for_outcome(&good_image).await, Ok(digest("good")));
     assert!(
-        work.seen.wait_for_outcome(&evil_image).await.unwrap_err().contains("are different images for the destination")
+        test.seen.wait_for_outcome(&evil_image).await.unwrap_err().contains("are different images for the destination")
     );
-    assert_eq!(work.at_target("team/app", "1").await, Some(digest("good")));
+    assert_eq!(test.at_target("team/app", "1").await, Some(digest("good")));
 }
 
 #[tokio::test]
 async fn taking_a_tag_from_another_source_is_reported() {
     let (old, new) = (healthy("old").await, healthy("new").await);
     let [old_image, new_image] = [&old, &new].map(|server| format!("{}/team/app:1", server.address));
-    let work = TestMirror::start(4).await;
-    work.deploy("old", 1, &old_image, &[]).await;
-    work.seen.wait_for_outcome(&old_image).await.unwrap();
-    let work = work.restart().await;
-    work.begin().await;
-    work.deploy("new", 2, &new_image, &[]).await;
-    assert_eq!(work.seen.wait_for_outcome(&new_image).await, Ok(digest("new")));
-    assert_eq!(work.seen.0.lock().unwrap().replaced, [new_image]);
+    let test = TestMirror::start(4).await;
+    test.deploy("old", 1, &old_image, &[]).await;
+    test.seen.wait_for_outcome(&old_image).await.unwrap();
+    let test = test.restart().await;
+    test.begin().await;
+    test.deploy("new", 2, &new_image, &[]).await;
+    assert_eq!(test.seen.wait_for_outcome(&new_image).await, Ok(digest("new")));
+    assert_eq!(test.seen.0.lock().unwrap().replaced, [new_image]);
 }

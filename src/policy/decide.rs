@@ -123,7 +123,9 @@ fn repository_at(
             NameError::NoSpace(_) => None,
             NameError::Empty(_) => answer_of(path, Hook::PathMapping),
             // The path alone is invalid, or else the prefix is.
-            NameError::Invalid(_) if name::repository(target, "", path_at_target).is_err() => answer_of(path, Hook::PathMapping),
+            NameError::Invalid(_) if name::repository(target, "", path_at_target).is_err() => {
+                answer_of(path, Hook::PathMapping)
+            }
             NameError::Invalid(_) => answer_of(prefix, Hook::RepositoryPrefix),
         };
         DecideError::Name { cause, target: target.name.clone(), error: Box::new(error) }

@@ -36,8 +36,8 @@ pub fn repository(target: &Target, prefix: &str, path: &str) -> Result<String, N
     Ok(name)
 }
 
-/// Lower case, dashes instead of characters that are not allowed, no empty segments, and no dashes or dots at the start or
-/// end of a segment.
+/// Lower case, dashes instead of characters that are not allowed, no empty segments, and no dashes or dots at the start
+/// or end of a segment.
 fn normalise(name: &str) -> String {
     let allowed = |c: char| if matches!(c, 'a'..='z' | '0'..='9' | '_' | '/' | '.' | '-') { c } else { '-' };
     let name: String = name.to_lowercase().chars().map(allowed).collect();

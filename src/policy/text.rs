@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::model::one_line;
 
-/// `text` on one line, without control characters, and cut at `max` bytes with an ellipsis: it can't imitate further log
-/// lines.
+/// `text` on one line, without control characters, and cut at `max` bytes with an ellipsis: it can't imitate further
+/// log lines.
 pub fn shortened(text: &str, max: usize) -> Cow<'_, str> {
     let end = text.floor_char_boundary(max);
     let start = text.get(..end).unwrap_or_default();
@@ -27,8 +27,7 @@ mod tests {
 
     #[test]
     fn cuts_between_characters() {
-        for (text, max, expected) in [("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aää", 4, "aä…"), ("", 0, "")]
-        {
+        for (text, max, expected) in [("abc", 3, "abc"), ("abcd", 3, "abc…"), ("aää", 4, "aä…"), ("", 0, "")] {
             assert_eq!(shortened(text, max), expected);
         }
     }

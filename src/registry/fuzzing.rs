@@ -1,4 +1,4 @@
-//! What reads a registry's headers, for the fuzz targets, which see it only when they are built.
+//! The parsers of response headers, for the fuzz targets only.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,34 +7,32 @@ use url::Url;
 
 use super::{
     auth::challenge::{self, Challenge},
-    http::headers::location,
-    http::headers::quota,
-    http::retry,
+    http::headers::{location, quota, retry_after},
 };
 
-/// No pause that a registry asks for is taken for longer.
-pub const LONGEST_BELIEVED: Duration = retry::LONGEST_BELIEVED;
+/// Longer pauses are cut to this.
+pub const MAX_PAUSE: Duration = retry_after::MAX_PAUSE;
 
-/// The realm and the service of each challenge; none where it asks for user and password.
+/// The realm and the service of each challenge; None for Basic.
 pub fn challenges(headers: &HeaderMap) -> Vec<Option<(String, Option<String>)>> {
-    let of = |challenge| match challenge {
+    let parts = |challenge| match challenge {
         Challenge::Basic => None,
         Challenge::Bearer { realm, service } => Some((realm, service)),
     };
-    challenge::challenges(headers).into_iter().map(of).collect()
+    challenge::challenges(headers).into_iter().map(parts).collect()
 }
 
-/// Where an answer from `from` sends us, if one may go there.
+/// The `Location` of a response from `from`, if it is allowed.
 pub fn location(from: &Url, headers: &HeaderMap) -> Option<Url> {
     location::location(from, headers).ok()
 }
 
-/// How long a registry wants us to wait.
+/// `Retry-After`.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    retry::retry_after(headers, now)
+    retry_after::retry_after(headers, now)
 }
 
-/// The pulls that are left, and after how long there is one more.
+/// The remaining pulls, and the time after which there is one more.
 pub fn quota(headers: &HeaderMap) -> Option<(u64, Option<Duration>)> {
-    quota::Quota::of(headers).map(|quota| (quota.remaining, quota.refill))
+    quota::Quota::from_headers(headers).map(|quota| (quota.remaining, quota.refill))
 }

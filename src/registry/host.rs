@@ -1,4 +1,4 @@
-//! One registry host, and what was learned about it.
+//! A registry host and what was learned about it.
 
 use std::{
     collections::HashMap,
@@ -7,228 +7,195 @@ use std::{
 };
 
 use http::Method;
-use url::{Host as UrlHost, Url};
+use url::Url;
 
 use super::{
-    auth::credentials::login_for,
-    auth::{Auth, Identity},
-    client::Onward,
-    ecr::{Budgets, PUBLIC_HOST},
-    error::Fault,
-    http::hosts::Ways,
-    http::naming::{DOCKER_HUB, canonical},
-    limits::connections::Places,
-    limits::pace::Pace,
+    auth::{
+        credentials::login_for,
+        host_auth::{HostAuth, Identity},
+    },
+    ecr::{EcrQuotas, PUBLIC_HOST},
+    fault::Fault,
+    http::{
+        hosts::HostConfigs,
+        naming::{DOCKER_HUB, allows_plain_http, canonical},
+        request::{Endpoint, Scheme},
+    },
+    limits::{
+        connections::{ConnectionLimits, RequestLimit},
+        rate_limiter::RateLimiter,
+    },
     settings::Settings,
 };
 use crate::model::{Digest, EcrRegistry};
 
-/// So long an upload session is believed to be there still.
-const LONGEST_SESSION: Duration = Duration::from_secs(30);
+/// How long an upload session is kept for reuse.
+const SESSION_LIFETIME: Duration = Duration::from_secs(30);
 
-/// So many upload sessions are kept before those are looked for that have been there too long.
-const MOST_SESSIONS: usize = 256;
+/// When this many upload sessions are kept, the older ones are dropped.
+const MAX_SESSIONS: usize = 256;
 
-/// Where Docker Hub's registry really is.
+/// The registry of Docker Hub.
 const DOCKER_HUB_SERVER: &str = "registry-1.docker.io";
 
-/// How a host is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
-    /// With TLS.
-    Https,
-    /// Without; only on loopback and where the user says so.
-    Http,
-}
-
-/// How fast a host may be asked.
-enum Paces {
-    /// As its documentation says.
-    Known(Arc<Budgets>),
-    /// As it says itself when we come too often.
-    Learned(Arc<Pace>),
+/// The request rates that a host allows.
+enum RequestRates {
+    /// From its documentation.
+    Documented(Arc<EcrQuotas>),
+    /// Learned from 429 and 503 responses.
+    Adaptive(Arc<RateLimiter>),
 }
 
 /// A registry host, shared by all its repositories.
 pub(super) struct Host {
     authority: String,
-    /// Set from the start where only one is in question.
+    /// Set from the start if only one is allowed.
     scheme: OnceLock<Scheme>,
     /// Held while the first request finds out the scheme.
-    pub(super) probing: tokio::sync::Mutex<()>,
-    pub(super) auth: Auth,
-    /// How fast manifests may be read, which some registries count.
-    pub(super) manifest_reads: Pace,
-    /// For how many requests at once.
-    pub(super) places: Arc<Places>,
-    paces: Paces,
-    sessions: Mutex<HashMap<(String, Digest), (Onward, Instant)>>,
+    pub(super) scheme_probe: tokio::sync::Mutex<()>,
+    pub(super) auth: HostAuth,
+    /// Some registries have a quota on manifest reads.
+    pub(super) manifest_reads: RateLimiter,
+    pub(super) requests: Arc<RequestLimit>,
+    rates: RequestRates,
+    sessions: Mutex<HashMap<(String, Digest), (Endpoint, Instant)>>,
 }
 
 impl Host {
-    /// `registry` as references write it.
-    pub(super) fn new(registry: &str, settings: &Settings, ways: &Ways) -> Self {
+    /// `registry` as in image references.
+    pub(super) fn new(registry: &str, settings: &Settings, configs: &HostConfigs, limits: &ConnectionLimits) -> Self {
         let authority = match canonical(registry) {
             hub if hub == DOCKER_HUB => DOCKER_HUB_SERVER.to_owned(),
             other => other,
         };
-        // What is no host is told at the first request.
+        // An invalid name is reported by the first request.
         let url = Url::parse(&format!("https://{authority}/")).ok();
-        let way = ways.to(url.as_ref());
-        let scheme = match (way.is_plain, way.is_tls) {
+        let config = configs.for_url(url.as_ref());
+        let scheme = match (config.plain_only, config.tls_only) {
             (true, _) => OnceLock::from(Scheme::Http),
-            (false, false) if url.is_some_and(|url| is_lenient(&url, &settings.insecure)) => OnceLock::new(),
+            (false, false) if url.is_some_and(|url| allows_plain_http(&url, &settings.insecure)) => OnceLock::new(),
             _ => OnceLock::from(Scheme::Https),
         };
-        let places = ways.connections.to(&authority, way.connections);
+        let requests = limits.for_host(&authority, config.max_connections);
         let ecr = authority.parse::<EcrRegistry>().ok();
-        let paces = match &ecr {
-            Some(ecr) => Paces::Known(settings.aws.budgets(ecr)),
-            None => Paces::Learned(Arc::new(Pace::free())),
+        let rates = match &ecr {
+            Some(ecr) => RequestRates::Documented(settings.aws.quotas(ecr)),
+            None => RequestRates::Adaptive(Arc::new(RateLimiter::adaptive())),
         };
-        let auth = Auth::new(identity(registry, ecr, settings));
+        let auth = HostAuth::new(identity(registry, ecr, settings));
         Self {
             authority,
             scheme,
-            probing: tokio::sync::Mutex::new(()),
+            scheme_probe: tokio::sync::Mutex::new(()),
             auth,
-            manifest_reads: Pace::free(),
-            places,
-            paces,
+            manifest_reads: RateLimiter::adaptive(),
+            requests,
+            rates,
             sessions: Mutex::default(),
         }
     }
 
-    /// Its name, with the port where one is written.
+    /// `host[:port]`
     pub(super) fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// How fast a request may be sent.
-    pub(super) fn pace(&self, method: &Method, path: &str) -> Option<&Arc<Pace>> {
-        match &self.paces {
-            Paces::Known(budgets) => budgets.of(method, path),
-            Paces::Learned(pace) => Some(pace),
+    /// The rate limiter of a request.
+    pub(super) fn rate_limiter(&self, method: &Method, path: &str) -> Option<&Arc<RateLimiter>> {
+        match &self.rates {
+            RequestRates::Documented(quotas) => quotas.of(method, path),
+            RequestRates::Adaptive(rate_limiter) => Some(rate_limiter),
         }
     }
 
-    /// Whether it is known how fast it may be asked, so that a refusal will pass.
-    pub(super) fn has_known_pace(&self) -> bool {
-        matches!(self.paces, Paces::Known(_))
+    /// Whether requests keep a documented rate, so that a 429 is temporary.
+    pub(super) fn has_documented_rate(&self) -> bool {
+        matches!(self.rates, RequestRates::Documented(_))
     }
 
-    /// How it is spoken to, once that is known.
+    /// None before the first successful request, if both are allowed.
     pub(super) fn scheme(&self) -> Option<Scheme> {
         self.scheme.get().copied()
     }
 
-    /// Remembers what worked.
-    pub(super) fn settle(&self, scheme: Scheme) {
+    pub(super) fn set_scheme(&self, scheme: Scheme) {
         self.scheme.get_or_init(|| scheme);
     }
 
-    /// The URL of a path on it.
     pub(super) fn url(&self, scheme: Scheme, path: &str, query: Option<&str>) -> Result<Url, Fault> {
         let scheme = match scheme {
             Scheme::Https => "https",
             Scheme::Http => "http",
         };
         let mut url = Url::parse(&format!("{scheme}://{}/", self.authority)).map_err(|error| {
-            Fault::Refused(format!(
-                "{:?} is not the name of a registry, a host with or without a port: {error}",
-                self.authority
-            ))
+            Fault::Permanent(format!("invalid registry name {:?}, expected host[:port]: {error}", self.authority))
         })?;
         url.set_path(path);
         url.set_query(query);
         Ok(url)
     }
 
-    /// Whether a URL is on this very host, spoken to in the same way: only there do its credentials belong.
-    pub(super) fn has(&self, url: &Url) -> bool {
+    /// Whether a URL has the host's origin: credentials are sent there only.
+    pub(super) fn is_origin_of(&self, url: &Url) -> bool {
         self.scheme()
             .and_then(|scheme| self.url(scheme, "/", None).ok())
             .is_some_and(|base| base.origin() == url.origin())
     }
 
-    /// Keeps an upload session that a refused mount has left behind, for the upload that follows. Answers with those
-    /// that are not kept any more.
-    pub(super) fn keep_session(&self, repository: &str, digest: &Digest, session: Onward) -> Vec<(String, Onward)> {
+    /// Keeps the upload session of a refused mount for the upload that follows. Returns the sessions dropped for it.
+    pub(super) fn keep_session(&self, repository: &str, digest: &Digest, session: Endpoint) -> Vec<(String, Endpoint)> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let mut dropped = Vec::new();
-        if sessions.len() >= MOST_SESSIONS {
-            let is_old = |since: Instant| now.saturating_duration_since(since) >= LONGEST_SESSION;
+        if sessions.len() >= MAX_SESSIONS {
+            let is_old = |since: Instant| now.saturating_duration_since(since) >= SESSION_LIFETIME;
             let old = sessions.extract_if(|_, (_, since)| is_old(*since));
             dropped.extend(old.map(|((repository, _), (session, _))| (repository, session)));
         }
-        // One more to be opened costs a request; to look through all of them for each mount costs more.
-        if sessions.len() >= MOST_SESSIONS {
+        // Opening one more session costs a request; scanning all of them at each mount costs more.
+        if sessions.len() >= MAX_SESSIONS {
             dropped.extend(sessions.drain().map(|((repository, _), (session, _))| (repository, session)));
         }
-        let before = sessions.insert((repository.to_owned(), digest.clone()), (session, now));
-        dropped.extend(before.map(|(session, _)| (repository.to_owned(), session)));
+        let replaced = sessions.insert((repository.to_owned(), digest.clone()), (session, now));
+        dropped.extend(replaced.map(|(session, _)| (repository.to_owned(), session)));
         dropped
     }
 
-    /// All of them, which are not kept any more.
-    pub(super) fn drop_sessions(&self) -> Vec<(String, Onward)> {
+    /// Removes and returns all kept sessions.
+    pub(super) fn drain_sessions(&self) -> Vec<(String, Endpoint)> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.drain().map(|((repository, _), (session, _))| (repository, session)).collect()
     }
 
-    /// Such a session, if there is one; the next caller won't get it.
-    pub(super) fn take_session(&self, repository: &str, digest: &Digest) -> Option<Onward> {
+    /// Removes and returns the kept session for a blob.
+    pub(super) fn take_session(&self, repository: &str, digest: &Digest) -> Option<Endpoint> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let (session, since) = sessions.remove(&(repository.to_owned(), digest.clone()))?;
-        (since.elapsed() < LONGEST_SESSION).then_some(session)
+        (since.elapsed() < SESSION_LIFETIME).then_some(session)
     }
 
-    /// Ends all pauses that it has asked for; where pulls are used up, one may be tried.
+    /// Ends all pauses that the host has requested; if the pull quota is used up, one pull is tried.
     pub(super) fn reset_pauses(&self) {
-        match &self.paces {
-            Paces::Known(budgets) => budgets.resume(),
-            Paces::Learned(pace) => pace.resume(),
+        match &self.rates {
+            RequestRates::Documented(quotas) => quotas.resume(),
+            RequestRates::Adaptive(rate_limiter) => rate_limiter.resume(),
         }
         self.manifest_reads.probe_now();
         self.auth.reset_pauses();
     }
 }
 
-/// What is configured comes first; then those whom AWS knows by themselves.
+/// Configured credentials first, then AWS credentials.
 fn identity(registry: &str, ecr: Option<EcrRegistry>, settings: &Settings) -> Identity {
-    let aws = settings.aws.clone();
+    let aws = &settings.aws;
     match (login_for(registry, &settings.credentials), ecr) {
         (Some(login), _) => Identity::Login(login.clone()),
-        (None, Some(registry)) => Identity::Ecr { login: aws.login(&registry), aws, registry },
-        (None, None) if canonical(registry) == PUBLIC_HOST => Identity::EcrPublic { login: aws.public_login(), aws },
-        (None, None) => Identity::Nobody,
+        (None, Some(registry)) => Identity::Ecr { login: aws.login(&registry), aws: aws.session().clone(), registry },
+        (None, None) if canonical(registry) == PUBLIC_HOST => {
+            Identity::EcrPublic { login: aws.public_login(), aws: aws.session().clone() }
+        }
+        (None, None) => Identity::Anonymous,
     }
-}
-
-/// Whether plain HTTP may be spoken there: on loopback, and where the user lists `host[:port]`.
-pub(super) fn is_lenient(url: &Url, insecure: &[String]) -> bool {
-    is_loopback(url) || is_listed(url, insecure)
-}
-
-/// 127.0.0.0/8, `[::1]` and `localhost`.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(UrlHost::Domain(name)) => name == "localhost",
-        Some(UrlHost::Ipv4(address)) => address.is_loopback(),
-        Some(UrlHost::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-/// Whether the user lists it as insecure. A name without a port is that name at the default ports.
-pub(super) fn is_listed(url: &Url, insecure: &[String]) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    insecure.iter().any(|listed| {
-        let listed = canonical(listed.trim());
-        let with_port = |port: Option<u16>| port.is_some_and(|port| listed == format!("{host}:{port}"));
-        with_port(url.port_or_known_default()) || (url.port().is_none() && listed == host)
-    })
 }
 
 #[cfg(test)]
@@ -239,7 +206,7 @@ mod tests {
     fn settings(insecure: &[&str]) -> Settings {
         Settings {
             request_timeout: None,
-            least_rate: None,
+            min_transfer_rate: None,
             private_redirects: Vec::new(),
             credentials: Vec::new(),
             aws: Aws::new(None),
@@ -249,21 +216,21 @@ mod tests {
         }
     }
 
-    fn usual() -> Ways {
-        Ways::new(&[], 1).unwrap()
+    fn host(name: &str, insecure: &[&str]) -> Host {
+        Host::new(name, &settings(insecure), &HostConfigs::new(&[]).unwrap(), &ConnectionLimits::new(1))
     }
 
     #[test]
-    fn docker_hub_is_reached_where_it_is() {
+    fn resolves_docker_hub_to_its_registry() {
         for name in ["docker.io", "index.docker.io", "Registry-1.docker.io"] {
-            let host = Host::new(name, &settings(&[]), &usual());
+            let host = host(name, &[]);
             let url = host.url(Scheme::Https, "/v2/library/a/manifests/1", None).unwrap();
             assert_eq!(url.as_str(), "https://registry-1.docker.io/v2/library/a/manifests/1");
         }
     }
 
     #[test]
-    fn plain_http_is_for_loopback_and_for_what_is_listed() {
+    fn allows_plain_http_on_loopback_and_for_listed_hosts() {
         let insecure = ["reg.example:5000", "plain.example", "TLS.example:443"];
         for (name, lenient) in [
             ("localhost:5000", true),
@@ -279,26 +246,26 @@ mod tests {
             ("10.0.0.1:5000", false),
             ("[::2]", false),
         ] {
-            assert_eq!(Host::new(name, &settings(&insecure), &usual()).scheme().is_none(), lenient, "{name}");
+            assert_eq!(host(name, &insecure).scheme().is_none(), lenient, "{name}");
         }
     }
 
     #[test]
-    fn credentials_belong_to_one_origin() {
-        let host = Host::new("r.example:5000", &settings(&[]), &usual());
+    fn compares_origins() {
+        let host = host("r.example:5000", &[]);
         for (url, has) in [
             ("https://r.example:5000/v2/", true),
             ("http://r.example:5000/v2/", false),
             ("https://r.example/v2/", false),
             ("https://r.example.evil:5000/v2/", false),
         ] {
-            assert_eq!(host.has(&Url::parse(url).unwrap()), has, "{url}");
+            assert_eq!(host.is_origin_of(&Url::parse(url).unwrap()), has, "{url}");
         }
     }
 
     #[test]
-    fn what_is_no_host_is_refused_with_its_name() {
-        let host = Host::new("no host", &settings(&[]), &usual());
+    fn quotes_an_invalid_name() {
+        let host = host("no host", &[]);
         assert!(host.url(Scheme::Https, "/", None).unwrap_err().to_string().contains("no host"));
     }
 }

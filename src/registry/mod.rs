@@ -1,10 +1,18 @@
-//! Speaks to registries, and to image layouts on disk.
+//! Access to registries, and to image layouts on disk.
+//!
+//! From the bottom up: `http` sends single requests and knows no credentials. `limits` bounds concurrent requests and the
+//! request rate of a registry. `auth` chooses credentials and fetches tokens through `http`; `ecr` has those of AWS.
+//! `host` is what was learned about a registry, and `client` sends requests to it with credentials and within its limits.
+//! `repository` has the operations of the distribution specification: manifests, mounts, pulls and pushes of blobs.
+//! `layout` has the same for a folder. `store` is either of both, as the target of copies.
 
 mod artifact;
 mod auth;
 mod client;
+mod doubling;
 mod ecr;
 mod error;
+mod fault;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod host;
@@ -19,15 +27,21 @@ mod shared_cache;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
 
-pub use artifact::{ComponentFacts, fetch_component, push_component};
-pub use ecr::{Aws, AwsError, Caller, EcrRepositories};
-pub use error::{Error, SetupError, UploadError};
-pub use http::{retry::Backoff, transfer_rate::LeastRate};
+pub use artifact::{ComponentInterfaces, fetch_component, push_component};
+pub use ecr::{Aws, AwsError, CallerIdentity, EcrRepositories};
+pub use error::{CertificateError, Error, UploadError};
+pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
-pub use limits::{connections::Room, pace::LONGEST_THROTTLING};
-pub use manifest::{Contents, Descriptor, IndexEntry, Manifest, Selector};
+pub use limits::rate_limiter::MAX_THROTTLED_TIME;
+pub use manifest::{Contents, Descriptor, Manifest, Selector, index::IndexEntry};
 pub use registries::Registries;
-pub use repository::{BlobStream, Repository};
+pub use repository::{Repository, pull::BlobStream};
 pub use settings::Settings;
-pub use store::{Place, RemoteRepository, Store, StoreError, StoreRepository, StoreUploadError};
+pub use store::{
+    ManifestRef, Store, StoreRepository,
+    error::{StoreError, StoreUploadError},
+    permit::TransferPermit,
+    remote::RemoteRepository,
+};

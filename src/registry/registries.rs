@@ -1,53 +1,62 @@
-//! All registries, and what their repositories share.
+//! Access to all registries.
 
 use std::sync::Arc;
 
-use super::{Repository, SetupError, client::Wire, repository::push, settings::Settings};
+use super::{
+    client::Client,
+    error::CertificateError,
+    repository::{Repository, session::cancel_kept_sessions},
+    settings::Settings,
+};
 use crate::model::RegistryAccess;
 
-/// The way to every registry. A clone is cheap and shares connections, tokens and what was learned about hosts.
+/// Access to all registries. A clone is cheap and shares connections, tokens and what was learned about hosts.
 #[derive(Clone)]
 pub struct Registries {
-    wire: Arc<Wire>,
+    client: Arc<Client>,
 }
 
 impl Registries {
-    /// Nothing is contacted. A registry gets `connections` requests at once, whoever sends them. Where several of
-    /// `registries` fit a name, the exact one beats a glob, and among equals the later wins.
+    /// Contacts no registry. `connections` is the maximum number of concurrent requests to one registry. If several of
+    /// `registries` match a name, an exact name wins over a glob, and a later entry over an earlier one.
     ///
     /// # Errors
     /// When one of their certificates can't be used.
-    pub fn new(settings: Settings, registries: &[RegistryAccess], connections: usize) -> Result<Self, SetupError> {
-        Ok(Self { wire: Arc::new(Wire::new(settings, registries, connections)?) })
+    pub fn new(
+        settings: Settings,
+        registries: &[RegistryAccess],
+        connections: usize,
+    ) -> Result<Self, CertificateError> {
+        Ok(Self { client: Arc::new(Client::new(settings, registries, connections)?) })
     }
 
-    /// The way to every registry with other settings. Connections and how single registries are reached are shared,
-    /// tokens are not.
-    pub fn beside(&self, settings: Settings) -> Self {
-        Self { wire: Arc::new(self.wire.beside(settings)) }
+    /// Access with other settings. Shares connections and their limits, but no tokens.
+    #[must_use]
+    pub fn with_settings(&self, settings: Settings) -> Self {
+        Self { client: Arc::new(self.client.with_settings(settings)) }
     }
 
-    /// Ends all pauses that registries have asked for; where pulls are used up, one may be tried.
+    /// Ends all pauses that registries have requested; if a pull quota is used up, one pull is tried.
     pub fn reset_pauses(&self) {
-        self.wire.reset_pauses();
+        self.client.reset_pauses();
     }
 
-    /// Takes back the uploads that were begun and are not needed any more.
-    pub fn clear(&self) {
-        for host in self.wire.known_hosts() {
-            push::clear(&self.wire, &host);
+    /// Cancels, in the background, uploads that were started and are not needed.
+    pub fn cancel_unused_uploads(&self) {
+        for host in self.client.known_hosts() {
+            cancel_kept_sessions(&self.client, &host);
         }
     }
 
-    /// Waits until what was left behind at registries is cleared away, of all that were made beside each other. Each
-    /// upload that was begun and broken off takes 10 s at most.
-    pub async fn cleared(&self) {
-        self.wire.cleared().await;
+    /// Waits until cancelled uploads have been removed at the registries, including those of all `Registries` that share
+    /// connections with this one. Each takes at most 10 s.
+    pub async fn background_finished(&self) {
+        self.client.background_finished().await;
     }
 
-    /// The repository `repository` (a path, `library/` explicit) of `registry` (`host[:port]`, Docker Hub is
-    /// `docker.io`). What is no host shows at the first request.
-    pub fn repository(&self, registry: &str, repository: &str) -> Repository {
-        Repository::new(Arc::clone(&self.wire), registry, repository)
+    /// A repository of a registry. `registry` is `host[:port]` (`docker.io` for Docker Hub), `name` its path
+    /// (`library/` included). The first request reports an invalid `registry`.
+    pub fn repository(&self, registry: &str, name: &str) -> Repository {
+        Repository::new(Arc::clone(&self.client), registry, name)
     }
 }

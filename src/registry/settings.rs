@@ -1,29 +1,31 @@
-//! What the transport has to be told.
+//! How registries are accessed.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Aws, Backoff, LeastRate};
+use super::{
+    ecr::Aws,
+    http::{retry::Backoff, transfer_rate::MinTransferRate},
+};
 use crate::model::{Credential, Observer};
 
-/// How registries are reached.
+/// Settings for access to registries.
 #[derive(Clone)]
 pub struct Settings {
-    /// How long to wait for the head of an answer, and for a transfer in which no byte moves; none: no bound but the
-    /// 30 s that a TCP connection may take.
+    /// The timeout for response headers, and for a transfer in which no byte moves; None: only the 30 s timeout for TCP
+    /// connections.
     pub request_timeout: Option<Duration>,
-    /// How slow a transfer may be; none: as slow as it likes.
-    pub least_rate: Option<LeastRate>,
-    /// Hosts (`host[:port]`, globs allowed) that somebody on the Internet may send us on to although their addresses are
-    /// private.
+    /// None: no minimum.
+    pub min_transfer_rate: Option<MinTransferRate>,
+    /// Hosts (`host[:port]`, globs allowed) with private addresses to which servers on the Internet may redirect.
     pub private_redirects: Vec<String>,
-    /// Who we are; the exact name beats a glob, and among equals the later entry wins.
+    /// An exact name wins over a glob, and a later entry over an earlier one.
     pub credentials: Vec<Credential>,
-    /// Who we are at registries of Amazon's, where `credentials` says nothing of them.
+    /// AWS credentials, for registries of Amazon without an entry in `credentials`.
     pub aws: Aws,
-    /// Who is told of registries that limit us.
+    /// Receives events about rate limits.
     pub observer: Arc<dyn Observer>,
-    /// Registries (`host[:port]`) whose certificates are not checked, and that may be spoken to over plain HTTP.
+    /// Registries (`host[:port]`) whose certificates are not verified, and that may use plain HTTP.
     pub insecure: Vec<String>,
-    /// How often a request that can pass on another try is sent, and after which pauses.
+    /// The retries of failed requests.
     pub backoff: Backoff,
 }

@@ -1,5 +1,5 @@
-//! Things that all who use them share by name, and that are forgotten when nobody does: whoever deploys chooses the
-//! names of registries, so that a year brings any number of them.
+//! A cache of shared instances that removes unused ones: image references choose the names of registries, so there is no
+//! bound on their number. Kept by hand: caching crates also evict entries that are in use.
 
 use std::{
     borrow::Borrow,
@@ -8,77 +8,75 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// See the module.
-pub(super) struct Shared<K, V> {
-    bound: usize,
-    may_go: fn(&V) -> bool,
+pub(super) struct SharedCache<K, V> {
+    capacity: usize,
+    can_evict: fn(&V) -> bool,
     inner: Mutex<Inner<K, V>>,
 }
 
 struct Inner<K, V> {
-    known: HashMap<K, Known<V>>,
+    entries: HashMap<K, Entry<V>>,
     uses: u64,
-    /// So many are known before it is looked for those that are not in use.
-    full: usize,
+    /// The number of entries at which unused ones are evicted.
+    evict_at: usize,
 }
 
-struct Known<V> {
+struct Entry<V> {
     value: Arc<V>,
-    used: u64,
+    last_use: u64,
 }
 
-impl<K: Eq + Hash, V> Shared<K, V> {
-    /// Of so many things half are forgotten, those first that have not been asked for the longest. What is in use is
-    /// kept, however many that are.
-    pub fn new(bound: usize) -> Self {
-        Self::keeping(bound, |_| true)
+impl<K: Eq + Hash, V> SharedCache<K, V> {
+    /// At `capacity` entries, the least recently used half of the unused ones is evicted. Entries in use are kept, even
+    /// beyond the capacity.
+    pub fn new(capacity: usize) -> Self {
+        Self::with_filter(capacity, |_| true)
     }
 
-    /// The same, but what may not go stays as well.
-    pub fn keeping(bound: usize, may_go: fn(&V) -> bool) -> Self {
-        let inner = Inner { known: HashMap::new(), uses: 0, full: bound };
-        Self { bound, may_go, inner: Mutex::new(inner) }
+    /// Evicts only entries for which `can_evict` is true.
+    pub fn with_filter(capacity: usize, can_evict: fn(&V) -> bool) -> Self {
+        let inner = Inner { entries: HashMap::new(), uses: 0, evict_at: capacity };
+        Self { capacity, can_evict, inner: Mutex::new(inner) }
     }
 
-    /// The one of that name: always the same one while somebody has it.
-    pub fn get<Q>(&self, name: &Q, make: impl FnOnce() -> V) -> Arc<V>
+    /// The instance for a key; the same one while it is in use.
+    pub fn get<Q>(&self, key: &Q, make: impl FnOnce() -> V) -> Arc<V>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.uses += 1;
-        let used = inner.uses;
-        if let Some(known) = inner.known.get_mut(name) {
-            known.used = used;
-            return Arc::clone(&known.value);
+        let last_use = inner.uses;
+        if let Some(entry) = inner.entries.get_mut(key) {
+            entry.last_use = last_use;
+            return Arc::clone(&entry.value);
         }
-        if inner.known.len() >= inner.full {
-            inner.forget(self.may_go);
-            // Looked for again when there are twice as many, so that no request pays for all.
-            inner.full = self.bound.max(inner.known.len().saturating_mul(2));
+        if inner.entries.len() >= inner.evict_at {
+            inner.evict(self.can_evict);
+            // Twice as many before the next eviction, so that its cost is spread over many calls.
+            inner.evict_at = self.capacity.max(inner.entries.len().saturating_mul(2));
         }
         let value = Arc::new(make());
-        inner.known.insert(name.to_owned(), Known { value: Arc::clone(&value), used });
+        inner.entries.insert(key.to_owned(), Entry { value: Arc::clone(&value), last_use });
         value
     }
 
-    /// All that are known.
     pub fn all(&self) -> Vec<Arc<V>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.known.values().map(|known| Arc::clone(&known.value)).collect()
+        inner.entries.values().map(|entry| Arc::clone(&entry.value)).collect()
     }
 }
 
 impl<K: Eq + Hash, V> Inner<K, V> {
-    fn forget(&mut self, may_go: fn(&V) -> bool) {
-        let is_unused = |known: &Known<V>| Arc::strong_count(&known.value) == 1 && may_go(&known.value);
+    fn evict(&mut self, can_evict: fn(&V) -> bool) {
+        let is_unused = |entry: &Entry<V>| Arc::strong_count(&entry.value) == 1 && can_evict(&entry.value);
         let mut unused: Vec<u64> =
-            self.known.values().filter(|known| is_unused(known)).map(|known| known.used).collect();
+            self.entries.values().filter(|entry| is_unused(entry)).map(|entry| entry.last_use).collect();
         let half = unused.len().div_ceil(2);
         let Some(last) = half.checked_sub(1) else { return };
         let (_, &mut last, _) = unused.select_nth_unstable(last);
-        self.known.retain(|_, known| known.used > last || !is_unused(known));
+        self.entries.retain(|_, entry| entry.last_use > last || !is_unused(entry));
     }
 }
 
@@ -87,41 +85,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_uses_is_forgotten_the_longest_unused_first() {
-        let shared: Shared<String, u32> = Shared::new(100);
-        let kept = shared.get("kept", || 7);
+    fn evicts_the_least_recently_used() {
+        let cache: SharedCache<String, u32> = SharedCache::new(100);
+        let kept = cache.get("kept", || 7);
         for number in 0..10_000_u32 {
-            shared.get(number.to_string().as_str(), || number);
-            shared.get("often", || 8);
-            assert!(shared.all().len() <= 101);
+            cache.get(number.to_string().as_str(), || number);
+            cache.get("often", || 8);
+            assert!(cache.all().len() <= 101);
         }
-        assert!(Arc::ptr_eq(&kept, &shared.get("kept", || 0)), "it is in use");
-        assert_eq!(*shared.get("often", || 0), 8, "it is asked for all the time");
-        assert_eq!(*shared.get("1", || 99), 99, "it was forgotten");
+        assert!(Arc::ptr_eq(&kept, &cache.get("kept", || 0)), "it is in use");
+        assert_eq!(*cache.get("often", || 0), 8, "it is used all the time");
+        assert_eq!(*cache.get("1", || 99), 99, "it was evicted");
     }
 
     #[test]
-    fn what_may_not_go_stays() {
-        let shared: Shared<String, u32> = Shared::keeping(10, |value| *value != 7);
-        shared.get("7", || 7);
+    fn keeps_entries_that_can_not_be_evicted() {
+        let cache: SharedCache<String, u32> = SharedCache::with_filter(10, |value| *value != 7);
+        cache.get("7", || 7);
         for number in 100..1_000_u32 {
-            shared.get(number.to_string().as_str(), || number);
+            cache.get(number.to_string().as_str(), || number);
         }
-        assert_eq!(*shared.get("7", || 0), 7);
-        assert!(shared.all().len() <= 11);
+        assert_eq!(*cache.get("7", || 0), 7);
+        assert!(cache.all().len() <= 11);
     }
 
     #[test]
-    fn what_is_in_use_is_kept_however_many_that_are() {
-        let shared: Shared<String, u32> = Shared::new(10);
-        let all: Vec<_> = (0..1_000_u32).map(|number| shared.get(number.to_string().as_str(), || number)).collect();
+    fn keeps_entries_in_use_beyond_the_capacity() {
+        let cache: SharedCache<String, u32> = SharedCache::new(10);
+        let all: Vec<_> = (0..1_000_u32).map(|number| cache.get(number.to_string().as_str(), || number)).collect();
         for (number, kept) in all.iter().enumerate() {
-            assert!(Arc::ptr_eq(kept, &shared.get(number.to_string().as_str(), || 0)));
+            assert!(Arc::ptr_eq(kept, &cache.get(number.to_string().as_str(), || 0)));
         }
         drop(all);
         for number in 0..2_000_u32 {
-            shared.get(format!("n{number}").as_str(), || number);
+            cache.get(format!("n{number}").as_str(), || number);
         }
-        assert!(shared.all().len() <= 2_000, "{}", shared.all().len());
+        assert!(cache.all().len() <= 2_000, "{}", cache.all().len());
     }
 }

@@ -1,4 +1,4 @@
-//! A server on loopback that plays a script, and remembers what it was asked.
+//! A scripted registry on loopback that records its requests.
 
 use std::{
     net::SocketAddr,
@@ -13,12 +13,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{BlobStream, Descriptor, Registries, Repository, Settings};
+use super::{Aws, Backoff, BlobStream, Descriptor, Registries, Repository, Settings};
 use crate::model::{Credential, Digest, Login};
 
-/// What was asked.
+/// A request that the server received.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RecordedRequest {
     pub method: String,
     /// Path and query.
     pub target: String,
@@ -27,7 +27,7 @@ pub(crate) struct Asked {
     pub body: Vec<u8>,
 }
 
-impl Asked {
+impl RecordedRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -38,7 +38,7 @@ impl Asked {
     }
 }
 
-/// What is answered.
+/// A scripted response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reply {
     status: u16,
@@ -70,13 +70,13 @@ impl Reply {
         self.body.len()
     }
 
-    /// The connection ends after so many bytes of the body.
+    /// Closes the connection after this many bytes of the body.
     pub(crate) fn cut(mut self, after: usize) -> Self {
         self.cut = Some(after);
         self
     }
 
-    /// The connection stays, but nothing more comes after so many bytes of the body.
+    /// Sends nothing after this many bytes of the body, but keeps the connection open.
     pub(crate) fn stall(mut self, after: usize) -> Self {
         self.stall = true;
         self.cut(after)
@@ -88,50 +88,53 @@ impl Reply {
         self
     }
 
-    /// The body byte by byte, with such pauses.
+    /// Sends the body byte by byte, with pauses.
     pub(crate) fn drip(mut self, pause: Duration) -> Self {
         self.drip = Some(pause);
         self
     }
 
-    /// So late.
+    /// Delays the response.
     pub(crate) fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 }
 
-type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+type Script = dyn Fn(&RecordedRequest) -> Reply + Send + Sync;
 
-/// The server; it ends with the test's runtime.
+/// The server; it stops with the test's runtime.
 pub(crate) struct Server {
     pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
     handshakes: Arc<AtomicUsize>,
-    busy: Arc<Mutex<Busy>>,
+    concurrent: Arc<Mutex<Concurrent>>,
 }
 
-/// Requests that came and were not answered: now, and at most.
+/// The number of requests in progress: now, and at most.
 #[derive(Default)]
-struct Busy {
+struct Concurrent {
     now: usize,
-    most: usize,
+    max: usize,
 }
 
 impl Server {
-    pub(crate) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&RecordedRequest) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", script).await
     }
 
     /// At another address.
-    pub(crate) async fn start_at(address: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start_at(
+        address: &str,
+        script: impl Fn(&RecordedRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::new(Mutex::new(Vec::new()));
         let handshakes = Arc::new(AtomicUsize::new(0));
         let script: Arc<Script> = Arc::new(script);
-        let busy = Arc::new(Mutex::new(Busy::default()));
-        let (log, tls, at_once) = (Arc::clone(&asked), Arc::clone(&handshakes), Arc::clone(&busy));
+        let concurrent = Arc::new(Mutex::new(Concurrent::default()));
+        let (log, tls, count) = (Arc::clone(&requests), Arc::clone(&handshakes), Arc::clone(&concurrent));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(
@@ -139,44 +142,43 @@ impl Server {
                     Arc::clone(&script),
                     Arc::clone(&log),
                     Arc::clone(&tls),
-                    Arc::clone(&at_once),
+                    Arc::clone(&count),
                 ));
             }
         });
-        Self { address, asked, handshakes, busy }
+        Self { address, requests, handshakes, concurrent }
     }
 
     /// All requests so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// Their first lines.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.asked().iter().map(Asked::line).collect()
+    /// `METHOD target` of each.
+    pub(crate) fn request_lines(&self) -> Vec<String> {
+        self.requests().iter().map(RecordedRequest::line).collect()
     }
 
-    /// How many connections tried to speak TLS.
+    /// The number of TLS handshakes that clients tried.
     pub(crate) fn handshakes(&self) -> usize {
         self.handshakes.load(Ordering::SeqCst)
     }
 
-    /// How many requests it had at once, at most. One counts no longer when its answer begins, so that its sender never
-    /// knows of that before.
-    pub(crate) fn most_at_once(&self) -> usize {
-        self.busy.lock().unwrap().most
+    /// The maximum number of concurrent requests. A request counts until its response begins, so that no client can know
+    /// of the response earlier.
+    pub(crate) fn max_concurrent(&self) -> usize {
+        self.concurrent.lock().unwrap().max
     }
 
-    /// Forgets how many that were.
-    pub(crate) fn forget(&self) {
-        self.busy.lock().unwrap().most = 0;
+    pub(crate) fn reset_max_concurrent(&self) {
+        self.concurrent.lock().unwrap().max = 0;
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The repository `team/app`, with three quick attempts.
+    /// The repository `team/app`, with three attempts and short pauses.
     pub(crate) fn repository(&self) -> Repository {
         self.repository_with(settings())
     }
@@ -189,13 +191,13 @@ impl Server {
 pub(crate) fn settings() -> Settings {
     Settings {
         request_timeout: Some(Duration::from_secs(20)),
-        least_rate: None,
+        min_transfer_rate: None,
         private_redirects: Vec::new(),
         credentials: Vec::new(),
-        aws: crate::registry::Aws::new(None),
+        aws: Aws::new(None),
         observer: Arc::new(()),
         insecure: Vec::new(),
-        backoff: crate::registry::Backoff { attempts: 3, cap: Duration::from_millis(1) },
+        backoff: Backoff { attempts: 3, cap: Duration::from_millis(1) },
     }
 }
 
@@ -218,25 +220,25 @@ pub(crate) fn descriptor(content: &[u8]) -> Descriptor {
     }
 }
 
-/// Content that is nowhere like itself.
+/// Pseudo-random bytes.
 pub(crate) fn content(length: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(7);
     std::iter::repeat_with(|| random.u8(..)).take(length).collect()
 }
 
-pub(crate) fn once(content: &[u8]) -> BlobStream {
+pub(crate) fn single_chunk(content: &[u8]) -> BlobStream {
     let content = Bytes::copy_from_slice(content);
     Box::pin(futures::stream::once(async { Ok(content) }))
 }
 
-pub(crate) async fn read(stream: BlobStream) -> Result<Vec<u8>, (Vec<u8>, super::Error)> {
-    let mut read = Vec::new();
+pub(crate) async fn read_all(stream: BlobStream) -> Result<Vec<u8>, (Vec<u8>, super::Error)> {
+    let mut bytes = Vec::new();
     let mut stream = stream;
     loop {
         match stream.try_next().await {
-            Ok(Some(bytes)) => read.extend_from_slice(&bytes),
-            Ok(None) => return Ok(read),
-            Err(error) => return Err((read, error)),
+            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+            Ok(None) => return Ok(bytes),
+            Err(error) => return Err((bytes, error)),
         }
     }
 }
@@ -244,14 +246,14 @@ pub(crate) async fn read(stream: BlobStream) -> Result<Vec<u8>, (Vec<u8>, super:
 async fn serve(
     stream: TcpStream,
     script: Arc<Script>,
-    log: Arc<Mutex<Vec<Asked>>>,
+    log: Arc<Mutex<Vec<RecordedRequest>>>,
     tls: Arc<AtomicUsize>,
-    busy: Arc<Mutex<Busy>>,
+    concurrent: Arc<Mutex<Concurrent>>,
 ) {
     let mut stream = BufReader::new(stream);
     loop {
         match stream.fill_buf().await {
-            // A TLS handshake; a plain server understands nothing of it.
+            // A TLS handshake, to which a plain HTTP server responds with 400.
             Ok([0x16, ..]) => {
                 tls.fetch_add(1, Ordering::SeqCst);
                 let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
@@ -260,23 +262,23 @@ async fn serve(
             Ok([]) | Err(_) => return,
             Ok(_) => {}
         }
-        let Some(asked) = receive(&mut stream).await else { return };
-        log.lock().unwrap().push(asked.clone());
+        let Some(request) = receive(&mut stream).await else { return };
+        log.lock().unwrap().push(request.clone());
         {
-            let mut busy = busy.lock().unwrap();
-            busy.now += 1;
-            busy.most = busy.most.max(busy.now);
+            let mut concurrent = concurrent.lock().unwrap();
+            concurrent.now += 1;
+            concurrent.max = concurrent.max.max(concurrent.now);
         }
-        let reply = script(&asked);
+        let reply = script(&request);
         tokio::time::sleep(reply.delay).await;
-        busy.lock().unwrap().now -= 1;
-        if !answer(&mut stream, &asked, &reply).await {
+        concurrent.lock().unwrap().now -= 1;
+        if !respond(&mut stream, &request, &reply).await {
             return;
         }
     }
 }
 
-async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+async fn receive(stream: &mut BufReader<TcpStream>) -> Option<RecordedRequest> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -295,24 +297,24 @@ async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let mut asked = Asked { method, target, headers, body: Vec::new() };
-    assert_eq!(asked.header("transfer-encoding"), None, "a body without a length: {asked:?}");
-    let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
-    asked.body.resize(length, 0);
-    stream.read_exact(&mut asked.body).await.ok()?;
-    Some(asked)
+    let mut request = RecordedRequest { method, target, headers, body: Vec::new() };
+    assert_eq!(request.header("transfer-encoding"), None, "a body without a length: {request:?}");
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    request.body.resize(length, 0);
+    stream.read_exact(&mut request.body).await.ok()?;
+    Some(request)
 }
 
-/// Whether the connection can go on.
-async fn answer(stream: &mut BufReader<TcpStream>, asked: &Asked, reply: &Reply) -> bool {
+/// Whether the connection stays open.
+async fn respond(stream: &mut BufReader<TcpStream>, request: &RecordedRequest, reply: &Reply) -> bool {
     let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    let own_length = reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let has_length = reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     if reply.chunked {
         head.push_str("Transfer-Encoding: chunked\r\n");
-    } else if reply.status != 204 && !own_length {
+    } else if reply.status != 204 && !has_length {
         head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
     }
     head.push_str("\r\n");
@@ -323,7 +325,7 @@ async fn answer(stream: &mut BufReader<TcpStream>, asked: &Asked, reply: &Reply)
         }
         bytes.clear();
     }
-    if asked.method != "HEAD" {
+    if request.method != "HEAD" {
         let sent = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
         if reply.chunked && !sent.is_empty() {
             bytes.extend_from_slice(format!("{:x}\r\n", sent.len()).as_bytes());

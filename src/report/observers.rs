@@ -1,14 +1,14 @@
-//! One observer in front of several.
+//! Several observers as one.
 
 use std::sync::Arc;
 
 use crate::model::{Event, Observer};
 
-/// Hands every event to each of its observers, in their order.
+/// Passes each event to all observers, in order.
 pub struct Observers(Vec<Arc<dyn Observer>>);
 
 impl Observers {
-    /// In front of these.
+    /// All of `observers`.
     pub fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
         Self(observers)
     }
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn every_observer_is_told() {
+    fn every_observer_gets_every_event() {
         let (one, two) = (Arc::new(Bytes(AtomicU64::new(0))), Arc::new(Bytes(AtomicU64::new(0))));
         let observers = Observers::new(vec![one.clone(), two.clone()]);
         observers.observe(&Event::BytesCopied(3));

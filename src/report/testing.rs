@@ -1,22 +1,28 @@
-//! What several tests of this room need.
+//! Shared by tests.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::model::{
     Destination, Failure, FailureKind, Outcome, Retry, Status, Target, TargetKind, WorkloadId, WorkloadKind,
 };
 
-/// A failure of the target that says `message`.
+/// A failure of the target with this message.
 pub(super) fn failed(message: &str) -> Status {
     Status::Failed(Failure { kind: FailureKind::Target, message: message.to_owned(), retry: Retry::Soon })
 }
 
-/// What came of the Docker Hub image `name:tag` that Deployment `shop/web` uses, at `mirror.example/library`.
+/// The outcome for Docker Hub image `name:tag`, used by Deployment `shop/web`, at `mirror.example/library`.
 pub(super) fn outcome(image: &str, status: Status) -> Outcome {
     let (name, tag) = image.split_once(':').unwrap();
     Outcome {
@@ -46,7 +52,7 @@ pub(super) fn web() -> WorkloadId {
     WorkloadId { kind: WorkloadKind::Deployment, namespace: "shop".to_owned(), name: "web".to_owned() }
 }
 
-/// Sends one request and reads what comes until the server hangs up: the head, and the body.
+/// Sends one request and returns the head and the body of the response.
 pub(super) async fn exchange(address: SocketAddr, method: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -56,3 +62,37 @@ pub(super) async fn exchange(address: SocketAddr, method: &str, path: &str) -> (
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_ascii_lowercase(), body.to_owned())
 }
+
+/// Collects log output in memory.
+#[derive(Clone, Default)]
+pub(super) struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl LogBuffer {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for LogBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for LogBuffer {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// An error with a cause.
+#[derive(Debug, thiserror::Error)]
+#[error("outer")]
+pub(super) struct Outer(#[source] pub io::Error);

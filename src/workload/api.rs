@@ -1,44 +1,62 @@
 //! Lists and watches of the API server, the same for every kind.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
-use k8s_openapi::api::{
-    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
-    batch::v1::{CronJob, Job},
-    core::v1::{Namespace, Node, Pod},
-};
+use futures::{StreamExt as _, stream::BoxStream};
 use kube::{
-    Api, Client, Resource,
+    Api, Client,
     api::ListParams,
-    core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{WatchStreamExt as _, watcher},
 };
 
-use super::{
-    client::describe,
-    inventory::Kind,
-    object::Object,
-    resource::{Part, Read},
-};
-use crate::model::WorkloadKind;
+use super::{client::describe, object::Object, resource::WatchScope};
 
-/// Objects in one answer to a list.
-const PAGE: u32 = 500;
+/// Objects per page of a list.
+const PAGE_SIZE: u32 = 500;
 
 /// How long one page of a list may take.
 const PAGE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why a list was not given.
+/// An event of a watch, or its error.
+pub(super) type WatchEvent = watcher::Result<watcher::Event<Object>>;
+
+/// The API server did not return a list.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ListFault {
+#[error("cannot list {scope}: {fault}{}", self.remedy())]
+pub struct ListError {
+    scope: String,
+    rule: String,
+    fault: ListFault,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ListFault {
     #[error("{}", describe(.0))]
-    Api(#[source] Box<kube::Error>),
+    Api(Box<kube::Error>),
     #[error("the API server did not answer within {} s", PAGE_DEADLINE.as_secs())]
     Deadline,
 }
 
-/// The HTTP status of an answer that was an error.
+impl ListError {
+    /// Whether a retry can help without a change by anyone.
+    pub fn is_retryable(&self) -> bool {
+        match &self.fault {
+            ListFault::Api(error) => status(error).is_none_or(|code| code == 429 || code >= 500),
+            ListFault::Deadline => true,
+        }
+    }
+
+    /// Whether the permission to list is missing.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(&self.fault, ListFault::Api(error) if status(error) == Some(403))
+    }
+
+    fn remedy(&self) -> String {
+        if self.is_forbidden() { format!("; {}", self.rule) } else { String::new() }
+    }
+}
+
+/// The HTTP status of an error response.
 pub(super) fn status(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
@@ -46,95 +64,91 @@ pub(super) fn status(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// A kind that can be listed and watched.
-pub(super) trait Readable: Resource<DynamicType: Default + Clone> + Clone + fmt::Debug + 'static {}
-
-impl<K: Resource<DynamicType: Default + Clone> + Clone + fmt::Debug + 'static> Readable for K {}
-
-/// Something to be done with the API of whatever kind.
-pub(super) trait Task {
-    type Output;
-
-    fn run<K: Readable>(self, api: Api<Object<K>>) -> Self::Output;
-}
-
-/// Does it with the API that `part` is read from.
-pub(super) fn with_api<T: Task>(part: &Part, client: &Client, task: T) -> T::Output {
-    fn api<K>(part: &Part, client: &Client) -> Api<Object<K>>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        match &part.namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        }
-    }
-    match part.read {
-        Read::Namespaces => task.run(Api::<Object<PartialObjectMeta<Namespace>>>::all(client.clone())),
-        Read::Nodes => task.run(Api::<Object<PartialObjectMeta<Node>>>::all(client.clone())),
-        Read::Objects { kind: Kind::ReplicaSet, .. } => task.run(api::<PartialObjectMeta<ReplicaSet>>(part, client)),
-        Read::Objects { kind: Kind::Workload(kind), metadata_only } => match (kind, metadata_only) {
-            (WorkloadKind::Job, true) => task.run(api::<PartialObjectMeta<Job>>(part, client)),
-            (WorkloadKind::Deployment, _) => task.run(api::<Deployment>(part, client)),
-            (WorkloadKind::StatefulSet, _) => task.run(api::<StatefulSet>(part, client)),
-            (WorkloadKind::DaemonSet, _) => task.run(api::<DaemonSet>(part, client)),
-            (WorkloadKind::Job, false) => task.run(api::<Job>(part, client)),
-            (WorkloadKind::CronJob, _) => task.run(api::<CronJob>(part, client)),
-            (WorkloadKind::Pod, _) => task.run(api::<Pod>(part, client)),
-        },
+/// Watches forever; after an error it pauses, one minute at most, and resumes.
+pub(super) fn watch(scope: &WatchScope, client: &Client) -> BoxStream<'static, WatchEvent> {
+    if scope.resource.is_metadata_only() {
+        watch_objects(api::<true>(scope, client))
+    } else {
+        watch_objects(api::<false>(scope, client))
     }
 }
 
-/// Watches for ever; after an error it waits, a minute at most, and goes on.
-pub(super) struct Watch;
+/// Lists once and passes each object to `handle`; an object that changes meanwhile may come twice.
+pub(super) async fn list(
+    scope: &WatchScope,
+    client: &Client,
+    handle: &mut (dyn FnMut(Object) + Send),
+) -> Result<(), ListError> {
+    let listed = if scope.resource.is_metadata_only() {
+        list_objects(api::<true>(scope, client), handle).await
+    } else {
+        list_objects(api::<false>(scope, client), handle).await
+    };
+    listed.map_err(|fault| ListError { scope: scope.to_string(), rule: scope.rule(), fault })
+}
 
-impl Task for Watch {
-    type Output = BoxStream<'static, watcher::Result<watcher::Event<Object<()>>>>;
-
-    fn run<K: Readable>(self, api: Api<Object<K>>) -> Self::Output {
-        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
-        let events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
-        let untyped = |event| match event {
-            Apply(object) => Apply(Object::untyped(object)),
-            Delete(object) => Delete(Object::untyped(object)),
-            InitApply(object) => InitApply(Object::untyped(object)),
-            Init => Init,
-            InitDone => InitDone,
-        };
-        events.map(move |event| event.map(untyped)).boxed()
+fn api<const METADATA_ONLY: bool>(scope: &WatchScope, client: &Client) -> Api<Object<METADATA_ONLY>> {
+    let resource = scope.resource.api_resource();
+    match &scope.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
     }
 }
 
-/// Lists once, page by page.
-pub(super) struct List<'a> {
-    /// What each object is handed to.
-    pub take: &'a mut (dyn FnMut(Object<()>) + Send),
+fn watch_objects<const METADATA_ONLY: bool>(api: Api<Object<METADATA_ONLY>>) -> BoxStream<'static, WatchEvent> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    let events = watcher(api, watcher::Config::default().page_size(PAGE_SIZE)).default_backoff();
+    let convert = |event| match event {
+        Apply(object) => Apply(Object::from_any(object)),
+        Delete(object) => Delete(Object::from_any(object)),
+        InitApply(object) => InitApply(Object::from_any(object)),
+        Init => Init,
+        InitDone => InitDone,
+    };
+    events.map(move |event| event.map(convert)).boxed()
 }
 
-impl<'a> Task for List<'a> {
-    type Output = BoxFuture<'a, Result<(), ListFault>>;
-
-    fn run<K: Readable>(self, api: Api<Object<K>>) -> Self::Output {
-        Box::pin(async move {
-            let mut params = ListParams::default().limit(PAGE);
-            loop {
-                let page = tokio::time::timeout(PAGE_DEADLINE, api.list(&params)).await;
-                match page.map_err(|_| ListFault::Deadline)? {
-                    Ok(page) => {
-                        page.items.into_iter().map(Object::untyped).for_each(&mut *self.take);
-                        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                            Some(token) => params.continue_token = Some(token),
-                            None => return Ok(()),
-                        }
-                    }
-                    // The rest of the list has expired: all of it again.
-                    Err(error) if status(&error) == Some(410) && params.continue_token.is_some() => {
-                        params.continue_token = None;
-                    }
-                    Err(error) => return Err(ListFault::Api(Box::new(error))),
+async fn list_objects<const METADATA_ONLY: bool>(
+    api: Api<Object<METADATA_ONLY>>,
+    handle: &mut (dyn FnMut(Object) + Send),
+) -> Result<(), ListFault> {
+    let mut params = ListParams::default().limit(PAGE_SIZE);
+    loop {
+        let page = tokio::time::timeout(PAGE_DEADLINE, api.list(&params)).await;
+        match page.map_err(|_| ListFault::Deadline)? {
+            Ok(page) => {
+                page.items.into_iter().map(Object::from_any).for_each(&mut *handle);
+                match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                    Some(token) => params.continue_token = Some(token),
+                    None => return Ok(()),
                 }
             }
-        })
+            // The continue token has expired: list everything again.
+            Err(error) if status(&error) == Some(410) && params.continue_token.is_some() => {
+                params.continue_token = None;
+            }
+            Err(error) => return Err(ListFault::Api(Box::new(error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{inventory::ObjectKind, resource::ResourceKind};
+
+    #[test]
+    fn a_forbidden_list_names_the_missing_permission() {
+        let resource = ResourceKind::Objects { kind: ObjectKind::ReplicaSet, metadata_only: true };
+        let scope = WatchScope { resource, namespace: Some("a".into()) };
+        let status = kube::core::Status { code: 403, message: "no".to_owned(), ..Default::default() };
+        let fault = ListFault::Api(Box::new(kube::Error::Api(Box::new(status))));
+        let error = ListError { scope: scope.to_string(), rule: scope.rule(), fault };
+        assert!(!error.is_retryable());
+        assert_eq!(
+            error.to_string(),
+            "cannot list replicasets in namespace a: no; \
+             grant list and watch on replicasets (API group \"apps\") with a Role in namespace a"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The connection to the API server.
 
-use std::{env, error::Error as _, path::Path, time::Duration};
+use std::{env, path::Path, time::Duration};
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -9,32 +9,34 @@ use kube::{
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-/// Longer than a watch may be silent: the server ends each after 290 s.
+use crate::model::error_chain;
+
+/// Longer than the longest silence of a watch: the API server ends each after 290 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The cluster's address or credentials can't be found out. Trying again does not help.
+/// There is no usable cluster configuration. A retry does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The given kubeconfig is missing or malformed.
-    #[error("cannot use the kubeconfig {file}: {source}")]
+    #[error("cannot use kubeconfig {file}")]
     Kubeconfig {
         /// Its path.
         file: String,
-        /// What is wrong with it.
+        /// The cause.
         source: Box<KubeconfigError>,
     },
-    /// Neither `KUBECONFIG`, `~/.kube/config` nor a Pod's ServiceAccount leads to a cluster.
-    #[error("no cluster is known; name a kubeconfig with --kubeconfig or KUBECONFIG, or run inside a cluster: {0}")]
+    /// There is no `KUBECONFIG`, no `~/.kube/config` and no ServiceAccount of a Pod.
+    #[error("no cluster configuration found; set --kubeconfig or KUBECONFIG, or run inside a cluster")]
     Unknown(#[source] Box<InferConfigError>),
-    /// The TLS material or the credentials are unusable.
-    #[error("cannot use the cluster's credentials: {0}")]
+    /// The TLS certificates or the credentials are unusable.
+    #[error("cannot use the cluster's credentials")]
     Credentials(#[source] Box<kube::Error>),
 }
 
-/// A client for the cluster that `kubeconfig` names, or else the environment: `KUBECONFIG`, `~/.kube/config`, the
-/// ServiceAccount of the Pod. Contacts nobody. Token files are read again every minute, so that tokens may expire.
+/// A client for the cluster in `kubeconfig`, or else in `KUBECONFIG`, `~/.kube/config` or the Pod's ServiceAccount. Does
+/// not connect yet. Token files are read again every minute, so expiring tokens work.
 ///
-/// Its `default_namespace` is the Pod's own inside a cluster.
+/// Inside a cluster its `default_namespace` is the Pod's namespace.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     let mut config = match kubeconfig {
         Some(path) => {
@@ -46,38 +48,29 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
         None => Config::infer().await.map_err(|source| ClientError::Unknown(Box::new(source)))?,
     };
     config.proxy_url = proxy(&config);
-    // Without it a list that the server never answers waits for ever.
+    // Without it a list without an answer would wait forever.
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|source| ClientError::Credentials(Box::new(source)))
 }
 
-/// The proxy on the way to the cluster: the kubeconfig's, or that of the environment, which kube takes even for a cluster
-/// that `NO_PROXY` names.
+/// The proxy to the cluster: from the kubeconfig, or from the environment. By itself, kube ignores `NO_PROXY`.
 fn proxy(config: &Config) -> Option<Uri> {
     let proxy = config.proxy_url.as_ref()?;
-    let is = |variable| env::var(variable).is_ok_and(|value| value.parse().is_ok_and(|value: Uri| value == *proxy));
-    let of_environment = is("HTTPS_PROXY") || is("https_proxy");
+    let is_from =
+        |variable| env::var(variable).is_ok_and(|value| value.parse().is_ok_and(|value: Uri| value == *proxy));
+    let of_environment = is_from("HTTPS_PROXY") || is_from("https_proxy");
     let excluded = of_environment && Matcher::from_env().intercept(&config.cluster_url).is_none();
     (!excluded).then(|| proxy.clone())
 }
 
-/// What went wrong, in one line: the server's own words, or the chain of causes. The client's own text leaves out why
-/// a connection failed, and repeats a refusal as a data structure.
+/// An error in one line: the API server's message, or the chain of causes. kube's own text omits why a connection failed,
+/// and shows an API server's refusal as a data structure.
 pub(super) fn describe(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error
         && !status.message.is_empty()
     {
         return status.message.clone();
     }
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
+    error_chain(error)
 }

@@ -3,28 +3,31 @@
 use kube::Client;
 
 use super::{
+    api::{self, ListError},
     inventory::{Change, Inventory},
     object::Object,
-    resource::{ListError, Read, WatchSettings},
+    resource::{ResourceKind, WatchSettings},
 };
 use crate::model::ImageUse;
 
-/// Lists all that `settings` ask for once, and folds it as watching does. The uses are ordered by kind, namespace and
-/// name of their workloads. Namespaces that may not be read have no labels, and nodes no platforms; anything else that may
-/// not is an error.
+/// Lists everything in `settings` once, and folds it as watching does. The image uses are ordered by kind, namespace and
+/// name of their workloads. If namespaces or nodes are forbidden, their labels or platforms are missing; anything else
+/// that is forbidden is an error.
 pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<ImageUse>, ListError> {
     let mut inventory = Inventory::new(&settings.resources, 0);
     if settings.nodes {
-        inventory.expect_nodes();
+        inventory.track_nodes();
     }
-    for part in settings.parts() {
-        match (part.read, part.list(client, &mut |object| take(&mut inventory, part.read, &object)).await) {
+    for scope in settings.scopes() {
+        let resource = scope.resource;
+        let listed = api::list(&scope, client, &mut |object| apply(&mut inventory, resource, &object)).await;
+        match (resource, listed) {
             (_, Ok(())) => {}
-            (Read::Namespaces, Err(error)) if error.is_forbidden() => {
-                tracing::info!(%error, "policies will see no namespace labels");
+            (ResourceKind::Namespaces, Err(error)) if error.is_forbidden() => {
+                tracing::info!(%error, "plugins will see no namespace labels");
             }
-            (Read::Nodes, Err(error)) if error.is_forbidden() => {
-                tracing::warn!(%error, "all platforms are copied");
+            (ResourceKind::Nodes, Err(error)) if error.is_forbidden() => {
+                tracing::warn!(%error, "copying all platforms, because nodes cannot be listed");
             }
             (_, Err(error)) => return Err(error),
         }
@@ -36,20 +39,20 @@ pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<Image
     Ok(uses.collect())
 }
 
-fn take(inventory: &mut Inventory, read: Read, object: &Object<()>) {
-    match read {
-        Read::Objects { kind, .. } => {
+fn apply(inventory: &mut Inventory, resource: ResourceKind, object: &Object) {
+    match resource {
+        ResourceKind::Objects { kind, .. } => {
             if let Some(key) = inventory.key(kind, object) {
                 inventory.apply(key, object);
             }
         }
-        Read::Namespaces => {
+        ResourceKind::Namespaces => {
             if let Some(name) = object.metadata.name.as_deref() {
                 let labels = object.metadata.labels.clone().unwrap_or_default();
                 inventory.namespace(name, Some(&labels));
             }
         }
-        Read::Nodes => {
+        ResourceKind::Nodes => {
             if let Some(name) = object.metadata.name.as_deref() {
                 inventory.node(name, Some(&object.metadata.labels.clone().unwrap_or_default()));
             }

@@ -1,4 +1,4 @@
-//! Where image uses come from: a cluster, watched or listed once, or manifest files. And who leads among replicas.
+//! Where image uses come from: a cluster, watched or listed once, or manifest files; and leader election among replicas.
 
 mod api;
 mod client;
@@ -10,11 +10,12 @@ mod object;
 mod resource;
 mod watch;
 
+pub use api::ListError;
 pub use client::{ClientError, client};
 pub use inventory::Change;
 pub use kube::Client;
-pub use lease::{Election, Hold, Leadership, LeaseError};
+pub use lease::{Election, Leadership, LeaseError, LeaseState};
 pub use list::list;
 pub use manifest::{ManifestError, Manifests, read_manifests};
-pub use resource::{ListError, Namespaces, WatchSettings};
+pub use resource::{Namespaces, WatchSettings};
 pub use watch::watch;

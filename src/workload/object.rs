@@ -1,14 +1,12 @@
-//! Objects of the API, reduced while they are read to what decides about images: a cluster's full objects are some
-//! ten times as large.
+//! API objects, reduced while they are deserialized to what concerns images: full objects are some ten times as large.
 
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    marker::PhantomData,
 };
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use kube::Resource;
+use kube::{Resource, api::ApiResource, core::DynamicResourceScope};
 use serde::{Deserialize, Deserializer};
 
 use crate::model::{ContainerKind, LONGEST_REFERENCE, WorkloadKind, cut, cut_image};
@@ -16,46 +14,42 @@ use crate::model::{ContainerKind, LONGEST_REFERENCE, WorkloadKind, cut, cut_imag
 /// `kubectl apply`'s copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Bound of an object's labels, and of its annotations: keys and values together, as the plugin contract says.
-const BYTES: usize = 64 * 1024;
+/// The longest labels, and the longest annotations, of one object: keys and values together, as in the plugin contract.
+const MAX_PAIRS_BYTES: usize = 64 * 1024;
 
-/// The longest name of a container that is kept; the API server takes 63.
-const LONGEST_CONTAINER_NAME: usize = 253;
+/// The API server accepts 63 bytes; manifest files may have more.
+const MAX_CONTAINER_NAME: usize = 253;
 
-/// What stands before the reference in an `imageID`, such as `docker-pullable://`.
-const LONGEST_SCHEME: usize = 32;
+/// The longest prefix of the reference in an `imageID`, such as `docker-pullable://`.
+const MAX_SCHEME: usize = 32;
 
-/// An object of kind `K`; `K` says only where it is read.
+/// An object of any kind. With `METADATA_ONLY` the API server is asked for its metadata alone.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(bound = "")]
-pub(super) struct Object<K> {
+pub(super) struct Object<const METADATA_ONLY: bool = false> {
     #[serde(default, deserialize_with = "slim_metadata")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: Option<Spec>,
     #[serde(default)]
     pub status: Option<Status>,
-    #[serde(skip)]
-    kind: PhantomData<fn() -> K>,
 }
 
-impl<K> Object<K> {
-    /// The same without its type, so that all kinds can go one way.
-    pub fn untyped(self) -> Object<()> {
-        Object { metadata: self.metadata, spec: self.spec, status: self.status, kind: PhantomData }
+impl Object {
+    pub fn from_any<const METADATA_ONLY: bool>(object: Object<METADATA_ONLY>) -> Self {
+        Self { metadata: object.metadata, spec: object.spec, status: object.status }
     }
 
-    /// The labels as policies see them.
+    /// The labels as plugins see them.
     pub fn bounded_labels(&self) -> impl Iterator<Item = (&String, &String)> {
         self.metadata.labels.iter().flat_map(bounded)
     }
 
-    /// The annotations as policies see them.
+    /// The annotations as plugins see them.
     pub fn bounded_annotations(&self) -> impl Iterator<Item = (&String, &String)> {
         self.metadata.annotations.iter().flat_map(bounded)
     }
 
-    /// The specification that lists the containers of an object of this kind; nothing where it has no pod template.
+    /// The Pod specification of an object of this kind; none without a Pod template.
     pub fn pod_spec(&self, kind: WorkloadKind) -> Option<&Spec> {
         let spec = self.spec.as_ref()?;
         match kind {
@@ -68,9 +62,9 @@ impl<K> Object<K> {
     }
 }
 
-/// What still fits, in the order of the names.
+/// The pairs that fit into the size limit, in the order of their keys.
 pub(super) fn bounded(pairs: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
-    let mut left = BYTES;
+    let mut left = MAX_PAIRS_BYTES;
     pairs.iter().filter(move |(key, value)| match left.checked_sub(key.len() + value.len()) {
         Some(rest) => {
             left = rest;
@@ -80,28 +74,28 @@ pub(super) fn bounded(pairs: &BTreeMap<String, String>) -> impl Iterator<Item = 
     })
 }
 
-impl<K: Resource> Resource for Object<K> {
-    type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
+impl<const METADATA_ONLY: bool> Resource for Object<METADATA_ONLY> {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
 
-    fn kind(dt: &Self::DynamicType) -> Cow<'_, str> {
-        K::kind(dt)
+    fn kind(resource: &ApiResource) -> Cow<'_, str> {
+        resource.kind.as_str().into()
     }
 
-    fn group(dt: &Self::DynamicType) -> Cow<'_, str> {
-        K::group(dt)
+    fn group(resource: &ApiResource) -> Cow<'_, str> {
+        resource.group.as_str().into()
     }
 
-    fn version(dt: &Self::DynamicType) -> Cow<'_, str> {
-        K::version(dt)
+    fn version(resource: &ApiResource) -> Cow<'_, str> {
+        resource.version.as_str().into()
     }
 
-    fn plural(dt: &Self::DynamicType) -> Cow<'_, str> {
-        K::plural(dt)
+    fn plural(resource: &ApiResource) -> Cow<'_, str> {
+        resource.plural.as_str().into()
     }
 
     fn metadata_api() -> bool {
-        K::metadata_api()
+        METADATA_ONLY
     }
 
     fn meta(&self) -> &ObjectMeta {
@@ -113,7 +107,7 @@ impl<K: Resource> Resource for Object<K> {
     }
 }
 
-/// A specification at any of the levels between a CronJob's and a Pod's.
+/// The `spec` of any kind, from a CronJob down to a Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Spec {
@@ -126,12 +120,12 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    /// The node that a Pod was given.
+    /// The node that a Pod is bound to.
     pub fn node(&self) -> Option<&str> {
         self.node_name.as_ref().map(|Text(name)| name.as_str()).filter(|name| !name.is_empty())
     }
 
-    /// Every container in the order init, regular, ephemeral.
+    /// All containers: init, regular, ephemeral.
     pub fn containers(&self) -> impl Iterator<Item = (ContainerKind, &ContainerSpec)> {
         let init = self.init_containers.iter().flatten().map(|c| (ContainerKind::Init, c));
         let regular = self.containers.iter().flatten().map(|c| (ContainerKind::Regular, c));
@@ -140,14 +134,14 @@ impl Spec {
     }
 }
 
-/// What a specification makes objects of.
+/// A Pod template or a Job template.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Template {
     spec: Option<Box<Spec>>,
 }
 
-/// A container. Its texts are trimmed, and cut where they are too long to be what they should.
+/// A container. Its texts are trimmed, and truncated if they are too long to be valid.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ContainerSpec {
@@ -168,7 +162,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// What the runtime says it runs, by container.
+    /// The image IDs that the container runtime reports, by container.
     pub fn image_ids(&self) -> HashMap<(ContainerKind, &str), &str> {
         let lists = [
             (ContainerKind::Init, &self.init_container_statuses),
@@ -194,7 +188,7 @@ struct ContainerStatus {
 
 fn container_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
     let Text(text) = Text::deserialize(deserializer)?;
-    Ok(Text(cut(text.trim(), LONGEST_CONTAINER_NAME).into_owned()))
+    Ok(Text(cut(text.trim(), MAX_CONTAINER_NAME).into_owned()))
 }
 
 fn image<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
@@ -202,13 +196,13 @@ fn image<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
     Ok(Text(cut_image(text.trim()).into_owned()))
 }
 
-/// Nothing where it is too long to end in a reference.
+/// Empty if it is too long to end in a reference.
 fn image_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
     let Text(text) = Text::deserialize(deserializer)?;
-    Ok(if text.len() > LONGEST_SCHEME + LONGEST_REFERENCE { Text::default() } else { Text(text) })
+    Ok(if text.len() > MAX_SCHEME + LONGEST_REFERENCE { Text::default() } else { Text(text) })
 }
 
-/// A text; in a manifest that a person wrote also a number, a boolean or nothing.
+/// A string; in hand-written manifests also a number, a boolean or null.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Text(pub String);
 
@@ -220,7 +214,7 @@ impl<'de> Deserialize<'de> for Text {
             type Value = Text;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a text")
+                f.write_str("a string")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Text, E> {
@@ -256,7 +250,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// Reads metadata without its managed fields, which are most of it.
+/// Reads metadata without its managed fields, which are the largest part of it.
 fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
@@ -282,14 +276,14 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
     }
 
     let texts = |map: BTreeMap<String, Text>| map.into_iter().map(|(key, Text(value))| (key, value)).collect();
-    let written = |Text(text): Text| (!text.is_empty()).then_some(text);
+    let non_empty = |Text(text): Text| (!text.is_empty()).then_some(text);
     let read = Option::<Metadata>::deserialize(deserializer)?.unwrap_or_default();
     Ok(ObjectMeta {
-        name: written(read.name),
-        generate_name: written(read.generate_name),
-        namespace: written(read.namespace),
-        uid: written(read.uid),
-        resource_version: written(read.resource_version),
+        name: non_empty(read.name),
+        generate_name: non_empty(read.generate_name),
+        namespace: non_empty(read.namespace),
+        uid: non_empty(read.uid),
+        resource_version: non_empty(read.resource_version),
         creation_timestamp: read.creation_timestamp,
         labels: read.labels.map(texts),
         annotations: read.annotations.map(|mut annotations| {

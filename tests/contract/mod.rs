@@ -1,4 +1,4 @@
-//! Version 1 of the contract is stable: plugins that were built against 1.0.0 keep working.
+//! Compatibility within version 1 of the contract: existing plugins keep working.
 
 use std::{collections::BTreeMap, env, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn runs_a_plugin_built_against_contract_1_0_0() {
+async fn a_plugin_built_for_1_0_0_loads_and_answers() {
     let web = pod("web").init("setup", "busybox").container("main", "nginx:1").manifest_in("shop");
     let config = format!("plugins: [{{ module: '{}', config: first }}]\n", guests::first_contract().display());
     let lines = plan(command(&["plan", "-o", "json", "-f", "-"], &list(&[web])).config(&config)).await;
@@ -33,7 +33,7 @@ async fn runs_a_plugin_built_against_contract_1_0_0() {
 }
 
 #[test]
-fn keeps_all_interfaces_of_contract_1_0_0() {
+fn the_interfaces_of_1_0_0_have_not_changed() {
     let tree = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let read = |file: &str| -> BTreeMap<String, String> {
         let text = std::fs::read_to_string(tree.join(file)).unwrap();
@@ -42,11 +42,11 @@ fn keeps_all_interfaces_of_contract_1_0_0() {
     let (first, now) = (read("tests/contract/1.0.0/policy.wit"), read("wit/policy.wit"));
     assert_eq!(first.len(), 7, "{first:#?}");
     for (name, interface) in &first {
-        assert_eq!(now.get(name), Some(interface), "{name}: additions need a new interface");
+        assert_eq!(now.get(name), Some(interface), "{name}: new features need a new interface");
     }
 }
 
-/// The text of each interface by name, without comments and blank lines.
+/// The text of each interface by name, without comments and blanks.
 fn interfaces(text: &str) -> BTreeMap<String, String> {
     let mut interfaces = BTreeMap::new();
     let mut inside: Option<(String, usize)> = None;

@@ -73,7 +73,8 @@ impl Rule {
                 let rest = path.strip_prefix(from.as_str())?;
                 let is_whole_segment = from.is_empty() || rest.is_empty() || rest.starts_with('/');
                 let parts = [to.as_str(), rest.trim_start_matches('/')];
-                is_whole_segment.then(|| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"))
+                is_whole_segment
+                    .then(|| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"))
             }
         }
     }

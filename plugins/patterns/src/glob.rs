@@ -1,6 +1,6 @@
 //! Shell globs with the syntax of Go's `path.Match`, which the original program used for namespaces: `*` and `?` do not
-//! match slashes, `^` negates a class, a backslash escapes the next character. Kept by hand: the crates that match globs
-//! have other rules, and would make the plugins larger.
+//! match slashes, `^` negates a class, a backslash escapes the next character. Kept by hand: the crates that match
+//! globs have other rules, and would make the plugins larger.
 
 use std::{fmt, str::Chars};
 
@@ -205,9 +205,13 @@ mod tests {
 
     #[test]
     fn a_text_without_wildcards_is_a_name() {
-        for (pattern, text, expected) in
-            [("plain", "plain", true), ("plain", "plainer", false), ("a]b", "a]b", true), ("a\\b", "a\\b", true), ("p*", "plain", true)]
-        {
+        for (pattern, text, expected) in [
+            ("plain", "plain", true),
+            ("plain", "plainer", false),
+            ("a]b", "a]b", true),
+            ("a\\b", "a\\b", true),
+            ("p*", "plain", true),
+        ] {
             assert_eq!(NamePattern::new(pattern).unwrap().matches(text), expected, "{pattern} {text}");
         }
         assert!(NamePattern::new("[a").is_err());

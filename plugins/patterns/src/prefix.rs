@@ -22,11 +22,17 @@ impl PrefixToken {
     /// All tokens as they are written.
     pub const NAMES: [&'static str; 4] = ["$namespace", "$podname", "$container_name", "$registry"];
 
-    /// The token that `text` starts with, and the text after it. A token ends where neither a letter nor a digit
-    /// follows: `$namespaces` is unknown, `$namespace_$podname` are two tokens.
+    const ALL: [(&'static str, Self); 4] = [
+        ("namespace", Self::Namespace),
+        ("podname", Self::PodName),
+        ("container_name", Self::ContainerName),
+        ("registry", Self::Registry),
+    ];
+
+    /// The token at the start of `text`, which follows a `$`, and the text after it. A token ends where neither a
+    /// letter nor a digit follows: `$namespaces` is unknown, `$namespace_$podname` are two tokens.
     fn parse(text: &str) -> Option<(Self, &str)> {
-        let tokens = [Self::Namespace, Self::PodName, Self::ContainerName, Self::Registry];
-        Self::NAMES.into_iter().zip(tokens).find_map(|(name, token)| {
+        Self::ALL.into_iter().find_map(|(name, token)| {
             let rest = text.strip_prefix(name)?;
             (!rest.starts_with(|c: char| c.is_ascii_alphanumeric())).then_some((token, rest))
         })
@@ -45,7 +51,8 @@ impl fmt::Display for UnknownToken {
         if self.token == "$arch" {
             return f.write_str("$arch has no single value: images are copied with several platforms; remove it");
         }
-        write!(f, "unknown token {}; known tokens: {}", self.token, PrefixToken::NAMES.join(", "))
+        // The list is a literal to keep the plugin small.
+        write!(f, "unknown token {}; known tokens: $namespace, $podname, $container_name, $registry", self.token)
     }
 }
 
@@ -56,22 +63,21 @@ impl std::error::Error for UnknownToken {}
 /// # Errors
 /// The first unknown token.
 pub fn expand_prefix<'a>(template: &str, value: impl Fn(PrefixToken) -> &'a str) -> Result<String, UnknownToken> {
-    let mut expanded = String::new();
-    let mut rest = template;
-    while let Some(start) = rest.find('$') {
-        let (literal, token_on) = rest.split_at(start);
-        let (token, after) = PrefixToken::parse(token_on).ok_or_else(|| unknown_token(token_on))?;
-        expanded.push_str(literal);
+    let mut pieces = template.split('$');
+    let mut expanded = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (token, rest) = PrefixToken::parse(piece).ok_or_else(|| unknown_token(piece))?;
         expanded.push_str(value(token));
-        rest = after;
+        expanded.push_str(rest);
     }
-    expanded.push_str(rest);
     Ok(expanded)
 }
 
 fn unknown_token(text: &str) -> UnknownToken {
-    let word = text.chars().skip(1).take_while(|c| c.is_ascii_alphanumeric() || *c == '_');
-    UnknownToken { token: std::iter::once('$').chain(word.take(MAX_QUOTED)).collect() }
+    let is_word = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let mut token = String::from("$");
+    token.extend(text.chars().take_while(is_word).take(MAX_QUOTED));
+    UnknownToken { token }
 }
 
 #[cfg(test)]
@@ -114,7 +120,10 @@ mod tests {
         ] {
             let error = expand(template).unwrap_err();
             assert_eq!(error.token, token, "{template}");
-            assert!(error.to_string().contains(&format!("{token}; known tokens: $namespace, ")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("{token}; known tokens: {}", PrefixToken::NAMES.join(", "))),
+                "{error}"
+            );
         }
         assert!(expand("$arch").unwrap_err().to_string().contains("several platforms"));
         assert_eq!(expand(&format!("${}", "a".repeat(1000))).unwrap_err().token.len(), 65);

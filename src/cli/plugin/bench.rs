@@ -1,4 +1,4 @@
-//! `plugin bench`: how long a plugin takes.
+//! `plugin bench`: benchmarks a plugin.
 
 use std::{
     io::{self, Write},
@@ -12,18 +12,18 @@ use crate::{
     cli::CommandError,
 };
 
-/// Which plugin, and what it is asked.
+/// The arguments of `plugin bench`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
     /// The plugin
     #[arg(value_name = "PLUGIN.wasm")]
     plugin: PathBuf,
-    /// Ask about the image uses of this case file, with the configuration of its first case
+    /// Use the image uses of this case file, with the configuration of its first case
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
 }
 
-/// Measures and tells.
+/// Prints the median and the 99th percentile of each step.
 pub fn bench(args: &Args) -> Result<ExitCode, CommandError> {
     let cases = args.cases.as_deref().map(test::read_cases).transpose()?.unwrap_or_default();
     let probe = files::plugin(&args.plugin)?;

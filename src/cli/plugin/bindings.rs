@@ -1,48 +1,49 @@
-//! `plugin bindings`: the contract as source code.
+//! `plugin bindings`: generates bindings for the contract.
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{files, hook::HookName};
+use super::files;
 use crate::{
     authoring::{self, BindingsLanguage},
     cli::CommandError,
+    model::Hook,
 };
 
-/// For which language and which hooks.
+/// The arguments of `plugin bindings`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The language; for Zig take those of C
-    #[arg(long, value_name = "LANGUAGE")]
-    lang: Language,
-    /// The hooks that the plugin answers
-    #[arg(long, value_name = "HOOK", value_delimiter = ',', default_values_t = HookName::ALL)]
-    hooks: Vec<HookName>,
-    /// The plugin takes a configuration: it exports `lifecycle`
+    /// The language; for Zig use c
+    #[arg(long, value_name = "LANGUAGE", value_parser = language())]
+    lang: BindingsLanguage,
+    /// The hooks that the plugin implements
+    #[arg(long, value_name = "HOOK", value_delimiter = ',', value_parser = hook(), default_values_t = Hook::ALL)]
+    hooks: Vec<Hook>,
+    /// The plugin has a configuration: it exports `lifecycle`
     #[arg(long)]
     configured: bool,
-    /// The folder to write them to
+    /// The folder for the bindings
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Language {
-    C,
-    Go,
+fn language() -> impl TypedValueParser<Value = BindingsLanguage> {
+    PossibleValuesParser::new(["c", "go"])
+        .map(|name| if name == "c" { BindingsLanguage::C } else { BindingsLanguage::Go })
 }
 
-/// Writes the files of the bindings.
+/// A hook, by the name of its interface.
+fn hook() -> impl TypedValueParser<Value = Hook> {
+    PossibleValuesParser::new(Hook::ALL.map(Hook::name))
+        .try_map(|name| Hook::ALL.into_iter().find(|hook| hook.name() == name).ok_or("unknown hook"))
+}
+
+/// Writes the bindings.
 pub fn bindings(args: &Args) -> Result<ExitCode, CommandError> {
-    let language = match args.lang {
-        Language::C => BindingsLanguage::C,
-        Language::Go => BindingsLanguage::Go,
-    };
-    let hooks: Vec<_> = args.hooks.iter().map(|name| name.hook()).collect();
-    for (name, content) in authoring::bindings(language, &hooks, args.configured)? {
+    for (name, content) in authoring::bindings(args.lang, &args.hooks, args.configured)? {
         let file = args.output.join(&name);
-        // Go's module is its author's: the version of the runtime package, and further packages, stand there.
+        // An existing go.mod is kept: the author adds packages to it.
         if name != "go.mod" || !file.exists() {
             files::write(&file, &content)?;
         }

@@ -1,4 +1,4 @@
-//! `plugin inspect`: what a file is.
+//! `plugin inspect`: shows the properties of a plugin.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,15 +8,15 @@ use crate::{
     cli::CommandError,
 };
 
-/// Which file.
+/// The arguments of `plugin inspect`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The plugin, plain or compressed with gzip
+    /// The plugin, uncompressed or compressed with gzip
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-/// Says what can be said of the file, and at last, if it is no plugin, why not.
+/// Prints the size, then the properties of the plugin, or why the file is not a plugin.
 pub fn inspect(args: &Args) -> Result<ExitCode, CommandError> {
     let file = &args.file;
     let size = Size::of(file).map_err(|source| CommandError::Read { file: file.clone(), source })?;

@@ -1,15 +1,18 @@
-//! `plugin`: what is of use to who writes plugins. No setting is read, and no cluster asked; `push` alone
-//! speaks to a registry.
+//! `plugin`: tools for plugin authors. They read no settings and contact no cluster; only `push` contacts a registry.
 
 mod bench;
+#[cfg(feature = "authoring")]
 mod bindings;
 mod files;
-mod hook;
 mod inspect;
+#[cfg(feature = "authoring")]
 mod new;
 mod output;
 mod push;
 mod test;
+#[cfg(not(feature = "authoring"))]
+mod unavailable;
+#[cfg(feature = "authoring")]
 mod wrap;
 
 use std::process::ExitCode;
@@ -21,28 +24,40 @@ use super::CommandError;
 /// The subcommands of `plugin`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum PluginCommand {
-    /// Write a project to begin with, which builds and passes its cases as it is
+    /// Create a plugin project that builds and passes its tests
+    #[cfg(feature = "authoring")]
     New(new::Args),
-    /// Write the contract as source code, for languages whose compilers know nothing of components
+    /// Generate bindings for the plugin contract, for languages without component support
+    #[cfg(feature = "authoring")]
     Bindings(bindings::Args),
-    /// Make a plugin of a core WebAssembly module; what it wants of WASI is stubbed out
+    /// Convert a core WebAssembly module into a plugin; its WASI imports are stubbed out
+    #[cfg(feature = "authoring")]
     Wrap(wrap::Args),
-    /// Say what a file is: its hooks, its imports, its size; exit code 1: it is no plugin
+    /// Not in this build
+    #[cfg(not(feature = "authoring"))]
+    #[command(name = "new", aliases = ["bindings", "wrap"], hide = true)]
+    Unavailable(unavailable::Args),
+    /// Show the hooks, imports and size of a plugin; exit code 1 if the file is not a plugin
     Inspect(inspect::Args),
-    /// Ask a plugin about the image uses of a case file; exit code 1: other answers than expected, 2: a broken case file
+    /// Test a plugin against a case file; exit code 1 for unexpected answers, 2 for an invalid case file
     Test(test::Args),
-    /// Store a plugin in a registry; prints the reference for `oci:`
+    /// Push a plugin to a registry; prints the reference for `oci:`
     Push(push::Args),
-    /// Measure how long a plugin takes to start and to answer
+    /// Benchmark the start and the answers of a plugin
     Bench(bench::Args),
 }
 
-/// Does what was asked for.
+/// Runs a subcommand.
 pub async fn plugin(command: &PluginCommand) -> Result<ExitCode, CommandError> {
     match command {
+        #[cfg(feature = "authoring")]
         PluginCommand::New(args) => new::new(args),
+        #[cfg(feature = "authoring")]
         PluginCommand::Bindings(args) => bindings::bindings(args),
+        #[cfg(feature = "authoring")]
         PluginCommand::Wrap(args) => wrap::wrap(args),
+        #[cfg(not(feature = "authoring"))]
+        PluginCommand::Unavailable(_) => Err(CommandError::NoAuthoringTools),
         PluginCommand::Inspect(args) => inspect::inspect(args),
         PluginCommand::Test(args) => test::test(args),
         PluginCommand::Push(args) => push::push(args).await,

@@ -1,8 +1,8 @@
-//! `plugin new`: a project to begin with.
+//! `plugin new`: creates a plugin project.
 
 use std::{ffi::OsStr, fs, io, path::PathBuf, process::ExitCode};
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{files, output};
 use crate::{
@@ -10,37 +10,41 @@ use crate::{
     cli::CommandError,
 };
 
-/// In which language, and where.
+/// The arguments of `plugin new`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
     /// The language
-    #[arg(long, value_name = "LANGUAGE")]
-    lang: Language,
-    /// A folder that is empty but for `.git`, or not there yet; the plugin is named after it
+    #[arg(long, value_name = "LANGUAGE", value_parser = language())]
+    lang: ProjectLanguage,
+    /// A new folder, or one that is empty except for .git; the plugin gets its name
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Language {
-    Rust,
-    C,
-    Js,
-    Python,
-    Go,
-    Zig,
+const LANGUAGES: [(&str, ProjectLanguage); 6] = [
+    ("rust", ProjectLanguage::Rust),
+    ("c", ProjectLanguage::C),
+    ("js", ProjectLanguage::Js),
+    ("python", ProjectLanguage::Python),
+    ("go", ProjectLanguage::Go),
+    ("zig", ProjectLanguage::Zig),
+];
+
+fn language() -> impl TypedValueParser<Value = ProjectLanguage> {
+    PossibleValuesParser::new(LANGUAGES.map(|(name, _)| name)).try_map(|given| {
+        LANGUAGES.iter().find(|(name, _)| *name == given).map(|(_, language)| *language).ok_or("unknown language")
+    })
 }
 
-/// Whether a folder with nothing else in it is a fresh repository.
-fn is_of_version_control(name: &OsStr) -> bool {
-    [".git", ".hg", ".jj", ".svn"].iter().any(|known| name == *known)
+/// The folder of a version control system does not count as content.
+fn is_version_control(name: &OsStr) -> bool {
+    [".git", ".hg", ".jj", ".svn"].iter().any(|folder| name == *folder)
 }
 
-/// Writes the project, and overwrites nothing.
+/// Writes the project; existing files are not overwritten.
 pub fn new(args: &Args) -> Result<ExitCode, CommandError> {
     let directory = &args.directory;
-    match fs::read_dir(directory)
-        .map(|entries| entries.flatten().any(|entry| !is_of_version_control(&entry.file_name())))
+    match fs::read_dir(directory).map(|entries| entries.flatten().any(|entry| !is_version_control(&entry.file_name())))
     {
         Ok(true) => return Err(CommandError::NotEmpty(directory.clone())),
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -48,23 +52,17 @@ pub fn new(args: &Args) -> Result<ExitCode, CommandError> {
         }
         Ok(false) | Err(_) => {}
     }
-    let language = match args.lang {
-        Language::Rust => ProjectLanguage::Rust,
-        Language::C => ProjectLanguage::C,
-        Language::Js => ProjectLanguage::Js,
-        Language::Python => ProjectLanguage::Python,
-        Language::Go => ProjectLanguage::Go,
-        Language::Zig => ProjectLanguage::Zig,
-    };
     fs::create_dir_all(directory).map_err(|source| CommandError::Write { file: directory.clone(), source })?;
-    // `.` has no name of its own.
-    let whole = fs::canonicalize(directory).map_err(|source| CommandError::Read { file: directory.clone(), source })?;
-    let name = whole.file_name().unwrap_or_default().to_string_lossy();
-    for (path, text) in authoring::project(language, &name) {
+    // The path may be `.`, which has no name.
+    let absolute =
+        fs::canonicalize(directory).map_err(|source| CommandError::Read { file: directory.clone(), source })?;
+    let name = absolute.file_name().unwrap_or_default().to_string_lossy();
+    for (path, text) in authoring::project(args.lang, &name) {
         files::write(&directory.join(path), text.as_bytes())?;
     }
     output::write(|out| {
-        writeln!(out, "Written to {}. Its README.md says what it needs; then: make test", directory.display())
+        let directory = directory.display();
+        writeln!(out, "Created the project in {directory}. See its README.md for the requirements, then run: make test")
     })?;
     Ok(ExitCode::SUCCESS)
 }

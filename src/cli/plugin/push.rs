@@ -1,52 +1,52 @@
-//! `plugin push`: a plugin into a registry, from where `oci:` in the configuration fetches it.
+//! `plugin push`: pushes a plugin to a registry, for `oci:` in the configuration.
 
 use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use crate::{
     cli::CommandError,
     model::{Credential, Login, Reference, RegistryAccess},
-    registry::{Aws, Backoff, ComponentFacts, Registries, Settings, push_component},
+    registry::{Aws, Backoff, ComponentInterfaces, Registries, Settings, push_component},
 };
 
 use super::{files, output};
 
-/// As `run` has where nothing is set.
+/// The defaults of `run`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 const BACKOFF: Backoff = Backoff { attempts: 5, cap: Duration::from_secs(10) };
 const CONNECTIONS: usize = 4;
 
-/// What is stored where.
+/// The arguments of `plugin push`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The plugin, plain or compressed with gzip
+    /// The plugin, uncompressed or compressed with gzip
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Where it goes, with a tag: `ghcr.io/acme/teams:1.2`
+    /// The reference to push to, with a tag: `ghcr.io/acme/teams:1.2`
     #[arg(value_name = "REFERENCE")]
     reference: String,
-    /// Who pushes; not needed for Amazon's registries
+    /// User name at the registry; not needed for Amazon ECR
     #[arg(long, value_name = "NAME", requires = "password_stdin")]
     username: Option<String>,
     /// Read the password from standard input
     #[arg(long, requires = "username")]
     password_stdin: bool,
-    /// Speak plain HTTP
+    /// Use HTTP without TLS
     #[arg(long)]
     plain_http: bool,
 }
 
-/// Checks that it is a plugin, stores it, and prints its reference.
+/// Checks that the file is a plugin, pushes it, and prints its reference.
 pub async fn push(args: &Args) -> Result<ExitCode, CommandError> {
-    let refused = |fault: String| CommandError::Destination { reference: args.reference.clone(), fault };
-    let reference: Reference = args.reference.parse().map_err(|error| refused(format!("{error}")))?;
-    // Elsewhere `latest` is meant where none is written; who publishes says which.
+    let invalid = |fault: String| CommandError::PushReference { reference: args.reference.clone(), fault };
+    let reference: Reference = args.reference.parse().map_err(|error| invalid(format!("{error}")))?;
+    // Unlike elsewhere, there is no default tag `latest`: published plugins have versions.
     let is_tagged = args.reference.rsplit('/').next().is_some_and(|last| last.contains(':'));
     let tag = match (reference.tag(), reference.digest()) {
         (Some(tag), None) if is_tagged => tag,
-        _ => return Err(refused("name a tag and no digest, as in ghcr.io/acme/teams:1.2".to_owned())),
+        _ => return Err(invalid("use a tag and no digest, as in ghcr.io/acme/teams:1.2".to_owned())),
     };
     let probe = files::plugin(&args.file)?;
-    let facts = ComponentFacts { exports: probe.exports(), imports: probe.imports() };
+    let facts = ComponentInterfaces { exports: probe.exports(), imports: probe.imports() };
     let repository = registries(args, reference.registry())?.repository(reference.registry(), reference.repository());
     let name = reference.repository().rsplit('/').next().unwrap_or_default();
     let (component, title) = (probe.bytes().to_vec().into(), format!("{name}.wasm"));
@@ -59,7 +59,7 @@ fn registries(args: &Args, host: &str) -> Result<Registries, CommandError> {
     let access = RegistryAccess { registry: host.to_owned(), plain_http: args.plain_http, ..RegistryAccess::default() };
     let settings = Settings {
         request_timeout: Some(REQUEST_TIMEOUT),
-        least_rate: None,
+        min_transfer_rate: None,
         private_redirects: Vec::new(),
         credentials: credential(args, host)?.into_iter().collect(),
         aws: Aws::new(Some(REQUEST_TIMEOUT)),

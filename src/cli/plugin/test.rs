@@ -1,4 +1,4 @@
-//! `plugin test`: what a plugin answers, beside what it should.
+//! `plugin test`: compares the answers of a plugin with the expected ones.
 
 use std::{
     io::{self, Write},
@@ -13,18 +13,18 @@ use crate::{
     model::printable,
 };
 
-/// Which plugin and which cases.
+/// The arguments of `plugin test`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
     /// The plugin
     #[arg(value_name = "PLUGIN.wasm")]
     plugin: PathBuf,
-    /// The image uses and the expected answers
+    /// The case file: image uses and expected answers
     #[arg(long, value_name = "FILE")]
     cases: PathBuf,
 }
 
-/// Tries all cases. 1 where an answer is another than expected.
+/// Runs all cases. Exit code 1 for unexpected answers.
 pub fn test(args: &Args) -> Result<ExitCode, CommandError> {
     let cases = read_cases(&args.cases)?;
     let probe = files::plugin(&args.plugin)?;
@@ -34,7 +34,7 @@ pub fn test(args: &Args) -> Result<ExitCode, CommandError> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The cases of a file.
+/// Reads a case file.
 pub fn read_cases(file: &Path) -> Result<Vec<Case>, CommandError> {
     let text = String::from_utf8_lossy(&files::read(file)?).into_owned();
     authoring::read_cases(&text).map_err(|fault| CommandError::Cases { file: file.to_owned(), source: fault.into() })

@@ -1,4 +1,4 @@
-//! `plugin wrap`: a plugin of a core module.
+//! `plugin wrap`: converts a core module into a plugin.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,19 +8,19 @@ use crate::{
     cli::CommandError,
 };
 
-/// What is made of what.
+/// The arguments of `plugin wrap`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Args {
-    /// The core module, as the compiler wrote it, or as text
+    /// The core module, binary or as text
     #[arg(value_name = "CORE.wasm")]
     module: PathBuf,
-    /// Where the plugin is written
+    /// The plugin to write
     #[arg(short, long, value_name = "PLUGIN.wasm")]
     output: PathBuf,
-    /// The world of the contract that it was built for [default: made of the hooks that it exports]
+    /// The world of the contract that it was built for [default: one with the hooks that it exports]
     #[arg(long, value_name = "NAME")]
     world: Option<String>,
-    /// Its strings are UTF-16
+    /// The module uses UTF-16 strings
     #[arg(long)]
     utf16: bool,
 }
@@ -29,7 +29,7 @@ pub struct Args {
 pub fn wrap(args: &Args) -> Result<ExitCode, CommandError> {
     let module = files::read(&args.module)?;
     let options = WrapOptions { world: args.world.clone(), utf16: args.utf16 };
-    let refused = |source| CommandError::Wrap { file: args.module.clone(), source };
-    files::write(&args.output, &authoring::wrap(&module, &options).map_err(refused)?)?;
+    let failed = |source| CommandError::Wrap { file: args.module.clone(), source };
+    files::write(&args.output, &authoring::wrap(&module, &options).map_err(failed)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -24,7 +24,7 @@ fn setup(file: impl Fn(&str) -> String) -> Setup {
 }
 
 #[test]
-fn registries_are_reached_as_they_are_set() {
+fn reads_settings_of_registries() {
     let setup = setup(|dir| {
         format!(
             "registries:
@@ -52,39 +52,39 @@ fn registries_are_reached_as_they_are_set() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_its_file() {
+fn rejects_unusable_files_by_name() {
     for (entry, hints) in [
-        ("plainHTTP: true", &["names no registry"][..]),
+        ("plainHTTP: true", &["has no registry"][..]),
         ("registry: a.io, caFile: DIR/nowhere.pem", &["registries[0].caFile", "DIR/nowhere.pem can't be read"]),
-        ("registry: a.io, caFile: DIR", &["DIR can't be read: it is not a file"]),
+        ("registry: a.io, caFile: DIR", &["DIR can't be read: not a regular file"]),
         ("registry: a.io, caFile: DIR/empty.pem", &["DIR/empty.pem has no certificate"]),
         ("registry: a.io, caFile: DIR/client.key", &["DIR/client.key has no certificate"]),
-        ("registry: a.io, caFile: DIR/cut.pem", &["DIR/cut.pem is no PEM"]),
+        ("registry: a.io, caFile: DIR/cut.pem", &["DIR/cut.pem is not valid PEM"]),
         ("registry: a.io, clientCertFile: DIR/client.pem", &["set clientKeyFile as well"]),
         ("registry: a.io, clientKeyFile: DIR/client.key", &["set clientCertFile as well"]),
         (
             "registry: a.io, clientCertFile: DIR/client.pem, clientKeyFile: DIR/ca.pem",
-            &["registries[0].clientKeyFile", "DIR/ca.pem has no private key"],
+            &["registries[0].clientKeyFile", "DIR/ca.pem has no usable private key"],
         ),
         (
             "registry: a.io, clientCertFile: DIR/client.pem, clientKeyFile: DIR/locked.key",
-            &["DIR/locked.key has no private key in it that can be used", "passphrase"],
+            &["DIR/locked.key has no usable private key", "passphrase"],
         ),
         ("registry: a.io, caFile: DIR/ca.pem, skipVerify: true", &["keep one of the two"]),
-        ("registry: a.io, plainHTTP: true, skipVerify: true", &["plainHTTP has no certificates"]),
-        ("registry: a.io, plainHTTP: true, caFile: DIR/ca.pem", &["plainHTTP has no certificates"]),
-        ("registry: a.io, connections: 0", &["at least 1"]),
+        ("registry: a.io, plainHTTP: true, skipVerify: true", &["plainHTTP uses no certificates"]),
+        ("registry: a.io, plainHTTP: true, caFile: DIR/ca.pem", &["plainHTTP uses no certificates"]),
+        ("registry: a.io, connections: 0", &["the minimum is 1"]),
         ("registry: a.io, plainHttps: true", &["did you mean \"plainHTTP\"?"]),
-        ("registry: a.io}, {registry: A.io", &["another registry named \"a.io\""]),
+        ("registry: a.io}, {registry: A.io", &["duplicate registry \"a.io\""]),
     ] {
         let setup = setup(|dir| format!("registries: [{{{}}}]", entry.replace("DIR", dir)));
         let dir = setup.dir.path().display().to_string();
-        let mistakes = setup.mistakes();
-        assert_eq!(mistakes.len(), 1, "{entry}: {mistakes:?}");
+        let errors = setup.errors();
+        assert_eq!(errors.len(), 1, "{entry}: {errors:?}");
         for hint in hints {
-            assert!(mistakes[0].contains(&hint.replace("DIR", &dir)), "{entry}: {mistakes:?}");
+            assert!(errors[0].contains(&hint.replace("DIR", &dir)), "{entry}: {errors:?}");
         }
         let key = fs::read_to_string(setup.dir.path().join("client.key")).unwrap();
-        assert!(!mistakes[0].contains(key.lines().nth(1).unwrap()));
+        assert!(!errors[0].contains(key.lines().nth(1).unwrap()));
     }
 }

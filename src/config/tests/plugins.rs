@@ -1,4 +1,4 @@
-//! Plugins: the list, and the folder as Kubernetes mounts it.
+//! Plugins in the list, and in a folder as Kubernetes mounts it.
 
 use std::os::unix::fs::symlink;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A folder as a mounted ConfigMap is: the names lead to a folder through `..data`.
+/// A folder like a mounted ConfigMap: symbolic links through `..data`.
 fn mount(dir: &Path, files: &[(&str, &str)]) -> String {
     let plugins = dir.join("plugins");
     let real = plugins.join("..2026_11_23");
@@ -24,7 +24,7 @@ fn names(config: &Config) -> Vec<&str> {
 }
 
 #[test]
-fn an_entry_with_all_keys_and_one_with_none() {
+fn reads_an_entry_with_all_keys_and_one_with_none() {
     let setup = Setup::with_target("");
     let dir = mount(setup.dir.path(), &[("a.wasm", ""), ("b.wasm", "")]);
     let file = format!(
@@ -74,7 +74,7 @@ plugins:
 }
 
 #[test]
-fn the_folder_follows_the_list_by_name() {
+fn plugins_of_the_folder_follow_the_list_by_name() {
     let setup = Setup::with_target("");
     let files = [
         ("z.wasm", ""),
@@ -99,7 +99,7 @@ fn the_folder_follows_the_list_by_name() {
 }
 
 #[test]
-fn a_plugin_may_be_in_a_registry_by_its_digest() {
+fn accepts_plugins_in_registries_by_digest() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let file =
         format!("plugins:\n  - oci: ghcr.io/acme/teams:1.2@{digest}\n  - {{name: own, oci: 'r.example/p@{digest}'}}");
@@ -111,27 +111,27 @@ fn a_plugin_may_be_in_a_registry_by_its_digest() {
     let file = format!(
         "plugins:\n  - oci: ghcr.io/acme/teams:1.2\n  - {{module: x.wasm, oci: 'r.example/p@{digest}'}}\n  - oci: 'A B'"
     );
-    let mistakes = Setup::with_target(&file).mistakes();
+    let errors = Setup::with_target(&file).errors();
     for hint in [
-        "plugins[0].oci: \"ghcr.io/acme/teams:1.2\" names no digest",
-        "plugins[1]: this plugin has a module and an oci",
+        "plugins[0].oci: \"ghcr.io/acme/teams:1.2\" has no digest",
+        "plugins[1]: the plugin has both module and oci",
         "plugins[2].oci: ",
     ] {
-        assert_eq!(mistakes.iter().filter(|mistake| mistake.contains(hint)).count(), 1, "{hint}: {mistakes:#?}");
+        assert_eq!(errors.iter().filter(|error| error.contains(hint)).count(), 1, "{hint}: {errors:#?}");
     }
-    assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
+    assert_eq!(errors.len(), 3, "{errors:#?}");
 }
 
 #[test]
-fn a_missing_folder_is_fine_unless_it_was_asked_for() {
+fn a_missing_folder_is_an_error_only_if_it_is_configured() {
     assert_eq!(Setup::with_target("").config().policy.plugin_dir, Path::new("/plugins"));
-    let mistakes = Setup::with_target("").var("PLUGIN_DIR", "/nowhere").mistakes();
-    assert!(mistakes.len() == 1 && mistakes[0].starts_with("PLUGIN_DIR: "), "{mistakes:?}");
-    assert!(Setup::with_target("pluginDir: /nowhere").mistakes()[0].contains("pluginDir"));
+    let errors = Setup::with_target("").var("PLUGIN_DIR", "/nowhere").errors();
+    assert!(errors.len() == 1 && errors[0].starts_with("PLUGIN_DIR: "), "{errors:?}");
+    assert!(Setup::with_target("pluginDir: /nowhere").errors()[0].contains("pluginDir"));
 }
 
 #[test]
-fn mistakes_in_plugins() {
+fn reports_errors_in_plugins() {
     let setup = Setup::with_target("");
     let files = [
         ("a.wasm", ""),
@@ -145,17 +145,17 @@ fn mistakes_in_plugins() {
         "plugins:\n  - {name: same, module: missing.wasm, memory: lots, onFailure: ignore}\n  - {name: 'a b'}\n",
     )
     .unwrap();
-    let mistakes = setup.var("PLUGIN_DIR", &dir).mistakes();
+    let errors = setup.var("PLUGIN_DIR", &dir).errors();
     for hint in [
         "plugins[0].memory: \"lots\"",
         "plugins[0].onFailure: \"ignore\"",
         "missing.wasm can't be read",
-        "plugins[1]: this plugin has no module",
+        "plugins[1]: the plugin has no module",
         "plugins[1].name: \"a b\"",
         "a.yaml:3:1: timeout",
         "a.yaml:2:1: module: unknown key",
-        "another plugin named \"same\"",
+        "duplicate plugin \"same\"",
     ] {
-        assert_eq!(mistakes.iter().filter(|mistake| mistake.contains(hint)).count(), 1, "{hint}: {mistakes:#?}");
+        assert_eq!(errors.iter().filter(|error| error.contains(hint)).count(), 1, "{hint}: {errors:#?}");
     }
 }

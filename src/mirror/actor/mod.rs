@@ -137,7 +137,11 @@ impl Actor {
 
     async fn stop(&mut self, grace: Duration) {
         if !self.tasks.is_empty() {
-            info!(active = self.tasks.len(), seconds = grace.as_secs(), "stopping: waiting for active copies");
+            info!(
+                active = self.tasks.len(),
+                seconds = grace.as_secs(),
+                "stopping: active copies continue until the grace period ends"
+            );
         }
         self.paused.store(true, Ordering::Release);
         let deadline = Instant::now() + grace;

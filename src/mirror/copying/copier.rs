@@ -58,8 +58,8 @@ impl Copier {
     /// Cancels unfinished uploads at the targets, at the program's end. Each takes at most 10 s; drop the future to stop
     /// waiting.
     pub async fn cancel_uploads(&self) {
-        self.stores.values().for_each(Store::clear);
-        self.sources.cleared().await;
+        self.stores.values().for_each(Store::cancel_unused_uploads);
+        self.sources.background_finished().await;
     }
 
     /// Runs a job to its end. `on_answer` is called at the source registry's first answer.

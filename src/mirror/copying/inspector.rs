@@ -5,7 +5,7 @@ use tracing::warn;
 use crate::{
     mirror::job::{CopyJob, Role},
     model::{Digest, Failure, FailureKind, Retry},
-    registry::{Place, Selector},
+    registry::{ManifestRef, Selector},
 };
 
 use super::{
@@ -149,13 +149,14 @@ impl Inspector<'_> {
     }
 
     fn conflict(&self, owner: &str) -> Failure {
-        let workload = self.job.workloads.first().map(ToString::to_string).unwrap_or_default();
         Failure {
             kind: FailureKind::Conflict,
             message: format!(
-                "conflict: {} of {workload} and {owner} are different images for the destination {}; add $registry to the \
+                "conflict: {} of {} and {owner} are different images for the destination {}; add $registry to the \
                  repository prefix, or a pathMap rule",
-                self.job.image, self.job.destination
+                self.job.image,
+                self.job.workload(),
+                self.job.destination
             ),
             retry: Retry::Later,
         }
@@ -165,7 +166,7 @@ impl Inspector<'_> {
     /// move, it is kept from now on: by the time the tag moves the source may have deleted it.
     async fn keep(&self, digest: &Digest) -> Result<bool, Failure> {
         let target = &self.endpoints.target;
-        let kept = Place::Kept(digest);
+        let kept = ManifestRef::KeptDigest(digest);
         match lookup(target, target.find(kept).await).await? {
             Lookup::Found(present) => return is_same(target, &present, digest).await,
             Lookup::Unknown(_) => return Ok(false),
@@ -186,9 +187,15 @@ impl Inspector<'_> {
 
     async fn look_up_tag(&self, tag: &str) -> Result<Lookup<Digest>, Failure> {
         let target = &self.endpoints.target;
-        let present = lookup(target, target.find(Place::Tag(tag)).await).await?;
+        let present = lookup(target, target.find(ManifestRef::Tag(tag)).await).await?;
         if let Lookup::Unknown(error) = &present {
-            warn!(target = %self.job.destination, %error, "looking up the tag failed; the image is pushed again");
+            warn!(
+                workload = self.job.workload(),
+                source = %self.job.source,
+                target = %self.job.destination,
+                %error,
+                "looking up the tag failed; the image is pushed again"
+            );
         }
         Ok(present)
     }

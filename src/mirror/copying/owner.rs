@@ -3,7 +3,7 @@
 use crate::{
     mirror::job::{CopyJob, Role},
     model::{Digest, Failure, Reference, error_chain},
-    registry::{Place, Registries, Repository, Selector, StoreRepository},
+    registry::{ManifestRef, Registries, Repository, Selector, StoreRepository},
 };
 
 use super::{endpoints::Endpoints, failure::at_target, inspection::Findings, target};
@@ -18,9 +18,9 @@ pub(super) async fn find_owner(
     may_be_made: bool,
 ) -> Result<Option<Reference>, Failure> {
     let first = candidates.first().copied().cloned();
-    let present = match target.find(Place::Tag(tag)).await {
+    let present = match target.find(ManifestRef::Tag(tag)).await {
         // As if it were missing: the push repairs it, and must not wait for an answer that never comes.
-        Err(error) if error.is_breakdown() => None,
+        Err(error) if error.is_server_error() => None,
         found => found.map_err(|error| at_target(&error))?,
     };
     let Some(present) = present else { return Ok(first) };

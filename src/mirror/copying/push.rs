@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::{
     mirror::job::CopyJob,
     model::{Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
-    registry::{Manifest, Place, StoreError},
+    registry::{Manifest, ManifestRef, StoreError},
 };
 
 use super::{
@@ -77,12 +77,12 @@ impl Push<'_> {
                  own, with another digest"
             );
         }
-        let (source, destination) = (&self.job.source, &self.job.destination);
+        let (workload, source, destination) = (self.job.workload(), &self.job.source, &self.job.destination);
         if plan.root.digest() == whole.digest() {
-            info!(%source, target = %destination, "copied all platforms: the image is referenced by its digest");
+            info!(workload, %source, target = %destination, "copied all platforms: the image is referenced by its digest");
             return Ok(self.findings.wanted.clone());
         }
-        info!(%source, target = %destination, digest = %part.digest(), from = %self.findings.wanted, "made an index of the requested platforms");
+        info!(workload, %source, target = %destination, digest = %part.digest(), from = %self.findings.wanted, "made an index of the requested platforms");
         Ok(part.digest().clone())
     }
 
@@ -92,7 +92,7 @@ impl Push<'_> {
             sent.fetch_add(bytes, Ordering::Relaxed);
             observer.observe(&Event::BytesCopied(bytes));
         });
-        Transfer::new(self.endpoints, &self.job.destination, self.blobs, upload.upload(), self.settings, progress)
+        Transfer::new(self.endpoints, self.job, self.blobs, upload.upload(), self.settings, progress)
     }
 
     /// Pushes the contents, then the root. Returns false if the target rejects a root with missing children.
@@ -104,22 +104,22 @@ impl Push<'_> {
     ) -> Result<bool, Failure> {
         let digest = plan.root.digest();
         let needs_keep_alive = self.job.tag().is_none() || self.job.source.digest().is_some();
-        let keep_alive = needs_keep_alive.then_some(Place::Kept(digest));
+        let keep_alive = needs_keep_alive.then_some(ManifestRef::KeptDigest(digest));
         // The tag is what others pull by, and is moved last.
-        let places = || keep_alive.into_iter().chain(self.job.tag().map(Place::Tag));
+        let references = || keep_alive.into_iter().chain(self.job.tag().map(ManifestRef::Tag));
         let mut has_repeated = false;
         loop {
             transfer.copy_contents(plan.contents).await?;
             let put = async {
-                for place in places() {
-                    self.endpoints.target.put(place, plan.root).await?;
+                for reference in references() {
+                    self.endpoints.target.put(reference, plan.root).await?;
                 }
                 Ok::<(), StoreError>(())
             };
             match put.await {
                 Ok(()) => {
                     upload.complete();
-                    match try_join_all(places().map(|place| self.verify(place, digest))).await {
+                    match try_join_all(references().map(|reference| self.verify(reference, digest))).await {
                         // Accepted, and lost.
                         Err(failure) if failure.kind == FailureKind::Verification && !has_repeated => {
                             has_repeated = true;
@@ -148,10 +148,10 @@ impl Push<'_> {
         }
     }
 
-    async fn verify(&self, place: Place<'_>, pushed: &Digest) -> Result<(), Failure> {
+    async fn verify(&self, reference: ManifestRef<'_>, pushed: &Digest) -> Result<(), Failure> {
         let target = &self.endpoints.target;
         let destination = &self.job.destination;
-        let message = match target.find(place).await.map_err(|error| at_target(&error))? {
+        let message = match target.find(reference).await.map_err(|error| at_target(&error))? {
             Some(present) if is_same(target, &present, pushed).await? => return Ok(()),
             Some(present) => format!("after the push {destination} has digest {present} instead of {pushed}"),
             None => format!("after the push {destination} is missing"),

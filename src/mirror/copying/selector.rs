@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::{
     mirror::job::CopyJob,
     model::{Digest, Failure},
-    registry::{Contents, Descriptor, Manifest, Place},
+    registry::{Contents, Descriptor, Manifest, ManifestRef},
 };
 
 use super::{
@@ -123,13 +123,13 @@ impl PlatformSelector<'_> {
     async fn has_child(&self, child: &Descriptor) -> Result<bool, Failure> {
         let target = &self.endpoints.target;
         let found = if child.is_manifest() {
-            target.find(Place::Child(&child.digest)).await.map(|found| found.is_some())
+            target.find(ManifestRef::Child(&child.digest)).await.map(|found| found.is_some())
         } else {
             target.has_blob(child).await
         };
         match found {
             // It may be stored in part.
-            Err(error) if error.is_breakdown() => Ok(false),
+            Err(error) if error.is_server_error() => Ok(false),
             found => found.map_err(|error| at_target(&error)),
         }
     }
@@ -149,8 +149,8 @@ impl PlatformSelector<'_> {
             let unexpected =
                 choice.missing.iter().filter(|missing| !settings.expects_missing(&self.job.source, missing));
             for platform in unexpected {
-                let (source, target) = (&self.job.source, &self.job.destination);
-                warn!(%source, %target, %platform, "the image does not exist for this platform");
+                let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
+                warn!(workload, %source, %target, %platform, "the image does not exist for this platform");
             }
         }
         if let Some(present) = findings.present.as_found().filter(|_| self.may_make_index(findings))

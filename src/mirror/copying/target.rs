@@ -41,7 +41,7 @@ pub(super) async fn lookup<T>(
     match result {
         Ok(Some(found)) => Ok(Lookup::Found(found)),
         Ok(None) => Ok(Lookup::Missing),
-        Err(error) if error.is_breakdown() && target.is_up().await => Ok(Lookup::Unknown(at_target(&error))),
+        Err(error) if error.is_server_error() && target.is_up().await => Ok(Lookup::Unknown(at_target(&error))),
         Err(error) => Err(at_target(&error)),
     }
 }

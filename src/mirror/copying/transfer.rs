@@ -7,9 +7,11 @@ use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
-    model::{Destination, Digest, Failure, error_chain},
+    mirror::job::CopyJob,
+    model::{Digest, Failure, error_chain},
     registry::{
-        Contents, Descriptor, LONGEST_THROTTLING, Manifest, Place, Room, Selector, StoreError, StoreUploadError,
+        Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, Selector, StoreError, StoreUploadError,
+        TransferPermit,
     },
 };
 
@@ -28,7 +30,7 @@ const CONCURRENT_LOOKUPS: usize = 4;
 /// The transfer of one image.
 pub(super) struct Transfer<'a> {
     endpoints: &'a Endpoints<'a>,
-    destination: &'a Destination,
+    job: &'a CopyJob,
     blobs: &'a BlobLocks,
     upload: &'a Arc<ImageUpload>,
     settings: &'a CopySettings,
@@ -41,7 +43,7 @@ impl<'a> Transfer<'a> {
     /// `progress` is called with the length of each piece of a blob that is sent.
     pub fn new(
         endpoints: &'a Endpoints<'a>,
-        destination: &'a Destination,
+        job: &'a CopyJob,
         blobs: &'a BlobLocks,
         upload: &'a Arc<ImageUpload>,
         settings: &'a CopySettings,
@@ -49,7 +51,7 @@ impl<'a> Transfer<'a> {
     ) -> Self {
         let upload_permits = Semaphore::new(settings.max_concurrent_blobs);
         let lookup_permits = Semaphore::new(CONCURRENT_LOOKUPS);
-        Self { endpoints, destination, blobs, upload, settings, upload_permits, lookup_permits, progress }
+        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress }
     }
 
     /// Copies every blob and every child manifest that `manifest` names. Afterwards all of them are known to be at the
@@ -85,8 +87,8 @@ impl<'a> Transfer<'a> {
     }
 
     async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &Limits) -> Result<(), Failure> {
-        let place = Place::Child(&child.digest);
-        let found = self.endpoints.target.find(place).await.map(|found| found.is_some());
+        let reference = ManifestRef::Child(&child.digest);
+        let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
         if self.or_missing(&child.digest, found)? {
             return Ok(());
         }
@@ -99,7 +101,7 @@ impl<'a> Transfer<'a> {
         let mut has_repeated = false;
         loop {
             self.copy_below(&manifest, depth + 1, limits).await?;
-            match self.endpoints.target.put(place, &manifest).await {
+            match self.endpoints.target.put(reference, &manifest).await {
                 Ok(()) => return Ok(()),
                 // As for the root: a part may have been deleted since it was found.
                 Err(error) if error.is_rejection() && !has_repeated => has_repeated = true,
@@ -119,7 +121,9 @@ impl<'a> Transfer<'a> {
     async fn copy_blob(&self, blob: &Descriptor) -> Result<(), Failure> {
         if blob.foreign {
             warn!(
-                target = %self.destination,
+                workload = self.job.workload(),
+                source = %self.job.source,
+                target = %self.job.destination,
                 digest = %blob.digest,
                 "not copying a non-distributable layer: its publisher hosts it elsewhere"
             );
@@ -131,7 +135,7 @@ impl<'a> Transfer<'a> {
         while let Some(known) = lock.location.clone().filter(|known| refused.as_ref() != Some(&known.repository)) {
             // Once the blob is uploaded, other images need no lock to find or mount it.
             drop(lock);
-            let is_own = known.repository == self.destination.repository;
+            let is_own = known.repository == self.job.destination.repository;
             if is_own || !is_missing {
                 if self.has(blob).await? {
                     return Ok(());
@@ -152,13 +156,13 @@ impl<'a> Transfer<'a> {
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
         }
-        let repository = self.destination.repository.clone();
+        let repository = self.job.destination.repository.clone();
         *lock.location = Some(BlobLocation { repository, upload: Arc::clone(self.upload) });
         Ok(())
     }
 
     async fn lock(&self, blob: &Descriptor) -> BlobLock {
-        self.blobs.lock(&self.destination.target.name, &blob.digest, self.upload).await
+        self.blobs.lock(&self.job.destination.target.name, &blob.digest, self.upload).await
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
@@ -169,8 +173,8 @@ impl<'a> Transfer<'a> {
     /// Treats a failed lookup as missing: the target may have stored half of it, and must accept an upload.
     fn or_missing(&self, digest: &Digest, found: Result<bool, StoreError>) -> Result<bool, Failure> {
         match found {
-            Err(error) if error.is_breakdown() => {
-                debug!(target = %self.destination, %digest, error = error_chain(&error), "a lookup at the target failed; uploading");
+            Err(error) if error.is_server_error() => {
+                debug!(target = %self.job.destination, %digest, error = error_chain(&error), "a lookup at the target failed; uploading");
                 Ok(false)
             }
             found => found.map_err(|error| at_target(&error)),
@@ -179,7 +183,7 @@ impl<'a> Transfer<'a> {
 
     /// Mounts a blob once the image that it was uploaded for is complete.
     async fn mount_after(&self, blob: &Descriptor, location: &BlobLocation) -> Result<bool, Failure> {
-        let target = &self.destination.target.name;
+        let target = &self.job.destination.target.name;
         if !self.blobs.may_mount_later(target) || !self.upload.wait_for(&location.upload).await {
             return Ok(false);
         }
@@ -211,7 +215,7 @@ impl<'a> Transfer<'a> {
                 upload.add_sent(bytes);
                 add_sent(bytes);
             };
-            let room = Room::between(&self.endpoints.source, &self.endpoints.target).await;
+            let permit = TransferPermit::acquire(&self.endpoints.source, &self.endpoints.target).await;
             let body = self.endpoints.source.blob(blob);
             let (failure, throttled) = match self.endpoints.target.upload(blob, body, progress).await {
                 Ok(()) => return Ok(()),
@@ -222,9 +226,9 @@ impl<'a> Transfer<'a> {
                 Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
                 Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };
-            drop(room);
+            drop(permit);
             // A rate limit does not count as a failure at first.
-            if !(throttled && started.elapsed() < LONGEST_THROTTLING) {
+            if !(throttled && started.elapsed() < MAX_THROTTLED_TIME) {
                 failures += 1;
             }
             let Some(pause) = self.settings.backoff.pause(failures, failure.retry) else { return Err(failure) };

@@ -162,9 +162,7 @@ impl Counts {
                 self.add_bytes(count.saturating_mul(GLOBAL_BYTES));
                 add(&mut self.globals, count, MAX_GLOBALS, "globals")
             }
-            Payload::ExportSection(exports) => {
-                add(&mut self.names, exports.count(), MAX_NAMES, "imports and exports")
-            }
+            Payload::ExportSection(exports) => add(&mut self.names, exports.count(), MAX_NAMES, "imports and exports"),
             Payload::DataSection(segments) => {
                 add(&mut self.segments, segments.count(), MAX_SEGMENTS, "segments of data and elements")
             }
@@ -307,7 +305,9 @@ impl Counts {
     fn alias(&mut self, alias: &ComponentAlias<'_>) {
         match alias {
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => self.define_module(None),
-            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => self.define_component(None),
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => {
+                self.define_component(None)
+            }
             ComponentAlias::Outer { kind, count, index } => {
                 let outer = usize::try_from(*count).ok().and_then(|count| self.open.iter().rev().nth(count));
                 match kind {

@@ -12,8 +12,8 @@ use wasmtime::Engine;
 
 use super::{super::engine::config::engine_config, check};
 
-/// The first argument of a compiler process; its memory in bytes and its CPU time in seconds follow. Not a subcommand, as
-/// users have no use for it.
+/// The first argument of a compiler process; its memory in bytes and its CPU time in seconds follow. Not a subcommand,
+/// as users have no use for it.
 pub const ARGUMENT: &str = "compile-component-and-exit";
 
 /// The first byte of a result. Its length and its content follow.

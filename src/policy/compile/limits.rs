@@ -91,8 +91,8 @@ fn available_in_groups(root: &Path, path: &str, limit: &str, usage: &str, prefix
     path.ancestors().filter_map(available).collect()
 }
 
-/// Keeps an eighth, at most 64 MiB, for this process, and a quarter of the rest for the result of the compiler, which is
-/// at most a third of the compiler's memory.
+/// Keeps an eighth, at most 64 MiB, for this process, and a quarter of the rest for the result of the compiler, which
+/// is at most a third of the compiler's memory.
 fn share_for_child(limit: u64, used: u64) -> u64 {
     let reserved = (limit / 8).min(64 * MIB);
     limit.saturating_sub(used).saturating_sub(reserved) / 4 * 3

@@ -53,11 +53,11 @@ pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, PluginError> 
 /// Loads code that this program compiled itself: at build time, or in a child process.
 #[expect(unsafe_code, reason = "the only way to load code that was compiled elsewhere")]
 pub fn deserialize(engine: &Engine, compiled: &[u8]) -> Result<Component, PluginError> {
-    // SAFETY: wasmtime wrote the bytes, either in the build script, which embedded them in this program, or in a child of
-    // this process, which runs this program's own file (/proc/self/exe, which stays the same when the file is replaced)
-    // and sent them through a pipe that no other process has. They are as trustworthy as code that the same compiler
-    // writes in this process; bytes from users never get here. wasmtime rejects code of another version of itself, or of
-    // another configuration.
+    // SAFETY: wasmtime wrote the bytes, either in the build script, which embedded them in this program, or in a child
+    // of this process, which runs this program's own file (/proc/self/exe, which stays the same when the file is
+    // replaced) and sent them through a pipe that no other process has. They are as trustworthy as code that the same
+    // compiler writes in this process; bytes from users never get here. wasmtime rejects code of another version of
+    // itself, or of another configuration.
     unsafe { Component::deserialize(engine, compiled) }
         .map_err(|error| CompileError::rejected(&format!("{error:#}")).into())
 }

@@ -75,7 +75,8 @@ fn exchange(mut child: KillOnDrop, module: &[u8], limits: &CompileLimits) -> Res
         // See `share_for_child` in limits.rs.
         let max_result = limits.memory / 3;
         scope.spawn(move || {
-            // Writing fails if the child ends early; its result says why. The child ends when its input closes.
+            // Writing fails if the child ends early; its result contains the reason. The child ends when its input
+            // closes.
             let length = u64::try_from(module.len()).unwrap_or(u64::MAX);
             let _ = stdin.write_all(&length.to_le_bytes()).and_then(|()| stdin.write_all(module));
             let _ = sender.send(read_result(stdout, max_result));

@@ -17,8 +17,8 @@ pub fn engine_config() -> Config {
     config
 }
 
-/// The proposals that plugins may use: what the compilers of the examples emit by default, tail calls, and relaxed SIMD.
-/// No policy needs the others; each would add code that an untrusted module can reach.
+/// The proposals that plugins may use: what the compilers of the examples emit by default, tail calls, and relaxed
+/// SIMD. No policy needs the others; each would add code that an untrusted module can reach.
 pub fn features() -> WasmFeatures {
     let features = WasmFeatures::WASM2
         | WasmFeatures::EXTENDED_CONST

@@ -1,5 +1,5 @@
-//! A circuit breaker: suspends a plugin that fails repeatedly, as each call may last until the deadline. Kept by hand: it
-//! is smaller than the glue for a library, and takes the time as an argument.
+//! A circuit breaker: suspends a plugin that fails repeatedly, as each call may last until the deadline. Kept by hand:
+//! it is smaller than the glue for a library, and takes the time as an argument.
 
 use std::{
     sync::{Mutex, PoisonError},

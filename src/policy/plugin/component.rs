@@ -72,7 +72,10 @@ pub fn link(engine: &Engine, component: &Component) -> Result<(InstancePre<Insta
             .then(|| hooks::lifecycle::GuestIndices::new(&pre))
             .transpose()
             .map_err(PluginError::contract)?,
-        skip: exports("skip").then(|| hooks::skip::GuestIndices::new(&pre)).transpose().map_err(PluginError::contract)?,
+        skip: exports("skip")
+            .then(|| hooks::skip::GuestIndices::new(&pre))
+            .transpose()
+            .map_err(PluginError::contract)?,
         target_selection: exports("target-selection")
             .then(|| hooks::target_selection::GuestIndices::new(&pre))
             .transpose()

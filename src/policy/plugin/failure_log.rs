@@ -14,8 +14,8 @@ use crate::{
     policy::{bindings::types, error::CallError},
 };
 
-/// The failures have ended when the plugin answers and its last failure is this long ago. A plugin that fails now and then
-/// is logged once.
+/// The failures have ended when the plugin answers and its last failure is this long ago. A plugin that fails now and
+/// then is logged once.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The failures of one plugin.

@@ -26,7 +26,8 @@ pub struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// Allows `limit` bytes in all linear memories and tables together. `total` includes them while the instance exists.
+    /// Allows `limit` bytes in all linear memories and tables together. `total` includes them while the instance
+    /// exists.
     pub fn new(limit: usize, total: Arc<AtomicUsize>) -> Self {
         Self { limit, used: 0, total }
     }
@@ -90,7 +91,10 @@ mod tests {
         assert!(limits.memory_growing(0, 60, None).unwrap());
         assert!(limits.memory_growing(0, 40, None).unwrap());
         let error = limits.memory_growing(60, 61, None).unwrap_err();
-        assert_eq!(error.downcast_ref::<MemoryLimitExceeded>(), Some(&MemoryLimitExceeded { requested: 101, limit: 100 }));
+        assert_eq!(
+            error.downcast_ref::<MemoryLimitExceeded>(),
+            Some(&MemoryLimitExceeded { requested: 101, limit: 100 })
+        );
         assert_eq!(total.load(Ordering::Relaxed), 101);
         drop(limits);
         assert_eq!(total.load(Ordering::Relaxed), 1);

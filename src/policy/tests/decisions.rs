@@ -101,7 +101,10 @@ async fn the_first_answer_of_a_chain_decides() {
         settings.skip.skip_namespaces = vec!["other".to_owned()];
         let policy = load(settings);
         assert_eq!(outcome(&decide(&policy, image_use("trouble", "nginx")).await), expected, "{action}");
-        assert!(outcome(&decide(&policy, image_use("other", "nginx")).await).starts_with("skip: namespace"), "{action}");
+        assert!(
+            outcome(&decide(&policy, image_use("other", "nginx")).await).starts_with("skip: namespace"),
+            "{action}"
+        );
     }
     let mut settings = settings_with(vec![hostile(json!("keep"))]);
     settings.skip.skip_namespaces = vec!["trouble".to_owned()];

@@ -1,5 +1,5 @@
-//! Random mutations of valid and hostile components: each is rejected with one line, or fails within its limits. Runs in
-//! this process, so that a stack overflow fails the test.
+//! Random mutations of valid and hostile components: each is rejected with one line, or fails within its limits. Runs
+//! in this process, so that a stack overflow fails the test.
 
 use std::{env, fs, path::Path, time::Instant};
 

@@ -26,7 +26,11 @@ async fn a_failed_call_fails_only_its_image_use() {
         let outcomes: Vec<String> = decisions.iter().map(outcome).collect();
         assert_eq!(outcomes[0], "registry.example/library/a:latest", "{action}");
         assert_eq!(outcomes[2], "registry.example/library/c:latest", "{action}");
-        assert!(outcomes[1].starts_with("error: plugin hostile, hook skip: ") && outcomes[1].contains(message), "{}", outcomes[1]);
+        assert!(
+            outcomes[1].starts_with("error: plugin hostile, hook skip: ") && outcomes[1].contains(message),
+            "{}",
+            outcomes[1]
+        );
         // Only `invalid-request` is final.
         let is_retryable = kind != "invalid-request";
         assert!(matches!(decisions[1].verdict, Verdict::Error { retry, .. } if retry == is_retryable), "{action}");

@@ -1,33 +1,64 @@
-//! Reads `WWW-Authenticate`. Here because oci-client 0.18 asks `/v2/` before each request to see it, and sends no Basic
-//! credentials where it is missing.
+//! `WWW-Authenticate`. Here because oci-client 0.18 requests `/v2/` before each request to read it, and sends no Basic
+//! credentials if it is missing.
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
-/// How a registry wants to know who we are.
+/// An authentication scheme that a registry accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::registry) enum Challenge {
-    /// User and password.
+    /// User name and password.
     Basic,
     /// A token from a token service.
     Bearer {
         /// The URL of the token service.
         realm: String,
-        /// The name under which the token service knows the registry.
+        /// The registry's name at the token service.
         service: Option<String>,
     },
 }
 
-/// All challenges of an answer in order; schemes that are not spoken here are passed over.
+/// All challenges of a response in order, without unsupported schemes.
 pub(in crate::registry) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
-    headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).flat_map(parse).collect()
+    values(headers).flat_map(parse).filter_map(Parsed::into_challenge).collect()
 }
 
-/// RFC 9110, section 11.6.1: challenges and their parameters are both separated by commas, so a word that no `=`
-/// follows begins the next challenge.
-fn parse(text: &str) -> Vec<Challenge> {
+/// Whether a challenge says that the token lacks a scope (RFC 6750, section 3.1), so that another token for the same
+/// scopes would be rejected too.
+pub(in crate::registry) fn is_insufficient_scope(headers: &HeaderMap) -> bool {
+    values(headers).flat_map(parse).any(|parsed| parsed.parameter("error").as_deref() == Some("insufficient_scope"))
+}
+
+fn values(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok())
+}
+
+/// A challenge of any scheme.
+struct Parsed<'a> {
+    scheme: &'a str,
+    parameters: Vec<(&'a str, String)>,
+}
+
+impl Parsed<'_> {
+    fn parameter(&self, name: &str) -> Option<String> {
+        self.parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
+    }
+
+    fn into_challenge(self) -> Option<Challenge> {
+        if self.scheme.eq_ignore_ascii_case("basic") {
+            Some(Challenge::Basic)
+        } else if self.scheme.eq_ignore_ascii_case("bearer") {
+            Some(Challenge::Bearer { realm: self.parameter("realm")?, service: self.parameter("service") })
+        } else {
+            None
+        }
+    }
+}
+
+/// RFC 9110, section 11.6.1: commas separate both challenges and their parameters, so a word without `=` begins the next
+/// challenge. Kept by hand: a strict parser would reject the whole header for one malformed challenge.
+fn parse(text: &str) -> Vec<Parsed<'_>> {
     let mut found = Vec::new();
-    let mut scheme = "";
-    let mut parameters: Vec<(&str, String)> = Vec::new();
+    let mut current = Parsed { scheme: "", parameters: Vec::new() };
     let mut rest = text;
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
@@ -35,17 +66,15 @@ fn parse(text: &str) -> Vec<Challenge> {
         let (word, after) = rest.split_at(end);
         let padded = after.trim_start_matches([' ', '\t']);
         match padded.strip_prefix('=') {
-            // A word, then `=`: a parameter. Never so at the first word, a scheme.
-            Some(value) if !scheme.is_empty() && !word.is_empty() => {
+            // `word=`: a parameter. The first word is always a scheme.
+            Some(value) if !current.scheme.is_empty() && !word.is_empty() => {
                 let (value, remaining) = parameter_value(value.trim_start_matches([' ', '\t']));
-                parameters.push((word, value));
+                current.parameters.push((word, value));
                 rest = remaining;
             }
             Some(value) => rest = value,
             None => {
-                found.extend(challenge(scheme, &parameters));
-                parameters.clear();
-                scheme = word;
+                found.push(std::mem::replace(&mut current, Parsed { scheme: word, parameters: Vec::new() }));
                 rest = after;
                 if word.is_empty() {
                     return found;
@@ -55,20 +84,7 @@ fn parse(text: &str) -> Vec<Challenge> {
     }
 }
 
-fn challenge(scheme: &str, parameters: &[(&str, String)]) -> Option<Challenge> {
-    let parameter = |wanted: &str| {
-        parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.clone())
-    };
-    if scheme.eq_ignore_ascii_case("basic") {
-        Some(Challenge::Basic)
-    } else if scheme.eq_ignore_ascii_case("bearer") {
-        Some(Challenge::Bearer { realm: parameter("realm")?, service: parameter("service") })
-    } else {
-        None
-    }
-}
-
-/// The value, quoted or bare, and what follows it.
+/// The value, quoted or bare, and the text after it.
 fn parameter_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
@@ -96,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_are_read() {
+    fn parses_challenges() {
         for (text, expected) in [
             (
                 r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a:pull,push""#,
@@ -116,15 +132,29 @@ mod tests {
             (",,=,=", vec![]),
             ("Bearer realm=", vec![bearer("", None)]),
         ] {
-            assert_eq!(parse(text), expected, "{text}");
+            let found: Vec<_> = parse(text).into_iter().filter_map(Parsed::into_challenge).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 
     #[test]
-    fn several_header_lines_are_one_list() {
+    fn several_header_lines_form_one_list() {
         let mut headers = HeaderMap::new();
         headers.append(WWW_AUTHENTICATE, "Basic realm=x".parse().unwrap());
         headers.append(WWW_AUTHENTICATE, "Bearer realm=\"https://a\"".parse().unwrap());
         assert_eq!(challenges(&headers), [Challenge::Basic, bearer("https://a", None)]);
+    }
+
+    #[test]
+    fn recognises_a_missing_scope() {
+        for (text, expected) in [
+            (r#"Bearer realm="https://a",error="insufficient_scope""#, true),
+            (r#"Basic, Bearer error=insufficient_scope"#, true),
+            (r#"Bearer realm="https://a",error="invalid_token""#, false),
+            ("Basic realm=insufficient_scope", false),
+        ] {
+            let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, text.parse().unwrap())]);
+            assert_eq!(is_insufficient_scope(&headers), expected, "{text}");
+        }
     }
 }

@@ -1,15 +1,17 @@
-//! Whose credentials go to which registry.
+//! Which configured credentials belong to a registry.
 
-use crate::model::{Credential, Login};
-use crate::registry::http::naming::{Pattern, canonical, chosen};
+use crate::{
+    model::{Credential, Login},
+    registry::http::naming::{Pattern, best_match, canonical},
+};
 
-/// The exact name beats a glob, and among equals the later entry wins.
+/// An exact name wins over a glob, and a later entry over an earlier one.
 pub(in crate::registry) fn login_for<'a>(registry: &str, credentials: &'a [Credential]) -> Option<&'a Login> {
     let patterns = |credential: &Credential| {
         std::iter::once(&credential.registry).chain(&credential.aliases).map(|name| Pattern::new(name)).collect()
     };
     let entries: Vec<_> = credentials.iter().map(|credential| (patterns(credential), &credential.login)).collect();
-    chosen(&entries, &[canonical(registry)]).copied()
+    best_match(&entries, &[canonical(registry)]).copied()
 }
 
 #[cfg(test)]
@@ -27,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exact_name_beats_a_glob_and_the_later_entry_an_earlier() {
+    fn prefers_exact_names_to_globs_and_later_entries_to_earlier_ones() {
         let credentials = [
             credential("ghcr.io", &[], "early"),
             credential("GHCR.io", &["quay.io"], "late"),

@@ -1,4 +1,6 @@
-//! Tokens from a token service, as of the distribution project's "Token Authentication Specification".
+//! Tokens of token services, as in the distribution project's "Token Authentication Specification". Here because
+//! oci-client 0.18 ignores failed token requests, does not share or renew tokens, and can't request two repositories at
+//! once.
 
 use std::{
     collections::HashMap,
@@ -6,10 +8,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
@@ -18,112 +16,109 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use crate::model::Retry;
-use crate::registry::{
-    auth::sensitive,
-    client::{Onward, Payload, Wire},
-    error::Fault,
-    http::retry::retry_after,
-    limits::pace::Pace,
+use crate::{
+    model::Retry,
+    registry::{
+        auth::{
+            cache::{Expiring, FetchError, FetchLimits, RefreshingCache},
+            header::sensitive,
+        },
+        fault::Fault,
+        http::{
+            headers::retry_after::retry_after,
+            request::{Endpoint, Payload},
+            transport::Transport,
+        },
+        limits::rate_limiter::RateLimiter,
+    },
 };
 
-/// How many seconds a token lives where the service does not say.
-const DEFAULT_LIFE: u64 = 60;
+/// A token's lifetime in seconds if the service does not say.
+const DEFAULT_LIFETIME: u64 = 60;
 
-/// What is believed of a longer life, a day: clocks can't hold any number.
-const LONGEST_LIFE: u64 = 24 * 60 * 60;
+/// Longer lifetimes are cut to this many seconds: clocks can't represent every number.
+const MAX_LIFETIME: u64 = 24 * 60 * 60;
 
-/// No answer of a token service is longer.
-const LONGEST_ANSWER: usize = 1024 * 1024;
+/// In bytes.
+const MAX_RESPONSE: usize = 1024 * 1024;
 
-/// So many tokens are kept before the ended ones are looked for, and of the others the half that ends first.
-const MANY: usize = 1024;
+/// When this many tokens are cached, the expired ones are removed, or else the half that expires first.
+const MAX_TOKENS: usize = 1024;
 
-/// A token for some scopes.
-#[derive(Debug)]
-pub(in crate::registry) struct Token {
-    /// The value of `Authorization`.
-    pub header: HeaderValue,
-    /// When it was asked for.
-    pub begun: Instant,
-    ends: Instant,
-}
+/// The value of `Authorization`.
+pub(in crate::registry) type Token = Expiring<HeaderValue>;
 
-/// What a token service is shown.
+type TokenCache = RefreshingCache<HeaderValue, Arc<Fault>>;
+
+/// What is sent to a token service.
 #[derive(Clone)]
 pub(in crate::registry) enum TokenLogin {
     /// The value of `Authorization`.
     Basic(HeaderValue),
-    /// An identity token, exchanged as of the distribution project's "Oauth2 Token Authentication": registries as
-    /// Azure's give such to `docker login`, which keeps them as the password of a user `<token>`.
-    Identity(SecretString),
+    /// An identity token, exchanged as in the distribution project's "Oauth2 Token Authentication". Registries such as
+    /// Azure's give these to `docker login`, which stores them as the password of the user `<token>`.
+    IdentityToken(SecretString),
 }
 
-type Fetch = Shared<BoxFuture<'static, Result<Arc<Token>, Arc<Fault>>>>;
-
-/// A token service as one registry uses it, and the tokens it gave.
+/// A token service as one registry uses it, and its tokens by scope.
 pub(in crate::registry) struct TokenService {
-    realm: Onward,
+    realm: Endpoint,
     service: Option<String>,
-    tokens: Mutex<HashMap<String, Fetch>>,
-    pace: Arc<Pace>,
+    tokens: Mutex<HashMap<String, Arc<TokenCache>>>,
+    rate_limiter: Arc<RateLimiter>,
 }
 
 impl TokenService {
-    /// Nothing is asked yet.
-    pub(in crate::registry) fn new(realm: Onward, service: Option<String>) -> Self {
-        Self { realm, service, tokens: Mutex::default(), pace: Arc::new(Pace::free()) }
+    pub(in crate::registry) fn new(realm: Endpoint, service: Option<String>) -> Self {
+        Self { realm, service, tokens: Mutex::default(), rate_limiter: Arc::new(RateLimiter::adaptive()) }
     }
 
-    /// Whether a challenge names this one.
-    pub(in crate::registry) fn is(&self, realm: &Onward, service: Option<&str>) -> bool {
+    /// Whether a challenge names this service.
+    pub(in crate::registry) fn is(&self, realm: &Endpoint, service: Option<&str>) -> bool {
         self.realm == *realm && self.service.as_deref() == service
     }
 
-    /// A token that is good for `scopes`: one that is there, or one that is being fetched, or a new one.
+    /// A token for `scopes`, from the cache or fetched.
     pub(in crate::registry) async fn token(
         &self,
-        wire: &Arc<Wire>,
+        transport: &Arc<Transport>,
         login: Option<TokenLogin>,
         scopes: &[String],
     ) -> Result<Arc<Token>, Fault> {
-        let fetch = {
-            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = scopes.join(" ");
-            match tokens.get(&key).filter(|fetch| is_good(fetch)) {
-                Some(fetch) => fetch.clone(),
-                None => {
-                    if tokens.len() >= MANY {
-                        forget_some(&mut tokens);
-                    }
-                    let request = self.request(login, scopes);
-                    let fetch = detached(fetch(Arc::clone(wire), Arc::clone(&self.pace), request)).boxed().shared();
-                    tokens.insert(key, fetch.clone());
-                    fetch
-                }
-            }
-        };
-        fetch.await.map_err(|fault| {
+        let cache = self.cache(scopes.join(" "));
+        let token =
+            cache.get(|| fetch(Arc::clone(transport), Arc::clone(&self.rate_limiter), self.request(login, scopes)));
+        token.await.map_err(|fault| {
             let realm = &self.realm.url;
             Fault::Token { service: format!("{}{}", realm.origin().ascii_serialization(), realm.path()), fault }
         })
     }
 
-    /// Ends a pause that it has asked for.
-    pub(in crate::registry) fn reset_pauses(&self) {
-        self.pace.resume();
+    fn cache(&self, scopes: String) -> Arc<TokenCache> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() >= MAX_TOKENS && !tokens.contains_key(&scopes) {
+            evict(&mut tokens);
+        }
+        Arc::clone(tokens.entry(scopes).or_insert_with(|| Arc::new(TokenCache::new(FetchLimits::NONE))))
     }
 
-    /// Drops a token that was not accepted.
-    pub(in crate::registry) fn forget(&self, refused: &Arc<Token>) {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.retain(|_, fetch| !matches!(fetch.peek(), Some(Ok(token)) if Arc::ptr_eq(token, refused)));
+    /// Ends a pause that the service has requested.
+    pub(in crate::registry) fn reset_pauses(&self) {
+        self.rate_limiter.resume();
+    }
+
+    /// Drops a token that the registry rejected.
+    pub(in crate::registry) fn invalidate(&self, rejected: &Arc<Token>) {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        for cache in tokens.values() {
+            cache.invalidate(Instant::now(), rejected);
+        }
     }
 
     fn request(&self, login: Option<TokenLogin>, scopes: &[String]) -> TokenRequest {
         let service = self.service.as_deref().map(|service| ("service", service));
         let login = match login {
-            Some(TokenLogin::Identity(token)) => {
+            Some(TokenLogin::IdentityToken(token)) => {
                 let scopes = scopes.join(" ");
                 let form = [
                     ("grant_type", "refresh_token"),
@@ -145,93 +140,87 @@ impl TokenService {
 }
 
 struct TokenRequest {
-    to: Onward,
+    to: Endpoint,
     login: Option<HeaderValue>,
-    /// What is posted; none where it is a GET.
+    /// Sent by POST; None: a GET.
     form: Option<SecretString>,
 }
 
-/// Under way, or come and not ended. A failed one is for those who waited for it; the next comer tries anew.
-fn is_good(fetch: &Fetch) -> bool {
-    match fetch.peek() {
-        None => true,
-        Some(Ok(token)) => Instant::now() < token.ends,
-        Some(Err(_)) => false,
-    }
-}
-
-/// What has ended, and what ends first of the rest. What is being fetched stays.
-fn forget_some(tokens: &mut HashMap<String, Fetch>) {
-    tokens.retain(|_, fetch| is_good(fetch));
-    if tokens.len() < MANY {
+/// Removes the tokens that have expired, or else the half that expires first. Those in use are kept.
+fn evict(tokens: &mut HashMap<String, Arc<TokenCache>>) {
+    let now = Instant::now();
+    let is_in_use = |cache: &Arc<TokenCache>| Arc::strong_count(cache) > 1 || cache.is_fetching();
+    tokens.retain(|_, cache| is_in_use(cache) || cache.expires_at().is_some_and(|expiry| now < expiry));
+    if tokens.len() < MAX_TOKENS {
         return;
     }
-    let end = |fetch: &Fetch| fetch.peek().and_then(|fetched| fetched.as_ref().ok()).map(|token| token.ends);
-    let mut ends: Vec<Instant> = tokens.values().filter_map(end).collect();
-    let Some(last) = ends.len().div_ceil(2).checked_sub(1) else { return };
-    let (_, &mut last, _) = ends.select_nth_unstable(last);
-    tokens.retain(|_, fetch| end(fetch).is_none_or(|end| end > last));
+    let mut expiries: Vec<Instant> = tokens.values().filter_map(|cache| cache.expires_at()).collect();
+    let Some(last) = expiries.len().div_ceil(2).checked_sub(1) else { return };
+    let (_, &mut last, _) = expiries.select_nth_unstable(last);
+    tokens.retain(|_, cache| is_in_use(cache) || cache.expires_at().is_none_or(|expiry| expiry > last));
 }
 
-/// Goes on whoever of those who wait for it goes away, so that the next one does not find a request that has stood still.
-async fn detached(
-    fetch: impl Future<Output = Result<Arc<Token>, Arc<Fault>>> + Send + 'static,
-) -> Result<Arc<Token>, Arc<Fault>> {
-    let broke = |broken: tokio::task::JoinError| Arc::new(Fault::Malformed(format!("asking broke off: {broken}")));
-    tokio::spawn(fetch).await.map_err(broke)?
+impl FetchError for Arc<Fault> {
+    fn aborted(reason: String) -> Self {
+        Self::new(Fault::InvalidResponse(format!("the token request was aborted: {reason}")))
+    }
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
 }
 
-async fn fetch(wire: Arc<Wire>, pace: Arc<Pace>, request: TokenRequest) -> Result<Arc<Token>, Arc<Fault>> {
+async fn fetch(
+    transport: Arc<Transport>,
+    rate_limiter: Arc<RateLimiter>,
+    request: TokenRequest,
+) -> Result<Token, Arc<Fault>> {
     let TokenRequest { to, login, form } = request;
     let host = to.url.authority().to_owned();
-    let turn = pace.turn().await.map_err(|wait| Fault::Throttled { host, wait })?;
-    let begun = Instant::now();
+    let slot = rate_limiter.acquire().await.map_err(|wait| Fault::RateLimited { host, wait })?;
+    let requested_at = Instant::now();
     let with_login = login.is_some() || form.is_some();
-    let mut answer = match form {
+    let mut response = match form {
         None => {
             let headers = login.into_iter().map(|login| (AUTHORIZATION, login)).collect();
-            wire.follow(Method::GET, to, headers, Payload::Empty).await?
+            transport.follow(Method::GET, to, headers, Payload::Empty).await?
         }
         Some(form) => {
             let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, form_type)]);
             let form = Payload::Bytes(form.expose_secret().to_owned().into());
-            wire.follow(Method::POST, to, headers, form).await?
+            transport.follow(Method::POST, to, headers, form).await?
         }
     };
-    if matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        turn.too_fast(Instant::now(), retry_after(answer.headers(), SystemTime::now()));
+    if matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        slot.throttled(Instant::now(), retry_after(response.headers(), SystemTime::now()));
     } else {
-        turn.went_well();
+        slot.succeeded();
     }
-    if !answer.status().is_success() {
-        let refused = answer.status() == StatusCode::UNAUTHORIZED;
-        let fault = answer.refusal(with_login).await;
-        // Nobody is to be asked twice with a wrong password: accounts get locked.
-        return Err(Arc::new(if refused { fault.with_retry(Retry::Later) } else { fault }));
+    if !response.status().is_success() {
+        let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+        let fault = response.into_fault(with_login).await;
+        // Repeating a wrong password gets accounts locked.
+        return Err(Arc::new(if is_unauthorized { fault.with_retry(Retry::Later) } else { fault }));
     }
-    let body = answer.all(LONGEST_ANSWER).await?;
-    let read: TokenAnswer = serde_json::from_slice(&body).map_err(|error| {
-        Fault::Malformed(format!("its answer is no JSON with a token, but wrong at {}", place(&error)))
+    let body = response.read_all(MAX_RESPONSE).await?;
+    let parsed: TokenResponse = serde_json::from_slice(&body).map_err(|error| {
+        Fault::InvalidResponse(format!("the response is no JSON with a token: error at {}", position(&error)))
     })?;
-    let found = read.token.into_iter().chain(read.access_token).find(|token| !token.is_empty());
-    let token = found.ok_or_else(|| Fault::Malformed("its answer has no token in it".to_owned()))?;
-    let life = read.expires_in.filter(|&life| life > 0).unwrap_or(DEFAULT_LIFE);
-    let life = Duration::from_secs(life.min(LONGEST_LIFE));
-    // Renewed before it ends on the way: a tenth earlier, at most half a minute.
-    let kept = life.saturating_sub((life / 10).min(Duration::from_secs(30)));
-    Ok(Arc::new(Token { header: sensitive(&format!("Bearer {token}"))?, begun, ends: begun + kept }))
+    let found = parsed.token.into_iter().chain(parsed.access_token).find(|token| !token.is_empty());
+    let token = found.ok_or_else(|| Fault::InvalidResponse("the response contains no token".to_owned()))?;
+    let lifetime = parsed.expires_in.filter(|&seconds| seconds > 0).unwrap_or(DEFAULT_LIFETIME);
+    let lifetime = Duration::from_secs(lifetime.min(MAX_LIFETIME));
+    // A tenth earlier, at most half a minute, so that no token expires on its way.
+    let usable = lifetime.saturating_sub((lifetime / 10).min(Duration::from_secs(30)));
+    Ok(Token::until(sensitive(&format!("Bearer {token}"))?, requested_at, requested_at + usable))
 }
 
 /// Without the text around it, which may be a token.
-fn place(error: &serde_json::Error) -> String {
+fn position(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
@@ -240,27 +229,29 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::model::{Digest, Login};
-    use crate::registry::{
-        Registries, Repository, Selector,
-        http::addresses::Limit,
-        testing::{Asked, Reply, Server, password, settings, with_login},
+    use crate::{
+        model::{Digest, Login},
+        registry::{
+            Registries, Repository, Selector,
+            http::hosts::HostConfigs,
+            testing::{RecordedRequest, Reply, Server, password, settings, with_login},
+        },
     };
 
     const TAG: Selector<'static> = Selector::Tag("1");
 
-    /// A registry that takes the tokens that `good` likes, and has nothing.
-    async fn registry(service: &Server, good: impl Fn(&str) -> bool + Send + Sync + 'static) -> Server {
+    /// An empty registry that accepts the tokens for which `accepts` is true.
+    async fn registry(service: &Server, accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Server {
         let challenge = format!("Bearer realm=\"{}\",service=\"r\"", service.url("/token?tenant=1"));
-        Server::start(move |asked| match asked.header("authorization") {
-            Some(header) if good(header) => Reply::new(404),
+        Server::start(move |request| match request.header("authorization") {
+            Some(header) if accepts(header) => Reply::new(404),
             _ => Reply::new(401).header("WWW-Authenticate", &challenge),
         })
         .await
     }
 
-    /// Gives t1, t2, and so on.
-    fn counting(rest: &'static str) -> impl Fn(&Asked) -> Reply + Send + Sync {
+    /// Returns the tokens t1, t2, and so on.
+    fn counting(rest: &'static str) -> impl Fn(&RecordedRequest) -> Reply + Send + Sync {
         let count = AtomicU32::new(0);
         move |_| {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
@@ -269,8 +260,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_identity_token_is_posted() {
-        let service = Server::start(|asked| match String::from_utf8_lossy(&asked.body) {
+    async fn posts_an_identity_token() {
+        let service = Server::start(|request| match String::from_utf8_lossy(&request.body) {
             form if form.contains("refresh_token=a%26b") => Reply::new(200).body(r#"{"access_token":"t"}"#),
             _ => Reply::new(401).body(r#"{"errors":[{"code":"UNAUTHORIZED","message":"no"}]}"#),
         })
@@ -279,69 +270,71 @@ mod tests {
         let login =
             |password: &str| Login::Password { username: "<token>".to_owned(), password: password.to_owned().into() };
         registry.repository_with(with_login(login("a&b"))).head(TAG).await.unwrap();
-        let asked = &service.asked()[0];
-        assert_eq!((asked.method.as_str(), asked.target.as_str()), ("POST", "/token?tenant=1"));
-        assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
-        assert_eq!(asked.header("authorization"), None);
+        let request = &service.requests()[0];
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/token?tenant=1"));
+        assert_eq!(request.header("content-type"), Some("application/x-www-form-urlencoded"));
+        assert_eq!(request.header("authorization"), None);
         let form = "grant_type=refresh_token&client_id=k8s-copycat&refresh_token=a%26b\
                     &scope=repository%3Ateam%2Fapp%3Apull&service=r";
-        assert_eq!(asked.body, form.as_bytes());
+        assert_eq!(request.body, form.as_bytes());
         let error = registry.repository_with(with_login(login("geheim"))).head(TAG).await.unwrap_err();
         assert!(error.to_string().contains("not accepted") && !format!("{error:?}").contains("geheim"), "{error}");
     }
 
     #[tokio::test]
-    async fn a_token_is_fetched_once_for_all_who_wait() {
+    async fn concurrent_requests_share_one_token_request() {
         let service =
             Server::start(|_| Reply::new(200).body(r#"{"token":"t"}"#).after(Duration::from_millis(50))).await;
         let registry = registry(&service, |header| header == "Bearer t").await;
         let repository = registry.repository();
         let heads = (0..8).map(|_| repository.head(TAG));
         assert_eq!(futures::future::try_join_all(heads).await.unwrap(), vec![None; 8]);
-        assert_eq!(service.lines(), ["GET /token?tenant=1&service=r&scope=repository%3Ateam%2Fapp%3Apull"]);
-        assert_eq!(service.asked()[0].header("authorization"), None);
+        assert_eq!(service.request_lines(), ["GET /token?tenant=1&service=r&scope=repository%3Ateam%2Fapp%3Apull"]);
+        assert_eq!(service.requests()[0].header("authorization"), None);
         repository.head(TAG).await.unwrap();
-        assert_eq!(registry.asked().last().unwrap().header("authorization"), Some("Bearer t"));
-        assert_eq!(service.asked().len(), 1);
+        assert_eq!(registry.requests().last().unwrap().header("authorization"), Some("Bearer t"));
+        assert_eq!(service.requests().len(), 1);
     }
 
     #[tokio::test]
-    async fn rights_are_asked_for_as_they_are_needed_and_the_login_goes_to_the_service_alone() {
+    async fn requests_the_scopes_needed_and_sends_the_login_to_the_token_service_only() {
         let service = Server::start(|_| Reply::new(200).body(r#"{"token":"","access_token":"t"}"#)).await;
         let registry = registry(&service, |header| header == "Bearer t").await;
         let repository = registry.repository_with(with_login(password()));
         assert!(!repository.mount(&Digest::sha256(b"a"), "base").await.unwrap());
         let push = "repository%3Ateam%2Fapp%3Apull%2Cpush";
         assert_eq!(
-            service.lines(),
+            service.request_lines(),
             [format!("GET /token?tenant=1&service=r&scope={push}&scope=repository%3Abase%3Apull")]
         );
-        assert_eq!(service.asked()[0].header("authorization"), Some("Basic dXNlcjpwYXNz"));
-        assert!(registry.asked().iter().all(|asked| asked.header("authorization") != Some("Basic dXNlcjpwYXNz")));
+        assert_eq!(service.requests()[0].header("authorization"), Some("Basic dXNlcjpwYXNz"));
+        assert!(
+            registry.requests().iter().all(|request| request.header("authorization") != Some("Basic dXNlcjpwYXNz"))
+        );
     }
 
     #[tokio::test]
-    async fn a_token_that_the_registry_no_longer_takes_is_renewed_and_a_new_one_once_more() {
+    async fn renews_a_rejected_token_and_a_fresh_one_once_more() {
         let service = Server::start(counting("")).await;
         let refused = Arc::new(Mutex::new(Vec::<String>::new()));
         let out = Arc::clone(&refused);
         let registry = registry(&service, move |header| !out.lock().unwrap().iter().any(|old| old == header)).await;
         let repository = registry.repository();
         repository.head(TAG).await.unwrap();
-        assert_eq!(service.asked().len(), 1);
+        assert_eq!(service.requests().len(), 1);
         refused.lock().unwrap().push("Bearer t1".to_owned());
         repository.head(TAG).await.unwrap();
-        assert_eq!(service.asked().len(), 2);
+        assert_eq!(service.requests().len(), 2);
         refused.lock().unwrap().extend(["t2", "t3", "t4"].map(|token| format!("Bearer {token}")));
         let error = repository.head(TAG).await.unwrap_err();
-        assert_eq!((error.retry(), service.asked().len()), (Retry::Later, 4));
+        assert_eq!((error.retry(), service.requests().len()), (Retry::Later, 4));
     }
 
     #[tokio::test]
-    async fn a_refusal_without_a_challenge_does_not_bring_the_login_to_the_registry() {
+    async fn a_401_without_a_challenge_sends_no_login_to_the_registry() {
         let service = Server::start(counting("")).await;
         let challenge = format!("Bearer realm=\"{}\"", service.url("/token"));
-        let registry = Server::start(move |asked| match asked.header("authorization") {
+        let registry = Server::start(move |request| match request.header("authorization") {
             Some("Bearer t2") => Reply::new(404),
             None => Reply::new(401).header("WWW-Authenticate", &challenge),
             Some(_) => Reply::new(401),
@@ -349,13 +342,16 @@ mod tests {
         .await;
         let repository = registry.repository_with(with_login(password()));
         repository.head(TAG).await.unwrap();
-        let sent: Vec<_> =
-            registry.asked().iter().filter_map(|asked| asked.header("authorization").map(str::to_owned)).collect();
+        let sent: Vec<_> = registry
+            .requests()
+            .iter()
+            .filter_map(|request| request.header("authorization").map(str::to_owned))
+            .collect();
         assert_eq!(sent, ["Bearer t1", "Bearer t2"]);
     }
 
     #[tokio::test]
-    async fn a_token_ends_when_it_was_said_to() {
+    async fn a_token_expires_after_expires_in() {
         for (rest, fetched) in [(r#","expires_in":1"#, 2), (r#","expires_in":18446744073709551615"#, 1), ("", 1)] {
             let service = Server::start(counting(rest)).await;
             let registry = registry(&service, |_| true).await;
@@ -363,49 +359,50 @@ mod tests {
             repository.head(TAG).await.unwrap();
             tokio::time::sleep(Duration::from_millis(950)).await;
             repository.head(TAG).await.unwrap();
-            assert_eq!(service.asked().len(), fetched, "{rest}");
-            assert_eq!(registry.asked().len(), 3, "{rest}");
+            assert_eq!(service.requests().len(), fetched, "{rest}");
+            assert_eq!(registry.requests().len(), 3, "{rest}");
         }
     }
 
     #[tokio::test]
-    async fn what_a_token_service_says_is_told() {
-        for (reply, told, retry) in [
+    async fn quotes_the_error_of_the_token_service() {
+        for (reply, expected_text, retry) in [
             (Reply::new(503), "503", Retry::Soon),
             (Reply::new(403).body("account closed"), "account closed", Retry::Later),
             (Reply::new(401).body("incorrect password"), "incorrect password", Retry::Later),
-            (Reply::new(200).body("{}"), "no token in it", Retry::Soon),
-            (Reply::new(200).body(r#"{"token":""}"#), "no token in it", Retry::Soon),
+            (Reply::new(200).body("{}"), "contains no token", Retry::Soon),
+            (Reply::new(200).body(r#"{"token":""}"#), "contains no token", Retry::Soon),
             (Reply::new(200).body("<html>geheim"), "no JSON", Retry::Soon),
-            (Reply::new(200).body(r#"{"token":"a\nb"}"#), "can't be sent", Retry::Later),
+            (Reply::new(200).body(r#"{"token":"a\nb"}"#), "a header can't contain", Retry::Later),
         ] {
             let service = Server::start(move |_| reply.clone()).await;
             let registry = registry(&service, |_| false).await;
             let error = registry.repository().head(TAG).await.unwrap_err();
             let expected = format!("no token from the token service {}", service.url("/token"));
             let text = error.to_string();
-            assert!(text.contains(&expected) && text.contains(told) && !text.contains("geheim"), "{error}");
+            assert!(text.contains(&expected) && text.contains(expected_text) && !text.contains("geheim"), "{error}");
             assert_eq!(error.retry(), retry, "{error}");
-            assert_eq!(service.asked().len(), if retry == Retry::Soon { 3 } else { 1 }, "{error}");
+            assert_eq!(service.requests().len(), if retry == Retry::Soon { 3 } else { 1 }, "{error}");
         }
     }
 
     #[tokio::test]
-    async fn many_tokens_do_not_pile_up() {
+    async fn removes_expired_tokens() {
         let service = Server::start(|_| Reply::new(200).body(r#"{"token":"t","expires_in":1}"#)).await;
-        let wire = Arc::new(Wire::new(settings(), &[], 64).unwrap());
-        let realm = Onward { url: url::Url::parse(&service.url("/token")).unwrap(), limit: Limit::Anywhere };
+        let hosts = Arc::new(HostConfigs::new(&[]).unwrap());
+        let transport = Arc::new(Transport::new(hosts, None, None, Vec::new(), &[]));
+        let realm = Endpoint::trusted(url::Url::parse(&service.url("/token")).unwrap());
         let tokens = TokenService::new(realm, None);
-        for number in 0..MANY {
-            tokens.token(&wire, None, &[number.to_string()]).await.unwrap();
+        for number in 0..MAX_TOKENS {
+            tokens.token(&transport, None, &[number.to_string()]).await.unwrap();
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        tokens.token(&wire, None, &["last".to_owned()]).await.unwrap();
+        tokens.token(&transport, None, &["last".to_owned()]).await.unwrap();
         assert_eq!(tokens.tokens.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]
-    async fn tokens_are_shared_by_the_repositories_of_a_registry_and_not_between_registries() {
+    async fn repositories_of_a_registry_share_tokens_and_registries_do_not() {
         let service = Server::start(counting("")).await;
         let (one, other) = (registry(&service, |_| true).await, registry(&service, |_| true).await);
         let registries = Registries::new(settings(), &[], 64).unwrap();
@@ -413,7 +410,7 @@ mod tests {
         for server in [&one, &one, &other] {
             at(server).head(TAG).await.unwrap();
         }
-        assert_eq!(service.asked().len(), 2);
-        assert_eq!(one.asked().len(), 3);
+        assert_eq!(service.requests().len(), 2);
+        assert_eq!(one.requests().len(), 3);
     }
 }

@@ -1,16 +1,18 @@
-//! Amazon ECR: who we are there, what it lets us ask how often, and repositories that have to be made first.
+//! Amazon ECR: AWS credentials, service quotas, and repositories that have to be created first.
 
-mod budget;
+mod aws;
 mod call;
 mod login;
 mod public;
-mod remembered;
+mod quotas;
 mod repositories;
 mod session;
 
-pub(super) use budget::Budgets;
+pub use aws::Aws;
 pub use call::AwsError;
 pub(super) use login::{EcrLogin, EcrToken};
 pub(super) use public::{PUBLIC_HOST, PublicLogin};
+pub(super) use quotas::EcrQuotas;
 pub use repositories::EcrRepositories;
-pub use session::{Aws, Caller};
+pub(super) use session::AwsSession;
+pub use session::CallerIdentity;

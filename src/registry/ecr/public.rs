@@ -1,63 +1,68 @@
-//! Who we are at `public.ecr.aws`: somebody, where there are AWS credentials, since that may pull more; else nobody.
+//! Tokens for `public.ecr.aws`: with AWS credentials, if there are any, since those allow more pulls; else anonymous.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
 use super::{
-    Aws, AwsError,
-    call::{Call, has_no_credentials},
-    login::life,
-    remembered::{Lived, Remembered},
+    call::{AwsError, Call, has_no_credentials},
+    login::{FETCH_LIMITS, time_until},
+    session::AwsSession,
 };
-use crate::registry::auth::sensitive;
+use crate::registry::auth::{
+    cache::{Expiring, RefreshingCache},
+    header::sensitive,
+};
 
-/// Where everybody may pull.
+/// The public registry's host.
 pub(in crate::registry) const PUBLIC_HOST: &str = "public.ecr.aws";
 
-/// The only region that gives its tokens.
+/// The only region that issues its tokens.
 const REGION: &str = "us-east-1";
 
-/// How long we stay nobody before it is tried again to be somebody.
-const ANONYMOUS: Duration = Duration::from_secs(60 * 60);
+/// How long to pull anonymously before trying credentials again.
+const ANONYMOUS_PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// Who we are there.
-#[derive(Default)]
+/// The login at the public registry.
 pub(in crate::registry) struct PublicLogin {
-    login: Remembered<Option<HeaderValue>>,
+    /// None: anonymous.
+    login: RefreshingCache<Option<HeaderValue>, AwsError>,
+}
+
+impl Default for PublicLogin {
+    fn default() -> Self {
+        Self { login: RefreshingCache::new(FETCH_LIMITS) }
+    }
 }
 
 impl PublicLogin {
-    /// What its token service wants to see; none where we are nobody.
-    pub async fn basic(&self, aws: &Aws) -> Result<Option<HeaderValue>, AwsError> {
-        let login: Arc<Lived<Option<HeaderValue>>> = self.login.get(|| fetch(aws.clone())).await?;
+    /// The credentials for its token service; None: anonymous.
+    pub async fn basic(&self, aws: &AwsSession) -> Result<Option<HeaderValue>, AwsError> {
+        let login = self.login.get(|| fetch(aws.clone())).await?;
         Ok(login.value.clone())
     }
 }
 
-async fn fetch(aws: Aws) -> Result<Lived<Option<HeaderValue>>, AwsError> {
-    let begun = Instant::now();
-    let nobody = Lived::new(None, begun, ANONYMOUS);
-    let answer = match aws.ecr_public(REGION).await.get_authorization_token().send().await {
-        Ok(answer) => answer,
+async fn fetch(aws: AwsSession) -> Result<Expiring<Option<HeaderValue>>, AwsError> {
+    let requested_at = Instant::now();
+    let anonymous = Expiring::renewed_early(None, requested_at, ANONYMOUS_PERIOD);
+    let response = match aws.ecr_public(REGION).await.get_authorization_token().send().await {
+        Ok(response) => response,
         Err(error) if has_no_credentials(&error) => {
-            tracing::debug!("no AWS credentials: pulling from {PUBLIC_HOST} as anybody may");
-            return Ok(nobody);
+            tracing::debug!("no AWS credentials: pulling from {PUBLIC_HOST} anonymously");
+            return Ok(anonymous);
         }
         Err(error) => {
-            let operation = format!("asking for a token for {PUBLIC_HOST}");
+            let operation = format!("requesting a token for {PUBLIC_HOST}");
             let action = "ecr-public:GetAuthorizationToken (with sts:GetServiceBearerToken)";
-            let error = Call { operation, action, region: REGION, role: aws.role() }.failed(error);
-            tracing::warn!(%error, "pulling from {PUBLIC_HOST} as anybody may, which is throttled sooner");
-            return Ok(nobody);
+            let error = Call { operation, action, region: REGION, role: aws.role() }.into_error(error);
+            tracing::warn!(%error, "pulling from {PUBLIC_HOST} anonymously, with a lower rate limit");
+            return Ok(anonymous);
         }
     };
-    let given = answer.authorization_data;
-    let ends = given.as_ref().and_then(|given| given.expires_at);
-    let token = given.and_then(|given| given.authorization_token).filter(|token| !token.is_empty());
+    let data = response.authorization_data;
+    let expiry = data.as_ref().and_then(|data| data.expires_at);
+    let token = data.and_then(|data| data.authorization_token).filter(|token| !token.is_empty());
     let header = token.and_then(|token| sensitive(&format!("Basic {token}")).ok());
-    Ok(Lived::new(header, begun, life(ends)))
+    Ok(Expiring::renewed_early(header, requested_at, time_until(expiry)))
 }

@@ -1,4 +1,4 @@
-//! Repositories, which ECR wants to exist before anything is written to them.
+//! Repositories, which ECR requires to exist before anything is written to them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,20 +13,19 @@ use aws_sdk_ecr::{
 };
 use tokio::sync::OnceCell;
 
-use super::{Aws, AwsError, call::Call};
+use super::{
+    aws::Aws,
+    call::{AwsError, Call},
+};
 use crate::{
     model::{EcrRegistry, NewRepositories, Retry, TagMutability},
-    registry::{
-        error::{Error, Fault},
-        shared_cache::Shared,
-    },
+    registry::{error::Error, fault::Fault, shared_cache::SharedCache},
 };
 
-/// So many repositories are remembered before those are forgotten that were not written to for long: to find out that one
-/// is there costs a call.
-const MOST_REPOSITORIES: usize = 16_384;
+/// When this many repositories are known, unused ones are removed: checking one again costs a call.
+const MAX_REPOSITORIES: usize = 16_384;
 
-/// The repositories of one registry. A clone is cheap and shares what is known of them.
+/// The repositories of one registry. A clone is cheap and shares what is known about them.
 #[derive(Clone)]
 pub struct EcrRepositories {
     inner: Arc<Inner>,
@@ -35,109 +34,109 @@ pub struct EcrRepositories {
 struct Inner {
     aws: Aws,
     registry: EcrRegistry,
-    new: Option<NewRepositories>,
+    settings: Option<NewRepositories>,
     client: OnceCell<aws_sdk_ecr::Client>,
-    known: Shared<String, tokio::sync::Mutex<Known>>,
+    states: SharedCache<String, tokio::sync::Mutex<State>>,
 }
 
 #[derive(Default)]
-struct Known {
+struct State {
     stage: Stage,
-    failed: Option<(Instant, AwsError)>,
+    failure: Option<(Instant, AwsError)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
     #[default]
     Unknown,
-    /// We asked for it, and don't know what came of that.
+    /// The result of the creation is unknown.
     Creating,
-    /// Made by us, and its policies may still be missing.
-    Unfinished,
+    /// Created by this program; its policies may be missing.
+    Incomplete,
     Ready,
 }
 
 impl EcrRepositories {
-    /// `new` is for those that are missing; none: none is made.
-    pub fn new(aws: Aws, registry: EcrRegistry, new: Option<NewRepositories>) -> Self {
-        // What is made and not complete would be taken for somebody else's.
-        let is_settled = |known: &tokio::sync::Mutex<Known>| {
-            known.try_lock().is_ok_and(|known| matches!(known.stage, Stage::Unknown | Stage::Ready))
+    /// `settings` are those of repositories that are created; None: none is created.
+    pub fn new(aws: Aws, registry: EcrRegistry, settings: Option<NewRepositories>) -> Self {
+        // An incomplete repository must not be forgotten: it would be taken for one of another owner.
+        let is_settled = |state: &tokio::sync::Mutex<State>| {
+            state.try_lock().is_ok_and(|state| matches!(state.stage, Stage::Unknown | Stage::Ready))
         };
-        let known = Shared::keeping(MOST_REPOSITORIES, is_settled);
-        let inner = Inner { aws, registry, new, client: OnceCell::new(), known };
+        let states = SharedCache::with_filter(MAX_REPOSITORIES, is_settled);
+        let inner = Inner { aws, registry, settings, client: OnceCell::new(), states };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Sees to it that a repository can be written to, once for all who need it at the same time.
+    /// Creates a repository if it is missing, once for all concurrent callers.
     ///
     /// # Errors
-    /// When AWS can't be asked, or refuses. What is half made then is completed at the next call.
-    pub(in crate::registry) async fn ensure(&self, name: &str) -> Result<(), AwsError> {
-        if self.inner.new.is_none() {
+    /// When AWS can't be reached, or denies it. The next call completes an incomplete repository.
+    pub(in crate::registry) async fn ensure_exists(&self, name: &str) -> Result<(), AwsError> {
+        if self.inner.settings.is_none() {
             return Ok(());
         }
-        let asked = Instant::now();
-        let known = self.inner.known.get(name, tokio::sync::Mutex::default);
-        let mut known = known.lock_owned().await;
-        if known.stage == Stage::Ready {
+        let begun = Instant::now();
+        let state = self.inner.states.get(name, tokio::sync::Mutex::default);
+        let mut state = state.lock_owned().await;
+        if state.stage == Stage::Ready {
             return Ok(());
         }
-        // Whoever waited for a failed attempt has seen it fail.
-        if let Some((at, error)) = &known.failed
-            && asked <= *at
+        // The attempt that this call waited for has failed.
+        if let Some((at, error)) = &state.failure
+            && begun <= *at
         {
             return Err(error.clone());
         }
-        // What has begun is ended, even if the image that wants it fails meanwhile: a repository that is made and not
-        // completed would be taken for somebody else's.
+        // In a task of its own, which continues when the caller is cancelled: an incomplete repository would be taken
+        // for one of another owner.
         let (this, name) = (self.clone(), name.to_owned());
-        let making = tokio::spawn(async move {
-            let made = this.make(&name, &mut known.stage).await;
-            known.failed = made.as_ref().err().map(|error| (Instant::now(), error.clone()));
-            made
+        let creation = tokio::spawn(async move {
+            let result = this.advance(&name, &mut state.stage).await;
+            state.failure = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            result
         });
-        making.await.unwrap_or_else(|broken| {
-            Err(AwsError::new("looking for a repository".to_owned(), broken.to_string(), Retry::Soon))
+        creation.await.unwrap_or_else(|aborted| {
+            Err(AwsError::new("checking a repository".to_owned(), aborted.to_string(), Retry::Soon))
         })
     }
 
-    /// What an error means where a repository may be missing. One that was there is looked for anew from then on.
-    pub(in crate::registry) async fn explain(&self, name: &str, error: Error) -> Error {
+    /// Replaces the error for a missing repository by one that says what to do; the next write checks for it again.
+    pub(in crate::registry) async fn explain_missing(&self, name: &str, error: Error) -> Error {
         if !error.is_name_unknown() {
             return error;
         }
-        if self.inner.new.is_none() {
-            let text = format!(
+        if self.inner.settings.is_none() {
+            let reason = format!(
                 "the repository {name} does not exist {}, and ECR_CREATE_REPO (in the file ecr.createRepo) is false: \
-                 create it, or let it be created",
-                self.place()
+                 create it, or set ECR_CREATE_REPO to true",
+                self.location()
             );
-            return error.because(Fault::Refused(text));
+            return error.with_fault(Fault::Permanent(reason));
         }
-        let known = self.inner.known.get(name, tokio::sync::Mutex::default);
+        let state = self.inner.states.get(name, tokio::sync::Mutex::default);
         {
-            let mut known = known.lock().await;
-            if known.stage == Stage::Ready {
-                known.stage = Stage::Unknown;
+            let mut state = state.lock().await;
+            if state.stage == Stage::Ready {
+                state.stage = Stage::Unknown;
             }
         }
-        let text = format!("the repository {name} is not there any more {}; it is created again", self.place());
-        error.because(Fault::Gone(text))
+        let reason = format!("the repository {name} no longer exists {}; it is created again", self.location());
+        error.with_fault(Fault::RepositoryDeleted(reason))
     }
 
-    async fn make(&self, name: &str, stage: &mut Stage) -> Result<(), AwsError> {
-        let Some(new) = &self.inner.new else { return Ok(()) };
+    async fn advance(&self, name: &str, stage: &mut Stage) -> Result<(), AwsError> {
+        let Some(settings) = &self.inner.settings else { return Ok(()) };
         match *stage {
             Stage::Unknown | Stage::Creating => match self.exists(name).await? {
-                true if *stage == Stage::Creating => *stage = Stage::Unfinished,
+                true if *stage == Stage::Creating => *stage = Stage::Incomplete,
                 true => *stage = Stage::Ready,
-                false => self.create(name, new, stage).await?,
+                false => self.create(name, settings, stage).await?,
             },
-            Stage::Unfinished | Stage::Ready => {}
+            Stage::Incomplete | Stage::Ready => {}
         }
-        if *stage == Stage::Unfinished {
-            self.complete(name, new).await?;
+        if *stage == Stage::Incomplete {
+            self.complete(name, settings).await?;
             *stage = Stage::Ready;
         }
         Ok(())
@@ -151,26 +150,26 @@ impl EcrRepositories {
             Err(error) if error.as_service_error().is_some_and(|error| error.is_repository_not_found_exception()) => {
                 Ok(false)
             }
-            Err(error) => Err(self.call("looking for", name, "ecr:DescribeRepositories").failed(error)),
+            Err(error) => Err(self.call("checking for", name, "ecr:DescribeRepositories").into_error(error)),
         }
     }
 
-    async fn create(&self, name: &str, new: &NewRepositories, stage: &mut Stage) -> Result<(), AwsError> {
+    async fn create(&self, name: &str, settings: &NewRepositories, stage: &mut Stage) -> Result<(), AwsError> {
         let request = self.client().await.create_repository();
         let request = request.registry_id(&self.inner.registry.account).repository_name(name);
         let call = self.call("creating", name, "ecr:CreateRepository");
-        let request = with_settings(request, new).map_err(|problem| {
-            AwsError::new(call.operation.clone(), format!("AWS takes no such settings: {problem}"), Retry::Later)
+        let request = with_settings(request, settings).map_err(|problem| {
+            AwsError::new(call.operation.clone(), format!("invalid settings: {problem}"), Retry::Later)
         })?;
-        // Sent once: of two tries the second may find what the first has made.
+        // Without retries: a second attempt could find the repository that the first one created.
         let once = aws_sdk_ecr::config::Builder::new().retry_config(RetryConfig::disabled());
         match request.customize().config_override(once).send().await {
             Ok(_) => {
                 tracing::info!(repository = name, registry = %self.inner.registry, "repository created");
-                *stage = Stage::Unfinished;
+                *stage = Stage::Incomplete;
                 Ok(())
             }
-            // Somebody else was quicker, and what they made is theirs.
+            // Another owner created it at the same time; its settings are not changed.
             Err(error)
                 if error.as_service_error().is_some_and(|error| error.is_repository_already_exists_exception()) =>
             {
@@ -179,66 +178,66 @@ impl EcrRepositories {
             }
             Err(error) => {
                 *stage = match &error {
-                    SdkError::ServiceError(answer) if answer.raw().status().is_client_error() => Stage::Unknown,
+                    SdkError::ServiceError(response) if response.raw().status().is_client_error() => Stage::Unknown,
                     _ => Stage::Creating,
                 };
-                Err(call.failed(error))
+                Err(call.into_error(error))
             }
         }
     }
 
-    async fn complete(&self, name: &str, new: &NewRepositories) -> Result<(), AwsError> {
+    async fn complete(&self, name: &str, settings: &NewRepositories) -> Result<(), AwsError> {
         let account = &self.inner.registry.account;
-        if let Some(policy) = &new.lifecycle_policy {
+        if let Some(policy) = &settings.lifecycle_policy {
             let request = self.client().await.put_lifecycle_policy().registry_id(account).repository_name(name);
             request.lifecycle_policy_text(policy).send().await.map_err(|error| {
-                self.call("setting the lifecycle policy of", name, "ecr:PutLifecyclePolicy").failed(error)
+                self.call("setting the lifecycle policy of", name, "ecr:PutLifecyclePolicy").into_error(error)
             })?;
         }
-        if let Some(policy) = &new.repository_policy {
+        if let Some(policy) = &settings.repository_policy {
             let request = self.client().await.set_repository_policy().registry_id(account).repository_name(name);
             request.policy_text(policy).send().await.map_err(|error| {
-                self.call("setting the repository policy of", name, "ecr:SetRepositoryPolicy").failed(error)
+                self.call("setting the repository policy of", name, "ecr:SetRepositoryPolicy").into_error(error)
             })?;
         }
         Ok(())
     }
 
     async fn client(&self) -> &aws_sdk_ecr::Client {
-        self.inner.client.get_or_init(|| self.inner.aws.ecr(&self.inner.registry)).await
+        self.inner.client.get_or_init(|| self.inner.aws.session().ecr(&self.inner.registry)).await
     }
 
-    fn call(&self, doing: &str, name: &str, action: &'static str) -> Call<'_> {
+    fn call(&self, verb: &str, name: &str, action: &'static str) -> Call<'_> {
         Call {
-            operation: format!("{doing} the repository {name} {}", self.place()),
+            operation: format!("{verb} the repository {name} {}", self.location()),
             action,
             region: &self.inner.registry.region,
             role: self.inner.aws.role(),
         }
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         format!("in account {} ({})", self.inner.registry.account, self.inner.registry.region)
     }
 }
 
 fn with_settings(
     mut request: CreateRepositoryFluentBuilder,
-    new: &NewRepositories,
+    settings: &NewRepositories,
 ) -> Result<CreateRepositoryFluentBuilder, aws_sdk_ecr::error::BuildError> {
-    for (key, value) in &new.tags {
+    for (key, value) in &settings.tags {
         request = request.tags(Tag::builder().key(key).value(value).build()?);
     }
-    if new.scan_on_push {
+    if settings.scan_on_push {
         let scanning = ImageScanningConfiguration::builder().scan_on_push(true).build();
         request = request.image_scanning_configuration(scanning);
     }
-    if let Some(key) = &new.kms_key {
+    if let Some(key) = &settings.kms_key {
         let encryption =
             EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(key).build()?;
         request = request.encryption_configuration(encryption);
     }
-    let Some(mutability) = &new.tag_mutability else { return Ok(request) };
+    let Some(mutability) = &settings.tag_mutability else { return Ok(request) };
     let (mutability, except) = match mutability {
         TagMutability::Mutable { except } if except.is_empty() => (ImageTagMutability::Mutable, except),
         TagMutability::Mutable { except } => (ImageTagMutability::MutableWithExclusion, except),

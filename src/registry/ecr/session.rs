@@ -1,4 +1,4 @@
-//! The way to AWS: credentials from its usual chain, a role on top where one is set, one HTTP client.
+//! AWS credentials: the default chain, and roles that are assumed with it.
 
 use std::{
     collections::HashMap,
@@ -20,22 +20,18 @@ use aws_smithy_http_client::{
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use tokio::sync::OnceCell;
 
-use super::{AwsError, Budgets, EcrLogin, PublicLogin, call::Call};
-use crate::{model::EcrRegistry, registry::shared_cache::Shared as Remembering};
+use super::call::{AwsError, Call};
+use crate::model::EcrRegistry;
 
-/// How assumed roles' sessions are called in the account's audit log.
-const SESSION: &str = env!("CARGO_PKG_NAME");
+/// The name of assumed roles' sessions in CloudTrail.
+const SESSION_NAME: &str = env!("CARGO_PKG_NAME");
 
-/// So many registries are remembered before those are forgotten that nobody speaks to: an image's name can name any.
-const MOST_REGISTRIES: usize = 1024;
-
-/// Tries of a call, the first included.
+/// The attempts of a call, including the first.
 const ATTEMPTS: u32 = 5;
 
-/// The way to AWS as one identity. Nothing is loaded or asked before something is needed. A clone is cheap, and shares
-/// credentials and tokens.
+/// The credentials of one identity. Nothing is loaded before it is needed. A clone is cheap and shares credentials.
 #[derive(Clone)]
-pub struct Aws {
+pub(in crate::registry) struct AwsSession {
     shared: Arc<Shared>,
     role: Option<Arc<Role>>,
 }
@@ -45,89 +41,52 @@ struct Shared {
     timeout: Option<Duration>,
     base: OnceCell<SdkConfig>,
     roles: Mutex<HashMap<String, Arc<Role>>>,
-    logins: Remembering<LoginKey, EcrLogin>,
-    budgets: Remembering<(String, String), Budgets>,
-    public: Arc<PublicLogin>,
 }
-
-/// A registry, and the role that is assumed for it.
-type LoginKey = (EcrRegistry, Option<String>);
 
 struct Role {
     arn: String,
     session: OnceCell<SdkConfig>,
 }
 
-/// Who AWS says that we are.
+/// An identity as AWS reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Twelve digits.
+pub struct CallerIdentity {
+    /// The account ID, 12 digits.
     pub account: String,
-    /// The user's or the assumed role's.
+    /// The ARN of the user or assumed role.
     pub arn: String,
 }
 
-impl Aws {
-    /// As whom AWS's default chain says: environment, profile, IRSA, EKS Pod Identity, instance metadata. `timeout`
-    /// bounds each try of a call.
+impl AwsSession {
     pub fn new(timeout: Option<Duration>) -> Self {
-        let shared = Shared {
-            timeout,
-            base: OnceCell::new(),
-            roles: Mutex::default(),
-            logins: Remembering::new(MOST_REGISTRIES),
-            budgets: Remembering::new(MOST_REGISTRIES),
-            public: Arc::default(),
-        };
+        let shared = Shared { timeout, base: OnceCell::new(), roles: Mutex::default() };
         Self { shared: Arc::new(shared), role: None }
     }
 
-    /// As a role that this identity assumes, in one session however often it is named.
-    #[must_use]
-    pub fn assuming(&self, arn: &str) -> Self {
+    pub fn with_role(&self, arn: &str) -> Self {
         let mut roles = self.shared.roles.lock().unwrap_or_else(PoisonError::into_inner);
         let role = roles.entry(arn.to_owned());
         let role = role.or_insert_with(|| Arc::new(Role { arn: arn.to_owned(), session: OnceCell::new() }));
         Self { shared: Arc::clone(&self.shared), role: Some(Arc::clone(role)) }
     }
 
-    /// Who this identity is, as seen in that region.
-    ///
-    /// # Errors
-    /// When there are no credentials, the role can't be assumed, or AWS can't be asked.
-    pub async fn caller(&self, region: &str) -> Result<Caller, AwsError> {
-        let client = aws_sdk_sts::Client::new(&self.session(region).await);
-        let answer = client.get_caller_identity().send().await;
-        let answer = answer.map_err(|error| {
-            let operation = "asking AWS who this is".to_owned();
-            Call { operation, action: "sts:GetCallerIdentity", region, role: self.role() }.failed(error)
+    pub async fn caller_identity(&self, region: &str) -> Result<CallerIdentity, AwsError> {
+        let client = aws_sdk_sts::Client::new(&self.config(region).await);
+        let response = client.get_caller_identity().send().await;
+        let response = response.map_err(|error| {
+            let operation = "reading the AWS identity".to_owned();
+            Call { operation, action: "sts:GetCallerIdentity", region, role: self.role() }.into_error(error)
         })?;
-        Ok(Caller { account: answer.account.unwrap_or_default(), arn: answer.arn.unwrap_or_default() })
+        Ok(CallerIdentity { account: response.account.unwrap_or_default(), arn: response.arn.unwrap_or_default() })
     }
 
-    /// The role that is assumed, if one is.
     pub fn role(&self) -> Option<&str> {
         self.role.as_deref().map(|role| role.arn.as_str())
     }
 
-    /// The login of a registry; always the same one for the same registry and role.
-    pub(in crate::registry) fn login(&self, registry: &EcrRegistry) -> Arc<EcrLogin> {
-        self.shared.logins.get(&(registry.clone(), self.role().map(str::to_owned)), EcrLogin::default)
-    }
-
-    /// The login of the public registry.
-    pub(in crate::registry) fn public_login(&self) -> Arc<PublicLogin> {
-        Arc::clone(&self.shared.public)
-    }
-
-    /// What may be asked of the registry of an account and region, whoever asks.
-    pub(in crate::registry) fn budgets(&self, registry: &EcrRegistry) -> Arc<Budgets> {
-        self.shared.budgets.get(&(registry.account.clone(), registry.region.clone()), Budgets::default)
-    }
-
-    pub(super) async fn ecr(&self, registry: &EcrRegistry) -> aws_sdk_ecr::Client {
-        let session = self.session(&registry.region).await;
-        let mut config = aws_sdk_ecr::config::Builder::from(&session);
+    pub async fn ecr(&self, registry: &EcrRegistry) -> aws_sdk_ecr::Client {
+        let config = self.config(&registry.region).await;
+        let mut config = aws_sdk_ecr::config::Builder::from(&config);
         if registry.fips {
             config.set_use_fips(Some(true));
         }
@@ -137,12 +96,12 @@ impl Aws {
         aws_sdk_ecr::Client::from_conf(config.build())
     }
 
-    pub(super) async fn ecr_public(&self, region: &str) -> aws_sdk_ecrpublic::Client {
-        aws_sdk_ecrpublic::Client::new(&self.session(region).await)
+    pub async fn ecr_public(&self, region: &str) -> aws_sdk_ecrpublic::Client {
+        aws_sdk_ecrpublic::Client::new(&self.config(region).await)
     }
 
-    /// What every client is made from, in that region.
-    async fn session(&self, region: &str) -> SdkConfig {
+    /// The configuration of every client in a region.
+    async fn config(&self, region: &str) -> SdkConfig {
         let base = self.shared.base.get_or_init(|| load(region.to_owned(), self.shared.timeout)).await;
         let session = match &self.role {
             None => base,
@@ -153,7 +112,7 @@ impl Aws {
 }
 
 async fn load(region: String, timeout: Option<Duration>) -> SdkConfig {
-    // Credentials are asked for where this runs; each client is told its own region.
+    // The region for credentials is the one this runs in; each client sets its own.
     let regions = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::new())
         .or_else(Region::new(region));
@@ -169,7 +128,7 @@ async fn load(region: String, timeout: Option<Duration>) -> SdkConfig {
     loaded.to_builder().service_config(WithoutBlanks(loaded)).build()
 }
 
-/// Settings of single services, of which an empty one (`AWS_ENDPOINT_URL=`) counts as missing: the SDK panics over it.
+/// Settings of single services. An empty one (`AWS_ENDPOINT_URL=`), over which the SDK panics, counts as missing.
 #[derive(Debug)]
 struct WithoutBlanks(SdkConfig);
 
@@ -179,7 +138,7 @@ impl LoadServiceConfig for WithoutBlanks {
     }
 }
 
-/// The SDK's own client knows no proxies, though the registries' does.
+/// The SDK's default client ignores proxies.
 fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector = Connector::builder()
@@ -193,7 +152,7 @@ fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
 
 async fn assume(base: &SdkConfig, role: &str, region: &str) -> SdkConfig {
     let provider = AssumeRoleProvider::builder(role)
-        .session_name(SESSION)
+        .session_name(SESSION_NAME)
         .region(Region::new(region.to_owned()))
         .configure(base)
         .build()

@@ -1,4 +1,4 @@
-//! HTTP clients, and with them the connections.
+//! HTTP clients, each with its own connection pool.
 
 use std::{
     net::SocketAddr,
@@ -13,107 +13,109 @@ use reqwest::{
 use url::Url;
 
 use crate::registry::{
-    error::root_cause,
-    host::is_loopback,
-    http::addresses::{Limit, within},
+    http::{
+        addresses::{RedirectScope, allowed_addresses},
+        naming::is_loopback,
+    },
+    text::root_cause,
 };
 
-/// Whatever the user says: longer than this a TCP connection never takes.
+/// An upper bound that holds even with `requestTimeout: 0`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is special about TLS with some hosts.
+/// TLS settings of some hosts.
 #[derive(Default)]
-pub(in crate::registry) struct Tls {
-    /// Who may vouch for them besides those whom the system trusts.
+pub(in crate::registry) struct TlsConfig {
+    /// Additional trusted certificate authorities.
     pub(in crate::registry) authorities: Vec<Certificate>,
-    /// What they are shown when they ask who is there.
+    /// The client certificate.
     pub(in crate::registry) identity: Option<Identity>,
-    /// Their certificates are not checked.
     pub(in crate::registry) skip_verify: bool,
 }
 
-/// Connections to some hosts, kept apart by what is asked of them. Each client is made when it is first needed: to read
-/// the system's CA certificates takes milliseconds.
-pub(in crate::registry) struct Clients {
-    tls: Tls,
-    usual: Pair,
-    direct: Pair,
-    /// Those that connect with some addresses only. No connection of another client is theirs.
-    to_public: Pair,
-    to_private: Pair,
-    to_link: Pair,
+/// The HTTP clients for hosts with the same TLS settings, one for each way to restrict addresses. Each client is built
+/// when it is first used, since reading the system's CA certificates takes milliseconds.
+pub(in crate::registry) struct HttpClients {
+    tls: TlsConfig,
+    default: ClientPair,
+    /// Without a proxy.
+    direct: ClientPair,
+    /// These connect only to addresses in a scope, and share no connection with other clients.
+    public_only: ClientPair,
+    up_to_private: ClientPair,
+    up_to_link_local: ClientPair,
     plain_direct: OnceLock<Client>,
-    rootless: Once,
+    missing_ca_warning: Once,
 }
 
 #[derive(Default)]
-struct Pair {
-    checked: OnceLock<Client>,
-    unchecked: OnceLock<Client>,
+struct ClientPair {
+    verifying: OnceLock<Client>,
+    insecure: OnceLock<Client>,
 }
 
-impl Clients {
-    /// Nothing is contacted.
-    pub(in crate::registry) fn new(tls: Tls) -> Self {
+impl HttpClients {
+    pub(in crate::registry) fn new(tls: TlsConfig) -> Self {
         Self {
             tls,
-            usual: Pair::default(),
-            direct: Pair::default(),
-            to_public: Pair::default(),
-            to_private: Pair::default(),
-            to_link: Pair::default(),
+            default: ClientPair::default(),
+            direct: ClientPair::default(),
+            public_only: ClientPair::default(),
+            up_to_private: ClientPair::default(),
+            up_to_link_local: ClientPair::default(),
             plain_direct: OnceLock::new(),
-            rootless: Once::new(),
+            missing_ca_warning: Once::new(),
         }
     }
 
-    /// Loopback is never behind a proxy, whatever `NO_PROXY` says: so it is in Go, where the original comes from.
-    /// `limit` says which addresses are connected with; none: whichever the host has, or its proxy.
-    pub(in crate::registry) fn to(
+    /// The client for a URL. Loopback is never proxied, whatever `NO_PROXY` contains, as in Go's net/http. `scope`
+    /// restricts the addresses it connects to; None: any address, or a proxy.
+    pub(in crate::registry) fn for_url(
         &self,
         url: &Url,
         is_insecure: bool,
-        limit: Option<Limit>,
+        scope: Option<RedirectScope>,
     ) -> reqwest::Result<&Client> {
         let is_plain = url.scheme() == "http";
-        let guarded = |limit| move |builder: ClientBuilder| builder.no_proxy().dns_resolver(Guard(limit));
-        let (pair, with): (_, &dyn Fn(ClientBuilder) -> ClientBuilder) = match limit {
-            Some(limit @ Limit::Public) => (&self.to_public, &guarded(limit)),
-            Some(limit @ Limit::Private) => (&self.to_private, &guarded(limit)),
-            Some(limit @ Limit::LinkLocal) => (&self.to_link, &guarded(limit)),
-            Some(Limit::Anywhere) | None if is_loopback(url) && is_plain => {
-                return made(&self.plain_direct, || builder().tls_certs_only([]).no_proxy().build());
+        let guarded = |scope| move |builder: ClientBuilder| builder.no_proxy().dns_resolver(ScopedResolver(scope));
+        let (pair, configure): (_, &dyn Fn(ClientBuilder) -> ClientBuilder) = match scope {
+            Some(scope @ RedirectScope::Public) => (&self.public_only, &guarded(scope)),
+            Some(scope @ RedirectScope::Private) => (&self.up_to_private, &guarded(scope)),
+            Some(scope @ RedirectScope::LinkLocal) => (&self.up_to_link_local, &guarded(scope)),
+            Some(RedirectScope::Any) | None if is_loopback(url) && is_plain => {
+                return get_or_build(&self.plain_direct, || builder().tls_certs_only([]).no_proxy().build());
             }
-            Some(Limit::Anywhere) | None if is_loopback(url) => (&self.direct, &ClientBuilder::no_proxy),
-            Some(Limit::Anywhere) | None => (&self.usual, &std::convert::identity),
+            Some(RedirectScope::Any) | None if is_loopback(url) => (&self.direct, &ClientBuilder::no_proxy),
+            Some(RedirectScope::Any) | None => (&self.default, &std::convert::identity),
         };
         if is_insecure || self.tls.skip_verify {
-            made(&pair.unchecked, || with(self.unchecked()).build())
+            get_or_build(&pair.insecure, || configure(self.insecure_builder()).build())
         } else {
-            made(&pair.checked, || self.checked(with))
+            get_or_build(&pair.verifying, || self.build_verifying(configure))
         }
     }
 
-    /// Without CA certificates, as in an image that has none, whatever needs none of them can be reached all the same.
-    fn checked(&self, with: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Client> {
+    /// Works without any CA certificates too (as in a minimal image): hosts that need none can still be reached.
+    fn build_verifying(&self, configure: impl Fn(ClientBuilder) -> ClientBuilder) -> reqwest::Result<Client> {
         let authorities = self.tls.authorities.clone();
-        with(self.known()).tls_certs_merge(authorities.clone()).build().or_else(|error| {
-            let rootless = with(self.known()).tls_certs_only(authorities).build()?;
-            self.rootless.call_once(|| {
+        configure(self.builder()).tls_certs_merge(authorities.clone()).build().or_else(|error| {
+            let without_system_cas = configure(self.builder()).tls_certs_only(authorities).build()?;
+            self.missing_ca_warning.call_once(|| {
                 let cause = root_cause(&error);
                 tracing::warn!(
-                    "no registry's certificate can be verified, since there are no CA certificates: {cause}"
+                    "no CA certificates found, so no registry's certificate can be verified ({cause}): install CA \
+                     certificates or set SSL_CERT_FILE"
                 );
             });
-            Ok(rootless)
+            Ok(without_system_cas)
         })
     }
 
-    fn unchecked(&self) -> ClientBuilder {
-        self.known().tls_danger_accept_invalid_certs(true)
+    fn insecure_builder(&self) -> ClientBuilder {
+        self.builder().tls_danger_accept_invalid_certs(true)
     }
 
-    fn known(&self) -> ClientBuilder {
+    fn builder(&self) -> ClientBuilder {
         match &self.tls.identity {
             Some(identity) => builder().identity(identity.clone()),
             None => builder(),
@@ -121,33 +123,32 @@ impl Clients {
     }
 }
 
-/// Finds the addresses of a name, and hands out those alone that may be connected with: what was checked and what is
-/// connected with are the same.
-struct Guard(Limit);
+/// Resolves names to the addresses in a scope only, so that the address that was checked is the address connected to.
+struct ScopedResolver(RedirectScope);
 
-impl Resolve for Guard {
+impl Resolve for ScopedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let limit = self.0;
+        let scope = self.0;
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Addrs = Box::new(within(limit, found)?.into_iter());
+            let resolved: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let allowed: Addrs = Box::new(allowed_addresses(scope, resolved)?.into_iter());
             Ok(allowed)
         })
     }
 }
 
-fn made(place: &OnceLock<Client>, make: impl FnOnce() -> reqwest::Result<Client>) -> reqwest::Result<&Client> {
-    match place.get() {
+fn get_or_build(cell: &OnceLock<Client>, build: impl FnOnce() -> reqwest::Result<Client>) -> reqwest::Result<&Client> {
+    match cell.get() {
         Some(client) => Ok(client),
         None => {
-            let client = make()?;
-            Ok(place.get_or_init(|| client))
+            let client = build()?;
+            Ok(cell.get_or_init(|| client))
         }
     }
 }
 
-/// HTTP/1.1 alone: over HTTP/2 all transfers would share one TCP connection. Proxy variables and, through rustls'
-/// platform roots, `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
+/// HTTP/1.1 only: over HTTP/2 all transfers would share one TCP connection. Honours the proxy variables and, through
+/// rustls's platform roots, `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 pub(in crate::registry) fn builder() -> ClientBuilder {
     Client::builder()
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))

@@ -1,85 +1,110 @@
-//! Names of registries, as users write them and as URLs have them.
+//! Registry names as users write them and as URLs contain them.
 
 use std::str::Chars;
 
 use regex::Regex;
-use url::Url;
+use url::{Host, Url};
 
 use crate::model::canonical_registry;
 
-/// Docker Hub as references name it; its other names are no registries of their own.
+/// Docker Hub as references name it; its other names are aliases.
 pub(in crate::registry) const DOCKER_HUB: &str = "docker.io";
 
-/// Lower case, the names of Docker Hub made one.
+/// Lower case, and all names of Docker Hub as `docker.io`.
 pub(in crate::registry) fn canonical(registry: &str) -> String {
     canonical_registry(registry.trim())
 }
 
-/// All names of the host of a URL: with its port, and at the default port without it.
-pub(in crate::registry) fn names_of(url: &Url) -> Vec<String> {
+/// All names of a URL's host: with its port, and without it if it is the default port.
+pub(in crate::registry) fn names_of_url(url: &Url) -> Vec<String> {
     let Some(host) = url.host_str() else { return Vec::new() };
     let bare = url.port().is_none().then(|| canonical(host));
     bare.into_iter().chain(url.port_or_known_default().map(|port| format!("{host}:{port}"))).collect()
 }
 
-/// A name, or a shell glob as the configuration takes them: `*` is any text, `?` any one character, `[a-c]` one of a set
-/// and `[^a-c]` one that is not in it, and `\\` takes the next character as it is.
+/// 127.0.0.0/8, `[::1]` and `localhost`.
+pub(in crate::registry) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether plain HTTP is allowed without a setting in `registries`: on loopback, and for hosts listed as insecure.
+pub(in crate::registry) fn allows_plain_http(url: &Url, insecure: &[String]) -> bool {
+    is_loopback(url) || is_insecure(url, insecure)
+}
+
+/// Whether the list of insecure registries contains the host. A name without a port means the default ports.
+pub(in crate::registry) fn is_insecure(url: &Url, insecure: &[String]) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    insecure.iter().any(|listed| {
+        let listed = canonical(listed.trim());
+        let with_port = |port: Option<u16>| port.is_some_and(|port| listed == format!("{host}:{port}"));
+        with_port(url.port_or_known_default()) || (url.port().is_none() && listed == host)
+    })
+}
+
+/// A name, or a shell glob: `*` matches any text, `?` any one character, `[a-c]` one character of a set, `[^a-c]` one
+/// outside of it; `\\` takes the next character literally.
+///
+/// Kept by hand: glob crates take the brackets of an IPv6 address for a set.
 pub(in crate::registry) struct Pattern {
     text: String,
     glob: Option<Regex>,
 }
 
 impl Pattern {
-    /// As a user writes it.
-    pub(in crate::registry) fn new(written: &str) -> Self {
-        let text = canonical(written);
-        let glob = text.contains(['*', '?', '[']).then(|| expression(&text));
+    pub(in crate::registry) fn new(text: &str) -> Self {
+        let text = canonical(text);
+        let glob = text.contains(['*', '?', '[']).then(|| glob_to_regex(&text));
         Self { glob: glob.and_then(|glob| Regex::new(&glob).ok()), text }
     }
 
-    /// Whether it is, or fits, any of these names.
-    pub(in crate::registry) fn holds(&self, names: &[String]) -> bool {
-        names.iter().any(|name| self.is(name) || self.fits(name))
+    /// Whether it equals or matches any of these names.
+    pub(in crate::registry) fn matches_any(&self, names: &[String]) -> bool {
+        names.iter().any(|name| self.equals(name) || self.matches_glob(name))
     }
 
-    fn is(&self, name: &str) -> bool {
+    fn equals(&self, name: &str) -> bool {
         self.text == name
     }
 
-    fn fits(&self, name: &str) -> bool {
+    fn matches_glob(&self, name: &str) -> bool {
         self.glob.as_ref().is_some_and(|glob| glob.is_match(name))
     }
 }
 
-/// The regular expression of a glob.
-fn expression(glob: &str) -> String {
-    let mut expression = String::from("^");
+fn glob_to_regex(glob: &str) -> String {
+    let mut regex = String::from("^");
     let mut rest = glob.chars();
     while let Some(next) = rest.next() {
         match next {
-            '*' => expression.push_str(".*"),
-            '?' => expression.push('.'),
-            '\\' => push_literal(&mut expression, rest.next().unwrap_or('\\')),
+            '*' => regex.push_str(".*"),
+            '?' => regex.push('.'),
+            '\\' => push_literal(&mut regex, rest.next().unwrap_or('\\')),
             '[' => match set(rest.as_str()) {
                 Some((set, after)) => {
-                    expression.push_str(&set);
+                    regex.push_str(&set);
                     rest = after.chars();
                 }
-                None => push_literal(&mut expression, '['),
+                None => push_literal(&mut regex, '['),
             },
-            literal => push_literal(&mut expression, literal),
+            literal => push_literal(&mut regex, literal),
         }
     }
-    expression.push('$');
-    expression
+    regex.push('$');
+    regex
 }
 
-fn push_literal(expression: &mut String, literal: char) {
-    expression.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
+fn push_literal(regex: &mut String, literal: char) {
+    regex.push_str(&regex::escape(literal.encode_utf8(&mut [0; 4])));
 }
 
-/// The expression of the set that begins `text`, and what follows it. None where the bracket begins none: it is never
-/// closed, or there is a colon between, which the brackets of an IPv6 address have and no name of a host.
+/// The regular expression of the set at the beginning of `text`, and the text after it. None if the bracket begins no
+/// set: it is never closed, or contains a colon, as the brackets of an IPv6 address do and no host name does.
 fn set(text: &str) -> Option<(String, &str)> {
     let mut rest = text.chars();
     let is_negated = rest.as_str().starts_with('^');
@@ -96,7 +121,7 @@ fn set(text: &str) -> Option<(String, &str)> {
             rest.next();
             high = member(&mut rest)?;
         }
-        // A range that runs backwards has nothing in it.
+        // A descending range is empty.
         if low <= high {
             push_literal(&mut members, low);
             members.push('-');
@@ -121,14 +146,13 @@ fn member(rest: &mut Chars<'_>) -> Option<char> {
     }
 }
 
-/// The entry that holds for a registry of these names: the exact name beats a glob, and among equals the later entry
-/// wins.
-pub(in crate::registry) fn chosen<'a, T>(entries: &'a [(Vec<Pattern>, T)], names: &[String]) -> Option<&'a T> {
-    let latest = |fits: fn(&Pattern, &str) -> bool| {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| names.iter().any(|name| fits(pattern, name)));
+/// The entry for a registry with these names: an exact name wins over a glob, and a later entry over an earlier one.
+pub(in crate::registry) fn best_match<'a, T>(entries: &'a [(Vec<Pattern>, T)], names: &[String]) -> Option<&'a T> {
+    let last = |matches: fn(&Pattern, &str) -> bool| {
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| names.iter().any(|name| matches(pattern, name)));
         entries.iter().rev().find(|(patterns, _)| any(patterns)).map(|(_, entry)| entry)
     };
-    latest(Pattern::is).or_else(|| latest(Pattern::fits))
+    last(Pattern::equals).or_else(|| last(Pattern::matches_glob))
 }
 
 #[cfg(test)]
@@ -136,8 +160,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn globs_are_read_as_in_a_shell() {
-        for (glob, text, fits) in [
+    fn matches_globs_as_a_shell_does() {
+        for (glob, text, matches) in [
             ("*", "", true),
             ("?", "", false),
             ("*.ghcr.io", "x.y.ghcr.io", true),
@@ -167,12 +191,12 @@ mod tests {
             ("[::1]:5000", ":5000", false),
             ("[a", "[a", true),
         ] {
-            assert_eq!(Pattern::new(glob).fits(text), fits, "{glob} {text}");
+            assert_eq!(Pattern::new(glob).matches_glob(text), matches, "{glob} {text}");
         }
     }
 
     #[test]
-    fn a_host_has_two_names_at_the_default_port() {
+    fn names_a_host_with_and_without_its_default_port() {
         for (url, names) in [
             ("https://r.example/", &["r.example", "r.example:443"][..]),
             ("http://r.example/", &["r.example", "r.example:80"]),
@@ -180,12 +204,12 @@ mod tests {
             ("https://registry-1.docker.io/", &["docker.io", "registry-1.docker.io:443"]),
             ("https://[::1]:5000/", &["[::1]:5000"]),
         ] {
-            assert_eq!(names_of(&Url::parse(url).unwrap()), names, "{url}");
+            assert_eq!(names_of_url(&Url::parse(url).unwrap()), names, "{url}");
         }
     }
 
     #[test]
-    fn the_exact_name_beats_a_glob_and_the_later_entry_an_earlier() {
+    fn prefers_exact_names_to_globs_and_later_entries_to_earlier_ones() {
         let entries = ["a.example", "*.example", "b.example", "b.example", "?.example"];
         let entries: Vec<_> = entries.iter().enumerate().map(|(at, name)| (vec![Pattern::new(name)], at)).collect();
         for (name, expected) in [
@@ -195,7 +219,7 @@ mod tests {
             ("cc.example", Some(1)),
             ("x", None),
         ] {
-            assert_eq!(chosen(&entries, &[name.to_owned()]).copied(), expected, "{name}");
+            assert_eq!(best_match(&entries, &[name.to_owned()]).copied(), expected, "{name}");
         }
     }
 }

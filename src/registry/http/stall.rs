@@ -1,93 +1,95 @@
-//! How long a body may stand still while it is sent, and how slowly it may be taken.
+//! Stalls during an upload: the receiver accepts nothing for too long, or accepts too slowly.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
 
 use crate::registry::{
-    error::Fault,
-    http::transfer_rate::{LeastRate, Meter, TooSlow},
+    fault::Fault,
+    http::transfer_rate::{MinTransferRate, RateMeter, TooSlow},
 };
 
-/// Whose turn it is in an upload: the receiver's, who takes the next piece or answers, or the source's.
-pub(in crate::registry) struct Patience {
+/// Measures how long an upload waits for its receiver. The time spent waiting for the source does not count: the
+/// source's download has its own timeout. HTTP clients' timeouts count both.
+pub(in crate::registry) struct StallTimer {
     state: Mutex<State>,
-    /// The receiver was found to be too slow.
-    noticed: Notify,
+    too_slow: Notify,
 }
 
 struct State {
-    /// Since when it is the receiver's turn; none while it is the source's.
-    receiver_since: Option<Instant>,
-    /// What the receiver has yet to take; none before the first piece.
-    handed: Option<u64>,
-    meter: Meter,
+    /// None while the source is waited for.
+    waiting_for_receiver_since: Option<Instant>,
+    /// Bytes given to the connection and not accepted yet; None before the first chunk.
+    in_flight: Option<u64>,
+    meter: RateMeter,
     too_slow: Option<TooSlow>,
 }
 
-impl Patience {
-    /// The receiver has yet to take the first piece.
-    pub(in crate::registry) fn new(least: Option<LeastRate>) -> Self {
-        let meter = Meter::new(least);
-        let state = State { receiver_since: Some(Instant::now()), handed: None, meter, too_slow: None };
-        Self { state: Mutex::new(state), noticed: Notify::new() }
+impl StallTimer {
+    pub(in crate::registry) fn new(min_rate: Option<MinTransferRate>) -> Arc<Self> {
+        let state = State {
+            waiting_for_receiver_since: Some(Instant::now()),
+            in_flight: None,
+            meter: RateMeter::new(min_rate),
+            too_slow: None,
+        };
+        Arc::new(Self { state: Mutex::new(state), too_slow: Notify::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The request is sent: what was waited for before was not the receiver.
-    pub(in crate::registry) fn begins(&self) {
-        self.state().receiver_since = Some(Instant::now());
+    /// The request is sent now: the time before (waiting for a permit or a token) does not count.
+    pub(in crate::registry) fn start(&self) {
+        self.state().waiting_for_receiver_since = Some(Instant::now());
     }
 
-    /// The receiver has taken what it was handed, and wants more. Until that comes it is the source's turn, who has a
-    /// clock of its own.
-    pub(in crate::registry) fn source_is_asked(&self) {
+    /// The receiver has accepted the last chunk and wants the next one.
+    pub(in crate::registry) fn chunk_requested(&self) {
         let mut state = self.state();
-        let since = state.receiver_since.take();
-        // Until the first piece a connection is made, which is not slow in this sense.
-        if let (Some(since), Some(bytes)) = (since, state.handed.take())
+        let since = state.waiting_for_receiver_since.take();
+        // The wait before the first chunk includes connecting, which is no transfer.
+        if let (Some(since), Some(bytes)) = (since, state.in_flight.take())
             && let Err(too_slow) = state.meter.add(bytes, since.elapsed())
         {
             state.too_slow = Some(too_slow);
             drop(state);
-            self.noticed.notify_one();
+            self.too_slow.notify_one();
         }
     }
 
-    /// A piece of so many bytes was handed over.
-    pub(in crate::registry) fn receiver_is_handed(&self, bytes: u64) {
+    /// A chunk of this size was given to the connection.
+    pub(in crate::registry) fn chunk_sent(&self, bytes: u64) {
         let mut state = self.state();
-        state.receiver_since = Some(Instant::now());
-        state.handed = Some(bytes);
+        state.waiting_for_receiver_since = Some(Instant::now());
+        state.in_flight = Some(bytes);
     }
 
-    /// Returns once the receiver has done nothing for `timeout`, or too little.
-    pub(in crate::registry) async fn ends(&self, timeout: Option<Duration>) -> Fault {
+    /// Returns when the receiver has accepted nothing for `timeout`, or too little.
+    pub(in crate::registry) async fn expired(&self, timeout: Option<Duration>) -> Fault {
         loop {
             let since = {
                 let state = self.state();
                 if let Some(too_slow) = state.too_slow {
-                    return Fault::TakesTooSlowly(too_slow);
+                    return Fault::SlowUpload(too_slow);
                 }
-                state.receiver_since
+                state.waiting_for_receiver_since
             };
             let Some(timeout) = timeout else {
-                self.noticed.notified().await;
+                self.too_slow.notified().await;
                 continue;
             };
             let now = Instant::now();
             let end = since.unwrap_or(now) + timeout;
             if end <= now {
-                return Fault::Stall(timeout);
+                return Fault::Stalled(timeout);
             }
             tokio::select! {
-                () = self.noticed.notified() => {}
+                () = self.too_slow.notified() => {}
                 () = tokio::time::sleep_until(end) => {}
             }
         }

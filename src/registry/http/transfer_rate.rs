@@ -1,66 +1,65 @@
-//! How slow a transfer may be. A peer that sends or takes a byte now and then is never silent, and never done.
+//! The minimum transfer rate: a peer that sends or accepts a byte now and then never times out and never finishes.
 
 use std::{fmt, time::Duration};
 
-/// The least that a transfer has to bring, on average over a window.
+/// The minimum average rate of a transfer over a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeastRate {
-    /// Bytes a second.
+pub struct MinTransferRate {
+    /// Bytes per second.
     pub bytes_per_second: u64,
-    /// How long a transfer is watched before it is judged, and judged again.
+    /// The time over which the average is taken.
     pub window: Duration,
 }
 
-/// Watches one transfer. Only the time counts in which the peer is waited for.
-pub(in crate::registry) struct Meter {
-    least: Option<LeastRate>,
+/// Measures one transfer. Only the time spent waiting for the peer counts.
+pub(in crate::registry) struct RateMeter {
+    min_rate: Option<MinTransferRate>,
     bytes: u64,
     waited: Duration,
-    longest: Duration,
+    longest_wait: Duration,
 }
 
-/// What came about in a window, where that is too little.
+/// The transfer of a window that was below the minimum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct TooSlow {
     bytes: u64,
     waited: Duration,
-    least: u64,
+    min_bytes_per_second: u64,
 }
 
-impl Meter {
-    /// None: a transfer may be as slow as it likes.
-    pub fn new(least: Option<LeastRate>) -> Self {
-        Self { least, bytes: 0, waited: Duration::ZERO, longest: Duration::ZERO }
+impl RateMeter {
+    /// None: no minimum.
+    pub fn new(min_rate: Option<MinTransferRate>) -> Self {
+        Self { min_rate, bytes: 0, waited: Duration::ZERO, longest_wait: Duration::ZERO }
     }
 
-    /// So many bytes came after the peer was waited for so long.
+    /// Counts bytes that came after waiting for the peer.
     ///
     /// # Errors
-    /// When the window has passed, and too little came in it.
+    /// When a window has ended with too few bytes.
     pub fn add(&mut self, bytes: u64, wait: Duration) -> Result<(), TooSlow> {
-        let Some(least) = self.least else { return Ok(()) };
+        let Some(min_rate) = self.min_rate else { return Ok(()) };
         self.bytes = self.bytes.saturating_add(bytes);
         self.waited = self.waited.saturating_add(wait);
-        self.longest = self.longest.max(wait);
-        // How long a transfer may stand still altogether is another setting: who may stand still has a window afterwards
-        // to make up for it.
-        if self.waited < least.window.saturating_add(self.longest) {
+        self.longest_wait = self.longest_wait.max(wait);
+        // Stalls are bounded by another setting: after one, the peer has a whole window to make up for it.
+        if self.waited < min_rate.window.saturating_add(self.longest_wait) {
             return Ok(());
         }
-        let seen = TooSlow { bytes: self.bytes, waited: self.waited, least: least.bytes_per_second };
-        *self = Self::new(self.least);
-        // Both below 2^64 by far: ten years of nanoseconds, and what a network brings in them.
-        let wanted = u128::from(least.bytes_per_second).saturating_mul(seen.waited.as_millis()) / 1000;
-        if u128::from(seen.bytes) < wanted { Err(seen) } else { Ok(()) }
+        let measured =
+            TooSlow { bytes: self.bytes, waited: self.waited, min_bytes_per_second: min_rate.bytes_per_second };
+        *self = Self::new(self.min_rate);
+        let required = u128::from(min_rate.bytes_per_second).saturating_mul(measured.waited.as_millis()) / 1000;
+        if u128::from(measured.bytes) < required { Err(measured) } else { Ok(()) }
     }
 }
 
-/// `12 bytes in 61s, and minTransferRateKiB asks for 4 KiB a second`
+/// `12 bytes in 61s, less than minTransferRateKiB (4 KiB/s)`
 impl fmt::Display for TooSlow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes, waited, least } = self;
-        let (seconds, kib) = (waited.as_secs_f32(), least.div_ceil(1024));
-        write!(f, "{bytes} bytes in {seconds:.1}s, and minTransferRateKiB asks for {kib} KiB a second")
+        let Self { bytes, waited, min_bytes_per_second } = self;
+        let (seconds, kib) = (waited.as_secs_f32(), min_bytes_per_second.div_ceil(1024));
+        write!(f, "{bytes} bytes in {seconds:.1}s, less than minTransferRateKiB ({kib} KiB/s)")
     }
 }
 
@@ -70,29 +69,29 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn meter() -> Meter {
-        Meter::new(Some(LeastRate { bytes_per_second: 4096, window: 60 * SECOND }))
+    fn meter() -> RateMeter {
+        RateMeter::new(Some(MinTransferRate { bytes_per_second: 4096, window: 60 * SECOND }))
     }
 
-    /// After how many pieces of so many bytes, each so late, it is too slow; none: it never is.
-    fn ends(bytes: u64, wait: Duration) -> Option<u32> {
+    /// The number of pieces of this size, each after this wait, until the transfer is too slow.
+    fn pieces_until_rejected(bytes: u64, wait: Duration) -> Option<u32> {
         let mut meter = meter();
         (1..10_000).find(|_| meter.add(bytes, wait).is_err())
     }
 
     #[test]
-    fn what_drips_ends_after_a_window_and_what_is_slow_does_not() {
-        assert_eq!(ends(1, SECOND), Some(61));
-        assert_eq!(ends(1, 30 * SECOND), Some(3));
-        assert_eq!(ends(1, 100 * SECOND), Some(2), "each of them longer than the window");
-        assert_eq!(ends(4095, SECOND), Some(61));
-        assert_eq!(ends(4096, SECOND), None);
-        assert_eq!(ends(16 * 1024, 3 * SECOND), None);
-        assert_eq!(ends(0, Duration::ZERO), None);
+    fn rejects_transfers_below_the_minimum_after_a_window() {
+        assert_eq!(pieces_until_rejected(1, SECOND), Some(61));
+        assert_eq!(pieces_until_rejected(1, 30 * SECOND), Some(3));
+        assert_eq!(pieces_until_rejected(1, 100 * SECOND), Some(2), "each of them longer than the window");
+        assert_eq!(pieces_until_rejected(4095, SECOND), Some(61));
+        assert_eq!(pieces_until_rejected(4096, SECOND), None);
+        assert_eq!(pieces_until_rejected(16 * 1024, 3 * SECOND), None);
+        assert_eq!(pieces_until_rejected(0, Duration::ZERO), None);
     }
 
     #[test]
-    fn who_stood_still_can_make_up_for_it() {
+    fn a_stall_can_be_made_up_for() {
         let mut meter = meter();
         meter.add(16_384, 100 * SECOND).unwrap();
         for _ in 0..1_000 {
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_no_licence_to_drip() {
+    fn a_burst_counts_for_one_window_only() {
         let mut meter = meter();
         meter.add(1 << 30, SECOND).unwrap();
         let ends = (1..1_000).find(|_| meter.add(1, SECOND).is_err());
@@ -109,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_least_rate_nothing_is_too_slow() {
-        let mut meter = Meter::new(None);
+    fn without_a_minimum_nothing_is_too_slow() {
+        let mut meter = RateMeter::new(None);
         assert!((0..1_000).all(|_| meter.add(0, Duration::MAX).is_ok()));
     }
 
     #[test]
-    fn it_is_told_what_was_seen_and_which_setting_asks_for_more() {
-        let told = TooSlow { bytes: 61, waited: 61 * SECOND, least: 4096 }.to_string();
-        assert_eq!(told, "61 bytes in 61.0s, and minTransferRateKiB asks for 4 KiB a second");
+    fn names_the_measured_rate_and_the_setting() {
+        let text = TooSlow { bytes: 61, waited: 61 * SECOND, min_bytes_per_second: 4096 }.to_string();
+        assert_eq!(text, "61 bytes in 61.0s, less than minTransferRateKiB (4 KiB/s)");
     }
 }

@@ -1,4 +1,4 @@
-//! Blobs on their way into a layout.
+//! Writes blobs into a layout.
 
 use std::{
     io::Write as _,
@@ -8,10 +8,10 @@ use std::{
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
-use super::{LayoutError, files};
+use super::{error::LayoutError, files};
 use crate::model::{Digest, Hasher};
 
-/// A blob that is being written, and counts and hashes what it gets. Only what was announced gets its name.
+/// Writes a blob to a temporary file, and renames it if size and digest are those expected.
 pub(super) struct BlobWriter {
     layout: PathBuf,
     file: NamedTempFile,
@@ -22,7 +22,7 @@ pub(super) struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// Announces a blob to the layout in `layout`.
+    /// A blob for the layout in the folder `layout`.
     pub(super) fn create(layout: &Path, digest: &Digest, size: u64) -> Result<Self, LayoutError> {
         Ok(Self {
             layout: layout.to_owned(),
@@ -34,29 +34,29 @@ impl BlobWriter {
         })
     }
 
-    /// Takes the next pieces; says how many bytes they were. More than was announced is refused before it is written.
-    pub(super) fn write(&mut self, pieces: &[Bytes]) -> Result<u64, LayoutError> {
+    /// Writes the next chunks, and returns their length. Fails before more than the expected size is written.
+    pub(super) fn write(&mut self, chunks: &[Bytes]) -> Result<u64, LayoutError> {
         let before = self.written;
-        for piece in pieces {
-            self.written = self.written.saturating_add(piece.len() as u64);
+        for chunk in chunks {
+            self.written = self.written.saturating_add(chunk.len() as u64);
             if self.written > self.size {
-                return Err(self.mismatch("more came".to_owned()));
+                return Err(self.mismatch("received more".to_owned()));
             }
-            self.hasher.update(piece);
-            self.file.write_all(piece).map_err(LayoutError::io("write", self.file.path()))?;
+            self.hasher.update(chunk);
+            self.file.write_all(chunk).map_err(LayoutError::io("write", self.file.path()))?;
         }
         Ok(self.written - before)
     }
 
-    /// Ends the blob, and gives it its name if it is the one that was announced.
+    /// Verifies the blob, and renames it.
     pub(super) fn finish(self, path: &Path) -> Result<(), LayoutError> {
         if self.written != self.size {
-            return Err(self.mismatch(format!("{} bytes came", self.written)));
+            return Err(self.mismatch(format!("received {} bytes", self.written)));
         }
         let Self { layout, file, digest, size, hasher, .. } = self;
         let found = hasher.finish();
         if found != digest {
-            let found = format!("the content that came has {found}");
+            let found = format!("received content with {found}");
             return Err(LayoutError::Mismatch { path: layout, digest, size, found });
         }
         files::publish(file, path)
@@ -74,11 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_announced_gets_its_name() {
+    fn renames_only_the_expected_content() {
         let layout = tempfile::tempdir().unwrap();
         let path = layout.path().join("blob");
         let digest = Digest::sha256(b"abcdef");
-        for (size, pieces, refused) in [
+        for (size, pieces, is_rejected) in [
             (6, vec!["abc", "dex"], true),
             (6, vec!["abc", "de"], true),
             (6, vec!["abc", "def", "g"], true),
@@ -90,10 +90,14 @@ mod tests {
             let pieces: Vec<Bytes> = pieces.into_iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
             let mut blob = BlobWriter::create(layout.path(), &digest, size).unwrap();
             let result = blob.write(&pieces).and_then(|_| blob.finish(&path));
-            assert_eq!(matches!(result, Err(LayoutError::Mismatch { .. })), refused, "{size} {pieces:?} {result:?}");
-            assert_eq!(path.exists(), !refused, "{size} {pieces:?}");
+            assert_eq!(
+                matches!(result, Err(LayoutError::Mismatch { .. })),
+                is_rejected,
+                "{size} {pieces:?} {result:?}"
+            );
+            assert_eq!(path.exists(), !is_rejected, "{size} {pieces:?}");
             let left = fs::read_dir(layout.path()).unwrap().count();
-            assert_eq!(left, usize::from(!refused), "no temporary file stays");
+            assert_eq!(left, usize::from(!is_rejected), "no temporary file stays");
         }
         assert_eq!(fs::read(path).unwrap(), b"abcdef");
     }

@@ -1,74 +1,80 @@
-//! What can go wrong with a layout.
+//! Errors of image layouts.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use crate::model::{Digest, Retry};
+use crate::{
+    model::{Digest, Retry},
+    registry::error::Error,
+};
 
-/// Something that was wanted of a layout did not come about.
+/// A failed operation at a layout. `Display` includes the cause, so there is no `source`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// The file system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    /// An I/O error.
+    #[error("can't {action} {}: {error}", path.display())]
     Io {
-        /// What was tried: `read`, `write`, `create`…
+        /// The operation: `read`, `write`, `create`…
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the file system said; several names may share one failure.
-        #[source]
-        source: Arc<io::Error>,
+        /// The cause; entries that are written together share it.
+        error: Arc<io::Error>,
     },
-    /// A file of the layout is not what the image layout specification says.
-    #[error("{} is damaged ({reason}); it was left as it is: repair it, or take another folder", path.display())]
+    /// A file violates the image layout specification.
+    #[error("{} is damaged ({reason}) and was not changed: repair it, or use another folder", path.display())]
     Corrupt {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The violation.
         reason: String,
     },
-    /// Another writer has held the lock for too long.
-    #[error("{} stays locked by another writer; is one hanging?", path.display())]
+    /// Another process holds the lock for too long.
+    #[error("{} stays locked: check whether another process that writes to the layout hangs", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
     },
-    /// What arrived is not what was announced; it was thrown away.
-    #[error("refused a blob for {}: announced were {digest} and {size} bytes, {found}", path.display())]
+    /// A blob differs from its descriptor; it was discarded.
+    #[error("discarded a blob for {}: expected {digest} with {size} bytes, {found}", path.display())]
     Mismatch {
         /// The layout.
         path: PathBuf,
-        /// The digest announced.
+        /// The expected digest.
         digest: Digest,
-        /// The size announced, in bytes.
+        /// The expected size in bytes.
         size: u64,
-        /// What was found.
+        /// The difference.
         found: String,
     },
-    /// A manifest names content that is not there.
-    #[error("refused manifest {manifest}: {missing}, which it needs, is missing or damaged in {}", path.display())]
+    /// A manifest references missing content.
+    #[error("rejected the manifest {manifest}: {missing}, which it references, is missing or damaged in {}", path.display())]
     Incomplete {
         /// The layout.
         path: PathBuf,
         /// The manifest.
         manifest: Digest,
-        /// The first thing that is missing.
+        /// The first missing reference.
         missing: Digest,
     },
-    /// A manifest was to be stored under a digest that is not its own.
-    #[error("refused manifest {manifest} under the digest {asked}")]
+    /// A manifest was written under another digest.
+    #[error("rejected the manifest {manifest} under the digest {requested}")]
     OtherDigest {
         /// The manifest's digest.
         manifest: Digest,
-        /// The one asked for.
-        asked: Digest,
+        /// The requested one.
+        requested: Digest,
     },
 }
 
 impl LayoutError {
-    /// Whether another try can help.
+    /// Whether a retry can help.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Io { source, .. } => match source.kind() {
+            Self::Io { error, .. } => match error.kind() {
                 io::ErrorKind::StorageFull
                 | io::ErrorKind::QuotaExceeded
                 | io::ErrorKind::FileTooLarge
@@ -86,20 +92,26 @@ impl LayoutError {
         }
     }
 
-    /// For `map_err`: what was tried, and on what.
+    /// For `map_err`: the operation and the file.
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source: Arc::new(source) }
+        move |error| Self::Io { action, path, error: Arc::new(error) }
+    }
+
+    /// For `map_err`: the file with invalid JSON.
+    pub(super) fn corrupt(path: &Path) -> impl FnOnce(serde_json::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Corrupt { path, reason: error.to_string() }
     }
 }
 
-/// Why a blob did not reach a layout.
+/// A failed upload to a layout, by the side that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutUploadError {
-    /// It could not be read where it comes from.
+    /// The blob could not be read.
     #[error(transparent)]
-    Source(super::super::Error),
-    /// It could not be stored.
+    Source(Error),
+    /// The blob could not be written.
     #[error(transparent)]
     Target(#[from] LayoutError),
 }
@@ -109,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_someone_must_change_is_not_tried_again_at_once() {
+    fn does_not_retry_what_needs_a_change() {
         for (kind, retry) in [
             (io::ErrorKind::StorageFull, Retry::Later),
             (io::ErrorKind::PermissionDenied, Retry::Later),
@@ -121,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_what_was_tried_and_where() {
+    fn names_the_operation_and_the_file() {
         let error = LayoutError::io("write", "/mirror/index.json")(io::ErrorKind::StorageFull.into());
-        assert_eq!(error.to_string(), "cannot write /mirror/index.json: no storage space");
+        assert_eq!(error.to_string(), "can't write /mirror/index.json: no storage space");
     }
 }

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and the lock that lets one writer at a time change what is there.
+//! Atomic file writes, and the lock for changes of `index.json`.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,64 +11,65 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::LayoutError;
+use super::error::LayoutError;
 
-/// What files begin and end with that are being written.
+/// Prefix and suffix of temporary files.
 const TEMPORARY: (&str, &str) = (".k8s-copycat-", ".tmp");
-/// Whoever changes `index.json` holds an advisory lock on this file; it stays, and is always empty.
+/// An empty file; a process that changes `index.json` holds an advisory lock on it.
 const LOCK: &str = ".k8s-copycat.lock";
-/// How long a file may have been left unwritten before its writer counts as dead.
-const STALE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long to wait for the lock in all, and between two looks.
-const LOCK_WAIT: (Duration, Duration) = (Duration::from_secs(60), Duration::from_millis(10));
+/// The age at which a temporary file was left by a process that has ended.
+const STALE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// The timeout for the lock, and the time between two attempts.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
-/// A file in `folder` that goes away unless it is published.
+/// A file in `folder` that is deleted when dropped, unless it is published.
 pub(super) fn temporary(folder: &Path) -> Result<NamedTempFile, LayoutError> {
     tempfile::Builder::new()
         .prefix(TEMPORARY.0)
         .suffix(TEMPORARY.1)
-        // Others are to read a layout; the process's umask has the last word.
+        // Readable for others, as far as the umask allows.
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(folder)
         .map_err(LayoutError::io("create a file in", folder))
 }
 
-/// Gives a finished file its name, in place of one that had it, so that a loss of power after it can't undo it.
+/// Syncs a file and renames it, replacing an existing one; durable even if the power fails.
 pub(super) fn publish(file: NamedTempFile, path: &Path) -> Result<(), LayoutError> {
     sync(&file)?;
     rename(file, path)?;
-    sync_names_of(path)
+    sync_parent(path)
 }
 
-/// Writes a small file by way of a temporary one in `folder`.
+/// Writes a small file atomically, through a temporary one in `folder`.
 pub(super) fn write(folder: &Path, path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
-    publish(written(folder, bytes)?, path)
+    publish(temporary_with(folder, bytes)?, path)
 }
 
 /// A temporary file in `folder` with this content.
-pub(super) fn written(folder: &Path, bytes: &[u8]) -> Result<NamedTempFile, LayoutError> {
+pub(super) fn temporary_with(folder: &Path, bytes: &[u8]) -> Result<NamedTempFile, LayoutError> {
     let mut file = temporary(folder)?;
     file.write_all(bytes).map_err(LayoutError::io("write", file.path()))?;
     Ok(file)
 }
 
-/// The first step of [`publish`]: all that was written is on the disk.
+/// The first step of [`publish`]: syncs the content.
 pub(super) fn sync(file: &NamedTempFile) -> Result<(), LayoutError> {
     file.as_file().sync_all().map_err(LayoutError::io("write", file.path()))
 }
 
-/// The second step of [`publish`]: the file has its name, unless the power is lost.
+/// The second step of [`publish`]: renames the file.
 pub(super) fn rename(file: NamedTempFile, path: &Path) -> Result<File, LayoutError> {
     file.persist(path).map_err(|error| LayoutError::io("write", path)(error.error))
 }
 
-/// The third step of [`publish`]: the file has its name, whatever happens.
-pub(super) fn sync_names_of(path: &Path) -> Result<(), LayoutError> {
+/// The third step of [`publish`]: syncs the rename.
+pub(super) fn sync_parent(path: &Path) -> Result<(), LayoutError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(LayoutError::io("write", folder))
 }
 
-/// Reads a file; nothing when there is none.
+/// The content of a file; None if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, LayoutError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -77,49 +78,49 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, LayoutError> {
     }
 }
 
-/// The length of a file in bytes; nothing when there is none, or when it is no file.
+/// The length of a file in bytes; None if there is none, or if it is no regular file.
 pub(super) fn size(path: &Path) -> Result<Option<u64>, LayoutError> {
     match fs::metadata(path) {
         Ok(found) => Ok(found.is_file().then_some(found.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(LayoutError::io("look at", path)(error)),
+        Err(error) => Err(LayoutError::io("read", path)(error)),
     }
 }
 
-/// Waits until this is the only writer in `folder`, be the others in this process or not; it is until the file is
-/// dropped, or the process ends, however it ends.
+/// Waits for the lock of the layout, which excludes writers in this and other processes until the file is dropped or the
+/// process ends.
 pub(super) fn lock(folder: &Path) -> Result<File, LayoutError> {
     let path = folder.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(LayoutError::io("create", &path))?;
-    let (most, pause) = LOCK_WAIT;
     let mut waited = Duration::ZERO;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(LayoutError::io("lock", path)(error)),
-            Err(TryLockError::WouldBlock) if waited >= most => return Err(LayoutError::Locked { path }),
+            Err(TryLockError::WouldBlock) if waited >= LOCK_TIMEOUT => return Err(LayoutError::Locked { path }),
             Err(TryLockError::WouldBlock) => {
-                thread::sleep(pause);
-                waited += pause;
+                thread::sleep(LOCK_RETRY);
+                waited += LOCK_RETRY;
             }
         }
     }
 }
 
-/// Removes what writers left behind that were killed.
+/// Removes temporary files of processes that were killed.
 pub(super) fn remove_stale(folder: &Path) -> Result<(), LayoutError> {
     for entry in fs::read_dir(folder).map_err(LayoutError::io("list", folder))? {
         let entry = entry.map_err(LayoutError::io("list", folder))?;
         let name = entry.file_name();
-        let ours = name.to_str().is_some_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1));
-        if !ours {
+        let is_temporary =
+            name.to_str().is_some_and(|name| name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1));
+        if !is_temporary {
             continue;
         }
-        // A writer that lives, or another that cleans, may take it away at any moment: that is no failure.
+        // Another process may remove or rename it at the same time.
         let written = entry.metadata().and_then(|found| found.modified());
-        let old = |written: SystemTime| written.elapsed().is_ok_and(|age| age > STALE);
-        if written.is_ok_and(old)
+        let is_stale = |written: SystemTime| written.elapsed().is_ok_and(|age| age > STALE_AFTER);
+        if written.is_ok_and(is_stale)
             && let Err(error) = fs::remove_file(entry.path())
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_dead_writer_left_is_removed() {
+    fn removes_only_stale_temporary_files() {
         let folder = tempfile::tempdir().unwrap();
         let make = |name: &str, age: Duration| {
             let file = File::create(folder.path().join(name)).unwrap();
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_published_leaves_no_trace() {
+    fn deletes_a_file_that_is_not_published() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = temporary(folder.path()).unwrap();
         file.write_all(b"half").unwrap();
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_can_be_read_by_others() {
+    fn files_are_readable_for_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.json");
         write(folder.path(), &path, b"{}").unwrap();
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn one_writer_at_a_time_has_the_lock() {
+    fn the_lock_is_exclusive() {
         let folder = tempfile::tempdir().unwrap();
         let held = lock(folder.path()).unwrap();
         let second = File::options().write(true).open(folder.path().join(LOCK)).unwrap();

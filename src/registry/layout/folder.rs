@@ -1,4 +1,4 @@
-//! The folder of a layout and its blobs. Everything here blocks.
+//! The folder of a layout and its blobs. All functions block.
 
 use std::{
     collections::HashSet,
@@ -9,21 +9,21 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{LayoutError, blob::BlobWriter, files, index::EMPTY, names::Names};
+use super::{blob::BlobWriter, error::LayoutError, files, index::EMPTY, index_file::IndexFile};
 use crate::{
     model::Digest,
-    registry::{Contents, Descriptor, Manifest},
+    registry::manifest::{Contents, Descriptor, Manifest},
 };
 
-/// The version of the specification that is written and understood.
+/// The supported version of the specification.
 const VERSION: &str = "1.0.0";
-/// The longest manifest that is read, in bytes; what is longer was not written here.
-const MANIFEST_LIMIT: u64 = 16 << 20;
+/// In bytes; longer manifests were not written by this program.
+const MAX_MANIFEST: u64 = 16 << 20;
 
-/// A layout's folder; need not exist before something is written.
+/// The folder of a layout; created by the first write.
 pub(super) struct Folder {
     path: PathBuf,
-    names: Names,
+    index_file: IndexFile,
     cleaned: AtomicBool,
 }
 
@@ -36,56 +36,53 @@ struct Marker {
 
 impl Folder {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { names: Names::of(&path), path, cleaned: AtomicBool::new(false) }
+        Self { index_file: IndexFile::new(&path), path, cleaned: AtomicBool::new(false) }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The names of the images.
-    pub(super) fn names(&self) -> &Names {
-        &self.names
+    pub(super) fn index_file(&self) -> &IndexFile {
+        &self.index_file
     }
 
-    /// Whether there is a blob, with its size.
+    /// Whether a blob of this size exists.
     pub(super) fn has(&self, digest: &Digest, size: u64) -> Result<bool, LayoutError> {
         Ok(files::size(&self.blob_path(digest))? == Some(size))
     }
 
-    /// The digest of the first entry of that name, if all that it names, directly or not, is there with its size.
+    /// The digest of the first entry with this name that is complete: everything it references exists.
     pub(super) fn find(&self, name: &str) -> Result<Option<Digest>, LayoutError> {
         self.check_version()?;
-        let Some(index) = self.names.read()? else { return Ok(None) };
+        let Some(index) = self.index_file.read()? else { return Ok(None) };
         for entry in index.named(name) {
             let Some(digest) = entry.digest() else { continue };
-            if self.has(&digest, entry.size())? && self.complete(&digest, Some(entry.media_type()))? {
+            if self.has(&digest, entry.size())? && self.is_complete(&digest, Some(entry.media_type()))? {
                 return Ok(Some(digest));
             }
         }
         Ok(None)
     }
 
-    /// Whether a manifest is there, and all that it names, directly or not.
-    pub(super) fn complete(&self, digest: &Digest, media_type: Option<&str>) -> Result<bool, LayoutError> {
+    /// Whether a manifest exists, and everything it references, directly or indirectly.
+    pub(super) fn is_complete(&self, digest: &Digest, media_type: Option<&str>) -> Result<bool, LayoutError> {
         match self.manifest(digest, media_type)? {
             Some(manifest) => Ok(self.missing(&manifest)?.is_none()),
             None => Ok(false),
         }
     }
 
-    /// Starts a blob.
     pub(super) fn begin(&self, digest: &Digest, size: u64) -> Result<BlobWriter, LayoutError> {
         self.prepare(digest)?;
         BlobWriter::create(&self.path, digest, size)
     }
 
-    /// Ends a blob.
     pub(super) fn finish(&self, blob: BlobWriter, digest: &Digest) -> Result<(), LayoutError> {
         blob.finish(&self.blob_path(digest))
     }
 
-    /// Stores a manifest that is complete; it has no name yet.
+    /// Writes a manifest, without an entry. Everything it references must exist.
     pub(super) fn put(&self, manifest: &Manifest) -> Result<(), LayoutError> {
         let Descriptor { digest, size, .. } = manifest.descriptor();
         if let Some(missing) = self.missing(manifest)? {
@@ -100,13 +97,13 @@ impl Folder {
         Ok(())
     }
 
-    /// The first thing that a manifest names, or that a manifest named by it names, and that is not there.
+    /// The first missing reference of a manifest, direct or indirect.
     fn missing(&self, manifest: &Manifest) -> Result<Option<Digest>, LayoutError> {
         let mut seen = HashSet::new();
-        let mut waiting = vec![manifest.clone()];
-        while let Some(manifest) = waiting.pop() {
+        let mut unchecked = vec![manifest.clone()];
+        while let Some(manifest) = unchecked.pop() {
             match manifest.contents() {
-                // Of what can't be read it can't be said that all it names is there.
+                // Its references are unknown.
                 Err(_) => return Ok(Some(manifest.digest().clone())),
                 Ok(Contents::Image { blobs }) => {
                     for blob in blobs.into_iter().filter(|blob| !blob.foreign) {
@@ -123,10 +120,10 @@ impl Folder {
                         if !self.has(&child.digest, child.size)? {
                             return Ok(Some(child.digest));
                         }
-                        // Build caches are indexes of layers.
+                        // Build caches are indexes with layers as entries.
                         if child.is_manifest() {
                             match self.manifest(&child.digest, Some(&child.media_type))? {
-                                Some(manifest) => waiting.push(manifest),
+                                Some(manifest) => unchecked.push(manifest),
                                 None => return Ok(Some(child.digest)),
                             }
                         }
@@ -137,10 +134,10 @@ impl Folder {
         Ok(None)
     }
 
-    /// A stored manifest; none when it is not there, or is not what its name says.
+    /// A manifest; None if it does not exist, or has another digest.
     pub(super) fn manifest(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>, LayoutError> {
         let path = self.blob_path(digest);
-        if files::size(&path)?.is_none_or(|size| size > MANIFEST_LIMIT) {
+        if files::size(&path)?.is_none_or(|size| size > MAX_MANIFEST) {
             return Ok(None);
         }
         let Some(bytes) = files::read(&path)? else { return Ok(None) };
@@ -150,7 +147,7 @@ impl Folder {
         Ok(Manifest::new(bytes.into(), media_type).ok())
     }
 
-    /// Makes what a layout must have, and takes away what was left behind; what is there already is not touched.
+    /// Creates the folder and the files of an empty layout if they are missing, and removes stale temporary files.
     fn prepare(&self, digest: &Digest) -> Result<(), LayoutError> {
         let blobs = self.path.join("blobs");
         let folder = blobs.join(digest.algorithm().name());
@@ -162,7 +159,7 @@ impl Folder {
         }
         if !self.check_version()? {
             let _lock = files::lock(&self.path)?;
-            let index = self.names.path();
+            let index = self.index_file.path();
             if files::size(index)?.is_none() {
                 files::write(&self.path, index, EMPTY)?;
             }
@@ -172,23 +169,23 @@ impl Folder {
             }
         }
         if !self.cleaned.swap(true, Ordering::Relaxed) {
-            // Another's leftovers need not be ours to remove, and do not stand in the way of what is written.
+            // Files of another user, perhaps; they are no obstacle.
             if let Err(error) = files::remove_stale(&self.path) {
-                tracing::warn!(error = %error, "files left behind by an earlier run could not be removed");
+                tracing::warn!(error = %error, "can't remove temporary files of an earlier run");
             }
         }
         Ok(())
     }
 
-    /// Whether the folder says that it is a layout; one of another version is an error.
+    /// Whether the folder is marked as a layout; another version is an error.
     fn check_version(&self) -> Result<bool, LayoutError> {
         let path = self.marker_path();
         let Some(bytes) = files::read(&path)? else { return Ok(false) };
-        let marker: Marker = serde_json::from_slice(&bytes).map_err(corrupt(&path))?;
+        let marker: Marker = serde_json::from_slice(&bytes).map_err(LayoutError::corrupt(&path))?;
         if marker.image_layout_version == VERSION {
             return Ok(true);
         }
-        let reason = format!("image layout version {:?} is not supported, {VERSION} is", marker.image_layout_version);
+        let reason = format!("image layout version {:?} is not supported, only {VERSION}", marker.image_layout_version);
         Err(LayoutError::Corrupt { path, reason })
     }
 
@@ -199,10 +196,4 @@ impl Folder {
     fn marker_path(&self) -> PathBuf {
         self.path.join("oci-layout")
     }
-}
-
-/// For `map_err`: which file has that mistake.
-pub(super) fn corrupt(path: &Path) -> impl FnOnce(serde_json::Error) -> LayoutError {
-    let path = path.to_owned();
-    move |error| LayoutError::Corrupt { path, reason: error.to_string() }
 }

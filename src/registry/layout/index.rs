@@ -1,4 +1,4 @@
-//! `index.json`: which manifest has which name. What others wrote into it stays as they wrote it.
+//! `index.json`: the manifest of each name. Content written by others is preserved.
 
 use std::{
     borrow::Cow,
@@ -12,44 +12,44 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::Digest;
 
-/// The text of an index of nothing.
+/// The text of an empty index.
 pub(super) const EMPTY: &[u8] =
     br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
-/// The entries of an `index.json`, and all else that stands in it. There may be many thousands of entries: they are found
-/// by their names, and a clone shares their texts: it allocates nothing for each of them.
+/// The entries of an `index.json` and its other fields. There may be many thousands of entries, so they are indexed by
+/// name, and a clone shares their texts without an allocation for each.
 #[derive(Clone)]
 pub(super) struct Index {
     fields: BTreeMap<String, Box<RawValue>>,
     entries: Vec<Arc<RawValue>>,
-    places: HashMap<Arc<str>, Places>,
+    positions: HashMap<Arc<str>, Positions>,
 }
 
-/// Where the entries of a name are.
+/// The positions of the entries with a name.
 #[derive(Clone)]
-enum Places {
+enum Positions {
     One(usize),
-    /// In order; only where others wrote.
+    /// In order; only if other programs wrote duplicates.
     Several(Vec<usize>),
 }
 
-impl Places {
+impl Positions {
     fn as_slice(&self) -> &[usize] {
         match self {
-            Self::One(place) => slice::from_ref(place),
-            Self::Several(places) => places,
+            Self::One(position) => slice::from_ref(position),
+            Self::Several(positions) => positions,
         }
     }
 
-    fn push(&mut self, place: usize) {
+    fn push(&mut self, position: usize) {
         match self {
-            Self::One(first) => *self = Self::Several(vec![*first, place]),
-            Self::Several(places) => places.push(place),
+            Self::One(first) => *self = Self::Several(vec![*first, position]),
+            Self::Several(positions) => positions.push(position),
         }
     }
 }
 
-/// What is asked of an entry; what it has besides is kept, and not looked at.
+/// The fields of an entry that are used; others are preserved.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry<'a> {
@@ -64,13 +64,12 @@ pub(super) struct Entry<'a> {
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Annotations<'a> {
-    /// As of the image specification's "Pre-Defined Annotation Keys"; empty where there is none.
+    /// From the image specification's "Pre-Defined Annotation Keys"; empty if there is none.
     #[serde(rename = "org.opencontainers.image.ref.name", default, borrow)]
     ref_name: Cow<'a, str>,
 }
 
 impl Entry<'static> {
-    /// A manifest under a name.
     pub(super) fn new(name: String, media_type: String, digest: &Digest, size: u64) -> Self {
         Self {
             media_type: media_type.into(),
@@ -82,32 +81,30 @@ impl Entry<'static> {
 }
 
 impl Entry<'_> {
-    /// The manifest's media type; empty where the entry has none.
+    /// Empty if the entry has none.
     pub(super) fn media_type(&self) -> &str {
         &self.media_type
     }
 
-    /// The manifest's digest; none where it is of an algorithm that is not known here.
+    /// None if its algorithm is not supported.
     pub(super) fn digest(&self) -> Option<Digest> {
         self.digest.parse().ok()
     }
 
-    /// The manifest's length in bytes.
+    /// In bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// The name it has.
     pub(super) fn name(&self) -> Option<&str> {
         self.annotations.as_ref().map(|annotations| &*annotations.ref_name).filter(|name| !name.is_empty())
     }
 }
 
 impl Index {
-    /// Reads an `index.json`.
     pub(super) fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
         let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(text)?;
-        // Go's encoder writes a list of nothing as null.
+        // Go's encoder writes an empty list as null.
         let raws: Vec<&RawValue> = match fields.remove("manifests") {
             Some(manifests) => serde_json::from_str::<Option<_>>(manifests.get())?.unwrap_or_default(),
             None => Vec::new(),
@@ -115,7 +112,7 @@ impl Index {
         let mut index = Self {
             fields: fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
             entries: Vec::with_capacity(raws.len()),
-            places: HashMap::with_capacity(raws.len()),
+            positions: HashMap::with_capacity(raws.len()),
         };
         for raw in raws {
             let entry: Entry<'_> = serde_json::from_str(raw.get())?;
@@ -126,50 +123,49 @@ impl Index {
 
     fn push(&mut self, raw: Arc<RawValue>, name: Option<&str>) {
         if let Some(name) = name {
-            let place = self.entries.len();
-            match self.places.get_mut(name) {
-                Some(places) => places.push(place),
-                None => drop(self.places.insert(name.into(), Places::One(place))),
+            let position = self.entries.len();
+            match self.positions.get_mut(name) {
+                Some(positions) => positions.push(position),
+                None => drop(self.positions.insert(name.into(), Positions::One(position))),
             }
         }
         self.entries.push(raw);
     }
 
-    /// The entries of that name, in order.
+    /// The entries with a name, in order.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = Entry<'_>> {
-        let places = self.places.get(name).into_iter().flat_map(Places::as_slice);
-        places.filter_map(|place| serde_json::from_str(self.entries.get(*place)?.get()).ok())
+        let positions = self.positions.get(name).into_iter().flat_map(Positions::as_slice);
+        positions.filter_map(|position| serde_json::from_str(self.entries.get(*position)?.get()).ok())
     }
 
-    /// Lets `entry`, which has a name, be the only one of its name, in the place of the first that had it. False when
-    /// nothing changed.
+    /// Makes `entry` the only one with its name, at the position of the first that had it. False if nothing changed.
     pub(super) fn set(&mut self, entry: &Entry<'_>) -> Result<bool, serde_json::Error> {
         let name = entry.name().unwrap_or_default();
-        let mut holders = self.named(name);
-        if holders.next().as_ref() == Some(entry) && holders.next().is_none() {
+        let mut existing = self.named(name);
+        if existing.next().as_ref() == Some(entry) && existing.next().is_none() {
             return Ok(false);
         }
-        drop(holders);
+        drop(existing);
         let raw: Arc<RawValue> = to_raw_value(entry)?.into();
-        let Some([first, twins @ ..]) = self.places.get(name).map(Places::as_slice) else {
+        let Some([first, duplicates @ ..]) = self.positions.get(name).map(Positions::as_slice) else {
             self.push(raw, Some(name));
             return Ok(true);
         };
-        if let Some(held) = self.entries.get_mut(*first) {
-            *held = raw;
+        if let Some(old) = self.entries.get_mut(*first) {
+            *old = raw;
         }
-        if !twins.is_empty() {
-            let twins = twins.to_vec();
-            self.remove(&twins)?;
+        if !duplicates.is_empty() {
+            let duplicates = duplicates.to_vec();
+            self.remove(&duplicates)?;
         }
         Ok(true)
     }
 
-    /// Takes out the entries at these places; all others are counted anew.
-    fn remove(&mut self, gone: &[usize]) -> Result<(), serde_json::Error> {
-        self.places.clear();
-        for (place, raw) in std::mem::take(&mut self.entries).into_iter().enumerate() {
-            if !gone.contains(&place) {
+    /// Removes the entries at these positions.
+    fn remove(&mut self, positions: &[usize]) -> Result<(), serde_json::Error> {
+        self.positions.clear();
+        for (position, raw) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if !positions.contains(&position) {
                 let entry: Entry<'_> = serde_json::from_str(raw.get())?;
                 self.push(Arc::clone(&raw), entry.name());
             }
@@ -177,7 +173,6 @@ impl Index {
         Ok(())
     }
 
-    /// The text of the `index.json`.
     pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let fields = self.fields.iter().map(|(name, value)| (name.as_str(), Field::Raw(value)));
         let fields: BTreeMap<_, _> = fields.chain([("manifests", Field::Entries(Entries(&self.entries)))]).collect();
@@ -216,29 +211,29 @@ mod tests {
         index.entries.iter().map(|raw| serde_json::from_str(raw.get()).unwrap()).collect()
     }
 
-    /// In their order; each is found by its name.
+    /// In order; each is found by its name.
     fn names(index: &Index) -> Vec<String> {
         let names: Vec<_> = entries(index).iter().filter_map(Entry::name).map(str::to_owned).collect();
         assert!(names.iter().all(|name| index.named(name).all(|entry| entry.name() == Some(name))));
-        assert_eq!(index.places.values().map(|places| places.as_slice().len()).sum::<usize>(), names.len());
+        assert_eq!(index.positions.values().map(|positions| positions.as_slice().len()).sum::<usize>(), names.len());
         names
     }
 
     #[test]
-    fn a_name_is_moved_and_the_others_stay_where_they_are() {
+    fn replaces_an_entry_in_place() {
         let mut index = Index::parse(EMPTY).unwrap();
         for name in ["a:1", "b:1", "c:1"] {
             assert!(index.set(&entry(name, b"old")).unwrap());
         }
         assert!(index.set(&entry("b:1", b"new")).unwrap());
-        assert!(!index.set(&entry("b:1", b"new")).unwrap(), "nothing is to be written for what is there already");
+        assert!(!index.set(&entry("b:1", b"new")).unwrap(), "an existing entry needs no write");
         assert_eq!(names(&index), ["a:1", "b:1", "c:1"]);
         let digests: Vec<_> = entries(&index).iter().filter_map(Entry::digest).collect();
         assert_eq!(digests, [Digest::sha256(b"old"), Digest::sha256(b"new"), Digest::sha256(b"old")]);
     }
 
     #[test]
-    fn two_entries_of_one_name_become_one() {
+    fn removes_duplicate_entries() {
         let text = format!(
             r#"{{"manifests":[{0},{1},{0}]}}"#,
             serde_json::to_string(&entry("a:1", b"x")).unwrap(),
@@ -251,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_is_kept_to_the_letter() {
+    fn preserves_the_content_of_others() {
         let foreign =
             r#"{ "digest":"blake3:00", "size": 1, "x": [1.50, 18446744073709551616], "platform":{"os":"linux"} }"#;
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{foreign}],"annotations":{{"who":"else"}},"y":1e400}}"#);

@@ -1,22 +1,22 @@
-//! A target that needs no server: a folder of the form "OCI Image Layout" of the image specification, version 1.0.0.
+//! OCI image layouts: folders as in the "OCI Image Layout" of the image specification, version 1.0.0.
 //!
-//! Blobs are stored once for all repositories. An image is named by the annotation `org.opencontainers.image.ref.name`
-//! of its entry in `index.json`: `REPOSITORY:TAG`, or `REPOSITORY@DIGEST` where it has no tag. So
-//! `oci:PATH:REPOSITORY:TAG` is how skopeo and its kin refer to it.
+//! Blobs are stored once for all repositories. The annotation `org.opencontainers.image.ref.name` of an entry in
+//! `index.json` names the image: `REPOSITORY:TAG`, or `REPOSITORY@DIGEST` if it has no tag. Tools such as skopeo refer to
+//! it by `oci:PATH:REPOSITORY:TAG`.
 //!
-//! `index.json` is read once, and again when another has changed it, and many new names share one writing of it: what is
-//! asked or stored costs the same whether there are ten images or a hundred thousand.
+//! `index.json` is cached until another process changes it, and concurrent new entries are written together, so that the
+//! cost of a read or write does not depend on the number of images.
 //!
-//! Files get their names only when they are complete and on the disk, and `index.json` is changed under a lock: neither
-//! a crash nor another writer (of this program) leaves anything but a valid layout behind. An upload that was cut off
-//! leaves a file `.k8s-copycat-*.tmp` at most; a program that starts writing a day later removes it.
+//! Files are renamed to their final names only when they are complete and on disk, and `index.json` is changed under a
+//! lock: after a crash, and with several writers (of this program), the layout is valid. An interrupted upload leaves at
+//! most a file `.k8s-copycat-*.tmp`, which the first write after a day removes.
 
 mod blob;
 mod error;
 mod files;
 mod folder;
 mod index;
-mod names;
+mod index_file;
 
 use std::{io, mem, path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,28 +24,33 @@ use futures::StreamExt as _;
 use tokio::{task::spawn_blocking, time::sleep};
 
 pub use self::error::{LayoutError, LayoutUploadError};
-use self::{folder::Folder, index::Entry, names::Written};
-use super::{BlobStream, Descriptor, Manifest, Selector};
-use crate::model::Digest;
+use self::{folder::Folder, index::Entry, index_file::Write};
+use crate::{
+    model::Digest,
+    registry::{
+        manifest::{Descriptor, Manifest, Selector},
+        repository::pull::BlobStream,
+    },
+};
 
-/// How many bytes of a blob are gathered before they are hashed and written, away from the async threads.
+/// The number of bytes of a blob that are hashed and written together, outside of the async threads.
 const BATCH: usize = 1 << 20;
-/// How long names wait for others at most before they are written together.
-const LONGEST_GATHERING: Duration = Duration::from_millis(50);
+/// The longest wait for further entries to write together.
+const MAX_BATCH_WAIT: Duration = Duration::from_millis(50);
 
-/// An image layout in a folder; a clone is cheap.
+/// An image layout; a clone is cheap.
 #[derive(Clone)]
 pub struct Layout {
     folder: Arc<Folder>,
 }
 
 impl Layout {
-    /// Nothing is touched. The folder is made, with all above it, when something is written.
+    /// Reads and writes nothing yet. The first write creates the folder and its parents.
     pub fn new(path: PathBuf) -> Self {
         Self { folder: Arc::new(Folder::new(path)) }
     }
 
-    /// The repository of that path, which must be clean: its images are named `name:TAG` and `name@DIGEST`.
+    /// A repository, whose images are named `name:TAG` and `name@DIGEST`; `name` must be a valid repository path.
     pub fn repository(&self, name: &str) -> LayoutRepository {
         LayoutRepository { folder: Arc::clone(&self.folder), name: name.into() }
     }
@@ -59,13 +64,11 @@ pub struct LayoutRepository {
 }
 
 impl LayoutRepository {
-    /// The digest of the image that has a tag, or of the one that is kept by this digest: a tag that happens to point to
-    /// it may move away, and does not keep it. A manifest that an index alone names has no entry of its own and is not
-    /// found: ask [`Self::has_child`] for it.
+    /// The digest of the image with a tag, or of the image stored under this digest (a tag that points to it does not
+    /// count, since tags move). For the child manifests of an index, which have no entry, use [`Self::has_child`].
     ///
-    /// There is no server that vouches for what a manifest names. So the digest is given only when all of that is there
-    /// too, each with its size, down to the layers of every platform; otherwise the answer is none, as for an image
-    /// that was never stored.
+    /// A registry guarantees that a manifest's blobs exist; a folder does not. So None is returned if anything that the
+    /// manifest references, down to the layers of every platform, is missing or has another size.
     ///
     /// # Errors
     /// When the layout can't be read, is damaged, or is of an unknown version.
@@ -74,7 +77,7 @@ impl LayoutRepository {
         self.blocking(move |folder| folder.find(&name)).await
     }
 
-    /// A stored manifest, its digest checked; none where it is not there.
+    /// A manifest with a verified digest; None if it does not exist.
     ///
     /// # Errors
     /// When the layout can't be read.
@@ -83,17 +86,16 @@ impl LayoutRepository {
         self.blocking(move |folder| folder.manifest(&digest, None)).await
     }
 
-    /// Whether the layout has a manifest and all that it names, whether it has an entry or not; no matter from which
-    /// repository.
+    /// Whether the layout has a manifest and everything that it references, in any repository.
     ///
     /// # Errors
     /// When the layout can't be read.
     pub async fn has_child(&self, digest: &Digest) -> Result<bool, LayoutError> {
         let digest = digest.clone();
-        self.blocking(move |folder| folder.complete(&digest, None)).await
+        self.blocking(move |folder| folder.is_complete(&digest, None)).await
     }
 
-    /// Whether the layout has a blob with its size; no matter from which repository.
+    /// Whether the layout has a blob of this size, in any repository.
     ///
     /// # Errors
     /// When the layout can't be read.
@@ -102,11 +104,11 @@ impl LayoutRepository {
         self.blocking(move |folder| folder.has(&digest, size)).await
     }
 
-    /// Stores a blob, if it has the digest and the size announced. `progress` is told how many bytes were written, as
-    /// they are. When the future is dropped on the way, nothing stays.
+    /// Writes a blob, and verifies its digest and size. `progress` is called with the number of bytes written. Dropping the
+    /// future discards the blob.
     ///
     /// # Errors
-    /// Which side broke, and how.
+    /// Which side failed, and why.
     pub async fn upload(
         &self,
         descriptor: &Descriptor,
@@ -115,22 +117,22 @@ impl LayoutRepository {
     ) -> Result<(), LayoutUploadError> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
         let mut blob = self.blocking(move |folder| folder.begin(&digest, size)).await?;
-        let (mut batch, mut gathered) = (Vec::new(), 0);
+        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
         loop {
-            let piece = body.next().await.transpose().map_err(LayoutUploadError::Source)?;
-            let last = piece.is_none();
-            if let Some(piece) = piece {
-                gathered += piece.len();
-                batch.push(piece);
+            let chunk = body.next().await.transpose().map_err(LayoutUploadError::Source)?;
+            let is_last = chunk.is_none();
+            if let Some(chunk) = chunk {
+                batch_bytes += chunk.len();
+                batch.push(chunk);
             }
-            if gathered >= BATCH || last {
-                let pieces = mem::take(&mut batch);
-                gathered = 0;
+            if batch_bytes >= BATCH || is_last {
+                let chunks = mem::take(&mut batch);
+                batch_bytes = 0;
                 let written;
-                (blob, written) = self.blocking(move |_| blob.write(&pieces).map(|written| (blob, written))).await?;
+                (blob, written) = self.blocking(move |_| blob.write(&chunks).map(|written| (blob, written))).await?;
                 progress(written);
             }
-            if last {
+            if is_last {
                 break;
             }
         }
@@ -138,26 +140,25 @@ impl LayoutRepository {
         Ok(self.blocking(move |folder| folder.finish(blob, &digest)).await?)
     }
 
-    /// Stores a manifest byte for byte, and lets the tag point to it. Under its digest it is stored as an image without
-    /// a tag. All that it names must be there: children of an index come before it, by [`Self::put_child`].
+    /// Writes a manifest and its entry in `index.json`, under a tag or, as an image without a tag, under its digest.
+    /// Everything that it references must exist: write the children of an index first, by [`Self::put_child`].
     ///
     /// # Errors
-    /// When something that it names is missing, when it has another digest than the one it is to be stored under, or
-    /// when the layout can't be written, is damaged, or stays locked.
+    /// When something that it references is missing, when `selector` is another digest, or when the layout can't be
+    /// written, is damaged, or stays locked.
     pub async fn put_manifest(&self, selector: Selector<'_>, manifest: &Manifest) -> Result<(), LayoutError> {
-        if let Selector::Digest(asked) = selector
-            && asked != manifest.digest()
+        if let Selector::Digest(requested) = selector
+            && requested != manifest.digest()
         {
-            return Err(LayoutError::OtherDigest { manifest: manifest.digest().clone(), asked: asked.clone() });
+            return Err(LayoutError::OtherDigest { manifest: manifest.digest().clone(), requested: requested.clone() });
         }
         let Descriptor { media_type, digest, size, .. } = manifest.descriptor();
         let entry = Entry::new(self.ref_name(selector), media_type, &digest, size);
         self.put_child(manifest).await?;
-        self.enter(entry).await
+        self.add_to_index(entry).await
     }
 
-    /// Stores a manifest that an index is going to name, byte for byte and without an entry in `index.json`: it is
-    /// reached through the index.
+    /// Writes a child manifest of an index, without an entry in `index.json`.
     ///
     /// # Errors
     /// As [`Self::put_manifest`].
@@ -166,14 +167,14 @@ impl LayoutRepository {
         self.blocking(move |folder| folder.put(&manifest)).await
     }
 
-    /// Waits until the entry is in `index.json`, written together with all others that wait by then. When the future is
-    /// dropped on the way it is written all the same.
-    async fn enter(&self, entry: Entry<'static>) -> Result<(), LayoutError> {
-        let (written, nobody_writes) = self.folder.names().enlist(entry);
-        if nobody_writes {
-            tokio::spawn(write_names(Arc::clone(&self.folder)));
+    /// Waits until the entry is in `index.json`, written together with others. It is written even if the future is
+    /// dropped.
+    async fn add_to_index(&self, entry: Entry<'static>) -> Result<(), LayoutError> {
+        let (written, needs_writer) = self.folder.index_file().add(entry);
+        if needs_writer {
+            tokio::spawn(write_entries(Arc::clone(&self.folder)));
         }
-        written.await.unwrap_or_else(|_| Err(self.broke_off(io::Error::other("the writing broke off"))))
+        written.await.unwrap_or_else(|_| Err(self.aborted(io::Error::other("the write was aborted"))))
     }
 
     fn ref_name(&self, selector: Selector<'_>) -> String {
@@ -188,27 +189,27 @@ impl LayoutRepository {
         work: impl FnOnce(&Folder) -> Result<T, LayoutError> + Send + 'static,
     ) -> Result<T, LayoutError> {
         let folder = Arc::clone(&self.folder);
-        spawn_blocking(move || work(&folder)).await.unwrap_or_else(|ended| Err(self.broke_off(ended.into())))
+        spawn_blocking(move || work(&folder)).await.unwrap_or_else(|aborted| Err(self.aborted(aborted.into())))
     }
 
-    fn broke_off(&self, ended: io::Error) -> LayoutError {
-        LayoutError::io("finish the work in", self.folder.path())(ended)
+    fn aborted(&self, error: io::Error) -> LayoutError {
+        LayoutError::io("write to", self.folder.path())(error)
     }
 }
 
-/// Writes names until none wait. The more writing them costs, the longer further ones are waited for, unless as many wait
-/// already.
-async fn write_names(folder: Arc<Folder>) {
+/// Writes entries until none are pending. The longer a write takes, the longer it waits for further entries to share the
+/// next one, unless as many are pending already.
+async fn write_entries(folder: Arc<Folder>) {
     loop {
         let writing = Arc::clone(&folder);
-        match spawn_blocking(move || writing.names().write()).await {
-            Ok(Some(Written { took, names })) => {
-                if folder.names().waiting() < names {
-                    sleep(took.min(LONGEST_GATHERING)).await;
+        match spawn_blocking(move || writing.index_file().write()).await {
+            Ok(Some(Write { took, entries })) => {
+                if folder.index_file().pending() < entries {
+                    sleep(took.min(MAX_BATCH_WAIT)).await;
                 }
             }
             Ok(None) => return,
-            Err(_) => return folder.names().give_up(),
+            Err(_) => return folder.index_file().drop_pending(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A layout as its users see it.
+//! The public API of layouts.
 
 use std::{
     fs,
@@ -99,15 +99,15 @@ async fn an_image_is_found_by_its_tag_and_by_its_digest() {
     let layout = Layout::new(path.clone());
     let nginx = layout.repository("library/nginx");
     assert_eq!(tag(&nginx, "1.27").await, None);
-    assert!(!path.exists(), "asking writes nothing");
+    assert!(!path.exists(), "reading writes nothing");
 
     let digest = put(&nginx, "1.27", "layer").await;
     assert_eq!(tag(&nginx, "1.27").await, Some(digest.clone()));
-    assert_eq!(nginx.head(Selector::Digest(&digest)).await.unwrap(), None, "a tag may move, and keeps nothing");
+    assert_eq!(nginx.head(Selector::Digest(&digest)).await.unwrap(), None, "a tag may move, and does not count");
     assert_eq!(tag(&nginx, "1.2").await, None);
     for other in ["library/nginx2", "library", "nginx", "library/nginx/a"] {
         let other = layout.repository(other);
-        assert_eq!(other.head(Selector::Digest(&digest)).await.unwrap(), None, "names are a repository's own");
+        assert_eq!(other.head(Selector::Digest(&digest)).await.unwrap(), None, "names belong to a repository");
     }
     assert_eq!(fs::read(path.join("oci-layout")).unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
     assert_eq!(Bytes::from(fs::read(blob_path(&path, &digest)).unwrap()), image("layer").bytes());
@@ -119,7 +119,7 @@ async fn an_image_is_found_by_its_tag_and_by_its_digest() {
 }
 
 #[tokio::test]
-async fn moving_a_tag_leaves_the_others() {
+async fn moving_a_tag_keeps_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::new(folder.path().to_owned());
     let (a, b) = (layout.repository("a"), layout.repository("b"));
@@ -131,7 +131,7 @@ async fn moving_a_tag_leaves_the_others() {
 }
 
 #[tokio::test]
-async fn what_has_no_tag_is_named_by_its_digest() {
+async fn an_image_without_a_tag_is_named_by_its_digest() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("team/app");
     upload_blobs(&app, "layer").await;
@@ -147,7 +147,7 @@ async fn what_has_no_tag_is_named_by_its_digest() {
 }
 
 #[tokio::test]
-async fn children_come_before_their_index_and_have_no_entry() {
+async fn children_are_written_before_their_index_and_have_no_entry() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     let children = [image("amd64"), image("arm64")];
@@ -164,7 +164,7 @@ async fn children_come_before_their_index_and_have_no_entry() {
     assert_eq!(names(folder.path()), ["app:1"]);
     assert_eq!(tag(&app, "1").await.as_ref(), Some(index.digest()));
 
-    // The last layer of the last platform is gone: nothing may say that the image is there.
+    // Without the last layer of the last platform the image is incomplete.
     fs::remove_file(blob_path(folder.path(), &Digest::sha256(b"arm64"))).unwrap();
     assert_eq!(tag(&app, "1").await, None);
     assert!(!app.has_child(children[1].digest()).await.unwrap());
@@ -186,7 +186,7 @@ async fn an_index_may_list_layers() {
 }
 
 #[tokio::test]
-async fn a_manifest_waits_for_its_blobs() {
+async fn rejects_a_manifest_before_its_blobs() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     upload(&app, "layer").await;
@@ -197,7 +197,7 @@ async fn a_manifest_waits_for_its_blobs() {
 }
 
 #[tokio::test]
-async fn damaged_content_is_not_there_and_is_written_anew() {
+async fn replaces_damaged_content() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     let digest = put(&app, "1", "layer").await;
@@ -214,7 +214,7 @@ async fn damaged_content_is_not_there_and_is_written_anew() {
 }
 
 #[tokio::test]
-async fn a_broken_upload_leaves_nothing() {
+async fn a_failed_upload_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     let announced = descriptor(LAYER, b"layer");
@@ -239,26 +239,26 @@ async fn a_broken_upload_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn every_byte_of_a_large_blob_is_told_and_written() {
+async fn reports_progress_of_every_byte() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     let content: Vec<u8> = (0..5_000_003_u32).map(|n| (n % 251) as u8).collect();
     let pieces: Vec<_> = content.chunks(300_007).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let told = Arc::new(AtomicU64::new(0));
+    let progressed = Arc::new(AtomicU64::new(0));
     let progress = {
-        let told = Arc::clone(&told);
+        let progressed = Arc::clone(&progressed);
         move |bytes| {
-            told.fetch_add(bytes, Ordering::Relaxed);
+            progressed.fetch_add(bytes, Ordering::Relaxed);
         }
     };
     let announced = descriptor(LAYER, &content);
     app.upload(&announced, Box::pin(stream::iter(pieces)), progress).await.unwrap();
-    assert_eq!(told.load(Ordering::Relaxed), announced.size);
+    assert_eq!(progressed.load(Ordering::Relaxed), announced.size);
     assert_eq!(fs::read(blob_path(folder.path(), &announced.digest)).unwrap(), content);
 }
 
 #[tokio::test]
-async fn an_empty_blob_is_a_blob() {
+async fn stores_an_empty_blob() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     upload(&app, "").await;
@@ -266,7 +266,7 @@ async fn an_empty_blob_is_a_blob() {
 }
 
 #[tokio::test]
-async fn a_damaged_index_is_named_and_left_alone() {
+async fn reports_and_keeps_a_damaged_index() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     put(&app, "1", "layer").await;
@@ -286,7 +286,7 @@ async fn a_damaged_index_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_layout_of_another_version_is_refused() {
+async fn rejects_another_version() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
@@ -298,12 +298,12 @@ async fn a_layout_of_another_version_is_refused() {
 }
 
 fn counts(layout: &Layout) -> (usize, usize) {
-    let counts = &layout.folder.names().counts;
+    let counts = &layout.folder.index_file().counts;
     (counts.reads.load(Ordering::Relaxed), counts.writes.load(Ordering::Relaxed))
 }
 
 #[tokio::test]
-async fn names_share_a_writing_and_questions_a_reading() {
+async fn concurrent_entries_share_a_write_and_reads_the_cache() {
     const NAMES: usize = 300;
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::new(folder.path().to_owned());
@@ -312,7 +312,7 @@ async fn names_share_a_writing_and_questions_a_reading() {
     let (reads, writes) = counts(&layout);
     assert!(reads <= 1 && writes == 1, "{reads} {writes}");
 
-    // Another writer is in the way for a while.
+    // Another writer holds the lock for a while.
     let lock = files::lock(folder.path()).unwrap();
     let puts: Vec<_> = (0..NAMES)
         .map(|number| {
@@ -320,7 +320,7 @@ async fn names_share_a_writing_and_questions_a_reading() {
             tokio::spawn(async move { app.put_manifest(Selector::Tag(&number.to_string()), &image("layer")).await })
         })
         .collect();
-    while layout.folder.names().waiting() < NAMES {
+    while layout.folder.index_file().pending() < NAMES {
         sleep(Duration::from_millis(1)).await;
     }
     drop(lock);
@@ -332,10 +332,10 @@ async fn names_share_a_writing_and_questions_a_reading() {
         assert_eq!(tag(&app, &number.to_string()).await.as_ref(), Some(&digest));
         assert_eq!(tag(&app, &format!("no{number}")).await, None);
     }
-    assert_eq!(counts(&layout), (reads, writes + 1), "what was written here need not be read");
+    assert_eq!(counts(&layout), (reads, writes + 1), "own writes need no read");
     assert_eq!(names(folder.path()).len(), 1 + NAMES);
 
-    // Who comes later reads it once.
+    // Another process reads it once.
     let later = Layout::new(folder.path().to_owned());
     sleep(Duration::from_millis(200)).await;
     for number in 0..NAMES {
@@ -345,7 +345,7 @@ async fn names_share_a_writing_and_questions_a_reading() {
 }
 
 #[tokio::test]
-async fn whatever_others_do_to_the_index_is_seen_at_once() {
+async fn sees_changes_of_other_processes_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (layout, other) = (Layout::new(folder.path().to_owned()), Layout::new(folder.path().to_owned()));
     let (app, others) = (layout.repository("app"), other.repository("app"));
@@ -369,7 +369,7 @@ async fn whatever_others_do_to_the_index_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn names_that_can_not_be_written_are_told_to_all_who_wait() {
+async fn a_failed_write_is_reported_to_all_pending_entries() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::new(folder.path().to_owned());
     let app = layout.repository("app");
@@ -384,11 +384,11 @@ async fn names_that_can_not_be_written_are_told_to_all_who_wait() {
         assert!(matches!(&error, LayoutError::Corrupt { path: damaged, .. } if *damaged == path), "{error}");
     }
     fs::write(&path, good).unwrap();
-    // One that is dropped does not keep the others from being written.
+    // A dropped future does not prevent the writes of others.
     let lock = files::lock(folder.path()).unwrap();
     {
         let mut dropped = std::pin::pin!(app.put_manifest(Selector::Tag("5"), &image));
-        while layout.folder.names().waiting() == 0 {
+        while layout.folder.index_file().pending() == 0 {
             let _ = tokio::time::timeout(Duration::from_millis(1), &mut dropped).await;
         }
     }
@@ -399,7 +399,7 @@ async fn names_that_can_not_be_written_are_told_to_all_who_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writers_that_know_nothing_of_each_other_lose_no_name() {
+async fn concurrent_writers_lose_no_entry() {
     let folder = tempfile::tempdir().unwrap();
     let writers = (0..4).map(|writer| {
         let repository = Layout::new(folder.path().to_owned()).repository(&format!("app{writer}"));

@@ -1,4 +1,4 @@
-//! Limits on requests to one registry: how many at once, and how fast.
+//! Limits on requests to one registry: how many at once, and at which rate.
 
 pub(super) mod connections;
-pub(super) mod pace;
+pub(super) mod rate_limiter;

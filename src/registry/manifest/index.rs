@@ -1,46 +1,49 @@
-//! Indexes of some of an index's platforms. This is the one place where a manifest is written anew: for registries that
-//! take no index before everything that it names is there.
+//! The entries of an index, and indexes with some of its platforms. This is the only place that writes a new manifest:
+//! for registries that accept no index before all its entries exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::model::{Digest, Platform};
-use crate::registry::{Error, Manifest, error::Fault, manifest::no_manifest};
+use super::{Manifest, invalid_manifest};
+use crate::{
+    model::{Digest, Platform},
+    registry::{error::Error, fault::Fault},
+};
 
-/// The annotation that names the index from which another one was made.
+/// The annotation with the digest of the index that a subset was made from.
 const SOURCE_DIGEST: &str = "k8s-copycat.source.digest";
-/// The operating system of what does not run.
+/// The operating system of entries that are no images, such as attestations.
 const UNKNOWN: &str = "unknown";
 
-/// What an index lists.
+/// An entry of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
     /// The digest of the content.
     pub digest: Digest,
-    /// What it runs on; none where that is not said.
+    /// None if the entry has no platform.
     pub platform: Option<Platform>,
-    /// The image that it says something about, as an attestation does.
+    /// The digest of the image that an attestation describes.
     pub attested: Option<Digest>,
 }
 
 #[derive(Deserialize)]
-struct WrittenEntry {
+struct EntryJson {
     digest: String,
-    platform: Option<WrittenPlatform>,
-    annotations: Option<WrittenAnnotations>,
+    platform: Option<PlatformJson>,
+    annotations: Option<AnnotationsJson>,
 }
 
 #[derive(Deserialize)]
-struct WrittenAnnotations {
-    /// By this BuildKit says which image an attestation, an entry for the platform `unknown/unknown`, is about.
+struct AnnotationsJson {
+    /// BuildKit's reference from an attestation, an entry for the platform `unknown/unknown`, to its image.
     #[serde(rename = "vnd.docker.reference.digest")]
     attested: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct WrittenPlatform {
+struct PlatformJson {
     #[serde(default)]
     os: String,
     #[serde(default)]
@@ -48,36 +51,37 @@ struct WrittenPlatform {
     variant: Option<String>,
 }
 
-/// An index as it is written, so that whatever is kept stays as it is.
-struct Written<'a> {
+/// An index as raw JSON, so that everything kept stays byte for byte.
+struct IndexJson<'a> {
     fields: BTreeMap<String, &'a RawValue>,
     entries: Vec<&'a RawValue>,
 }
 
 impl Manifest {
-    /// What it lists, in order; none for an image.
+    /// The entries in order; None for an image.
     ///
     /// # Errors
     /// When an entry is malformed.
     pub fn entries(&self) -> Result<Option<Vec<IndexEntry>>, Error> {
-        let read = || match written(self.bytes())? {
-            Some(written) => written.entries.into_iter().map(entry).collect::<Result<_, Fault>>().map(Some),
+        let read = || match parse_index(self.bytes())? {
+            Some(index) => index.entries.into_iter().map(entry).collect::<Result<_, Fault>>().map(Some),
             None => Ok(None),
         };
-        read().map_err(|fault| self.unreadable(fault))
+        read().map_err(|fault| self.error(fault))
     }
 
-    /// The index of those of its entries whose digests are `kept`. They, and all else in it, are as they were; an
-    /// annotation, `k8s-copycat.source.digest`, names this one. The same index makes the same bytes each time.
+    /// An index with the entries whose digests are in `kept`. These and all other fields are unchanged; the annotation
+    /// `k8s-copycat.source.digest` names this index. The result is deterministic.
     ///
     /// # Errors
     /// When it is no index, or a malformed one.
     pub fn subset(&self, kept: &BTreeSet<Digest>) -> Result<Self, Error> {
-        self.write_subset(kept).map_err(|fault| self.unreadable(fault))
+        self.write_subset(kept).map_err(|fault| self.error(fault))
     }
 
     fn write_subset(&self, kept: &BTreeSet<Digest>) -> Result<Self, Fault> {
-        let Written { mut fields, entries } = written(self.bytes())?.ok_or_else(|| no_manifest("it is no index"))?;
+        let IndexJson { mut fields, entries } =
+            parse_index(self.bytes())?.ok_or_else(|| invalid_manifest("it is no index"))?;
         let mut kept_entries = Vec::new();
         for raw in entries {
             if kept.contains(&entry(raw)?.digest) {
@@ -93,43 +97,44 @@ impl Manifest {
         fields.insert("annotations".to_owned(), &annotations);
         let bytes = serde_json::to_vec(&fields).map_err(malformed)?;
         let digest = Digest::sha256(&bytes);
-        Self::of(bytes.into(), Some(self.media_type()), digest)
+        Self::with_digest(bytes.into(), Some(self.media_type()), digest)
     }
 
-    /// The digest of the index that this one says it is a [`Manifest::subset`] of.
+    /// The digest of the index that this one is a [`Manifest::subset`] of, by its annotation.
     pub fn subset_of(&self) -> Option<Digest> {
-        let written = written(self.bytes()).ok()??;
-        let source = *annotations(&written.fields).ok()?.get(SOURCE_DIGEST)?;
+        let index = parse_index(self.bytes()).ok()??;
+        let source = *annotations(&index.fields).ok()?.get(SOURCE_DIGEST)?;
         serde_json::from_str::<String>(source.get()).ok()?.parse().ok()
     }
 }
 
-fn written(bytes: &[u8]) -> Result<Option<Written<'_>>, Fault> {
+fn parse_index(bytes: &[u8]) -> Result<Option<IndexJson<'_>>, Fault> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(malformed)?;
     let entries = match fields.get("manifests") {
         Some(manifests) => serde_json::from_str::<Option<Vec<&RawValue>>>(manifests.get()).map_err(malformed)?,
         None => None,
     };
-    Ok(entries.map(|entries| Written { fields, entries }))
+    Ok(entries.map(|entries| IndexJson { fields, entries }))
 }
 
 fn entry(raw: &RawValue) -> Result<IndexEntry, Fault> {
-    let written: WrittenEntry = serde_json::from_str(raw.get()).map_err(malformed)?;
-    let digest = written.digest.parse().map_err(|error| Fault::Refused(format!("an entry of it is wrong: {error}")))?;
-    let platform = written.platform.filter(|platform| platform.os != UNKNOWN);
+    let json: EntryJson = serde_json::from_str(raw.get()).map_err(malformed)?;
+    let digest =
+        json.digest.parse().map_err(|error| Fault::Permanent(format!("the index has an invalid entry: {error}")))?;
+    let platform = json.platform.filter(|platform| platform.os != UNKNOWN);
     let platform =
         platform.and_then(|platform| Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref()));
-    let attested = written.annotations.and_then(|annotations| annotations.attested?.parse().ok());
+    let attested = json.annotations.and_then(|annotations| annotations.attested?.parse().ok());
     Ok(IndexEntry { digest, platform, attested })
 }
 
 fn annotations<'a>(fields: &BTreeMap<String, &'a RawValue>) -> Result<BTreeMap<String, &'a RawValue>, Fault> {
-    let written = fields.get("annotations").map(|raw| serde_json::from_str::<Option<_>>(raw.get()));
-    Ok(written.transpose().map_err(malformed)?.flatten().unwrap_or_default())
+    let annotations = fields.get("annotations").map(|raw| serde_json::from_str::<Option<_>>(raw.get()));
+    Ok(annotations.transpose().map_err(malformed)?.flatten().unwrap_or_default())
 }
 
 fn malformed(error: serde_json::Error) -> Fault {
-    no_manifest(&error.to_string())
+    invalid_manifest(&error.to_string())
 }
 
 #[cfg(test)]
@@ -157,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_say_what_they_run_on_and_what_they_attest() {
+    fn reads_platforms_and_attestations() {
         let entry = |byte, platform: Option<&str>, attested: Option<u8>| IndexEntry {
             digest: digest(byte),
             platform: platform.map(|text| text.parse().unwrap()),
@@ -170,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subset_is_always_the_same_and_keeps_all_else() {
+    fn a_subset_is_deterministic_and_keeps_all_other_fields() {
         let index = index();
         let kept = BTreeSet::from([digest(1), digest(2), digest(9)]);
         let subset = index.subset(&kept).unwrap();
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subset_names_what_it_was_made_from() {
+    fn a_subset_names_its_source() {
         let index = index();
         assert_eq!(index.subset_of(), None);
         let subset = index.subset(&BTreeSet::from([digest(3)])).unwrap();
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_index_has_no_subset() {
+    fn an_image_has_no_subset() {
         let image = format!(r#"{{"config":{{"mediaType":"c","digest":"{}","size":1}}}}"#, digest(1));
         let error = Manifest::new(image.into(), None).unwrap().subset(&BTreeSet::new()).unwrap_err();
         assert!(error.to_string().contains("no index"), "{error}");

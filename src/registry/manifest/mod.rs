@@ -1,7 +1,7 @@
-//! Manifests as bytes, and the few things in them that a copy has to know. They are not read into oci-client's types,
-//! which refuse the `"layers": null` of images from scratch, and take what is image and index at once.
+//! Manifests as bytes, and what they reference. They are not parsed into oci-client's types, which reject the
+//! `"layers": null` of images from scratch, and accept a manifest that is both an image and an index.
 
-mod index;
+pub(super) mod index;
 
 use std::fmt;
 
@@ -11,33 +11,33 @@ use oci_client::manifest::{
 };
 use serde::Deserialize;
 
-use crate::model::Digest;
-use crate::registry::{Error, error::Fault};
+use crate::{
+    model::Digest,
+    registry::{error::Error, fault::Fault},
+};
 
-pub use index::IndexEntry;
+/// In bytes; the distribution specification requires registries to accept this much.
+pub(in crate::registry) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 
-/// Longer manifests are refused; the distribution specification asks registries to take this much.
-pub(in crate::registry) const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
-
-/// What is asked for: without it registries would convert to schema 1, or to one platform.
+/// The `Accept` header: without it registries convert to schema 1, or return one platform.
 pub(in crate::registry) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-/// The media types of [`ACCEPTED`].
+/// The media types in [`ACCEPTED`].
 pub(in crate::registry) const KNOWN: [&str; 4] =
     [OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE];
 
-/// Which manifest of a repository.
+/// A tag or a digest: the `<reference>` of the distribution specification.
 #[derive(Clone, Copy, Debug)]
 pub enum Selector<'a> {
-    /// What a tag points to.
+    /// A tag.
     Tag(&'a str),
-    /// The one with this digest.
+    /// A digest.
     Digest(&'a Digest),
 }
 
-/// As it stands in a URL.
+/// As in a URL.
 impl fmt::Display for Selector<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,29 +47,28 @@ impl fmt::Display for Selector<'_> {
     }
 }
 
-/// What a manifest says of a blob or of another manifest.
+/// A descriptor of the image specification: a reference to a blob or to another manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// The media type as written.
+    /// The media type as json.
     pub media_type: String,
     /// The digest of the content.
     pub digest: Digest,
     /// The length of the content in bytes.
     pub size: u64,
-    /// Whether it is a layer that its publisher keeps elsewhere (`urls`) and that must not be distributed, so that
-    /// registries need not have it.
+    /// Whether it is a non-distributable ("foreign") layer with `urls`, which registries need not have.
     pub foreign: bool,
 }
 
 impl Descriptor {
-    /// Whether the content is a manifest or an index by its media type. What else an index lists (build caches do) is
-    /// stored as a blob.
+    /// Whether the content is a manifest or an index by its media type. Other entries of an index (as in build caches)
+    /// are stored as blobs.
     pub fn is_manifest(&self) -> bool {
         KNOWN.contains(&self.media_type.as_str())
     }
 }
 
-/// A manifest or index, byte for byte as it came.
+/// A manifest or index with its original bytes.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     bytes: Bytes,
@@ -77,7 +76,7 @@ pub struct Manifest {
     digest: Digest,
 }
 
-/// What has to be at a registry before a manifest can be put there.
+/// What a registry must have before it accepts a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// An image or artifact.
@@ -87,41 +86,45 @@ pub enum Contents {
     },
     /// An index or a Docker manifest list.
     Index {
-        /// In order, for whatever platforms.
+        /// In order, for all platforms.
         manifests: Vec<Descriptor>,
     },
 }
 
 impl Manifest {
-    /// Takes bytes for a manifest, with the SHA-256 for its digest. `content_type` is what they were sent or stored
-    /// as; it counts only where the JSON does not say.
+    /// Parses a manifest; its digest is the SHA-256. `content_type` is used if the JSON has no `mediaType`.
     ///
     /// # Errors
-    /// When they are no manifest, or one of schema 1.
+    /// When the bytes are no manifest, or one of schema 1.
     pub fn new(bytes: Bytes, content_type: Option<&str>) -> Result<Self, Error> {
         let digest = Digest::sha256(&bytes);
-        Self::of(bytes, content_type, digest).map_err(|fault| Error::new("reading a manifest".to_owned(), fault))
+        Self::with_digest(bytes, content_type, digest)
+            .map_err(|fault| Error::new("parsing a manifest".to_owned(), fault))
     }
 
-    /// The same, the digest known.
-    pub(in crate::registry) fn of(bytes: Bytes, content_type: Option<&str>, digest: Digest) -> Result<Self, Fault> {
-        let written = read(&bytes)?;
+    /// The same with a known digest.
+    pub(in crate::registry) fn with_digest(
+        bytes: Bytes,
+        content_type: Option<&str>,
+        digest: Digest,
+    ) -> Result<Self, Fault> {
+        let json = parse(&bytes)?;
         let content_type = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
-        let media_type = match (written.media_type, content_type) {
+        let media_type = match (json.media_type, content_type) {
             (Some(media_type), _) => media_type,
             (None, Some(known)) if KNOWN.contains(&known) => known.to_owned(),
-            (None, _) if written.manifests.is_some() => OCI_IMAGE_INDEX_MEDIA_TYPE.to_owned(),
+            (None, _) if json.manifests.is_some() => OCI_IMAGE_INDEX_MEDIA_TYPE.to_owned(),
             (None, _) => OCI_IMAGE_MEDIA_TYPE.to_owned(),
         };
         Ok(Self { bytes, media_type, digest })
     }
 
-    /// The bytes as they came.
+    /// The original bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// `mediaType` of the JSON; where it has none, the type it came with.
+    /// `mediaType` of the JSON, or else the content type.
     pub fn media_type(&self) -> &str {
         &self.media_type
     }
@@ -131,7 +134,7 @@ impl Manifest {
         &self.digest
     }
 
-    /// Itself as an index would list it.
+    /// The descriptor of this manifest.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor {
             media_type: self.media_type.clone(),
@@ -141,91 +144,90 @@ impl Manifest {
         }
     }
 
-    /// Whether it refers to another manifest, as signatures do.
+    /// Whether it is a referrer: it has a `subject`, as signatures have.
     pub fn has_subject(&self) -> bool {
-        read(&self.bytes).is_ok_and(|written| written.subject.is_some())
+        parse(&self.bytes).is_ok_and(|json| json.subject.is_some())
     }
 
-    /// What it names.
+    /// What it references.
     ///
     /// # Errors
     /// When a descriptor in it is malformed.
     pub fn contents(&self) -> Result<Contents, Error> {
-        self.named().map_err(|fault| self.unreadable(fault))
+        self.parse_contents().map_err(|fault| self.error(fault))
     }
 
-    /// Something in it is not as it should be.
-    pub(in crate::registry) fn unreadable(&self, fault: Fault) -> Error {
+    pub(in crate::registry) fn error(&self, fault: Fault) -> Error {
         Error::new(format!("reading the manifest {}", self.digest), fault)
     }
 
-    fn named(&self) -> Result<Contents, Fault> {
-        let written = read(&self.bytes)?;
-        match (written.manifests, written.config) {
+    fn parse_contents(&self) -> Result<Contents, Fault> {
+        let json = parse(&self.bytes)?;
+        match (json.manifests, json.config) {
             (Some(manifests), _) => Ok(Contents::Index { manifests: descriptors(manifests)? }),
             (None, Some(config)) => {
-                let blobs = std::iter::once(config).chain(written.layers.unwrap_or_default());
+                let blobs = std::iter::once(config).chain(json.layers.unwrap_or_default());
                 Ok(Contents::Image { blobs: descriptors(blobs)? })
             }
-            (None, None) => Err(no_manifest("it has neither a config nor manifests")),
+            (None, None) => Err(invalid_manifest("it has neither a config nor manifests")),
         }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct ManifestJson {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    config: Option<WrittenDescriptor>,
-    layers: Option<Vec<WrittenDescriptor>>,
-    manifests: Option<Vec<WrittenDescriptor>>,
+    config: Option<DescriptorJson>,
+    layers: Option<Vec<DescriptorJson>>,
+    manifests: Option<Vec<DescriptorJson>>,
     subject: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WrittenDescriptor {
+struct DescriptorJson {
     media_type: String,
     digest: String,
     size: u64,
     urls: Option<Vec<String>>,
 }
 
-fn read(bytes: &[u8]) -> Result<Written, Fault> {
-    let written: Written = serde_json::from_slice(bytes).map_err(|error| no_manifest(&error.to_string()))?;
-    if written.schema_version == Some(1) {
-        let advice = "it is of Docker's schema 1, which registries have stopped taking: push the image again with a \
-                      current tool";
-        return Err(Fault::Refused(advice.to_owned()));
+fn parse(bytes: &[u8]) -> Result<ManifestJson, Fault> {
+    let json: ManifestJson = serde_json::from_slice(bytes).map_err(|error| invalid_manifest(&error.to_string()))?;
+    if json.schema_version == Some(1) {
+        let advice = "the manifest is of Docker's obsolete schema 1, which registries do not accept: push the image again \
+                      with a current tool";
+        return Err(Fault::Permanent(advice.to_owned()));
     }
-    match (&written.manifests, &written.config) {
-        // One reader's image would be another's index (CVE-2021-41190).
-        (Some(_), Some(_)) => Err(Fault::Refused("it claims to be an image and an index at once".to_owned())),
-        (None, None) => Err(no_manifest("it has neither a config nor manifests")),
-        _ => Ok(written),
+    match (&json.manifests, &json.config) {
+        // Clients would disagree on whether it is an image or an index (CVE-2021-41190).
+        (Some(_), Some(_)) => Err(Fault::Permanent("the manifest is an image and an index at once".to_owned())),
+        (None, None) => Err(invalid_manifest("it has neither a config nor manifests")),
+        _ => Ok(json),
     }
 }
 
-/// Layers that must not be distributed: Docker's `foreign` and OCI's `nondistributable` ones. `urls` alone say only where
-/// else a blob is to be had.
+/// Non-distributable layers: Docker's `foreign` and OCI's `nondistributable` ones. `urls` alone are only mirrors.
 fn is_foreign(media_type: &str) -> bool {
     media_type.contains(".foreign.") || media_type.contains(".nondistributable.")
 }
 
-/// What should be a manifest, and is none.
-pub(in crate::registry) fn no_manifest(why: &str) -> Fault {
-    Fault::Malformed(format!("what came is no manifest: {why}"))
+pub(in crate::registry) fn invalid_manifest(why: &str) -> Fault {
+    Fault::InvalidResponse(format!("the content is no manifest: {why}"))
 }
 
-fn descriptors(written: impl IntoIterator<Item = WrittenDescriptor>) -> Result<Vec<Descriptor>, Fault> {
-    let read = written.into_iter().map(|written| {
-        let digest =
-            written.digest.parse().map_err(|error| Fault::Refused(format!("a descriptor in it is wrong: {error}")))?;
-        let foreign = written.urls.is_some_and(|urls| !urls.is_empty()) && is_foreign(&written.media_type);
-        Ok(Descriptor { media_type: written.media_type, digest, size: written.size, foreign })
+fn descriptors(json: impl IntoIterator<Item = DescriptorJson>) -> Result<Vec<Descriptor>, Fault> {
+    let descriptors = json.into_iter().map(|json| {
+        let digest = json
+            .digest
+            .parse()
+            .map_err(|error| Fault::Permanent(format!("the manifest has an invalid descriptor: {error}")))?;
+        let foreign = json.urls.is_some_and(|urls| !urls.is_empty()) && is_foreign(&json.media_type);
+        Ok(Descriptor { media_type: json.media_type, digest, size: json.size, foreign })
     });
-    read.collect()
+    descriptors.collect()
 }
 
 #[cfg(test)]
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_names_its_config_first_and_then_its_layers() {
+    fn lists_the_config_before_the_layers() {
         let json = json!({"schemaVersion": 2, "config": {"mediaType": "c", "digest": hex(1), "size": 1},
             "layers": [{"mediaType": "l", "digest": hex(2), "size": 2},
                        {"mediaType": "l", "digest": hex(3), "size": 3, "urls": ["https://also-there.example"]},
@@ -256,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_from_scratch_has_no_layers() {
+    fn accepts_null_layers() {
         let json = json!({"config": {"mediaType": "c", "digest": hex(1), "size": 1}, "layers": null});
         let Contents::Image { blobs } = manifest(&json, None).unwrap().contents().unwrap() else { panic!("index") };
         assert_eq!(blobs.len(), 1);
     }
 
     #[test]
-    fn the_media_type_is_the_jsons_own_else_the_answers_else_what_it_looks_like() {
+    fn media_type_comes_from_json_then_content_type_then_content() {
         let config = json!({"mediaType": "c", "digest": hex(1), "size": 1});
         for (json, content_type, expected) in [
             (json!({"mediaType": "x/own", "manifests": []}), Some(IMAGE_MANIFEST_MEDIA_TYPE), "x/own"),
@@ -281,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_that_of_the_bytes() {
+    fn digest_is_that_of_the_bytes() {
         let manifest = manifest(&json!({"manifests": []}), None).unwrap();
         assert_eq!(*manifest.digest(), Digest::sha256(manifest.bytes()));
         assert_eq!(manifest.descriptor().size, manifest.bytes().len() as u64);
     }
 
     #[test]
-    fn what_is_no_manifest_is_refused() {
+    fn rejects_what_is_no_manifest() {
         let config = json!({"mediaType": "c", "digest": hex(1), "size": 1});
         for (json, retry) in [
             (json!({"schemaVersion": 1, "fsLayers": []}), Retry::Later),

@@ -1,35 +1,44 @@
-//! What images are copied into: a registry, or a layout on disk.
+//! What images are copied to: a registry, or an image layout on disk.
 
-mod remote;
+pub(super) mod error;
+pub(super) mod permit;
+pub(super) mod remote;
 
-use crate::model::{Digest, Retry};
-
-use crate::registry::{
-    BlobStream, Descriptor, EcrRepositories, Error, Layout, LayoutError, LayoutRepository, LayoutUploadError, Manifest,
-    Registries, Selector, UploadError,
+use self::{
+    error::{StoreError, StoreUploadError},
+    remote::RemoteRepository,
+};
+use crate::{
+    model::Digest,
+    registry::{
+        ecr::EcrRepositories,
+        error::UploadError,
+        layout::{Layout, LayoutRepository, LayoutUploadError},
+        manifest::{Descriptor, Manifest, Selector},
+        registries::Registries,
+        repository::pull::BlobStream,
+    },
 };
 
-pub use remote::RemoteRepository;
-
-/// A place that images are copied into.
+/// A registry or an image layout.
 #[derive(Clone)]
 pub enum Store {
     /// A registry.
     Registry {
-        /// Who speaks to it, with its own credentials.
+        /// Access with the credentials of this registry.
         registries: Registries,
         /// `host[:port]`
         host: String,
-        /// What stands between the host and each repository; may be empty.
+        /// The path before each repository; may be empty.
         path: String,
-        /// Where its repositories have to be made first.
+        /// Creates missing repositories, if the registry requires that.
         ecr: Option<EcrRepositories>,
     },
     /// An OCI image layout.
     Layout(Layout),
 }
 
-/// One repository of a [`Store`].
+/// A repository of a [`Store`].
 #[derive(Clone)]
 pub enum StoreRepository {
     /// In a registry.
@@ -38,80 +47,25 @@ pub enum StoreRepository {
     Layout(LayoutRepository),
 }
 
-/// How a manifest is to be found in a repository.
+/// How a repository refers to a manifest.
 #[derive(Clone, Copy, Debug)]
-pub enum Place<'a> {
-    /// Under a tag.
+pub enum ManifestRef<'a> {
+    /// By a tag.
     Tag(&'a str),
-    /// By its digest, and kept from being collected.
-    Kept(&'a Digest),
-    /// By its digest; an index that names it keeps it.
+    /// By its digest, with a keep-alive tag against garbage collection.
+    KeptDigest(&'a Digest),
+    /// By its digest, as a child manifest of an index.
     Child(&'a Digest),
 }
 
-/// A store did not do what it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A registry.
-    #[error(transparent)]
-    Remote(#[from] Error),
-    /// A layout.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-}
-
-impl StoreError {
-    /// Whether the store says no to what was sent, as it does to a manifest that names what it does not have.
-    pub fn is_rejection(&self) -> bool {
-        match self {
-            Self::Remote(error) => error.is_rejection(),
-            Self::Layout(error) => matches!(error, LayoutError::Incomplete { .. }),
-        }
-    }
-
-    /// Whether a tag that is there must not be moved.
-    pub fn is_immutable_tag(&self) -> bool {
-        matches!(self, Self::Remote(error) if error.is_immutable_tag())
-    }
-
-    /// Whether the store says that we ask too often.
-    pub fn is_throttling(&self) -> bool {
-        matches!(self, Self::Remote(error) if error.is_throttling())
-    }
-
-    /// Whether the store broke down over what it was asked for: that is no answer, and says nothing of the rest.
-    pub fn is_breakdown(&self) -> bool {
-        matches!(self, Self::Remote(error) if error.is_breakdown())
-    }
-
-    /// Whether another try can help.
-    pub fn retry(&self) -> Retry {
-        match self {
-            Self::Remote(error) => error.retry(),
-            Self::Layout(error) => error.retry(),
-        }
-    }
-}
-
-/// Which side of a blob's way into a store broke.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreUploadError {
-    /// The blob could not be read.
-    #[error(transparent)]
-    Source(Error),
-    /// The blob could not be written.
-    #[error(transparent)]
-    Target(StoreError),
-}
-
 impl Store {
-    /// A store for a registry given as `host[:port][/path]`.
+    /// The store of a registry given as `host[:port][/path]`.
     pub fn registry(registries: Registries, registry: &str) -> Self {
         let (host, path) = registry.split_once('/').unwrap_or((registry, ""));
         Self::Registry { registries, host: host.to_owned(), path: path.to_owned(), ecr: None }
     }
 
-    /// A store for a private registry of Amazon's, `host` its name.
+    /// The store of a private registry of Amazon ECR.
     pub fn ecr(registries: Registries, host: &str, repositories: EcrRepositories) -> Self {
         Self::Registry { registries, host: host.to_owned(), path: String::new(), ecr: Some(repositories) }
     }
@@ -127,21 +81,21 @@ impl Store {
         }
     }
 
-    /// Ends all pauses that its registry has asked for.
+    /// Ends all pauses that its registry has requested.
     pub fn reset_pauses(&self) {
         if let Self::Registry { registries, .. } = self {
             registries.reset_pauses();
         }
     }
 
-    /// Takes back the uploads that were begun at its registry and are not needed any more.
-    pub fn clear(&self) {
+    /// Cancels, in the background, uploads to its registry that were started and are not needed.
+    pub fn cancel_unused_uploads(&self) {
         if let Self::Registry { registries, .. } = self {
-            registries.clear();
+            registries.cancel_unused_uploads();
         }
     }
 
-    /// The name by which another repository of the same store mounts from this one.
+    /// The name by which other repositories of the same store mount blobs from this one.
     pub fn mount_name(&self, repository: &str) -> String {
         match self {
             Self::Registry { path, .. } if !path.is_empty() => format!("{path}/{repository}"),
@@ -151,7 +105,7 @@ impl Store {
 }
 
 impl StoreRepository {
-    /// Whether the store is at work, whatever it has to say: one request.
+    /// Whether the store responds, with whatever status below 500: one request.
     pub async fn is_up(&self) -> bool {
         match self {
             Self::Remote(repository) => repository.is_up().await,
@@ -159,35 +113,35 @@ impl StoreRepository {
         }
     }
 
-    /// The digest of what is there; one request.
+    /// The digest of a manifest; None if it does not exist. One request.
     ///
     /// # Errors
-    /// When the store can't be asked.
-    pub async fn find(&self, place: Place<'_>) -> Result<Option<Digest>, StoreError> {
+    /// When the store can't be read.
+    pub async fn find(&self, manifest: ManifestRef<'_>) -> Result<Option<Digest>, StoreError> {
         match self {
             Self::Remote(repository) => {
-                let found = match place {
-                    Place::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
-                    Place::Kept(digest) => repository.head(Selector::Tag(&digest.keep_alive_tag())).await?,
-                    Place::Child(digest) => repository.head(Selector::Digest(digest)).await?,
+                let found = match manifest {
+                    ManifestRef::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
+                    ManifestRef::KeptDigest(digest) => repository.head(Selector::Tag(&digest.keep_alive_tag())).await?,
+                    ManifestRef::Child(digest) => repository.head(Selector::Digest(digest)).await?,
                 };
                 Ok(found)
             }
             Self::Layout(repository) => {
-                let found = match place {
-                    Place::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
-                    Place::Kept(digest) => repository.head(Selector::Digest(digest)).await?,
-                    Place::Child(digest) => repository.has_child(digest).await?.then(|| digest.clone()),
+                let found = match manifest {
+                    ManifestRef::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
+                    ManifestRef::KeptDigest(digest) => repository.head(Selector::Digest(digest)).await?,
+                    ManifestRef::Child(digest) => repository.has_child(digest).await?.then(|| digest.clone()),
                 };
                 Ok(found)
             }
         }
     }
 
-    /// A manifest that is there, its digest checked; none where it is not there.
+    /// A manifest with a verified digest; None if it does not exist.
     ///
     /// # Errors
-    /// When the store can't be asked.
+    /// When the store can't be read.
     pub async fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
         match self {
             Self::Remote(repository) => match repository.head(Selector::Digest(digest)).await? {
@@ -198,32 +152,34 @@ impl StoreRepository {
         }
     }
 
-    /// Stores a manifest, all of whose parts are known to be there.
+    /// Writes a manifest. All blobs and child manifests that it references must exist.
     ///
     /// # Errors
-    /// When the store can't be reached, or refuses it.
-    pub async fn put(&self, place: Place<'_>, manifest: &Manifest) -> Result<(), StoreError> {
+    /// When the store can't be written, or rejects the manifest.
+    pub async fn put(&self, reference: ManifestRef<'_>, manifest: &Manifest) -> Result<(), StoreError> {
         match self {
-            Self::Remote(repository) => match place {
-                Place::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
-                Place::Kept(digest) => {
+            Self::Remote(repository) => match reference {
+                ManifestRef::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
+                ManifestRef::KeptDigest(digest) => {
                     repository.put_manifest(Selector::Tag(&digest.keep_alive_tag()), manifest).await?;
                 }
-                Place::Child(digest) => repository.put_manifest(Selector::Digest(digest), manifest).await?,
+                ManifestRef::Child(digest) => repository.put_manifest(Selector::Digest(digest), manifest).await?,
             },
-            Self::Layout(repository) => match place {
-                Place::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
-                Place::Kept(digest) => repository.put_manifest(Selector::Digest(digest), manifest).await?,
-                Place::Child(_) => repository.put_child(manifest).await?,
+            Self::Layout(repository) => match reference {
+                ManifestRef::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
+                ManifestRef::KeptDigest(digest) => {
+                    repository.put_manifest(Selector::Digest(digest), manifest).await?;
+                }
+                ManifestRef::Child(_) => repository.put_child(manifest).await?,
             },
         }
         Ok(())
     }
 
-    /// Whether a blob is there.
+    /// Whether a blob exists.
     ///
     /// # Errors
-    /// When the store can't be asked.
+    /// When the store can't be read.
     pub async fn has_blob(&self, blob: &Descriptor) -> Result<bool, StoreError> {
         match self {
             Self::Remote(repository) => Ok(repository.has_blob(&blob.digest).await?),
@@ -231,10 +187,10 @@ impl StoreRepository {
         }
     }
 
-    /// Takes a blob over from another repository of the same store; false where the store does not do that.
+    /// Mounts a blob from another repository of the same store; false if the store does not.
     ///
     /// # Errors
-    /// When the store can't be asked.
+    /// When the store can't be reached.
     pub async fn mount(&self, blob: &Descriptor, from: &str) -> Result<bool, StoreError> {
         match self {
             Self::Remote(repository) => Ok(repository.mount(&blob.digest, from).await?),
@@ -242,10 +198,10 @@ impl StoreRepository {
         }
     }
 
-    /// Writes a blob.
+    /// Uploads a blob.
     ///
     /// # Errors
-    /// Which side broke, and how.
+    /// Which side failed, and why.
     pub async fn upload(
         &self,
         descriptor: &Descriptor,

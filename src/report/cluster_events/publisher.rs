@@ -1,4 +1,4 @@
-//! Writes what is to be told to the cluster.
+//! Writes the queued events to the cluster.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,71 +21,72 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    board::{Board, Due, Statement},
-    written::{Writer, Written},
+    notice::Notice,
+    queue::{DueNotice, EventQueue},
+    writer::{EventWriter, WrittenEvent},
 };
 use crate::{
     model::{WorkloadId, WorkloadKind},
     report::Metrics,
 };
 
-/// How long the API server may take for one event.
+/// The deadline for writing one event.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// From one event to the next, so that a day on which everything fails is not the API server's worst as well.
-const PACE: Duration = Duration::from_millis(100);
+/// Between two events, so that many failures do not overload the API server.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// From one try to the next while no event can be written; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Between attempts while events cannot be written; it doubles.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The board, and a bell for who reads it.
+/// The queue, and a notification for its reader.
 #[derive(Clone)]
-pub(super) struct Shared {
-    board: Arc<Mutex<Board>>,
-    news: Arc<Notify>,
+pub(super) struct SharedQueue {
+    queue: Arc<Mutex<EventQueue>>,
+    changed: Arc<Notify>,
 }
 
-impl Shared {
-    pub fn new(board: Board) -> Self {
-        Self { board: Arc::new(Mutex::new(board)), news: Arc::new(Notify::new()) }
+impl SharedQueue {
+    pub fn new(queue: EventQueue) -> Self {
+        Self { queue: Arc::new(Mutex::new(queue)), changed: Arc::new(Notify::new()) }
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lock(&self) -> MutexGuard<'_, EventQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something is to be told.
-    pub fn ring(&self) {
-        self.news.notify_one();
+    /// Wakes the publisher.
+    pub fn notify(&self) {
+        self.changed.notify_one();
     }
 }
 
 /// Writes events to the cluster.
 pub struct Publisher {
-    pub(super) shared: Shared,
+    pub(super) queue: SharedQueue,
     pub(super) client: Client,
-    pub(super) writer: Writer,
+    pub(super) writer: EventWriter,
     pub(super) metrics: Arc<Metrics>,
 }
 
 /// Why an event was not written.
 #[derive(Debug, thiserror::Error)]
 enum PublishError {
-    /// The API server refused, or could not be reached.
+    /// The API server rejected it, or could not be reached.
     #[error(
-        "the event could not be written; the role must allow to get its object, and to create and patch events of the \
-         API group events.k8s.io"
+        "cannot write the event; the role must grant get on its object, and create and patch on events (API group \
+         events.k8s.io)"
     )]
     Refused(#[from] kube::Error),
     /// The API server took longer than [`DEADLINE`].
-    #[error("the event could not be written: the API server did not answer in time")]
+    #[error("cannot write the event: the API server did not answer within {} s", DEADLINE.as_secs())]
     Late(#[from] tokio::time::error::Elapsed),
 }
 
 impl PublishError {
-    /// Whether it is the API server's trouble, and not with this event.
-    fn can_pass(&self) -> bool {
+    /// Whether the cause is the API server and not this event.
+    fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(kube::Error::Api(status)) => status.code == 429 || status.code >= 500,
             Self::Refused(_) | Self::Late(_) => true,
@@ -94,59 +95,59 @@ impl PublishError {
 }
 
 impl Publisher {
-    /// Writes events until `shutdown`. What waits at the end is let go.
+    /// Writes events until `shutdown`. Events still in the queue are dropped.
     pub async fn run(mut self, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(self.write_all()).await;
     }
 
     async fn write_all(&mut self) {
-        let mut failing = false;
-        let mut pause = FIRST_PAUSE;
+        let mut is_failing = false;
+        let mut backoff = MIN_BACKOFF;
         loop {
             let Some(due) = self.next().await else { continue };
-            match self.tell(due).await {
-                Ok(()) => (failing, pause) = (false, FIRST_PAUSE),
+            match self.publish_to_all(due).await {
+                Ok(()) => (is_failing, backoff) = (false, MIN_BACKOFF),
                 Err((error, workload)) => {
-                    if !failing {
+                    if !is_failing {
                         let error = &error as &dyn std::error::Error;
-                        tracing::warn!(error, %workload, "Kubernetes events can't be written");
+                        tracing::warn!(error, %workload, "cannot write Kubernetes events");
                     }
-                    failing = true;
-                    if error.can_pass() {
-                        sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    is_failing = true;
+                    if error.is_retryable() {
+                        sleep(backoff).await;
+                        backoff = (backoff * 2).min(MAX_BACKOFF);
                     }
                 }
             }
         }
     }
 
-    /// What is to be told, once there is something; nothing where it is worth to look again.
-    async fn next(&self) -> Option<Due> {
+    /// The next notice; none after a wait, when the queue has to be checked again.
+    async fn next(&self) -> Option<DueNotice> {
         let timer = {
-            let mut board = self.shared.lock();
-            let due = board.next(Instant::now());
+            let mut queue = self.queue.lock();
+            let due = queue.next(Instant::now());
             if due.is_some() {
                 return due;
             }
-            board.next_timer()
+            queue.next_timer()
         };
         tokio::select! {
-            () = self.shared.news.notified() => {}
+            () = self.queue.changed.notified() => {}
             () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {}
         }
         None
     }
 
-    /// Tells all workloads that it concerns; the first error, and whose, where it could not be told to all.
-    async fn tell(&mut self, due: Due) -> Result<(), (PublishError, WorkloadId)> {
-        let Due { topic, statement, mut written } = due;
+    /// Writes the event for each workload. On failure: the first error and its workload.
+    async fn publish_to_all(&mut self, due: DueNotice) -> Result<(), (PublishError, WorkloadId)> {
+        let DueNotice { topic, notice, mut written } = due;
         let mut failure = None;
-        // Who is not concerned any more keeps what was told.
-        written.retain(|workload, _| statement.workloads.contains(workload));
-        for workload in &statement.workloads {
+        // Workloads that are no longer affected keep their last event.
+        written.retain(|workload, _| notice.workloads.contains(workload));
+        for workload in &notice.workloads {
             let before = written.get(workload);
-            match tokio::time::timeout(DEADLINE, self.publish(workload, &statement, before)).await {
+            match tokio::time::timeout(DEADLINE, self.publish(workload, &notice, before)).await {
                 Ok(Ok(Some(event))) => {
                     written.insert(workload.clone(), event);
                 }
@@ -156,37 +157,37 @@ impl Publisher {
                 Ok(Err(error)) => failure = failure.or(Some((PublishError::from(error), workload.clone()))),
                 Err(late) => failure = failure.or(Some((PublishError::from(late), workload.clone()))),
             }
-            if failure.as_ref().is_some_and(|(error, _)| error.can_pass()) {
+            if failure.as_ref().is_some_and(|(error, _)| error.is_retryable()) {
                 break;
             }
-            sleep(PACE).await;
+            sleep(MIN_INTERVAL).await;
         }
         let now = Instant::now();
-        let mut board = self.shared.lock();
+        let mut queue = self.queue.lock();
         match &failure {
-            Some((error, _)) if error.can_pass() => {
-                if !board.put_off(&topic, written, now + LONGEST_PAUSE) {
+            Some((error, _)) if error.is_retryable() => {
+                if !queue.postpone(&topic, written, now + MAX_BACKOFF) {
                     self.metrics.event_lost("refused");
                 }
             }
             Some(_) => {
                 self.metrics.event_lost("refused");
-                board.told(&topic, written, now);
+                queue.mark_written(&topic, written, now);
             }
-            None => board.told(&topic, written, now),
+            None => queue.mark_written(&topic, written, now),
         }
-        drop(board);
+        drop(queue);
         failure.map_or(Ok(()), Err)
     }
 
-    /// Nothing where the workload is gone.
+    /// None if the workload does not exist any more.
     async fn publish(
         &mut self,
         workload: &WorkloadId,
-        statement: &Statement,
-        before: Option<&Written>,
-    ) -> kube::Result<Option<Written>> {
-        // Without its uid an event is not found by `kubectl describe`.
+        notice: &Notice,
+        before: Option<&WrittenEvent>,
+    ) -> kube::Result<Option<WrittenEvent>> {
+        // `kubectl describe` finds events by the uid of the object.
         let resource = api_resource(workload.kind);
         let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &workload.namespace, &resource);
         let Some(object) = objects.get_metadata_opt(&workload.name).await? else { return Ok(None) };
@@ -198,7 +199,7 @@ impl Publisher {
             uid: object.metadata.uid,
             ..ObjectReference::default()
         };
-        self.writer.write(statement, &regarding, before).await.map(Some)
+        self.writer.write(notice, &regarding, before).await.map(Some)
     }
 }
 

@@ -1,20 +1,19 @@
-//! One copy of each text that thousands of Pods repeat.
+//! One copy of each string that thousands of Pods repeat.
 
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
-/// Hands out shared copies of texts.
+/// Shared copies of strings.
 #[derive(Default)]
 pub(super) struct Interner {
     texts: HashSet<Arc<str>>,
-    /// How many texts there may be before those that nobody holds are looked for.
+    /// At this many texts, unused ones are dropped.
     limit: usize,
 }
 
 impl Interner {
-    /// The shared copy of `text`.
     pub fn text(&mut self, text: &str) -> Arc<str> {
         if let Some(shared) = self.texts.get(text) {
             return Arc::clone(shared);
@@ -28,7 +27,6 @@ impl Interner {
         shared
     }
 
-    /// Labels or annotations of shared texts.
     pub fn pairs<'a>(&mut self, pairs: impl Iterator<Item = (&'a String, &'a String)>) -> Pairs {
         Pairs(pairs.map(|(key, value)| (self.text(key), self.text(value))).collect())
     }
@@ -39,7 +37,6 @@ impl Interner {
 pub(super) struct Pairs(Box<[(Arc<str>, Arc<str>)]>);
 
 impl Pairs {
-    /// As the model writes them.
     pub fn to_map(&self) -> BTreeMap<String, String> {
         self.0.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
     }
@@ -50,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_kept_once_and_not_longer_than_needed() {
+    fn texts_are_shared_and_unused_ones_are_dropped() {
         let mut interner = Interner::default();
         let first = interner.text("kept");
         for number in 0..10_000 {

@@ -1,7 +1,7 @@
-//! Which image uses there are, given the objects of a cluster or of manifest files, in whatever order they come.
+//! The image uses in the objects of a cluster or of manifest files, in whatever order these arrive.
 //!
-//! A Pod or a Job that a counted workload made folds into that workload: it adds what the workload's own template
-//! lacks, and the digests that run. One that nothing counted made counts itself.
+//! A Pod or Job that is owned by a watched workload folds into that workload: it adds containers that the workload's own
+//! template lacks, and the running digests. Without a watched owner it is a workload by itself.
 
 mod intern;
 mod nodes;
@@ -16,132 +16,131 @@ use std::{
 };
 
 use intern::Interner;
-use nodes::{Nodes, Touched};
+use nodes::{Affected, Nodes};
 use objects::Objects;
 use record::Record;
-pub(super) use record::{Key, Kind};
+pub(super) use record::{ObjectKey, ObjectKind};
 
 use super::object::{Object, bounded};
 use crate::model::{ImageUse, WorkloadId, WorkloadKind};
 
-/// A difference between what the cluster runs and what was told before.
+/// A difference between what the cluster runs and what was last reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This workload has these image uses now, and no others; there is at least one.
+    /// All image uses of a workload; at least one.
     Set {
-        /// Whose.
+        /// The workload.
         workload: WorkloadId,
-        /// Init, regular, ephemeral containers; then what its Pods have beyond its template.
+        /// Init, regular, ephemeral containers; then those that only its Pods have.
         uses: Vec<ImageUse>,
     },
-    /// This workload runs no images any more, or counts under its owner.
+    /// The workload runs no images any more, or folds into its owner.
     Removed(WorkloadId),
-    /// All that was there when watching began has been told. Comes once.
+    /// Everything that existed at the start has been reported. Sent once.
     Ready,
 }
 
-/// A workload with more Pods than this is not looked at more than once a round for their sake: each look costs as much
-/// as there are Pods, and each Pod of a rollout gives cause for some.
-const LARGE: usize = 200;
+/// A workload with more Pods than this is evaluated at most once a round when only its Pods change: the cost grows with
+/// the number of Pods, and during a rollout each Pod changes several times.
+const LARGE_WORKLOAD: usize = 200;
 
 /// The labels of a namespace, which all its workloads share.
 type Labels = Arc<BTreeMap<String, String>>;
 
-/// All objects that are known, and what was told of them.
+/// All known objects, and what was reported of them.
 pub(super) struct Inventory {
-    counted: Vec<WorkloadKind>,
-    links: Vec<Kind>,
-    grace: u8,
+    watched: Vec<WorkloadKind>,
+    intermediate_kinds: Vec<ObjectKind>,
+    grace_rounds: u8,
     interner: Interner,
     objects: Objects,
-    /// The objects that name this one as their controller, whether it is known or not.
-    children: HashMap<Key, BTreeSet<Key>>,
-    /// Controllers that are named but not known, and for how many rounds they have been waited for; none that were given
-    /// up.
-    absent: BTreeMap<Key, u8>,
-    /// The labels of namespaces; none where they can't be read.
+    /// By controller, which may be unknown: the objects that it owns.
+    children: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Controllers that are named but unknown, with the rounds waited so far; removed after the grace period.
+    missing_owners: BTreeMap<ObjectKey, u8>,
+    /// The labels of namespaces; none if they cannot be read.
     namespaces: Option<HashMap<Arc<str>, Labels>>,
-    /// Namespaces that have objects but are not known, and for how many rounds they have been missed.
-    absent_namespaces: BTreeMap<Arc<str>, u8>,
-    /// None where nobody asks what Pods run on.
+    /// Namespaces that have objects but are unknown, with the rounds waited so far.
+    missing_namespaces: BTreeMap<Arc<str>, u8>,
+    /// None if nodes are not tracked.
     nodes: Option<Nodes>,
-    tells_missing_images: bool,
-    changed: BTreeSet<Key>,
-    /// To be looked at when the round is over.
-    later: BTreeSet<Key>,
+    keep_missing_images: bool,
+    dirty: BTreeSet<ObjectKey>,
+    /// Marked dirty again at the end of the round.
+    deferred: BTreeSet<ObjectKey>,
     round: u64,
-    told: HashMap<Key, Told>,
+    reported: HashMap<ObjectKey, LastReported>,
     hasher: RandomState,
 }
 
-/// What was told of a workload.
-struct Told {
+/// What was last reported of a workload.
+struct LastReported {
     fingerprint: u64,
-    /// The round in which it was looked at last; none where it has changed itself since.
+    /// The round of the last evaluation; none if the object itself has changed since.
     round: Option<u64>,
 }
 
 impl Inventory {
-    /// An empty inventory that counts workloads of the kinds `counted`.
+    /// An empty inventory that reports workloads of the kinds `watched`.
     ///
-    /// An object whose controller or namespace is to be known but is not yet, or not any more, is held back for
-    /// `grace` rounds of [`Inventory::age`]: watches of different kinds do not keep step, and a Pod outlives its
-    /// deleted Deployment by some seconds. After that it counts itself.
-    pub fn new(counted: &[WorkloadKind], grace: u8) -> Self {
+    /// An object whose controller or namespace is missing is held back for `grace_rounds` calls of
+    /// [`Inventory::end_round`]: watches of different kinds are not synchronised, and a Pod outlives its deleted Deployment
+    /// by some seconds. After that it is a workload by itself.
+    pub fn new(watched: &[WorkloadKind], grace_rounds: u8) -> Self {
         Self {
-            counted: counted.to_vec(),
-            links: links(counted),
-            grace,
+            watched: watched.to_vec(),
+            intermediate_kinds: intermediate_kinds(watched),
+            grace_rounds,
             interner: Interner::default(),
             objects: Objects::default(),
             children: HashMap::new(),
-            absent: BTreeMap::new(),
+            missing_owners: BTreeMap::new(),
             namespaces: None,
-            absent_namespaces: BTreeMap::new(),
+            missing_namespaces: BTreeMap::new(),
             nodes: None,
-            tells_missing_images: false,
-            changed: BTreeSet::new(),
-            later: BTreeSet::new(),
+            keep_missing_images: false,
+            dirty: BTreeSet::new(),
+            deferred: BTreeSet::new(),
             round: 0,
-            told: HashMap::new(),
+            reported: HashMap::new(),
             hasher: RandomState::new(),
         }
     }
 
-    /// From now on a container that names no image is a use of one, of an empty name. The API server takes none in a Pod;
-    /// in a template it takes a blank, which a controller of somebody's replaces, so that in a cluster it is no mistake.
-    pub fn tell_missing_images(&mut self) {
-        self.tells_missing_images = true;
+    /// Reports containers without an image too, with an empty image. In a cluster they are not an error: a template may
+    /// have a blank image that some controller replaces.
+    pub fn keep_missing_images(&mut self) {
+        self.keep_missing_images = true;
     }
 
-    /// What names an object here; nothing for one without a name or the start of one.
-    pub fn key(&mut self, kind: Kind, object: &Object<()>) -> Option<Key> {
-        // Only in a manifest file an object may leave its name to the server.
+    /// None for an object without `name` and `generateName`.
+    pub fn key(&mut self, kind: ObjectKind, object: &Object) -> Option<ObjectKey> {
+        // Only objects in manifest files may have no name yet.
         let name = object.metadata.name.as_deref().or(object.metadata.generate_name.as_deref())?;
         let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
-        Some(Key { kind, namespace: self.interner.text(namespace), name: name.into() })
+        Some(ObjectKey { kind, namespace: self.interner.text(namespace), name: name.into() })
     }
 
-    /// Takes in an object as it is now; nothing of a kind that neither counts nor leads to one that does.
-    pub fn apply(&mut self, key: Key, object: &Object<()>) {
-        if !self.keeps(key.kind) {
+    /// Adds or updates an object. Kinds that are neither watched nor between a Pod and a watched kind are ignored.
+    pub fn apply(&mut self, key: ObjectKey, object: &Object) {
+        if !self.is_kept(key.kind) {
             return;
         }
-        let is_over = key.kind == Kind::Workload(WorkloadKind::Pod)
+        let has_ended = key.kind == ObjectKind::Workload(WorkloadKind::Pod)
             && object.status.as_ref().and_then(|status| status.phase.as_ref()).is_some_and(
-                // A Pod in a manifest that a person wrote has no phase: it is to run.
+                // A Pod in a hand-written manifest has no phase, and is meant to run.
                 |phase| !matches!(phase.0.as_str(), "" | "Pending" | "Running"),
             );
-        if is_over {
+        if has_ended {
             self.remove(&key);
             return;
         }
-        let mut record = Record::new(key.kind, self.counts(key.kind), object, &mut self.interner);
+        let mut record = Record::new(key.kind, self.is_watched(key.kind), object, &mut self.interner);
         if self.nodes.is_none() {
             record.node = None;
         }
         if let Some(before) = self.objects.get(&key) {
-            record.remember(before);
+            record.keep_running_images(before);
             if *before == record {
                 return;
             }
@@ -151,79 +150,77 @@ impl Inventory {
             }
             self.remove(&key);
         }
-        self.add(key, record);
+        self.insert(key, record);
     }
 
-    /// Takes in what was not known.
-    fn add(&mut self, key: Key, record: Record) {
+    fn insert(&mut self, key: ObjectKey, record: Record) {
         if let Some(parent) = self.parent(&key, &record) {
-            // One that others name as well is waited for already, or was given up.
-            if self.grace > 0 && !self.children.contains_key(&parent) && !self.objects.contains(&parent) {
-                self.absent.insert(parent.clone(), 0);
+            // An owner with other dependents is already waited for, or given up.
+            if self.grace_rounds > 0 && !self.children.contains_key(&parent) && !self.objects.contains(&parent) {
+                self.missing_owners.insert(parent.clone(), 0);
             }
             self.children.entry(parent).or_default().insert(key.clone());
         }
-        self.absent.remove(&key);
+        self.missing_owners.remove(&key);
         if let (Some(nodes), Some(node)) = (&mut self.nodes, &record.node) {
-            nodes.enter(Arc::clone(node), key.clone());
+            nodes.add_pod(Arc::clone(node), key.clone());
         }
         self.objects.insert(key.clone(), record);
-        self.touch_family(&key);
+        self.mark_descendants_dirty(&key);
     }
 
-    /// What is known has changed, but not who made it: where it and its family count stays.
-    fn replace(&mut self, key: &Key, record: Record) {
+    /// The object has changed, but not its owner: it and its descendants fold into the same workload.
+    fn replace(&mut self, key: &ObjectKey, record: Record) {
         let node = record.node.clone();
         let before = self.objects.insert(key.clone(), record).and_then(|before| before.node);
         if let Some(nodes) = self.nodes.as_mut().filter(|_| before != node) {
             if let Some(node) = before {
-                nodes.leave(&node, key);
+                nodes.remove_pod(&node, key);
             }
             if let Some(node) = node {
-                nodes.enter(node, key.clone());
+                nodes.add_pod(node, key.clone());
             }
         }
-        if let Some(told) = self.told.get_mut(key) {
-            told.round = None;
+        if let Some(last) = self.reported.get_mut(key) {
+            last.round = None;
         }
-        self.touch(key);
+        self.mark_dirty(key);
     }
 
-    /// The object is gone.
-    pub fn remove(&mut self, key: &Key) {
+    pub fn remove(&mut self, key: &ObjectKey) {
         let Some(record) = self.objects.get(key) else { return };
         let (parent, node) = (self.parent(key, record), record.node.clone());
-        self.touch_family(key);
+        self.mark_descendants_dirty(key);
         self.objects.remove(key);
         if let Some(parent) = parent {
             self.unlink(&parent, key);
         }
         if let (Some(nodes), Some(node)) = (&mut self.nodes, node) {
-            nodes.leave(&node, key);
+            nodes.remove_pod(&node, key);
         }
-        if self.grace > 0 && self.children.contains_key(key) {
-            self.absent.insert(key.clone(), 0);
+        if self.grace_rounds > 0 && self.children.contains_key(key) {
+            self.missing_owners.insert(key.clone(), 0);
         }
         if !self.objects.has_any_in(&key.namespace) {
-            self.absent_namespaces.remove(&key.namespace);
+            self.missing_namespaces.remove(&key.namespace);
         }
     }
 
-    /// Removes every object of that kind, and of that namespace where one is given, that `seen` lacks.
-    pub fn retain(&mut self, kind: Kind, namespace: Option<&str>, seen: &HashSet<Key>) {
+    /// Removes all objects of this kind (and namespace, if given) that are not in `seen`.
+    pub fn retain(&mut self, kind: ObjectKind, namespace: Option<&str>, seen: &HashSet<ObjectKey>) {
         let known = self.objects.keys(namespace).filter(|key| key.kind == kind);
-        let gone: Vec<Key> = known.filter(|key| !seen.contains(*key)).cloned().collect();
+        let gone: Vec<ObjectKey> = known.filter(|key| !seen.contains(*key)).cloned().collect();
         for key in &gone {
             self.remove(key);
         }
     }
 
-    /// From now on a workload waits for its namespace's labels.
-    pub fn expect_namespaces(&mut self) {
+    /// From now on, workloads wait for the labels of their namespace.
+    pub fn require_namespaces(&mut self) {
         self.namespaces.get_or_insert_default();
     }
 
-    /// The namespace has these labels; none when it is gone.
+    /// Sets the labels of a namespace; none removes it.
     pub fn namespace(&mut self, name: &str, labels: Option<&BTreeMap<String, String>>) {
         let name = self.interner.text(name);
         let namespaces = self.namespaces.get_or_insert_default();
@@ -235,16 +232,16 @@ impl Inventory {
                     return;
                 }
                 namespaces.insert(Arc::clone(&name), Arc::new(labels));
-                self.absent_namespaces.remove(&name);
+                self.missing_namespaces.remove(&name);
             }
             None => {
                 namespaces.remove(&name);
             }
         }
-        self.changed.extend(self.objects.keys(Some(&name)).cloned());
+        self.dirty.extend(self.objects.keys(Some(&name)).cloned());
     }
 
-    /// Removes every namespace that `seen` lacks.
+    /// Removes all namespaces that are not in `seen`.
     pub fn retain_namespaces(&mut self, seen: &HashSet<String>) {
         let known = self.namespaces.iter().flat_map(HashMap::keys);
         let gone: Vec<Arc<str>> = known.filter(|name| !seen.contains(name.as_ref())).cloned().collect();
@@ -253,36 +250,36 @@ impl Inventory {
         }
     }
 
-    /// Whether such a namespace is known; nothing where namespaces can't be read.
-    pub fn knows_namespace(&self, name: &str) -> Option<bool> {
+    /// None if namespaces cannot be read.
+    pub fn has_namespace(&self, name: &str) -> Option<bool> {
         self.namespaces.as_ref().map(|namespaces| namespaces.contains_key(name))
     }
 
-    /// From now on uses tell the platforms that they need. To be called before anything is taken in.
-    pub fn expect_nodes(&mut self) {
+    /// From now on, image uses carry the platforms that they need. Call it before adding objects.
+    pub fn track_nodes(&mut self) {
         self.nodes.get_or_insert_default();
     }
 
-    /// The node has these labels; none when it is gone.
+    /// Sets the labels of a node; none removes it.
     pub fn node(&mut self, name: &str, labels: Option<&BTreeMap<String, String>>) {
         let Some(nodes) = &mut self.nodes else { return };
-        let touched = match labels {
+        let affected = match labels {
             Some(labels) => nodes.set(self.interner.text(name), labels),
             None => nodes.remove(name),
         };
-        match touched {
-            Touched::Nobody => {}
-            Touched::Node => {
-                let pods: Vec<Key> = nodes.pods(name).cloned().collect();
+        match affected {
+            Affected::None => {}
+            Affected::Node => {
+                let pods: Vec<ObjectKey> = nodes.pods(name).cloned().collect();
                 for pod in &pods {
-                    self.touch(pod);
+                    self.mark_dirty(pod);
                 }
             }
-            Touched::Everybody => self.changed.extend(self.objects.keys(None).cloned()),
+            Affected::All => self.dirty.extend(self.objects.keys(None).cloned()),
         }
     }
 
-    /// Removes every node that `seen` lacks.
+    /// Removes all nodes that are not in `seen`.
     pub fn retain_nodes(&mut self, seen: &HashSet<String>) {
         let known = self.nodes.iter().flat_map(Nodes::names);
         let gone: Vec<Arc<str>> = known.filter(|name| !seen.contains(name.as_ref())).cloned().collect();
@@ -291,29 +288,29 @@ impl Inventory {
         }
     }
 
-    /// One round of waiting is over.
-    pub fn age(&mut self) {
+    pub fn end_round(&mut self) {
         self.round += 1;
-        self.changed.append(&mut self.later);
-        for rounds in self.absent.values_mut().chain(self.absent_namespaces.values_mut()) {
+        self.dirty.append(&mut self.deferred);
+        for rounds in self.missing_owners.values_mut().chain(self.missing_namespaces.values_mut()) {
             *rounds = rounds.saturating_add(1);
         }
-        let grace = self.grace;
-        let given_up: Vec<Key> = self.absent.extract_if(.., |_, rounds| *rounds >= grace).map(|(key, _)| key).collect();
-        for key in &given_up {
-            self.touch_family(key);
+        let grace_rounds = self.grace_rounds;
+        let expired: Vec<ObjectKey> =
+            self.missing_owners.extract_if(.., |_, rounds| *rounds >= grace_rounds).map(|(key, _)| key).collect();
+        for key in &expired {
+            self.mark_descendants_dirty(key);
         }
     }
 
-    /// What differs from what was told before, each workload once, in the order of kind, namespace and name.
+    /// The changes since the last call, one per workload, ordered by kind, namespace and name.
     pub fn changes(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
-        for key in std::mem::take(&mut self.changed) {
-            let Kind::Workload(kind) = key.kind else { continue };
+        for key in std::mem::take(&mut self.dirty) {
+            let ObjectKind::Workload(kind) = key.kind else { continue };
             let id = || WorkloadId { kind, namespace: key.namespace.to_string(), name: key.name.to_string() };
             let uses = if self.root(&key).as_ref() == Some(&key) {
-                if self.awaits_namespace(&key) || self.was_looked_at(&key) {
-                    self.later.insert(key);
+                if self.is_waiting_for_namespace(&key) || self.was_evaluated_this_round(&key) {
+                    self.deferred.insert(key);
                     continue;
                 }
                 self.uses(&key, id())
@@ -321,124 +318,123 @@ impl Inventory {
                 Vec::new()
             };
             if uses.is_empty() {
-                if self.told.remove(&key).is_some() {
+                if self.reported.remove(&key).is_some() {
                     changes.push(Change::Removed(id()));
                 }
                 continue;
             }
             let fingerprint = uses::fingerprint(&self.hasher, &uses);
-            let told = Told { fingerprint, round: Some(self.round) };
-            if self.told.get(&key).map(|told| told.fingerprint) != Some(fingerprint) {
+            let reported = LastReported { fingerprint, round: Some(self.round) };
+            if self.reported.get(&key).map(|last| last.fingerprint) != Some(fingerprint) {
                 changes.push(Change::Set { workload: id(), uses });
             }
-            self.told.insert(key, told);
+            self.reported.insert(key, reported);
         }
         changes
     }
 
-    /// Whether it is large, and was looked at in this round since it has changed itself.
-    fn was_looked_at(&self, root: &Key) -> bool {
-        self.told.get(root).is_some_and(|told| told.round == Some(self.round)) && self.is_large(root)
+    /// Whether it is large, and has been evaluated in this round after its own last change.
+    fn was_evaluated_this_round(&self, root: &ObjectKey) -> bool {
+        self.reported.get(root).is_some_and(|last| last.round == Some(self.round)) && self.is_large(root)
     }
 
-    fn is_large(&self, root: &Key) -> bool {
+    fn is_large(&self, root: &ObjectKey) -> bool {
         let Some(children) = self.children.get(root) else { return false };
         let below = |child| self.children.get(child).map_or(0, BTreeSet::len);
-        children.len() > LARGE || children.len() + children.iter().map(below).sum::<usize>() > LARGE
+        children.len() > LARGE_WORKLOAD || children.len() + children.iter().map(below).sum::<usize>() > LARGE_WORKLOAD
     }
 
-    fn counts(&self, kind: Kind) -> bool {
-        matches!(kind, Kind::Workload(kind) if self.counted.contains(&kind))
+    fn is_watched(&self, kind: ObjectKind) -> bool {
+        matches!(kind, ObjectKind::Workload(kind) if self.watched.contains(&kind))
     }
 
-    /// Whether objects of this kind come in at all: what is counted, and what leads from a Pod to its owner.
-    fn keeps(&self, kind: Kind) -> bool {
-        self.counts(kind) || self.links.contains(&kind)
+    /// Whether objects of this kind are stored: watched kinds, and those between a Pod and a watched kind.
+    fn is_kept(&self, kind: ObjectKind) -> bool {
+        self.is_watched(kind) || self.intermediate_kinds.contains(&kind)
     }
 
-    /// The object that made this one, as far as such objects come in.
-    fn parent(&self, key: &Key, record: &Record) -> Option<Key> {
-        record.parent(key).filter(|parent| self.keeps(parent.kind))
+    /// The owner, if its kind is stored.
+    fn parent(&self, key: &ObjectKey, record: &Record) -> Option<ObjectKey> {
+        record.parent(key).filter(|parent| self.is_kept(parent.kind))
     }
 
-    /// Under which counted object this one counts; nothing while that is open, or if there is none.
-    fn root(&self, key: &Key) -> Option<Key> {
+    /// The watched object that this one folds into; none while an owner is waited for, or if there is no such object.
+    fn root(&self, key: &ObjectKey) -> Option<ObjectKey> {
         let mut root = None;
-        let mut at = key.clone();
+        let mut current = key.clone();
         loop {
-            let record = self.objects.get(&at)?;
-            let parent = self.parent(&at, record);
-            if self.counts(at.kind) {
-                root = Some(at);
+            let record = self.objects.get(&current)?;
+            let parent = self.parent(&current, record);
+            if self.is_watched(current.kind) {
+                root = Some(current);
             }
             let Some(parent) = parent else { break };
-            if self.absent.contains_key(&parent) {
+            if self.missing_owners.contains_key(&parent) {
                 return None;
             }
             if !self.objects.contains(&parent) {
                 break;
             }
-            at = parent;
+            current = parent;
         }
         root
     }
 
-    /// This object and what folds into it, whether it is known itself or not.
-    fn family(&self, key: &Key) -> Vec<Key> {
-        let mut family = vec![key.clone()];
+    /// The object, which may be unknown, and everything that folds into it.
+    fn descendants(&self, key: &ObjectKey) -> Vec<ObjectKey> {
+        let mut found = vec![key.clone()];
         let mut next = 0;
-        while let Some(member) = family.get(next) {
+        while let Some(member) = found.get(next) {
             let children = self.children.get(member).into_iter().flatten().cloned().collect::<Vec<_>>();
-            family.extend(children);
+            found.extend(children);
             next += 1;
         }
-        family
+        found
     }
 
-    /// This object, and what it counts under, have to be looked at again.
-    fn touch(&mut self, key: &Key) {
-        self.changed.extend(self.root(key));
-        self.changed.insert(key.clone());
+    /// Marks the object, and the workload that it folds into, for evaluation.
+    fn mark_dirty(&mut self, key: &ObjectKey) {
+        self.dirty.extend(self.root(key));
+        self.dirty.insert(key.clone());
     }
 
-    /// The same for all of its family.
-    fn touch_family(&mut self, key: &Key) {
-        for member in self.family(key) {
-            self.touch(&member);
+    fn mark_descendants_dirty(&mut self, key: &ObjectKey) {
+        for member in self.descendants(key) {
+            self.mark_dirty(&member);
         }
     }
 
-    fn unlink(&mut self, parent: &Key, child: &Key) {
+    fn unlink(&mut self, parent: &ObjectKey, child: &ObjectKey) {
         if let Some(children) = self.children.get_mut(parent) {
             children.remove(child);
             if children.is_empty() {
                 self.children.remove(parent);
-                self.absent.remove(parent);
+                self.missing_owners.remove(parent);
             }
         }
     }
 
-    fn awaits_namespace(&mut self, key: &Key) -> bool {
+    fn is_waiting_for_namespace(&mut self, key: &ObjectKey) -> bool {
         match &self.namespaces {
             Some(namespaces) if !namespaces.contains_key(&key.namespace) => {
-                let rounds = self.absent_namespaces.entry(Arc::clone(&key.namespace)).or_insert(0);
-                *rounds < self.grace
+                let rounds = self.missing_namespaces.entry(Arc::clone(&key.namespace)).or_insert(0);
+                *rounds < self.grace_rounds
             }
             _ => false,
         }
     }
 }
 
-/// What has to be known besides the counted kinds, by its metadata alone, so that Pods find their owners.
-pub(super) fn links(counted: &[WorkloadKind]) -> Vec<Kind> {
-    let mut links = Vec::new();
-    if counted.contains(&WorkloadKind::Pod) {
-        links.push(Kind::ReplicaSet);
-        if !counted.contains(&WorkloadKind::Job) {
-            links.push(Kind::Workload(WorkloadKind::Job));
+/// The kinds between a Pod and its owner that have to be read besides `watched`, for their metadata only.
+pub(super) fn intermediate_kinds(watched: &[WorkloadKind]) -> Vec<ObjectKind> {
+    let mut intermediate_kinds = Vec::new();
+    if watched.contains(&WorkloadKind::Pod) {
+        intermediate_kinds.push(ObjectKind::ReplicaSet);
+        if !watched.contains(&WorkloadKind::Job) {
+            intermediate_kinds.push(ObjectKind::Workload(WorkloadKind::Job));
         }
     }
-    links
+    intermediate_kinds
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
-//! The platforms of nodes: what images need that run there, or may.
+//! The platforms of nodes: those that images of their Pods need.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use super::record::Key;
+use super::record::ObjectKey;
 use crate::model::Platform;
 
-/// All nodes that there are, and what Pods name besides: when a node goes its Pods outlive it by some minutes, and a Pod
-/// may be known before its node is.
+/// All nodes, and those that only Pods name: Pods outlive a removed node by some minutes, and a Pod may be seen before its
+/// node.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     known: HashMap<Arc<str>, Node>,
-    /// How many of the nodes that are there have which platform; none is the platform of those that do not say it.
+    /// The number of existing nodes by platform; none is the platform of nodes without the labels.
     counts: BTreeMap<Option<Platform>, usize>,
     all: Option<BTreeSet<Platform>>,
 }
@@ -21,76 +21,71 @@ pub(super) struct Nodes {
 #[derive(Debug, Default)]
 struct Node {
     platform: Option<Platform>,
-    is_there: bool,
-    pods: HashSet<Key>,
+    exists: bool,
+    pods: HashSet<ObjectKey>,
 }
 
-/// Whose needs a change touches.
+/// The Pods that a change concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Touched {
-    Nobody,
-    /// What runs on that node.
+pub(super) enum Affected {
+    None,
+    /// Those on the node.
     Node,
-    /// What may run on any.
-    Everybody,
+    /// All, because those without a node may need any platform.
+    All,
 }
 
 impl Nodes {
-    /// A node has these labels.
-    pub fn set(&mut self, name: Arc<str>, labels: &BTreeMap<String, String>) -> Touched {
+    pub fn set(&mut self, name: Arc<str>, labels: &BTreeMap<String, String>) -> Affected {
         let label = |key: &str| labels.get(key).map(String::as_str).unwrap_or_default();
-        // The kubelet sets and keeps both.
+        // The kubelet sets both.
         let platform = Platform::new(label("kubernetes.io/os"), label("kubernetes.io/arch"), None);
         let node = self.known.entry(name).or_default();
-        if node.is_there && node.platform == platform {
-            return Touched::Nobody;
+        if node.exists && node.platform == platform {
+            return Affected::None;
         }
         let before = std::mem::replace(&mut node.platform, platform.clone());
-        let left = std::mem::replace(&mut node.is_there, true).then_some(before);
-        let is_new = self.enters(platform);
-        let was_last = left.is_some_and(|platform| self.leaves(&platform));
-        if is_new || was_last { self.sum_up(Touched::Node) } else { Touched::Node }
+        let removed = std::mem::replace(&mut node.exists, true).then_some(before);
+        let is_new = self.add_platform(platform);
+        let was_last = removed.is_some_and(|platform| self.remove_platform(&platform));
+        if is_new || was_last { self.update_all(Affected::Node) } else { Affected::Node }
     }
 
-    /// A node is gone.
-    pub fn remove(&mut self, name: &str) -> Touched {
-        let Some(node) = self.known.get_mut(name).filter(|node| node.is_there) else { return Touched::Nobody };
-        node.is_there = false;
+    pub fn remove(&mut self, name: &str) -> Affected {
+        let Some(node) = self.known.get_mut(name).filter(|node| node.exists) else { return Affected::None };
+        node.exists = false;
         let platform = node.platform.clone();
         if node.pods.is_empty() {
             self.known.remove(name);
         }
-        if self.leaves(&platform) { self.sum_up(Touched::Nobody) } else { Touched::Nobody }
+        if self.remove_platform(&platform) { self.update_all(Affected::None) } else { Affected::None }
     }
 
-    /// A Pod runs on that node.
-    pub fn enter(&mut self, node: Arc<str>, pod: Key) {
+    pub fn add_pod(&mut self, node: Arc<str>, pod: ObjectKey) {
         self.known.entry(node).or_default().pods.insert(pod);
     }
 
-    /// A Pod does not run on that node any more.
-    pub fn leave(&mut self, node: &str, pod: &Key) {
+    pub fn remove_pod(&mut self, node: &str, pod: &ObjectKey) {
         let Some(known) = self.known.get_mut(node) else { return };
         known.pods.remove(pod);
-        if known.pods.is_empty() && !known.is_there {
+        if known.pods.is_empty() && !known.exists {
             self.known.remove(node);
         }
     }
 
-    /// The Pods on that node.
-    pub fn pods(&self, node: &str) -> impl Iterator<Item = &Key> {
+    pub fn pods(&self, node: &str) -> impl Iterator<Item = &ObjectKey> {
         self.known.get(node).into_iter().flat_map(|node| &node.pods)
     }
 
-    /// Whether it is the first of its platform.
-    fn enters(&mut self, platform: Option<Platform>) -> bool {
+    /// Counts a node; true for the first of its platform.
+    fn add_platform(&mut self, platform: Option<Platform>) -> bool {
         let count = self.counts.entry(platform).or_default();
         *count += 1;
         *count == 1
     }
 
-    /// Whether it was the last of its platform.
-    fn leaves(&mut self, platform: &Option<Platform>) -> bool {
+    /// Uncounts a node; true for the last of its platform.
+    fn remove_platform(&mut self, platform: &Option<Platform>) -> bool {
         let Some(count) = self.counts.get_mut(platform) else { return false };
         *count -= 1;
         let was_last = *count == 0;
@@ -100,14 +95,14 @@ impl Nodes {
         was_last
     }
 
-    fn sum_up(&mut self, at_least: Touched) -> Touched {
+    fn update_all(&mut self, at_least: Affected) -> Affected {
         let all: Option<BTreeSet<Platform>> = self.counts.keys().cloned().collect();
         let all = all.filter(|all| !all.is_empty());
         if self.all == all {
             return at_least;
         }
         self.all = all;
-        Touched::Everybody
+        Affected::All
     }
 
     #[cfg(test)]
@@ -115,13 +110,13 @@ impl Nodes {
         self.known.is_empty() && self.counts.is_empty()
     }
 
-    /// The names of those that are there.
+    /// The names of existing nodes.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.known.iter().filter(|(_, node)| node.is_there).map(|(name, _)| name)
+        self.known.iter().filter(|(_, node)| node.exists).map(|(name, _)| name)
     }
 
-    /// What Pods on these nodes need; what has no node, and what has no Pod, may come to any. None where that is not
-    /// known of one of them.
+    /// The platforms that Pods on these nodes need; all platforms for a Pod without a node, and for a workload without
+    /// Pods. None if one of the platforms is unknown.
     pub fn needed<'a>(&self, pods: impl Iterator<Item = Option<&'a str>>) -> Option<BTreeSet<Platform>> {
         let mut needed = BTreeSet::new();
         for node in pods {
@@ -142,7 +137,7 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::WorkloadKind, workload::inventory::Kind};
+    use crate::{model::WorkloadKind, workload::inventory::ObjectKind};
 
     fn labels(os: &str, architecture: &str) -> BTreeMap<String, String> {
         [("kubernetes.io/os", os), ("kubernetes.io/arch", architecture), ("other", "x")]
@@ -158,18 +153,18 @@ mod tests {
         Some(names.iter().map(|name| (*name).to_owned()).collect())
     }
 
-    fn pod(name: &str) -> Key {
-        Key { kind: Kind::Workload(WorkloadKind::Pod), namespace: "shop".into(), name: name.into() }
+    fn pod(name: &str) -> ObjectKey {
+        ObjectKey { kind: ObjectKind::Workload(WorkloadKind::Pod), namespace: "shop".into(), name: name.into() }
     }
 
     #[test]
-    fn pods_need_what_their_nodes_are_and_without_a_node_what_any_is() {
+    fn pods_need_their_nodes_platforms_or_else_all_platforms() {
         let mut nodes = Nodes::default();
         assert_eq!(needed(&nodes, &[]), None, "no node is known");
-        assert_eq!(nodes.set("a".into(), &labels("linux", "amd64")), Touched::Everybody);
-        assert_eq!(nodes.set("a".into(), &labels("linux", "amd64")), Touched::Nobody);
-        assert_eq!(nodes.set("b".into(), &labels("linux", "amd64")), Touched::Node);
-        assert_eq!(nodes.set("c".into(), &labels("linux", "arm64")), Touched::Everybody);
+        assert_eq!(nodes.set("a".into(), &labels("linux", "amd64")), Affected::All);
+        assert_eq!(nodes.set("a".into(), &labels("linux", "amd64")), Affected::None);
+        assert_eq!(nodes.set("b".into(), &labels("linux", "amd64")), Affected::Node);
+        assert_eq!(nodes.set("c".into(), &labels("linux", "arm64")), Affected::All);
         assert_eq!(needed(&nodes, &[Some("a"), Some("b")]), platforms(&["linux/amd64"]));
         assert_eq!(needed(&nodes, &[Some("a"), Some("c")]), platforms(&["linux/amd64", "linux/arm64"]));
         for pods in [&[][..], &[None], &[Some("a"), None]] {
@@ -179,50 +174,50 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_labels_may_be_anything() {
+    fn a_node_without_labels_has_an_unknown_platform() {
         let mut nodes = Nodes::default();
         nodes.set("a".into(), &labels("linux", "amd64"));
-        assert_eq!(nodes.set("b".into(), &BTreeMap::new()), Touched::Everybody);
+        assert_eq!(nodes.set("b".into(), &BTreeMap::new()), Affected::All);
         assert_eq!(needed(&nodes, &[]), None);
         assert_eq!(needed(&nodes, &[Some("b")]), None);
         assert_eq!(needed(&nodes, &[Some("a")]), platforms(&["linux/amd64"]));
         nodes.set("b".into(), &labels("windows", "amd64"));
         assert_eq!(needed(&nodes, &[]), platforms(&["linux/amd64", "windows/amd64"]));
-        assert_eq!(nodes.set("b".into(), &labels("linux", "amd64")), Touched::Everybody);
+        assert_eq!(nodes.set("b".into(), &labels("linux", "amd64")), Affected::All);
         assert_eq!(needed(&nodes, &[]), platforms(&["linux/amd64"]));
     }
 
     #[test]
-    fn a_node_that_is_gone_is_known_as_long_as_pods_name_it() {
+    fn a_removed_node_is_kept_while_pods_name_it() {
         let mut nodes = Nodes::default();
         for (name, architecture) in [("a", "amd64"), ("b", "arm64"), ("c", "arm64")] {
             nodes.set(name.into(), &labels("linux", architecture));
         }
-        nodes.enter("b".into(), pod("one"));
-        nodes.enter("b".into(), pod("two"));
-        assert_eq!(nodes.remove("b"), Touched::Nobody);
+        nodes.add_pod("b".into(), pod("one"));
+        nodes.add_pod("b".into(), pod("two"));
+        assert_eq!(nodes.remove("b"), Affected::None);
         assert_eq!(needed(&nodes, &[Some("b")]), platforms(&["linux/arm64"]));
         assert_eq!(nodes.names().count(), 2);
-        assert_eq!(nodes.remove("c"), Touched::Everybody, "no node is left of its kind");
+        assert_eq!(nodes.remove("c"), Affected::All, "it was the last of its platform");
         assert_eq!(needed(&nodes, &[]), platforms(&["linux/amd64"]));
-        nodes.leave("b", &pod("one"));
+        nodes.remove_pod("b", &pod("one"));
         assert_eq!(needed(&nodes, &[Some("b")]), platforms(&["linux/arm64"]));
-        nodes.leave("b", &pod("two"));
+        nodes.remove_pod("b", &pod("two"));
         assert_eq!(needed(&nodes, &[Some("b")]), None, "no Pod names it any more");
-        assert_eq!(nodes.remove("never"), Touched::Nobody);
+        assert_eq!(nodes.remove("never"), Affected::None);
         assert_eq!(nodes.known.len(), 1);
     }
 
     #[test]
-    fn a_node_that_only_pods_know_is_forgotten_with_them() {
+    fn a_node_known_only_from_pods_is_dropped_with_them() {
         let mut nodes = Nodes::default();
-        nodes.enter("a".into(), pod("one"));
+        nodes.add_pod("a".into(), pod("one"));
         assert_eq!(needed(&nodes, &[Some("a")]), None);
         assert_eq!(nodes.names().count(), 0);
-        assert_eq!(nodes.set("a".into(), &labels("linux", "amd64")), Touched::Everybody);
+        assert_eq!(nodes.set("a".into(), &labels("linux", "amd64")), Affected::All);
         assert_eq!(nodes.pods("a").count(), 1);
         nodes.remove("a");
-        nodes.leave("a", &pod("one"));
+        nodes.remove_pod("a", &pod("one"));
         assert!(nodes.known.is_empty());
     }
 }

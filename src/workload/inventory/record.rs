@@ -1,4 +1,4 @@
-//! What is kept of an object.
+//! The stored part of an object.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,15 +12,14 @@ use crate::{
     workload::object::{Object, Spec, Status},
 };
 
-/// The kinds of objects that are kept: what runs containers, and what stands between a Pod and its Deployment.
+/// The kinds of objects that are stored: workloads, and ReplicaSets between Pods and Deployments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::workload) enum Kind {
+pub(in crate::workload) enum ObjectKind {
     Workload(WorkloadKind),
     ReplicaSet,
 }
 
-impl Kind {
-    /// The kind of workload that it is, if it is one.
+impl ObjectKind {
     pub fn workload(self) -> Option<WorkloadKind> {
         match self {
             Self::Workload(kind) => Some(kind),
@@ -28,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// The kind that an owner reference names, if it is one that Pods, ReplicaSets or Jobs fold into.
+    /// The kind in an owner reference, if Pods, ReplicaSets or Jobs fold into it.
     fn of_owner(group: &str, kind: &str) -> Option<Self> {
         match (group, kind) {
             ("apps", "Deployment") => Some(Self::Workload(WorkloadKind::Deployment)),
@@ -41,8 +40,7 @@ impl Kind {
         }
     }
 
-    /// Whether an object of this kind is the work of `owner`'s controller. The kinds only ever rise, so that a chain
-    /// of owners ends.
+    /// Whether the controller of kind `owner` creates objects of this kind. There are no cycles, so a chain of owners ends.
     fn folds_into(self, owner: Self) -> bool {
         use WorkloadKind::{CronJob, DaemonSet, Deployment, Job, Pod, StatefulSet};
         match self {
@@ -56,37 +54,36 @@ impl Kind {
     }
 }
 
-/// Which object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::workload) struct Key {
-    pub kind: Kind,
+pub(in crate::workload) struct ObjectKey {
+    pub kind: ObjectKind,
     pub namespace: Arc<str>,
     pub name: Arc<str>,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::Workload(kind) => write!(f, "{kind} {}/{}", self.namespace, self.name),
-            Kind::ReplicaSet => write!(f, "ReplicaSet {}/{}", self.namespace, self.name),
+            ObjectKind::Workload(kind) => write!(f, "{kind} {}/{}", self.namespace, self.name),
+            ObjectKind::ReplicaSet => write!(f, "ReplicaSet {}/{}", self.namespace, self.name),
         }
     }
 }
 
-/// The longest name of an object or a kind. Owner references are not held to it by the API server.
-const LONGEST_NAME: usize = 253;
+/// The longest name of an object or a kind. The API server does not enforce it in owner references.
+const MAX_NAME: usize = 253;
 
-/// What is kept of an object.
+/// The stored part of an object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub uid: Box<str>,
-    /// Seconds since 1970.
+    /// In seconds since the Unix epoch.
     pub created: i64,
     pub labels: Pairs,
     pub annotations: Pairs,
     pub controller: Option<Controller>,
     pub containers: Box<[ContainerRecord]>,
-    /// Where a Pod runs.
+    /// The node of a Pod.
     pub node: Option<Arc<str>>,
 }
 
@@ -99,7 +96,6 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    /// As the model writes it.
     pub fn to_owner(&self) -> Owner {
         Owner { group: self.group.to_string(), kind: self.kind.to_string(), name: self.name.to_string() }
     }
@@ -111,35 +107,35 @@ pub(super) struct ContainerRecord {
     pub kind: ContainerKind,
     pub name: Arc<str>,
     pub image: Arc<str>,
-    /// What runs there, known to be a reference with a digest. Kept as text, since thousands of Pods share it.
+    /// The running image: a valid reference with a digest. Stored as text, because thousands of Pods share it.
     pub running: Option<Arc<str>>,
 }
 
 impl ContainerRecord {
-    /// What tells it from the other containers of its workload: the same container with another image is another use.
-    pub fn place(&self) -> Place<'_> {
+    /// Distinguishes it within its workload: the same container with another image is another image use.
+    pub fn key(&self) -> ContainerKey<'_> {
         (self.kind, &self.name, &self.image)
     }
 }
 
-/// Kind, name and image of a container.
-pub(super) type Place<'a> = (ContainerKind, &'a str, &'a str);
+/// ObjectKind, name and image of a container.
+pub(super) type ContainerKey<'a> = (ContainerKind, &'a str, &'a str);
 
 impl Record {
-    /// What is kept of an object of that kind. Of one that does not count only who made it.
-    pub fn new(kind: Kind, counts: bool, object: &Object<()>, interner: &mut Interner) -> Self {
+    /// The record of an object. If its kind is not watched, only its controller is stored.
+    pub fn new(kind: ObjectKind, is_watched: bool, object: &Object, interner: &mut Interner) -> Self {
         let meta = &object.metadata;
         let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-        // Nothing has such a name.
+        // No object has a longer name.
         let controller = controller.filter(|owner| {
-            [&owner.api_version, &owner.kind, &owner.name].into_iter().all(|text| text.len() <= LONGEST_NAME)
+            [&owner.api_version, &owner.kind, &owner.name].into_iter().all(|text| text.len() <= MAX_NAME)
         });
         let controller = controller.map(|owner| Controller {
             group: interner.text(owner.api_version.split_once('/').map_or("", |(group, _)| group)),
             kind: interner.text(&owner.kind),
             name: interner.text(&owner.name),
         });
-        let Some(workload) = kind.workload().filter(|_| counts) else {
+        let Some(workload) = kind.workload().filter(|_| is_watched) else {
             return Self {
                 uid: Box::default(),
                 created: 0,
@@ -161,39 +157,38 @@ impl Record {
         }
     }
 
-    /// Which object of the kept kinds made this one, if it is one that this one folds into.
-    pub fn parent(&self, key: &Key) -> Option<Key> {
+    /// The owner that this object folds into.
+    pub fn parent(&self, key: &ObjectKey) -> Option<ObjectKey> {
         let controller = self.controller.as_ref()?;
-        let kind = Kind::of_owner(&controller.group, &controller.kind)?;
-        key.kind.folds_into(kind).then(|| Key {
+        let kind = ObjectKind::of_owner(&controller.group, &controller.kind)?;
+        key.kind.folds_into(kind).then(|| ObjectKey {
             kind,
             namespace: Arc::clone(&key.namespace),
             name: Arc::clone(&controller.name),
         })
     }
 
-    /// Takes over what `earlier` knew to run where the same object says nothing now, as it does while a container is
-    /// being restarted.
-    pub fn remember(&mut self, earlier: &Self) {
+    /// Keeps running images of the earlier state if the same object reports none now, as during a container restart.
+    pub fn keep_running_images(&mut self, earlier: &Self) {
         if self.uid != earlier.uid {
             return;
         }
         if self.containers.iter().all(|container| container.running.is_some()) {
             return;
         }
-        let known = |before: &'_ ContainerRecord| before.running.clone();
-        let before: HashMap<Place<'_>, _> =
-            earlier.containers.iter().filter_map(|before| Some((before.place(), known(before)?))).collect();
+        let running = |before: &'_ ContainerRecord| before.running.clone();
+        let before: HashMap<ContainerKey<'_>, _> =
+            earlier.containers.iter().filter_map(|before| Some((before.key(), running(before)?))).collect();
         for container in self.containers.iter_mut().filter(|container| container.running.is_none()) {
-            container.running = before.get(&container.place()).cloned();
+            container.running = before.get(&container.key()).cloned();
         }
     }
 }
 
-fn containers(kind: WorkloadKind, object: &Object<()>, interner: &mut Interner) -> Box<[ContainerRecord]> {
+fn containers(kind: WorkloadKind, object: &Object, interner: &mut Interner) -> Box<[ContainerRecord]> {
     let image_ids = object.status.as_ref().map(Status::image_ids).unwrap_or_default();
     let mut containers: Vec<ContainerRecord> = Vec::new();
-    let mut seen: HashSet<Place<'_>> = HashSet::new();
+    let mut seen: HashSet<ContainerKey<'_>> = HashSet::new();
     for (kind, container) in object.pod_spec(kind).into_iter().flat_map(Spec::containers) {
         let (name, image) = (container.name.0.trim(), container.image.0.trim());
         if !seen.insert((kind, name, image)) {
@@ -210,8 +205,8 @@ fn containers(kind: WorkloadKind, object: &Object<()>, interner: &mut Interner) 
     containers.into()
 }
 
-/// The reference in an `imageID`, such as `docker-pullable://nginx@sha256:…`; nothing for the bare ID of an image,
-/// which no registry knows.
+/// The reference in an `imageID` such as `docker-pullable://nginx@sha256:…`; none for a bare image ID, which is unknown to
+/// registries.
 fn running(image_id: &str) -> Option<&str> {
     let text = image_id.rsplit_once("://").map_or(image_id, |(_, reference)| reference).trim();
     text.parse::<Reference>().ok()?.digest().map(|_| text)
@@ -222,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_id_is_a_reference_with_a_digest_or_nothing() {
+    fn only_image_ids_with_a_registry_digest_are_read() {
         let digest = format!("sha256:{}", "0a".repeat(32));
         for (image_id, read) in [
             (format!("docker.io/library/nginx@{digest}"), Some(format!("docker.io/library/nginx@{digest}"))),

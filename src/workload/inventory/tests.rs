@@ -14,14 +14,14 @@ fn digest(letter: char) -> String {
 }
 
 /// An object in namespace `shop`; `owner` as `apps/v1 ReplicaSet web`.
-fn object(kind: &str, name: &str, owner: &str, body: Value) -> (Kind, Value) {
+fn object(kind: &str, name: &str, owner: &str, body: Value) -> (ObjectKind, Value) {
     let mut value = json!({ "metadata": { "namespace": "shop", "name": name, "uid": format!("uid-{name}") } });
     if let [api_version, kind, owner] = owner.split(' ').collect::<Vec<_>>()[..] {
         value["metadata"]["ownerReferences"] =
             json!([{ "apiVersion": api_version, "kind": kind, "name": owner, "controller": true }]);
     }
     merge(&mut value, body);
-    let kind = if kind == "ReplicaSet" { Kind::ReplicaSet } else { Kind::Workload(kind.parse().unwrap()) };
+    let kind = if kind == "ReplicaSet" { ObjectKind::ReplicaSet } else { ObjectKind::Workload(kind.parse().unwrap()) };
     (kind, value)
 }
 
@@ -44,8 +44,8 @@ fn list(containers: &[(&str, &str)]) -> Value {
     containers.iter().map(|(name, image)| json!({ "name": name, "image": image })).collect()
 }
 
-/// A running Pod; the third of each container is its imageID.
-fn pod(name: &str, owner: &str, second: u32, containers: &[(&str, &str, &str)]) -> (Kind, Value) {
+/// A running Pod with containers of a name, an image and an imageID.
+fn pod(name: &str, owner: &str, second: u32, containers: &[(&str, &str, &str)]) -> (ObjectKind, Value) {
     let specs: Vec<_> = containers.iter().map(|(name, image, _)| (*name, *image)).collect();
     let statuses: Value = containers.iter().map(|(name, _, id)| json!({ "name": name, "imageID": id })).collect();
     object(
@@ -60,28 +60,28 @@ fn pod(name: &str, owner: &str, second: u32, containers: &[(&str, &str, &str)]) 
     )
 }
 
-fn apply(inventory: &mut Inventory, (kind, value): &(Kind, Value)) {
-    let object: Object<()> = serde_json::from_value(value.clone()).unwrap();
+fn apply(inventory: &mut Inventory, (kind, value): &(ObjectKind, Value)) {
+    let object: Object = serde_json::from_value(value.clone()).unwrap();
     let key = inventory.key(*kind, &object).unwrap();
     inventory.apply(key, &object);
 }
 
 fn remove(inventory: &mut Inventory, kind: &str, name: &str) {
     let (kind, value) = object(kind, name, "", json!({}));
-    let value: Object<()> = serde_json::from_value(value).unwrap();
+    let value: Object = serde_json::from_value(value).unwrap();
     let key = inventory.key(kind, &value).unwrap();
     inventory.remove(&key);
 }
 
-fn inventory_of(counted: &[WorkloadKind], objects: &[(Kind, Value)]) -> Inventory {
-    let mut inventory = Inventory::new(counted, 0);
+fn inventory_of(watched: &[WorkloadKind], objects: &[(ObjectKind, Value)]) -> Inventory {
+    let mut inventory = Inventory::new(watched, 0);
     for object in objects {
         apply(&mut inventory, object);
     }
     inventory
 }
 
-/// A newer Pod with an image that runs already is no change, so since when it runs depends on what came when.
+/// Removes the creation times, which depend on the order of events: a newer Pod with the same image is not a change.
 fn without_times(mut changes: Vec<Change>) -> Vec<Change> {
     for change in &mut changes {
         if let Change::Set { uses, .. } = change {
@@ -92,8 +92,8 @@ fn without_times(mut changes: Vec<Change>) -> Vec<Change> {
 }
 
 /// One line for each change: `Deployment web: app=nginx:1 [aa] …`, `- Pod x`.
-fn told(inventory: &mut Inventory) -> Vec<String> {
-    let tell = |change| match change {
+fn reported(inventory: &mut Inventory) -> Vec<String> {
+    let line = |change| match change {
         Change::Set { workload, uses } => {
             let uses = uses.iter().map(|one| {
                 let running: String =
@@ -110,15 +110,15 @@ fn told(inventory: &mut Inventory) -> Vec<String> {
         Change::Removed(workload) => format!("- {} {}", workload.kind, workload.name),
         Change::Ready => "ready".to_owned(),
     };
-    inventory.changes().into_iter().map(tell).collect()
+    inventory.changes().into_iter().map(line).collect()
 }
 
 fn id(repository: &str, letter: char) -> String {
     format!("docker.io/library/{repository}@{}", digest(letter))
 }
 
-/// A cluster in which most rules meet.
-fn cluster() -> Vec<(Kind, Value)> {
+/// A cluster that covers most rules.
+fn cluster() -> Vec<(ObjectKind, Value)> {
     let nginx = id("nginx", 'a');
     vec![
         object("Deployment", "web", "", template(&[("app", "nginx:2")])),
@@ -143,10 +143,10 @@ fn cluster() -> Vec<(Kind, Value)> {
 }
 
 #[test]
-fn pods_and_jobs_count_under_what_made_them() {
+fn pods_and_jobs_fold_into_their_owners() {
     let mut inventory = inventory_of(&ALL, &cluster());
     assert_eq!(
-        told(&mut inventory),
+        reported(&mut inventory),
         [
             "Deployment web: app=nginx:2[a] app=nginx:1[b] proxy=envoy:1[]",
             "StatefulSet db: db=postgres:17[dc]",
@@ -157,11 +157,11 @@ fn pods_and_jobs_count_under_what_made_them() {
             "Pod static: etcd=etcd:3[]",
         ]
     );
-    assert_eq!(told(&mut inventory), [""; 0]);
+    assert_eq!(reported(&mut inventory), [""; 0]);
 }
 
 #[test]
-fn no_order_of_arrival_changes_the_result() {
+fn the_order_of_events_does_not_change_the_result() {
     let expected = inventory_of(&ALL, &cluster()).changes();
     for seed in 0..200 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -172,7 +172,7 @@ fn no_order_of_arrival_changes_the_result() {
 }
 
 #[test]
-fn changes_one_at_a_time_end_where_all_at_once_do() {
+fn incremental_changes_end_in_the_same_state_as_one_batch() {
     let expected = inventory_of(&ALL, &cluster()).changes();
     for seed in 0..200 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -187,7 +187,7 @@ fn changes_one_at_a_time_end_where_all_at_once_do() {
                 };
             }
         };
-        // Everything comes, some of it goes, all of it comes again.
+        // Everything is added, some of it is removed, everything is added again.
         let mut objects = cluster();
         for _ in 0..2 {
             random.shuffle(&mut objects);
@@ -197,12 +197,12 @@ fn changes_one_at_a_time_end_where_all_at_once_do() {
                     follow(&mut inventory);
                 }
                 if random.u8(..) < 40 {
-                    inventory.age();
+                    inventory.end_round();
                 }
                 if random.bool() {
                     let gone = random.choice(&objects).unwrap();
                     let name = gone.1["metadata"]["name"].as_str().unwrap();
-                    let key = Key { kind: gone.0, namespace: "shop".into(), name: name.into() };
+                    let key = ObjectKey { kind: gone.0, namespace: "shop".into(), name: name.into() };
                     inventory.remove(&key);
                 }
             }
@@ -218,7 +218,7 @@ fn changes_one_at_a_time_end_where_all_at_once_do() {
 }
 
 #[test]
-fn what_is_not_counted_does_not_take_pods_in_but_is_named_as_their_owner() {
+fn unwatched_kinds_own_pods_but_are_not_reported() {
     let mut inventory = inventory_of(
         &[WorkloadKind::Pod],
         &[
@@ -251,24 +251,27 @@ fn what_is_not_counted_does_not_take_pods_in_but_is_named_as_their_owner() {
 }
 
 #[test]
-fn a_job_counts_itself_where_cronjobs_do_not_count() {
+fn jobs_are_reported_when_cronjobs_are_not_watched() {
     let mut inventory = inventory_of(&[WorkloadKind::Job, WorkloadKind::Pod], &cluster());
-    let told = told(&mut inventory);
-    assert!(told.contains(&"Job backup-1: dump=dump:1[]".to_owned()), "{told:?}");
-    assert!(!told.iter().any(|line| line.contains("backup-1-x")), "{told:?}");
+    let reported = reported(&mut inventory);
+    assert!(reported.contains(&"Job backup-1: dump=dump:1[]".to_owned()), "{reported:?}");
+    assert!(!reported.iter().any(|line| line.contains("backup-1-x")), "{reported:?}");
 }
 
 #[test]
-fn pods_fold_through_jobs_that_do_not_count() {
+fn pods_fold_into_cronjobs_when_jobs_are_not_watched() {
     let objects = cluster();
     let mut inventory = inventory_of(&[WorkloadKind::CronJob, WorkloadKind::Pod], &objects);
-    let told = told(&mut inventory);
-    assert!(told.iter().any(|line| line.starts_with("CronJob backup: dump=dump:2[] dump=dump:1[]")), "{told:?}");
-    assert!(told.contains(&"Pod once-x: once=once:1[]".to_owned()), "{told:?}");
+    let reported = reported(&mut inventory);
+    assert!(
+        reported.iter().any(|line| line.starts_with("CronJob backup: dump=dump:2[] dump=dump:1[]")),
+        "{reported:?}"
+    );
+    assert!(reported.contains(&"Pod once-x: once=once:1[]".to_owned()), "{reported:?}");
 }
 
 #[test]
-fn containers_come_init_first_and_trimmed_and_without_empty_images() {
+fn init_containers_come_first_and_blank_images_are_dropped() {
     let mut inventory = inventory_of(
         &ALL,
         &[object(
@@ -282,46 +285,46 @@ fn containers_come_init_first_and_trimmed_and_without_empty_images() {
             } } } }),
         )],
     );
-    assert_eq!(told(&mut inventory), ["DaemonSet log: i:a=a:1[] b=b:1[] e:c=c:1[]"]);
+    assert_eq!(reported(&mut inventory), ["DaemonSet log: i:a=a:1[] b=b:1[] e:c=c:1[]"]);
 }
 
 #[test]
-fn a_pod_that_has_ended_is_gone() {
+fn ended_pods_are_removed() {
     for phase in ["Succeeded", "Failed", "Unknown"] {
         let mut inventory = inventory_of(&ALL, &[pod("bare", "", 1, &[("b", "b:1", "")])]);
-        assert_eq!(told(&mut inventory), ["Pod bare: b=b:1[]"]);
+        assert_eq!(reported(&mut inventory), ["Pod bare: b=b:1[]"]);
         let (kind, mut value) = pod("bare", "", 1, &[("b", "b:1", "")]);
         value["status"]["phase"] = phase.into();
         apply(&mut inventory, &(kind, value));
-        assert_eq!(told(&mut inventory), ["- Pod bare"], "{phase}");
+        assert_eq!(reported(&mut inventory), ["- Pod bare"], "{phase}");
         assert!(inventory.objects.is_empty());
     }
 }
 
 #[test]
-fn a_status_is_told_only_when_it_shows_a_new_digest() {
+fn a_status_is_reported_only_for_a_new_digest() {
     let mut inventory = inventory_of(&ALL, &[object("StatefulSet", "db", "", template(&[("db", "pg:1")]))]);
     let owner = "apps/v1 StatefulSet db";
-    told(&mut inventory);
+    reported(&mut inventory);
     apply(&mut inventory, &pod("db-0", owner, 1, &[("db", "pg:1", "")]));
-    assert_eq!(told(&mut inventory), [""; 0], "it runs nothing yet");
+    assert_eq!(reported(&mut inventory), [""; 0], "no image is running yet");
     apply(&mut inventory, &pod("db-0", owner, 1, &[("db", "pg:1", &id("pg", 'a'))]));
-    assert_eq!(told(&mut inventory), ["StatefulSet db: db=pg:1[a]"]);
+    assert_eq!(reported(&mut inventory), ["StatefulSet db: db=pg:1[a]"]);
     apply(&mut inventory, &pod("db-0", owner, 1, &[("db", "pg:1", "")]));
-    assert_eq!(told(&mut inventory), [""; 0], "it is being restarted");
+    assert_eq!(reported(&mut inventory), [""; 0], "the container is restarting");
     apply(&mut inventory, &pod("db-1", owner, 2, &[("db", "pg:1", &id("pg", 'a'))]));
-    assert_eq!(told(&mut inventory), [""; 0], "the second runs the same");
+    assert_eq!(reported(&mut inventory), [""; 0], "both Pods run the same image");
     apply(&mut inventory, &pod("db-1", owner, 2, &[("db", "pg:1", &id("pg", 'b'))]));
-    assert_eq!(told(&mut inventory), ["StatefulSet db: db=pg:1[ba]"], "the newest comes first");
+    assert_eq!(reported(&mut inventory), ["StatefulSet db: db=pg:1[ba]"], "the newest Pod comes first");
     apply(&mut inventory, &pod("db-0", owner, 1, &[("db", "pg:2", &id("pg", 'c'))]));
-    assert_eq!(told(&mut inventory), ["StatefulSet db: db=pg:1[b] db=pg:2[c]"], "a digest belongs to its image");
+    assert_eq!(reported(&mut inventory), ["StatefulSet db: db=pg:1[b] db=pg:2[c]"], "a digest belongs to its image");
 }
 
 #[test]
-fn what_policies_read_is_told_when_it_changes() {
+fn changes_of_policy_inputs_are_reported() {
     let deployment = object("Deployment", "web", "", template(&[("app", "nginx:1")]));
     let mut inventory = inventory_of(&ALL, std::slice::from_ref(&deployment));
-    assert_eq!(told(&mut inventory).len(), 1);
+    assert_eq!(reported(&mut inventory).len(), 1);
     for more in [
         json!({ "metadata": { "labels": { "team": "a" } } }),
         json!({ "metadata": { "annotations": { "note": "b" } } }),
@@ -331,7 +334,7 @@ fn what_policies_read_is_told_when_it_changes() {
         let (kind, mut value) = deployment.clone();
         merge(&mut value, more.clone());
         apply(&mut inventory, &(kind, value));
-        assert_eq!(told(&mut inventory).len(), 1, "{more}");
+        assert_eq!(reported(&mut inventory).len(), 1, "{more}");
     }
     for ignored in [
         json!({ "metadata": { "resourceVersion": "7", "generation": 3, "managedFields": [{ "manager": "x" }] } }),
@@ -339,91 +342,91 @@ fn what_policies_read_is_told_when_it_changes() {
         json!({ "spec": { "replicas": 3 }, "status": { "readyReplicas": 3 } }),
     ] {
         apply(&mut inventory, &deployment);
-        told(&mut inventory);
+        reported(&mut inventory);
         let (kind, mut value) = deployment.clone();
         merge(&mut value, ignored.clone());
         apply(&mut inventory, &(kind, value));
-        assert_eq!(told(&mut inventory), [""; 0], "{ignored}");
+        assert_eq!(reported(&mut inventory), [""; 0], "{ignored}");
     }
 }
 
 #[test]
-fn annotations_are_bounded_together_by_whole_entries() {
+fn annotations_beyond_the_size_limit_are_dropped_whole() {
     let (kind, value) = object(
         "Deployment",
         "web",
         "",
         json!({ "metadata": { "annotations": { "a": "x".repeat(40_000), "b": "x".repeat(40_000), "c": "x" } } }),
     );
-    let object: Object<()> = serde_json::from_value(value).unwrap();
+    let object: Object = serde_json::from_value(value).unwrap();
     assert_eq!(object.bounded_annotations().map(|(key, _)| key).collect::<Vec<_>>(), ["a", "c"]);
-    assert_eq!(kind, Kind::Workload(WorkloadKind::Deployment));
+    assert_eq!(kind, ObjectKind::Workload(WorkloadKind::Deployment));
 }
 
 #[test]
-fn labels_of_a_namespace_reach_its_workloads_and_no_others() {
+fn namespace_labels_reach_only_their_own_workloads() {
     let mut inventory = inventory_of(&ALL, &[object("Deployment", "web", "", template(&[("app", "nginx:1")]))]);
-    told(&mut inventory);
+    reported(&mut inventory);
     let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
     inventory.namespace("other", Some(&labels));
-    assert_eq!(told(&mut inventory), [""; 0]);
+    assert_eq!(reported(&mut inventory), [""; 0]);
     inventory.namespace("shop", Some(&labels));
     match &inventory.changes()[..] {
         [Change::Set { uses, .. }] => assert_eq!(*uses[0].workload.namespace_labels, labels),
         other => panic!("{other:?}"),
     }
     inventory.namespace("shop", Some(&labels));
-    assert_eq!(told(&mut inventory), [""; 0]);
+    assert_eq!(reported(&mut inventory), [""; 0]);
 }
 
 #[test]
-fn a_workload_waits_for_its_namespace_but_not_for_ever() {
+fn a_workload_waits_for_its_namespace_up_to_the_grace_period() {
     let mut inventory = Inventory::new(&ALL, 2);
-    inventory.expect_namespaces();
+    inventory.require_namespaces();
     apply(&mut inventory, &object("Deployment", "web", "", template(&[("app", "nginx:1")])));
-    assert_eq!(told(&mut inventory), [""; 0]);
-    inventory.age();
-    assert_eq!(told(&mut inventory), [""; 0]);
-    inventory.age();
-    assert_eq!(told(&mut inventory).len(), 1);
+    assert_eq!(reported(&mut inventory), [""; 0]);
+    inventory.end_round();
+    assert_eq!(reported(&mut inventory), [""; 0]);
+    inventory.end_round();
+    assert_eq!(reported(&mut inventory).len(), 1);
     inventory.namespace("shop", Some(&BTreeMap::new()));
-    assert_eq!(told(&mut inventory), [""; 0]);
+    assert_eq!(reported(&mut inventory), [""; 0]);
 }
 
 #[test]
-fn a_pod_waits_for_its_owner_but_not_for_ever() {
+fn a_pod_waits_for_its_owner_up_to_the_grace_period() {
     let orphan = pod("web-1-a", "apps/v1 ReplicaSet web-1", 1, &[("app", "nginx:1", "")]);
     let mut inventory = Inventory::new(&ALL, 2);
     apply(&mut inventory, &orphan);
-    assert_eq!(told(&mut inventory), [""; 0]);
-    inventory.age();
-    assert_eq!(told(&mut inventory), [""; 0]);
-    inventory.age();
-    assert_eq!(told(&mut inventory), ["Pod web-1-a: app=nginx:1[]"]);
+    assert_eq!(reported(&mut inventory), [""; 0]);
+    inventory.end_round();
+    assert_eq!(reported(&mut inventory), [""; 0]);
+    inventory.end_round();
+    assert_eq!(reported(&mut inventory), ["Pod web-1-a: app=nginx:1[]"]);
     apply(&mut inventory, &object("ReplicaSet", "web-1", "apps/v1 Deployment web", json!({})));
-    assert_eq!(told(&mut inventory), ["- Pod web-1-a"], "now the Deployment is waited for");
+    assert_eq!(reported(&mut inventory), ["- Pod web-1-a"], "it waits for the Deployment now");
     apply(&mut inventory, &object("Deployment", "web", "", template(&[("app", "nginx:1")])));
-    assert_eq!(told(&mut inventory), ["Deployment web: app=nginx:1[]"]);
+    assert_eq!(reported(&mut inventory), ["Deployment web: app=nginx:1[]"]);
 }
 
 #[test]
-fn pods_that_outlive_their_owner_do_not_count_until_they_stay() {
+fn pods_of_a_deleted_owner_are_reported_after_the_grace_period() {
     let mut inventory = Inventory::new(&ALL, 2);
     apply(&mut inventory, &object("StatefulSet", "db", "", template(&[("db", "pg:1")])));
     apply(&mut inventory, &pod("db-0", "apps/v1 StatefulSet db", 1, &[("db", "pg:1", "")]));
-    told(&mut inventory);
+    reported(&mut inventory);
     remove(&mut inventory, "StatefulSet", "db");
-    assert_eq!(told(&mut inventory), ["- StatefulSet db"]);
-    inventory.age();
-    inventory.age();
-    assert_eq!(told(&mut inventory), ["Pod db-0: db=pg:1[]"]);
+    assert_eq!(reported(&mut inventory), ["- StatefulSet db"]);
+    inventory.end_round();
+    inventory.end_round();
+    assert_eq!(reported(&mut inventory), ["Pod db-0: db=pg:1[]"]);
     remove(&mut inventory, "Pod", "db-0");
-    assert_eq!(told(&mut inventory), ["- Pod db-0"]);
-    assert!(inventory.absent.is_empty() && inventory.children.is_empty() && inventory.objects.is_empty());
+    assert_eq!(reported(&mut inventory), ["- Pod db-0"]);
+    assert!(inventory.missing_owners.is_empty() && inventory.children.is_empty() && inventory.objects.is_empty());
 }
 
 #[test]
-fn what_a_new_list_lacks_is_gone_where_it_was_listed() {
+fn objects_missing_from_a_new_list_are_removed_in_its_scope() {
     let mut inventory = inventory_of(
         &ALL,
         &[
@@ -437,17 +440,17 @@ fn what_a_new_list_lacks_is_gone_where_it_was_listed() {
             object("StatefulSet", "set", "", template(&[("a", "a:1")])),
         ],
     );
-    told(&mut inventory);
-    let kind = Kind::Workload(WorkloadKind::Deployment);
-    let kept = Key { kind, namespace: "shop".into(), name: "kept".into() };
+    reported(&mut inventory);
+    let kind = ObjectKind::Workload(WorkloadKind::Deployment);
+    let kept = ObjectKey { kind, namespace: "shop".into(), name: "kept".into() };
     inventory.retain(kind, Some("shop"), &HashSet::from([kept.clone()]));
-    assert_eq!(told(&mut inventory), ["- Deployment gone"]);
+    assert_eq!(reported(&mut inventory), ["- Deployment gone"]);
     inventory.retain(kind, None, &HashSet::from([kept]));
-    assert_eq!(told(&mut inventory), ["- Deployment away"]);
+    assert_eq!(reported(&mut inventory), ["- Deployment away"]);
 }
 
 #[test]
-fn what_is_far_too_long_is_kept_in_short() {
+fn oversized_texts_are_truncated() {
     let huge = "a".repeat(1 << 20);
     let short = format!("{}… (1048576 bytes)", "a".repeat(100));
     let (kind, mut value) = pod("bare", "", 1, &[("b", &huge, &format!("{huge}@{}", digest('a')))]);

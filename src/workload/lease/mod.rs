@@ -1,6 +1,6 @@
-//! Who leads among replicas: whoever holds the Lease.
+//! Leader election: the replica that holds the Lease leads.
 //!
-//! The Lease is replaced under its resourceVersion, so that of two that write at once one is refused.
+//! The Lease is replaced with its resourceVersion, so one of two concurrent writes is rejected.
 
 mod record;
 
@@ -25,27 +25,27 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::describe;
 
-/// The name that the Go program's replicas know.
+/// The name that replicas of the original Go program use.
 const NAME: &str = "k8s-copycat.k8s-copycat";
 
-/// How long one request may take; two of them fit into the renew deadline.
+/// The deadline of one request; two fit into the renew deadline.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(4);
 
-/// From one line about the same failure of renewing to the next.
+/// A renewal failure that lasts is logged again after this long.
 const REMINDER: Duration = Duration::from_secs(300);
 
-/// A Lease that could not be read or written. Trying again can help unless a right is missing.
+/// The Lease could not be read or written. A retry can help unless a permission is missing.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// The API server refused, or could not be reached.
-    #[error("cannot {action} lease {namespace}/{NAME}: {}{}", describe(source), remedy(source))]
+    /// The API server rejected the request, or could not be reached.
+    #[error("cannot {action} lease {namespace}/{NAME}: {}{}", describe(error), remedy(error))]
     Api {
         /// `read`, `create` or `replace`.
         action: &'static str,
         /// The Lease's namespace.
         namespace: String,
-        /// What the client says.
-        source: Box<kube::Error>,
+        /// The client's error.
+        error: Box<kube::Error>,
     },
     /// The API server did not answer in time.
     #[error("cannot {action} lease {namespace}/{NAME}: the API server did not answer within {} s", REQUEST_DEADLINE.as_secs())]
@@ -60,31 +60,31 @@ pub enum LeaseError {
 fn remedy(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) if status.is_forbidden() => {
-            "; grant get, create and update on leases (API group coordination.k8s.io) by a Role in that namespace"
+            "; grant get, create and update on leases (API group coordination.k8s.io) with a Role in that namespace"
         }
         _ => "",
     }
 }
 
 impl LeaseError {
-    /// Whether somebody else wrote first.
+    /// Whether another replica wrote first.
     fn is_lost_race(&self) -> bool {
         match self {
-            Self::Api { source, .. } => {
-                matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
+            Self::Api { error, .. } => {
+                matches!(error.as_ref(), kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
             }
             Self::Deadline { .. } => false,
         }
     }
 }
 
-/// What came of trying to hold the Lease.
+/// The result of an attempt to acquire or renew the Lease.
 enum Attempt {
-    /// It is ours.
+    /// This replica holds it.
     Held,
-    /// It is another's.
+    /// Another replica holds it.
     Taken,
-    /// Somebody wrote it between our reading and writing; who, the next attempt will tell.
+    /// Another replica wrote it between our read and our write; the next attempt shows which.
     Raced,
 }
 
@@ -97,9 +97,8 @@ pub struct Election {
 }
 
 impl Election {
-    /// A candidate for the Lease `k8s-copycat.k8s-copycat` in that namespace. `host` is what people know this replica
-    /// by, in a cluster the Pod's name; the identity adds something random, so that a restarted replica is another
-    /// candidate.
+    /// A candidate for the Lease `k8s-copycat.k8s-copycat` in `namespace`. The identity is `host` (in a cluster, the Pod's
+    /// name) and a random suffix, so that a restarted replica is another candidate.
     pub fn new(client: Client, namespace: &str, host: &str) -> Self {
         let random = fastrand::u64(..);
         Self {
@@ -109,37 +108,37 @@ impl Election {
         }
     }
 
-    /// What stands in the Lease when this candidate holds it.
+    /// The `holderIdentity` of this candidate.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// Waits until this candidate leads, for ever if need be; what hinders it is logged and tried again.
+    /// Waits until this candidate leads. Errors are logged and retried.
     pub async fn campaign(&self) -> Leadership {
         let mut observed = None;
-        let mut told = None;
+        let mut last_logged = None;
         loop {
-            let asked = Instant::now();
+            let requested = Instant::now();
             match self.attempt(&mut observed).await {
                 Ok(Attempt::Held) => {
-                    tracing::info!(identity = self.identity, "leading");
-                    return Leadership::start(self.clone(), asked);
+                    tracing::info!(identity = self.identity, "became the leader");
+                    return Leadership::start(self.clone(), requested);
                 }
-                Ok(Attempt::Taken | Attempt::Raced) => told = None,
+                Ok(Attempt::Taken | Attempt::Raced) => last_logged = None,
                 Err(error) => {
                     let text = error.to_string();
-                    if told.as_ref() != Some(&text) {
-                        tracing::warn!(error = text, "cannot run for leadership; trying again");
+                    if last_logged.as_ref() != Some(&text) {
+                        tracing::warn!(error = text, "cannot acquire the lease; retrying");
                     }
-                    told = Some(text);
+                    last_logged = Some(text);
                 }
             }
-            // Candidates that started together must not ask together for ever.
+            // Spreads the requests of candidates that started together.
             sleep(RETRY_PERIOD.mul_f64(1.0 + 0.2 * fastrand::f64())).await;
         }
     }
 
-    /// Takes or renews the Lease if that is ours to do.
+    /// Acquires or renews the Lease if this replica may.
     async fn attempt(&self, observed: &mut Option<Observed>) -> Result<Attempt, LeaseError> {
         let Some(lease) = self.read().await? else {
             let spec = record::held(None, &self.identity, Timestamp::now());
@@ -159,9 +158,9 @@ impl Election {
         }
     }
 
-    /// Frees the Lease if it is ours.
+    /// Releases the Lease if this replica holds it.
     async fn release(&self) -> Result<(), LeaseError> {
-        // A renewal that was given up may still arrive between reading and writing, but only one.
+        // An abandoned renewal may still arrive between read and write, but only one.
         for _ in 0..2 {
             let Some(lease) = self.read().await? else { return Ok(()) };
             let before: LeaseSpec = lease.spec.clone().unwrap_or_default();
@@ -202,29 +201,29 @@ impl Election {
         let namespace = || self.namespace.clone();
         match timeout(REQUEST_DEADLINE, request).await {
             Ok(answer) => {
-                answer.map_err(|source| LeaseError::Api { action, namespace: namespace(), source: Box::new(source) })
+                answer.map_err(|error| LeaseError::Api { action, namespace: namespace(), error: Box::new(error) })
             }
             Err(_) => Err(LeaseError::Deadline { action, namespace: namespace() }),
         }
     }
 }
 
-/// Whether a replica that leads may begin anything.
+/// Whether the leader may start new work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// The Lease is renewed.
+pub enum LeaseState {
+    /// The Lease is renewed in time.
     Held,
-    /// It could not be renewed for 10 s, and 5 s later another replica may take it: nothing new may begin. It is tried
-    /// on, and held again where nobody else has taken it.
+    /// It could not be renewed for 10 s, and 5 s later another replica may take it: start nothing new. Renewal is retried;
+    /// the state returns to `Held` unless another replica has taken the Lease.
     Overdue,
-    /// Another holds it. Comes last.
+    /// Another replica holds it. The last state.
     Lost,
 }
 
-/// The Lease is held, and renewed until this is released or dropped. Dropped without release it runs out by itself.
+/// A held Lease. It is renewed until this is released or dropped; after a drop without release it expires.
 pub struct Leadership {
     election: Election,
-    hold: watch::Receiver<Hold>,
+    state: watch::Receiver<LeaseState>,
     stop: CancellationToken,
     renewal: JoinHandle<()>,
 }
@@ -232,33 +231,30 @@ pub struct Leadership {
 impl Leadership {
     fn start(election: Election, held_since: Instant) -> Self {
         let stop = CancellationToken::new();
-        let (sender, hold) = watch::channel(Hold::Held);
+        let (sender, state) = watch::channel(LeaseState::Held);
         let renewal = tokio::spawn({
             let (election, stop) = (election.clone(), stop.clone());
             async move {
-                // A request that is under way is given up with the rest: releasing reads the Lease anew.
+                // A running request is abandoned too: releasing reads the Lease again.
                 if stop.run_until_cancelled(renew(&election, held_since, &sender)).await.is_some() {
-                    tracing::error!(
-                        identity = election.identity,
-                        "another replica holds the lease: not leading any more"
-                    );
-                    sender.send_replace(Hold::Lost);
+                    tracing::error!(identity = election.identity, "leadership lost: another replica holds the lease");
+                    sender.send_replace(LeaseState::Lost);
                 }
             }
         });
-        Self { election, hold, stop, renewal }
+        Self { election, state, stop, renewal }
     }
 
-    /// How it stands with the Lease, from now on.
-    pub fn hold(&self) -> watch::Receiver<Hold> {
-        self.hold.clone()
+    /// The state of the Lease, and its changes.
+    pub fn state(&self) -> watch::Receiver<LeaseState> {
+        self.state.clone()
     }
 
-    /// Gives the Lease up, so that another replica leads as soon as it asks, within 2.4 s. Takes 16 s at most, when the
+    /// Releases the Lease, so that another replica can take it at its next attempt, within 2.4 s. Takes at most 16 s, if the
     /// API server does not answer.
     pub async fn release(mut self) -> Result<(), LeaseError> {
         self.stop.cancel();
-        // It ends at once; that it panicked, which it can't, would change nothing here.
+        // It ends at once; a panic would change nothing here.
         let _ended = (&mut self.renewal).await;
         self.election.release().await
     }
@@ -270,11 +266,11 @@ impl Drop for Leadership {
     }
 }
 
-/// Renews for as long as no other holds the Lease.
-async fn renew(election: &Election, held_since: Instant, hold: &watch::Sender<Hold>) {
+/// Renews until another replica holds the Lease.
+async fn renew(election: &Election, held_since: Instant, state: &watch::Sender<LeaseState>) {
     let mut renewed = held_since;
     let mut observed = None;
-    let mut told: Option<(String, Instant)> = None;
+    let mut last_logged: Option<(String, Instant)> = None;
     loop {
         let next = async {
             sleep(RETRY_PERIOD).await;
@@ -282,29 +278,29 @@ async fn renew(election: &Election, held_since: Instant, hold: &watch::Sender<Ho
         };
         let mut next = pin!(next);
         let overdue = sleep_until((renewed + RENEW_DEADLINE).into());
-        let is_held = *hold.borrow() == Hold::Held;
-        let (asked, attempt) = tokio::select! {
+        let is_held = *state.borrow() == LeaseState::Held;
+        let (requested, attempt) = tokio::select! {
             attempt = &mut next => attempt,
             () = overdue, if is_held => {
-                hold.send_replace(Hold::Overdue);
+                state.send_replace(LeaseState::Overdue);
                 next.await
             }
         };
         match attempt {
-            // It counts from the question: the answer may have come late.
+            // It counts from the request, because the response may be late.
             Ok(Attempt::Held) => {
-                (renewed, told) = (asked, None);
+                (renewed, last_logged) = (requested, None);
                 if renewed.elapsed() < RENEW_DEADLINE {
-                    hold.send_if_modified(|hold| std::mem::replace(hold, Hold::Held) != Hold::Held);
+                    state.send_if_modified(|state| std::mem::replace(state, LeaseState::Held) != LeaseState::Held);
                 }
             }
             Ok(Attempt::Raced) => {}
             Ok(Attempt::Taken) => return,
             Err(error) => {
                 let error = error.to_string();
-                if told.as_ref().is_none_or(|(text, at)| *text != error || at.elapsed() >= REMINDER) {
-                    tracing::warn!(error, "the lease could not be renewed; trying again");
-                    told = Some((error, Instant::now()));
+                if last_logged.as_ref().is_none_or(|(text, at)| *text != error || at.elapsed() >= REMINDER) {
+                    tracing::warn!(error, "cannot renew the lease; retrying");
+                    last_logged = Some((error, Instant::now()));
                 }
             }
         }

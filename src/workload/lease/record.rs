@@ -1,4 +1,5 @@
-//! What a Lease says, and what follows for a candidate; the rules of client-go's leader election.
+//! The content of a Lease and what a candidate does about it: the rules of client-go's leader election. kubert's are not
+//! used, because they trust the clocks of other machines.
 
 use std::time::{Duration, Instant};
 
@@ -8,27 +9,28 @@ use k8s_openapi::{
     jiff::{Timestamp, Unit},
 };
 
-/// How long a holder that does not renew stays the holder.
+/// How long a holder keeps the Lease without renewing it.
 pub(super) const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// How long a leader that can't renew begins anything new.
+/// How long a leader that cannot renew the Lease may start new work.
 pub(super) const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// From one try to the next.
+/// The pause between attempts.
 pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-/// A Lease as it was last seen, and since when it has not changed. Clocks of other machines are not asked: a holder is
-/// gone when its Lease stayed the same for its duration on our own clock.
+/// The last observed Lease, and since when it is unchanged. Clocks of other machines are not used: a Lease has expired when
+/// it stayed unchanged for its duration by the local clock.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     spec: LeaseSpec,
     since: Instant,
-    /// When it was read last.
+    /// The time of the last read.
     seen: Instant,
 }
 
 impl Observed {
-    /// What is known after the Lease was seen as `spec`, given what was known before.
-    /// Who could not read it for long does not know that it was not renewed, and a holder could not renew it either: its
-    /// time starts anew then, so that an outage of the API server changes no leader.
+    /// The observation after the Lease was read as `spec`.
+    ///
+    /// After a long gap between reads the duration starts again: nobody knows whether the Lease was renewed, and its holder
+    /// could not renew it either. So an outage of the API server does not change the leader.
     pub fn update(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
         match before {
             Some(before) if before.spec == spec && now.saturating_duration_since(before.seen) <= RENEW_DEADLINE => {
@@ -39,18 +41,17 @@ impl Observed {
     }
 }
 
-/// What a candidate does next.
+/// The next step of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// It is ours: say so again.
+    /// This candidate holds the Lease.
     Renew,
-    /// It is nobody's, or its holder is gone.
+    /// The Lease is free or expired.
     Take,
-    /// It is another's.
+    /// Another candidate holds it.
     Wait,
 }
 
-/// What `identity` does about a Lease that was observed so.
 pub(super) fn next(observed: &Observed, identity: &str, now: Instant) -> Action {
     let spec = &observed.spec;
     match spec.holder_identity.as_deref() {
@@ -64,7 +65,7 @@ pub(super) fn next(observed: &Observed, identity: &str, now: Instant) -> Action 
     }
 }
 
-/// The Lease after `identity` has taken or renewed it; `before` is none where there was no Lease.
+/// The Lease after `identity` has taken or renewed it; `before` is none if there was no Lease.
 pub(super) fn held(before: Option<&LeaseSpec>, identity: &str, now: Timestamp) -> LeaseSpec {
     let is_renewal = before.is_some_and(|before| before.holder_identity.as_deref() == Some(identity));
     let transitions = before.map(|before| {
@@ -82,7 +83,7 @@ pub(super) fn held(before: Option<&LeaseSpec>, identity: &str, now: Timestamp) -
     }
 }
 
-/// The Lease after its holder has given it up: free, and for clients that look at the duration first, over in 1 s.
+/// The Lease after its release: free, and expired after 1 s for clients that check only the duration.
 pub(super) fn released(before: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
@@ -93,7 +94,7 @@ pub(super) fn released(before: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     }
 }
 
-/// The API takes six digits after the second, no more.
+/// The API accepts at most six fractional digits.
 fn micro_time(now: Timestamp) -> MicroTime {
     MicroTime(now.round(Unit::Microsecond).unwrap_or(now))
 }
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_taken_when_it_is_free_or_has_not_changed_for_its_duration() {
+    fn a_lease_is_taken_when_free_or_expired() {
         let start = Instant::now();
         for (holder, seconds, age, action) in [
             (None, None, 0, Action::Take),
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_change_of_the_lease_starts_its_time_anew_and_not_what_its_clock_says() {
+    fn expiry_counts_from_the_last_change_and_ignores_the_holders_clock() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let first = Observed::update(None, lease(Some("other"), Some(15)), start);
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn who_could_not_read_a_lease_counts_its_time_anew() {
+    fn an_outage_of_the_api_server_restarts_the_expiry() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let read = |before, seconds| Observed::update(before, lease(Some("other"), Some(15)), at(seconds));
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_keeps_and_a_take_over_counts() {
+    fn a_renewal_keeps_the_acquire_time_and_a_takeover_increments_transitions() {
         let early: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let later: Timestamp = "2026-01-01T00:00:02.123456789Z".parse().unwrap();
         let first = held(None, "me", early);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_released_lease_is_free_for_the_next() {
+    fn a_released_lease_can_be_taken_at_once() {
         let now = Timestamp::UNIX_EPOCH;
         let released = released(&held(None, "me", now), now);
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! From a document to objects of the inventory.
+//! Reads documents into the inventory.
 
 use std::collections::HashSet;
 
@@ -8,29 +8,28 @@ use super::{ManifestError, Source};
 use crate::{
     model::WorkloadKind,
     workload::{
-        inventory::{Inventory, Key, Kind},
+        inventory::{Inventory, ObjectKey, ObjectKind},
         object::Object,
     },
 };
 
-/// Lists in lists; nobody writes more.
-const DEEPEST_LIST: usize = 8;
+/// The deepest nesting of lists.
+const MAX_LIST_DEPTH: usize = 8;
 
-/// The objects of all documents so far.
 pub(super) struct Documents {
     inventory: Inventory,
-    seen: HashSet<Key>,
-    passed_over: Vec<String>,
+    seen: HashSet<ObjectKey>,
+    ignored: Vec<String>,
 }
 
-/// Where an object stands.
+/// The position of an object, for messages.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct DocumentLocation<'a> {
     file: &'a str,
     document: usize,
 }
 
-/// What an object is, as it says itself.
+/// The identity of an object.
 struct Header<'a> {
     group: &'a str,
     kind: &'a str,
@@ -54,8 +53,8 @@ impl<'a> Header<'a> {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 
-    /// The kept kind, of whatever version.
-    fn kept(&self) -> Option<Kind> {
+    /// The kind, if it is one that the inventory stores, in any API version.
+    fn object_kind(&self) -> Option<ObjectKind> {
         let group_fits = |kind: WorkloadKind| match kind {
             WorkloadKind::Pod => self.group.is_empty(),
             WorkloadKind::Job | WorkloadKind::CronJob => self.group == "batch",
@@ -64,51 +63,49 @@ impl<'a> Header<'a> {
             }
         };
         match self.kind {
-            "ReplicaSet" if matches!(self.group, "apps" | "extensions") => Some(Kind::ReplicaSet),
-            kind => kind.parse().ok().filter(|kind| group_fits(*kind)).map(Kind::Workload),
+            "ReplicaSet" if matches!(self.group, "apps" | "extensions") => Some(ObjectKind::ReplicaSet),
+            kind => kind.parse().ok().filter(|kind| group_fits(*kind)).map(ObjectKind::Workload),
         }
     }
 }
 
 impl Documents {
-    /// None yet. Workloads of the kinds `counted` will count.
-    pub fn new(counted: &[WorkloadKind]) -> Self {
-        let mut inventory = Inventory::new(counted, 0);
-        inventory.tell_missing_images();
-        Self { inventory, seen: HashSet::new(), passed_over: Vec::new() }
+    pub fn new(watched: &[WorkloadKind]) -> Self {
+        let mut inventory = Inventory::new(watched, 0);
+        inventory.keep_missing_images();
+        Self { inventory, seen: HashSet::new(), ignored: Vec::new() }
     }
 
-    /// The inventory of what was read, and a sentence for each object that was passed over.
+    /// The inventory, and a message for each ignored object.
     pub fn finish(self) -> (Inventory, Vec<String>) {
-        (self.inventory, self.passed_over)
+        (self.inventory, self.ignored)
     }
 
-    /// Takes in all that `source` holds.
     pub fn read(&mut self, source: &Source) -> Result<(), ManifestError> {
         let file = source.name();
         for (value, document) in source.values()?.into_iter().zip(1..) {
-            self.take(value, Place { file: &file, document }, 0)?;
+            self.add(value, DocumentLocation { file: &file, document }, 0)?;
         }
         Ok(())
     }
 
-    fn take(&mut self, mut value: Value, place: Place<'_>, depth: usize) -> Result<(), ManifestError> {
+    fn add(&mut self, mut value: Value, location: DocumentLocation<'_>, depth: usize) -> Result<(), ManifestError> {
         if let Some(items) = list_items(&mut value) {
-            if depth == DEEPEST_LIST {
-                self.pass_over(place, &format!("lists nest deeper than {DEEPEST_LIST} levels"));
+            if depth == MAX_LIST_DEPTH {
+                self.ignore(location, &format!("lists nest deeper than {MAX_LIST_DEPTH} levels"));
                 return Ok(());
             }
-            return items.into_iter().try_for_each(|item| self.take(item, place, depth + 1));
+            return items.into_iter().try_for_each(|item| self.add(item, location, depth + 1));
         }
         let header = Header::read(&value);
         if header.kind.is_empty() {
-            self.pass_over(place, "it is no Kubernetes object: it has no kind");
+            self.ignore(location, "not a Kubernetes object: it has no kind");
             return Ok(());
         }
-        match header.kept() {
-            Some(kind) => self.keep(kind, &value, &header, place),
+        match header.object_kind() {
+            Some(kind) => self.apply(kind, &value, &header, location),
             None if header.kind == "Namespace" && header.group.is_empty() => {
-                let object = parse(&value, &header, place)?;
+                let object = parse(&value, &header, location)?;
                 self.inventory.namespace(header.name, Some(&object.metadata.labels.unwrap_or_default()));
                 Ok(())
             }
@@ -118,50 +115,56 @@ impl Documents {
                     .any(|pointer| value.pointer(pointer).is_some_and(Value::is_array));
                 if has_containers {
                     let object = header.object();
-                    self.pass_over(place, &format!("{object} may run containers, but its kind is not mirrored"));
+                    self.ignore(location, &format!("{object} may run containers, but its kind is not mirrored"));
                 }
                 Ok(())
             }
         }
     }
 
-    fn keep(&mut self, kind: Kind, value: &Value, header: &Header<'_>, place: Place<'_>) -> Result<(), ManifestError> {
-        let object = parse(value, header, place)?;
+    fn apply(
+        &mut self,
+        kind: ObjectKind,
+        value: &Value,
+        header: &Header<'_>,
+        location: DocumentLocation<'_>,
+    ) -> Result<(), ManifestError> {
+        let object = parse(value, header, location)?;
         match kind {
-            Kind::Workload(workload) => {
+            ObjectKind::Workload(workload) => {
                 if object.pod_spec(workload).is_none_or(|spec| spec.containers().next().is_none()) {
-                    self.pass_over(place, &format!("{} has no pod template with containers", header.object()));
+                    self.ignore(location, &format!("{} has no pod template with containers", header.object()));
                     return Ok(());
                 }
             }
-            Kind::ReplicaSet => {
+            ObjectKind::ReplicaSet => {
                 let mut owners = object.metadata.owner_references.iter().flatten();
                 if !owners.any(|owner| owner.controller == Some(true)) {
                     let name = header.object();
-                    self.pass_over(place, &format!("{name} may run containers, but its kind is not mirrored"));
+                    self.ignore(location, &format!("{name} may run containers, but its kind is not mirrored"));
                 }
             }
         }
         let Some(key) = self.inventory.key(kind, &object) else {
-            self.pass_over(place, &format!("a {} has no name", header.kind));
+            self.ignore(location, &format!("{} without a name", header.kind));
             return Ok(());
         };
         if !self.seen.insert(key.clone()) {
-            self.pass_over(place, &format!("{key} was given before: what stands here replaces it"));
+            self.ignore(location, &format!("{key} is defined a second time; this definition replaces the first"));
         }
         self.inventory.apply(key, &object);
         Ok(())
     }
 
-    fn pass_over(&mut self, Place { file, document }: Place<'_>, why: &str) {
-        self.passed_over.push(format!("{file}, document {document}: {why}"));
+    fn ignore(&mut self, DocumentLocation { file, document }: DocumentLocation<'_>, why: &str) {
+        self.ignored.push(format!("{file}, document {document}: {why}"));
     }
 }
 
-fn parse(value: &Value, header: &Header<'_>, place: Place<'_>) -> Result<Object<()>, ManifestError> {
+fn parse(value: &Value, header: &Header<'_>, location: DocumentLocation<'_>) -> Result<Object, ManifestError> {
     serde::Deserialize::deserialize(value).map_err(|error: serde_json::Error| ManifestError::Malformed {
-        file: place.file.to_owned(),
-        document: place.document,
+        file: location.file.to_owned(),
+        document: location.document,
         object: header.object(),
         message: error.to_string(),
     })

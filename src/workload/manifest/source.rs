@@ -1,4 +1,4 @@
-//! From a path to values.
+//! Reads files and standard input into YAML or JSON values.
 
 use std::{
     fs, io,
@@ -10,21 +10,20 @@ use serde_json::Value;
 
 use super::ManifestError;
 
-/// Bounds of one document. A dump of a large cluster is one document of tens of megabytes, whose user asked for it;
-/// the parser's own bounds are for texts from strangers. Those on aliases stay as they are.
+/// The limits of one document. A dump of a large cluster is one document of tens of megabytes; the parser's own limits are
+/// for untrusted input. Its limits on aliases stay in force.
 const DOCUMENT_BYTES: usize = 1 << 30;
 const DOCUMENT_NODES: usize = 50_000_000;
-/// The schemas in CustomResourceDefinitions nest deeper than the parser's default of 64.
+/// Schemas in CustomResourceDefinitions nest deeper than the parser's default of 64.
 const DOCUMENT_DEPTH: usize = 256;
 
-/// Something to read manifests from.
 pub(in crate::workload) enum Source {
     File(PathBuf),
     Stdin,
 }
 
 impl Source {
-    /// The files that a path stands for, in the order of their names.
+    /// The files at a path, in the order of their names.
     pub fn find(path: &Path) -> Result<Vec<Self>, ManifestError> {
         if path == Path::new("-") {
             return Ok(vec![Self::Stdin]);
@@ -42,7 +41,7 @@ impl Source {
         Ok(files.into_iter().map(Self::File).collect())
     }
 
-    /// How it is called in messages.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -50,7 +49,7 @@ impl Source {
         }
     }
 
-    /// Its documents without the empty ones.
+    /// Its non-empty documents.
     pub fn values(&self) -> Result<Vec<Value>, ManifestError> {
         let read = match self {
             Self::File(path) => fs::read_to_string(path),
@@ -63,7 +62,7 @@ impl Source {
         let is_json = matches!(self, Self::File(path) if path.extension().is_some_and(|end| end == "json"));
         if is_json || text.trim_start().starts_with('{') {
             let values = json(&text);
-            // YAML may start with a brace as well.
+            // YAML may start with a brace too.
             if is_json || values.is_ok() {
                 return values.map_err(|fault| self.fault(fault));
             }
@@ -84,7 +83,7 @@ fn search(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ManifestError> 
     for entry in fs::read_dir(folder).map_err(|source| unreadable(folder, source))? {
         let entry = entry.map_err(|source| unreadable(folder, source))?;
         let path = entry.path();
-        // A mounted ConfigMap keeps its files a second time in a hidden folder.
+        // A mounted ConfigMap has its files a second time in a hidden folder.
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
@@ -103,8 +102,8 @@ fn json(text: &str) -> Result<Vec<Value>, (usize, String)> {
     values.zip(1..).map(|(value, document)| value.map_err(|error| (document, error.to_string()))).collect()
 }
 
-/// For who wrote the file, without the lines around the mistake.
-fn told(error: &serde_yaml::Error) -> String {
+/// The parser's message without the surrounding lines, which may be a Secret's.
+fn message(error: &serde_yaml::Error) -> String {
     error.without_snippet().render_with_formatter(&serde_yaml::UserMessageFormatter)
 }
 
@@ -129,5 +128,5 @@ fn yaml(text: &str) -> Result<Vec<Value>, (usize, String)> {
     };
     let mut bytes = text.as_bytes();
     let values = serde_yaml::read_with_options::<_, Value>(&mut bytes, options);
-    values.zip(1..).map(|(value, document)| value.map_err(|error| (document, told(&error)))).collect()
+    values.zip(1..).map(|(value, document)| value.map_err(|error| (document, message(&error)))).collect()
 }

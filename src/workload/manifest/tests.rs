@@ -32,7 +32,7 @@ const DEPLOYMENT_IN_BRACES: &str = "{ apiVersion: apps/v1, kind: Deployment, met
     spec: { template: { spec: { containers: [{ name: app, image: nginx:1 }] } } } }";
 
 #[test]
-fn every_kind_is_found_in_documents_of_a_file() {
+fn every_kind_is_read_from_a_file_of_several_documents() {
     let template = "template: { spec: { containers: [{ name: c, image: i:1 }] } }";
     let mut text = String::from("# only a comment\n---\n");
     for (api_version, kind) in [
@@ -61,11 +61,11 @@ fn every_kind_is_found_in_documents_of_a_file() {
             "pod default/x c=i:1",
         ]
     );
-    assert_eq!(manifests.passed_over, [""; 0]);
+    assert_eq!(manifests.ignored, [""; 0]);
 }
 
 #[test]
-fn folders_are_searched_for_manifests_alone() {
+fn only_manifests_in_a_folder_are_read() {
     let json = r#"{ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
         "spec": { "containers": [{ "name": "c", "image": "i:1" }] } }"#;
     let manifests = read(&[
@@ -79,7 +79,7 @@ fn folders_are_searched_for_manifests_alone() {
 }
 
 #[test]
-fn lists_are_taken_apart() {
+fn lists_are_flattened() {
     let text = r#"
 apiVersion: v1
 items:
@@ -100,7 +100,7 @@ items:
 }
 
 #[test]
-fn a_dump_folds_and_its_digests_are_read() {
+fn a_dump_is_folded_and_its_digests_are_read() {
     let digest = format!("docker.io/library/nginx@sha256:{}", "0a".repeat(32));
     let owner = |api: &str, kind: &str, name: &str| {
         format!("ownerReferences: [{{ apiVersion: {api}, kind: {kind}, name: {name}, uid: u, controller: true }}]")
@@ -128,11 +128,11 @@ status: {{ phase: Running, containerStatuses: [{{ name: app, imageID: {digest:?}
     assert_eq!(manifests.uses[0].running[0].image, digest.parse().unwrap());
     assert_eq!(manifests.uses[0].running.len(), 1);
     assert_eq!(manifests.uses[0].workload.namespace_labels["team"], "a");
-    assert_eq!(manifests.passed_over, [""; 0]);
+    assert_eq!(manifests.ignored, [""; 0]);
 }
 
 #[test]
-fn what_may_run_containers_but_is_not_mirrored_is_told() {
+fn unsupported_kinds_with_containers_are_reported_as_ignored() {
     let text = "
 { apiVersion: v1, kind: ConfigMap, metadata: { name: c }, data: { a: b } }
 ---
@@ -154,31 +154,31 @@ just text
 ";
     let manifests = read(&[("x.yaml", text)]).unwrap();
     assert_eq!(uses(&manifests), [""; 0]);
-    let told: Vec<_> =
-        manifests.passed_over.iter().map(|line| line.rsplit_once("x.yaml, ").unwrap().1.to_owned()).collect();
+    let reported: Vec<_> =
+        manifests.ignored.iter().map(|line| line.rsplit_once("x.yaml, ").unwrap().1.to_owned()).collect();
     assert_eq!(
-        told,
+        reported,
         [
             "document 2: ReplicationController default/rc may run containers, but its kind is not mirrored",
             "document 3: ReplicaSet default/rs may run containers, but its kind is not mirrored",
             "document 4: Service default/s may run containers, but its kind is not mirrored",
             "document 7: Deployment default/empty has no pod template with containers",
-            "document 8: it is no Kubernetes object: it has no kind",
-            "document 9: it is no Kubernetes object: it has no kind",
+            "document 8: not a Kubernetes object: it has no kind",
+            "document 9: not a Kubernetes object: it has no kind",
         ]
     );
 }
 
 #[test]
-fn a_second_object_of_a_name_replaces_the_first_and_is_told() {
+fn a_duplicate_object_replaces_the_first_with_a_warning() {
     let second = DEPLOYMENT.replace("nginx:1", "nginx:2");
     let manifests = read(&[("a.yaml", DEPLOYMENT), ("b.yaml", &second)]).unwrap();
     assert_eq!(uses(&manifests), ["deployment default/web app=nginx:2"]);
-    assert!(manifests.passed_over[0].contains("Deployment default/web was given before"), "{manifests:?}");
+    assert!(manifests.ignored[0].contains("Deployment default/web is defined a second time"), "{manifests:?}");
 }
 
 #[test]
-fn scalars_that_are_no_texts_become_texts() {
+fn other_scalars_are_read_as_strings() {
     let text = "
 apiVersion: v1
 kind: Pod
@@ -192,22 +192,22 @@ spec: { containers: [{ name: 0x1, image: 12, ports: null }], initContainers: nul
 }
 
 #[test]
-fn a_mistake_is_told_with_its_place_and_without_the_lines_around_it() {
+fn a_syntax_error_names_its_line_and_quotes_nothing() {
     let broken =
         format!("{DEPLOYMENT}---\nkind: Secret\nstringData:\n  password: hunter2\n  next: [a\nother: hunter2\n");
-    for (name, text, place) in [
+    for (name, text, location) in [
         ("broken.yaml", broken.as_str(), "document 2"),
         ("broken.json", "{\"kind\": \"Secret\",\n \"data\": \"hunter2\"\n \"x\"}", "document 1"),
     ] {
         let error = read(&[(name, text)]).unwrap_err();
-        let told = error.to_string();
-        assert!(told.contains(name) && told.contains(place) && told.contains("line"), "{told}");
-        assert!(!told.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        let reported = error.to_string();
+        assert!(reported.contains(name) && reported.contains(location) && reported.contains("line"), "{reported}");
+        assert!(!reported.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
     }
 }
 
 #[test]
-fn a_container_without_an_image_is_a_use_of_none() {
+fn a_container_without_an_image_is_an_image_use_with_an_empty_image() {
     let text = "
 { apiVersion: v1, kind: Pod, metadata: { name: p }, spec: { initContainers: [{ name: a, image: '' }], containers: [{ name: b }, { name: c, image: ' ' }, { name: d, image: i }] } }
 ---
@@ -218,26 +218,26 @@ fn a_container_without_an_image_is_a_use_of_none() {
         uses(&manifests),
         ["deployment default/d a=", "pod default/p a=", "pod default/p b=", "pod default/p c=", "pod default/p d=i"]
     );
-    assert_eq!(manifests.passed_over, [""; 0]);
+    assert_eq!(manifests.ignored, [""; 0]);
 }
 
 #[test]
-fn a_malformed_workload_is_told_by_name() {
+fn a_malformed_workload_is_named_in_the_error() {
     let text = DEPLOYMENT.replace("[{ name: app, image: nginx:1 }]", "{ name: app }");
-    let told = read(&[("web.yaml", &text)]).unwrap_err().to_string();
-    assert!(told.contains("document 1: Deployment default/web is malformed"), "{told}");
+    let reported = read(&[("web.yaml", &text)]).unwrap_err().to_string();
+    assert!(reported.contains("document 1: Deployment default/web is malformed"), "{reported}");
 }
 
 #[test]
-fn a_path_that_leads_nowhere_is_an_error() {
+fn a_missing_path_is_an_error() {
     let missing = read_manifests(&["/nowhere/web.yaml".into()], &WorkloadKind::ALL).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/web.yaml"), "{missing}");
     let empty = read(&[("README.md", "")]).unwrap_err().to_string();
-    assert!(empty.contains("holds no file"), "{empty}");
+    assert!(empty.contains("has no file"), "{empty}");
 }
 
 #[test]
-fn a_dump_of_a_large_cluster_fits() {
+fn a_large_dump_is_read() {
     let many = "0, ".repeat(300_000);
     let text = format!("{{ kind: List, apiVersion: v1, items: [{DEPLOYMENT_IN_BRACES}, {{ data: [{many}] }}] }}");
     assert_eq!(read(&[("dump.yaml", &text)]).unwrap().uses.len(), 1);

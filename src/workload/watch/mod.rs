@@ -1,6 +1,6 @@
 //! The cluster's image uses as they change.
 
-mod view;
+mod state;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -8,72 +8,81 @@ use futures::{
     FutureExt as _, Stream, StreamExt as _,
     stream::{self, BoxStream, SelectAll},
 };
-use kube::{Client, runtime::watcher};
+use kube::Client;
+use state::WatchState;
 use tokio::time::{Interval, MissedTickBehavior};
-use view::View;
 
-use super::{inventory::Change, object::Object, resource::WatchSettings};
+use super::{
+    api::{self, WatchEvent},
+    inventory::Change,
+    resource::WatchSettings,
+};
 use crate::model::Observer;
 
-/// From one look at what waits to the next.
+/// The unit of the grace period for missing owners and namespaces.
 const ROUND: Duration = Duration::from_secs(15);
 
-/// Events that are taken in together before their changes are told.
+/// Events that are handled together before changes are reported.
 const BATCH: usize = 2000;
 
-type Input = (usize, watcher::Result<watcher::Event<Object<()>>>);
+/// The index of a scope, and an event of its watch.
+type Input = (usize, WatchEvent);
 
-/// Watches what `settings` ask for. Never ends by itself: what breaks is begun again, and told to `observer`.
+/// Watches everything in `settings`. The stream never ends by itself: a failed watch is restarted and reported to
+/// `observer`.
 ///
-/// Nothing comes before everything has been listed once; then each workload, then [`Change::Ready`]. What can't be
-/// listed for lack of rights is logged and tried again, and keeps that from coming; namespaces and nodes alone
-/// may stay unread, and have no labels then.
+/// No change is reported before everything has been listed once; then each workload, then [`Change::Ready`]. A list that
+/// is forbidden is logged and retried, and delays `Ready`; only namespaces and nodes may stay unread, and have no labels
+/// then.
 ///
-/// A Pod or Job whose owner is to be known but is missing is told after 15 to 30 s: watches of different kinds do not
-/// keep step, and Pods outlive their deleted owner for a while.
+/// A Pod or Job whose owner should exist but is missing is reported after 15 to 30 s: watches of different kinds are not
+/// synchronised, and Pods outlive their deleted owner for a while.
 pub fn watch(
     client: Client,
     settings: WatchSettings,
     observer: Arc<dyn Observer>,
 ) -> impl Stream<Item = Change> + Send + use<> {
-    let parts = settings.parts();
+    let scopes = settings.scopes();
     let inputs: SelectAll<BoxStream<'static, Input>> = stream::select_all(
-        parts.iter().enumerate().map(|(index, part)| part.watch(&client).map(move |event| (index, event)).boxed()),
+        scopes
+            .iter()
+            .enumerate()
+            .map(|(index, scope)| api::watch(scope, &client).map(move |event| (index, event)).boxed()),
     );
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let state = Watch { view: View::new(settings, parts, observer), inputs, rounds, untold: VecDeque::new() };
-    stream::unfold(state, |mut state| async move {
-        let change = state.next().await?;
-        Some((change, state))
+    let state = WatchState::new(settings, scopes, observer);
+    stream::unfold(Watch { state, inputs, rounds, pending: VecDeque::new() }, |mut watch| async move {
+        let change = watch.next().await?;
+        Some((change, watch))
     })
 }
 
 struct Watch {
-    view: View,
+    state: WatchState,
     inputs: SelectAll<BoxStream<'static, Input>>,
     rounds: Interval,
-    untold: VecDeque<Change>,
+    pending: VecDeque<Change>,
 }
 
 impl Watch {
     async fn next(&mut self) -> Option<Change> {
         loop {
-            if let Some(change) = self.untold.pop_front() {
+            if let Some(change) = self.pending.pop_front() {
                 return Some(change);
             }
             tokio::select! {
                 input = self.inputs.next() => {
                     let (index, event) = input?;
-                    self.view.take(index, event);
+                    self.state.handle(index, event);
                     for _ in 1..BATCH {
                         let Some(Some((index, event))) = self.inputs.next().now_or_never() else { break };
-                        self.view.take(index, event);
+                        self.state.handle(index, event);
                     }
                 }
-                _ = self.rounds.tick() => self.view.age(),
+                _ = self.rounds.tick() => self.state.end_round(),
             }
-            self.untold.extend(self.view.changes());
+            self.pending.extend(self.state.changes());
         }
     }
 }

@@ -1,33 +1,33 @@
-//! Where an answer sends us, and whether one goes there.
+//! `Location`.
 
 use http::{HeaderMap, header::LOCATION};
 use url::Url;
 
-use crate::registry::error::Fault;
+use crate::registry::fault::Fault;
 
-/// The `Location` of an answer from `from`. Without its user and password: nobody but the user of this program gives it
-/// credentials. Never from TLS to something without.
+/// The `Location` of a response from `from`. User and password in it are dropped: credentials come from the
+/// configuration only. A downgrade from TLS to plain HTTP is rejected.
 pub(in crate::registry) fn location(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
     let text = headers
         .get(LOCATION)
         .and_then(|location| location.to_str().ok())
-        .ok_or_else(|| Fault::Malformed("its answer names no Location to go on at".to_owned()))?;
+        .ok_or_else(|| Fault::InvalidResponse("the response has no Location header".to_owned()))?;
     let mut to = from
         .join(text)
-        .map_err(|error| Fault::Malformed(format!("its answer names a Location that is no URL: {error}")))?;
+        .map_err(|error| Fault::InvalidResponse(format!("the Location of the response is no valid URL: {error}")))?;
     if to.set_username("").is_err() || to.set_password(None).is_err() {
-        return Err(Fault::Refused("its answer names a Location without a host".to_owned()));
+        return Err(Fault::Permanent("the Location of the response has no host".to_owned()));
     }
-    // A registry behind a proxy that ends TLS knows no better than to name itself without.
+    // A registry behind a proxy that terminates TLS does not know that its own URL is https.
     if from.scheme() == "https" && to.scheme() == "http" && from.host() == to.host() && to.port().is_none() {
         let upgraded = to.set_scheme("https").and_then(|()| to.set_port(from.port()));
-        upgraded.map_err(|()| Fault::Malformed("its answer names a Location that is no web address".to_owned()))?;
+        upgraded.map_err(|()| Fault::InvalidResponse("the Location of the response is no web address".to_owned()))?;
     }
     match to.scheme() {
         "https" => Ok(to),
         "http" if from.scheme() == "http" => Ok(to),
-        _ => Err(Fault::Refused(format!(
-            "it sends us on to {}, which is not followed: only HTTPS is, or plain HTTP from plain HTTP",
+        _ => Err(Fault::Permanent(format!(
+            "redirect to {} not followed: only HTTPS is allowed, or plain HTTP from plain HTTP",
             to.origin().ascii_serialization()
         ))),
     }
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_is_read_as_registries_write_it() {
+    fn reads_locations_as_registries_write_them() {
         for (from, to, expected) in [
             ("https://r.io/v2/a", "/up?x=1", "https://r.io/up?x=1"),
             ("https://r.io/v2/a", "b", "https://r.io/v2/b"),
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_leads_us_astray() {
+    fn rejects_downgrades_and_invalid_locations() {
         for to in [
             "http://cdn.io/b",
             "http://127.0.0.1/b",

@@ -1,28 +1,27 @@
-//! What is left of the pulls that a registry allows, as Docker Hub tells it: "Docker Hub pull usage and limits".
+//! The remaining pulls of a registry's quota, as documented in "Docker Hub pull usage and limits".
 
 use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::registry::http::retry::LONGEST_BELIEVED;
+use crate::registry::http::headers::retry_after::MAX_PAUSE;
 
-/// Pulls that are left.
+/// The remaining pulls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::registry) struct Quota {
     /// Manifests that may still be read.
     pub remaining: u64,
-    /// After how long there is one more, spread over the window; none where the registry does not say.
+    /// The time after which one more may be read, on average over the window; None if the registry does not say.
     pub refill: Option<Duration>,
 }
 
 impl Quota {
-    /// `ratelimit-remaining: 76;w=21600`, with `ratelimit-limit: 100;w=21600`.
-    pub(in crate::registry) fn of(headers: &HeaderMap) -> Option<Self> {
+    /// From `ratelimit-remaining: 76;w=21600` and `ratelimit-limit: 100;w=21600`.
+    pub(in crate::registry) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let (remaining, window) = header(headers, "ratelimit-remaining")?;
         let (limit, limit_window) = header(headers, "ratelimit-limit").unwrap_or((0, None));
         let refill = window.or(limit_window).filter(|_| limit > 0);
-        let refill =
-            refill.and_then(|window| Some(Duration::from_secs(window.checked_div(limit)?).min(LONGEST_BELIEVED)));
+        let refill = refill.and_then(|window| Some(Duration::from_secs(window.checked_div(limit)?).min(MAX_PAUSE)));
         Some(Self { remaining, refill })
     }
 }
@@ -38,9 +37,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_docker_hub_says_is_read() {
+    fn reads_the_headers_of_docker_hub() {
         let quota = |pairs: &[(&'static str, &'static str)]| {
-            Quota::of(&pairs.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect())
+            Quota::from_headers(
+                &pairs.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
+            )
         };
         let refill = |seconds| Some(Duration::from_secs(seconds));
         for (headers, expected) in [

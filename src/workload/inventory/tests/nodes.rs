@@ -1,4 +1,4 @@
-//! Uses tell the platforms that they need.
+//! Image uses have the platforms that they need.
 
 use super::*;
 
@@ -7,14 +7,14 @@ fn set_node(inventory: &mut Inventory, name: &str, architecture: &str) {
     inventory.node(name, Some(&labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()));
 }
 
-fn on(node: &str, (kind, mut value): (Kind, Value)) -> (Kind, Value) {
+fn on(node: &str, (kind, mut value): (ObjectKind, Value)) -> (ObjectKind, Value) {
     value["spec"]["nodeName"] = node.into();
     (kind, value)
 }
 
-/// One line for each change: `web: app=amd64,arm64 …`, `?` where platforms are not known.
+/// One line for each change: `web: app=amd64,arm64 …`, `?` for unknown platforms.
 fn needs(inventory: &mut Inventory) -> Vec<String> {
-    let tell = |change| match change {
+    let line = |change| match change {
         Change::Set { workload, uses } => {
             let uses = uses.iter().map(|one| {
                 let platforms = one.platforms.iter().flatten().map(|p| p.to_string().replace("linux/", ""));
@@ -27,13 +27,13 @@ fn needs(inventory: &mut Inventory) -> Vec<String> {
         Change::Removed(workload) => format!("-{}", workload.name),
         Change::Ready => "ready".to_owned(),
     };
-    inventory.changes().into_iter().map(tell).collect()
+    inventory.changes().into_iter().map(line).collect()
 }
 
 #[test]
-fn each_container_needs_what_its_pods_run_on() {
+fn containers_need_the_platforms_of_their_pods_nodes() {
     let mut inventory = Inventory::new(&ALL, 0);
-    inventory.expect_nodes();
+    inventory.track_nodes();
     let owner = "apps/v1 ReplicaSet web-1";
     for object in [
         object("Deployment", "web", "", template(&[("app", "nginx:1")])),
@@ -50,11 +50,11 @@ fn each_container_needs_what_its_pods_run_on() {
 
     set_node(&mut inventory, "c", "arm64");
     set_node(&mut inventory, "c", "arm64");
-    assert_eq!(needs(&mut inventory), [""; 0], "one more of a kind that is there changes nothing");
+    assert_eq!(needs(&mut inventory), [""; 0], "another node of a known platform changes nothing");
     remove(&mut inventory, "Pod", "web-1-b");
     assert_eq!(needs(&mut inventory), ["web: app=amd64"]);
     apply(&mut inventory, &pod("web-1-c", owner, 3, &[("app", "nginx:1", "")]));
-    assert_eq!(needs(&mut inventory), ["web: app=amd64,arm64"], "it may come to any node");
+    assert_eq!(needs(&mut inventory), ["web: app=amd64,arm64"], "a Pod without a node may run anywhere");
     apply(&mut inventory, &on("new", pod("web-1-c", owner, 3, &[("app", "nginx:1", "")])));
     assert_eq!(needs(&mut inventory), ["web: app=?"]);
     set_node(&mut inventory, "new", "s390x");
@@ -62,9 +62,9 @@ fn each_container_needs_what_its_pods_run_on() {
 }
 
 #[test]
-fn pods_that_outlive_their_node_need_what_it_was() {
+fn pods_keep_the_platform_of_a_removed_node() {
     let mut inventory = Inventory::new(&ALL, 0);
-    inventory.expect_nodes();
+    inventory.track_nodes();
     apply(&mut inventory, &on("a", pod("alone", "", 1, &[("app", "nginx:1", "")])));
     set_node(&mut inventory, "a", "amd64");
     set_node(&mut inventory, "b", "arm64");
@@ -72,11 +72,11 @@ fn pods_that_outlive_their_node_need_what_it_was() {
     inventory.retain_nodes(&HashSet::from(["b".to_owned()]));
     assert_eq!(needs(&mut inventory), [""; 0]);
     set_node(&mut inventory, "a", "arm64");
-    assert_eq!(needs(&mut inventory), ["alone: app=arm64"], "it was made anew under its name");
+    assert_eq!(needs(&mut inventory), ["alone: app=arm64"], "a new node has the same name");
 }
 
 #[test]
-fn nobody_asks_for_nodes_unless_they_are_expected() {
+fn platforms_are_unknown_unless_nodes_are_tracked() {
     let mut inventory = Inventory::new(&ALL, 0);
     let alone = || pod("alone", "", 1, &[("app", "nginx:1", "")]);
     apply(&mut inventory, &alone());

@@ -1,13 +1,13 @@
-//! Whatever kinds count: no image is lost, none counts twice, and what does not count takes nothing in.
+//! For every subset of watched kinds, each image is reported exactly once.
 
 use super::*;
-use crate::workload::resource::{Namespaces, Read, WatchSettings};
+use crate::workload::resource::{Namespaces, ResourceKind, WatchSettings};
 
 /// Kind and name.
 type Id = (&'static str, &'static str);
 
-/// Objects with who made them, and an image of its own for each but the ReplicaSet.
-fn families() -> Vec<(&'static str, &'static str, Option<Id>)> {
+/// Objects with their owners; each except ReplicaSets has its own image.
+fn objects() -> Vec<(&'static str, &'static str, Option<Id>)> {
     vec![
         ("Deployment", "web", None),
         ("ReplicaSet", "web-1", Some(("Deployment", "web"))),
@@ -35,8 +35,8 @@ fn api_version(kind: &str) -> &'static str {
     }
 }
 
-/// As the API server, or a dump of it, has it.
-fn manifest(kind: &str, name: &str, owner: Option<(&str, &str)>) -> (Kind, Value) {
+/// The object at the API server or in a dump.
+fn manifest(kind: &str, name: &str, owner: Option<(&str, &str)>) -> (ObjectKind, Value) {
     let image = format!("{name}:1");
     let containers = [("main", image.as_str())];
     let body = match kind {
@@ -51,22 +51,22 @@ fn manifest(kind: &str, name: &str, owner: Option<(&str, &str)>) -> (Kind, Value
     (key, value)
 }
 
-/// Image and the workload under which it counts, by the words of the documents alone: the outermost of its owners whose
-/// kind counts, where the way there leads over ReplicaSets, and over Jobs, for the sake of Pods only.
-fn expected(counted: &[WorkloadKind]) -> Vec<String> {
-    let families = families();
-    let counts = |kind: &str| counted.iter().any(|counted| counted.name() == kind);
+/// Each image with the workload that it is reported for, as documented: the outermost owner of a watched kind, found through
+/// ReplicaSets and Jobs.
+fn expected(watched: &[WorkloadKind]) -> Vec<String> {
+    let objects = objects();
+    let is_watched = |kind: &str| watched.iter().any(|watched| watched.name() == kind);
     let mut lines = Vec::new();
-    for (kind, name, owner) in &families {
-        if !counts(kind) {
+    for (kind, name, owner) in &objects {
+        if !is_watched(kind) {
             continue;
         }
-        let (mut root, mut at) = ((*kind, *name), *owner);
-        while let Some((kind, name)) = at {
-            if counts(kind) {
+        let (mut root, mut next) = ((*kind, *name), *owner);
+        while let Some((kind, name)) = next {
+            if is_watched(kind) {
                 root = (kind, name);
             }
-            at = families.iter().find(|object| (object.0, object.1) == (kind, name)).unwrap().2;
+            next = objects.iter().find(|object| (object.0, object.1) == (kind, name)).unwrap().2;
         }
         lines.push(format!("{name}:1 by {} {}", root.0, root.1));
     }
@@ -81,13 +81,13 @@ fn lines(uses: impl Iterator<Item = ImageUse>) -> Vec<String> {
     lines
 }
 
-/// What the API server would send to who watches these kinds, in that order.
-fn watched(counted: &[WorkloadKind]) -> Vec<String> {
-    let settings = WatchSettings { namespaces: Namespaces::All, resources: counted.to_vec(), nodes: false };
-    let mut inventory = Inventory::new(counted, 2);
-    for part in settings.parts() {
-        let Read::Objects { kind, metadata_only } = part.read else { continue };
-        for (_, mut value) in families().iter().map(|one| manifest(one.0, one.1, one.2)).filter(|one| one.0 == kind) {
+/// The result for the events of these watched kinds.
+fn from_cluster(watched: &[WorkloadKind]) -> Vec<String> {
+    let settings = WatchSettings { namespaces: Namespaces::All, resources: watched.to_vec(), nodes: false };
+    let mut inventory = Inventory::new(watched, 2);
+    for scope in settings.scopes() {
+        let ResourceKind::Objects { kind, metadata_only } = scope.resource else { continue };
+        for (_, mut value) in objects().iter().map(|one| manifest(one.0, one.1, one.2)).filter(|one| one.0 == kind) {
             if metadata_only {
                 value.as_object_mut().unwrap().remove("spec");
             }
@@ -101,21 +101,21 @@ fn watched(counted: &[WorkloadKind]) -> Vec<String> {
     lines(uses)
 }
 
-/// What a dump of all of it says to who counts these kinds.
-fn read(counted: &[WorkloadKind]) -> Vec<String> {
-    let items: Vec<Value> = families().iter().map(|one| manifest(one.0, one.1, one.2).1).collect();
+/// The result for a dump of all objects, with these watched kinds.
+fn from_files(watched: &[WorkloadKind]) -> Vec<String> {
+    let items: Vec<Value> = objects().iter().map(|one| manifest(one.0, one.1, one.2).1).collect();
     let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
     std::fs::write(file.path(), json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()).unwrap();
-    lines(crate::workload::read_manifests(&[file.path().to_owned()], counted).unwrap().uses.into_iter())
+    lines(crate::workload::read_manifests(&[file.path().to_owned()], watched).unwrap().uses.into_iter())
 }
 
 #[test]
-fn every_subset_of_kinds_has_each_image_once_in_files_as_in_a_cluster() {
+fn every_subset_of_kinds_reports_each_image_once() {
     for bits in 0..1 << ALL.len() {
         let chosen = |index: &usize| bits & (1 << index) != 0;
-        let counted: Vec<WorkloadKind> = (0..ALL.len()).filter(chosen).map(|index| ALL[index]).collect();
-        let expected = expected(&counted);
-        assert_eq!(read(&counted), expected, "files, {counted:?}");
-        assert_eq!(watched(&counted), expected, "cluster, {counted:?}");
+        let watched: Vec<WorkloadKind> = (0..ALL.len()).filter(chosen).map(|index| ALL[index]).collect();
+        let expected = expected(&watched);
+        assert_eq!(from_files(&watched), expected, "files, {watched:?}");
+        assert_eq!(from_cluster(&watched), expected, "cluster, {watched:?}");
     }
 }

@@ -1,0 +1,59 @@
+//! The copier and the mirror.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{registry, stores};
+use crate::{
+    config::{Config, CopyConfig, WatchConfig},
+    mirror::{Copier, CopySettings, Mirror, PlatformSettings},
+    model::Observer,
+    policy::Policy,
+    registry::{Aws, CertificateError},
+};
+
+/// # Errors
+/// If a configured certificate cannot be used.
+pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result<Copier, CertificateError> {
+    let access = registry::settings(config, aws, observer.clone());
+    let sources = registry::registries(config, access.clone())?;
+    let mut stores = HashMap::new();
+    for target in &config.targets {
+        stores.insert(target.name.clone(), stores::store(target, &sources, &access));
+    }
+    let settings = CopySettings {
+        digest_pull: config.copy.digest_pull,
+        digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
+        platforms: config.copy.platforms.as_ref().map(|platforms| PlatformSettings {
+            all: platforms.all,
+            listed: platforms.listed.iter().cloned().collect(),
+            of_nodes: platforms.of_nodes,
+            expected_missing: platforms.expected_missing.clone(),
+        }),
+        allow_different_digest_repush: config.copy.allow_different_digest_repush,
+        dry_run: config.copy.dry_run,
+        dry_pull: config.copy.dry_pull,
+        max_concurrent_blobs: config.copy.max_concurrent_blobs,
+        backoff: registry::backoff(config),
+    };
+    Ok(Copier::new(sources, stores, settings, observer))
+}
+
+/// The maximum number of concurrent copies.
+pub fn max_concurrency(copy: &CopyConfig, watch: &WatchConfig) -> usize {
+    copy.max_concurrent_reconciles.saturating_mul(watch.resources.len())
+}
+
+/// A mirror that waits to be started.
+///
+/// # Errors
+/// If a configured certificate cannot be used.
+pub fn mirror(
+    config: &Config,
+    aws: &Aws,
+    policy: Arc<Policy>,
+    observer: Arc<dyn Observer>,
+) -> Result<Mirror, CertificateError> {
+    let copier = copier(config, aws, observer.clone())?;
+    let max_concurrency = max_concurrency(&config.copy, &config.watch);
+    Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, max_concurrency))
+}

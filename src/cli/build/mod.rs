@@ -1,0 +1,27 @@
+//! Builds the parts of the program from the configuration.
+
+mod artifacts;
+mod mirror;
+mod policy;
+mod registry;
+mod stores;
+
+use crate::{
+    config::Config,
+    workload::{Namespaces, WatchSettings},
+};
+
+pub use artifacts::{FetchError, PluginArtifacts};
+pub use mirror::{copier, max_concurrency, mirror};
+pub use policy::{invalid_plugins, policy, policy_settings};
+pub use registry::aws;
+pub use stores::aws_identities;
+
+/// What to watch in the cluster.
+pub fn watch_settings(config: &Config) -> WatchSettings {
+    let include = &config.watch.include_namespaces;
+    let has_globs = include.iter().any(|name| name.contains(['*', '?', '[', '\\']));
+    let namespaces = if has_globs { Namespaces::All } else { Namespaces::Named(include.clone()) };
+    let nodes = config.copy.platforms.as_ref().is_some_and(|platforms| platforms.of_nodes);
+    WatchSettings { namespaces, resources: config.watch.resources.clone(), nodes }
+}

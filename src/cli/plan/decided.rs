@@ -1,0 +1,56 @@
+//! The decisions on all image uses, and the conflicts among them.
+
+use crate::{
+    mirror::{Conflicts, DesiredImage},
+    model::{Decision, Destination, ImageUse, TraceEntry, Verdict},
+};
+
+/// All image uses with their decisions.
+pub struct DecidedUses {
+    pub uses: Vec<(ImageUse, Decision)>,
+    conflicts: Conflicts,
+}
+
+impl DecidedUses {
+    pub fn new(uses: Vec<(ImageUse, Decision)>) -> Self {
+        let desired = uses.iter().filter_map(|(image_use, decision)| match &decision.verdict {
+            Verdict::Mirror { source, destinations } => Some(DesiredImage {
+                image_use: image_use.clone(),
+                source: source.clone(),
+                destinations: destinations.clone(),
+            }),
+            Verdict::Skip(_) | Verdict::Error { .. } => None,
+        });
+        let conflicts = Conflicts::among(desired);
+        Self { uses, conflicts }
+    }
+
+    /// The number of destinations with a conflict; none without any.
+    pub fn conflicts_summary(&self) -> Option<String> {
+        match self.conflicts.destinations() {
+            0 => None,
+            1 => Some("1 destination has a conflict".to_owned()),
+            count => Some(format!("{count} destinations have conflicts")),
+        }
+    }
+
+    /// The number of undecided images; none without any.
+    pub fn undecided_summary(&self) -> Option<String> {
+        let undecided = self.uses.iter().filter(|(_, decision)| matches!(decision.verdict, Verdict::Error { .. }));
+        match undecided.count() {
+            0 => None,
+            1 => Some("1 image is undecided".to_owned()),
+            count => Some(format!("{count} images are undecided")),
+        }
+    }
+
+    /// The other image that claims the destination, with its workload.
+    pub fn conflict(&self, decision: &Decision, destination: &Destination) -> Option<&str> {
+        self.conflicts.other(destination, decision.source.as_ref()?)
+    }
+}
+
+/// The duration of a plugin's answer.
+pub fn microseconds(entry: &TraceEntry) -> u64 {
+    u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX)
+}

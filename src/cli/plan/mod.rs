@@ -1,0 +1,63 @@
+//! `plan`: shows where each image would go and why. Contacts no registry.
+
+mod decided;
+mod json;
+mod table;
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use decided::DecidedUses;
+
+use super::{
+    CommandError,
+    args::{FailOn, PlanFormat},
+    build, collect,
+};
+use crate::config::Config;
+
+/// Decides on the images in the cluster or in manifest files, and prints the decisions. Exit code 1 if there is something to
+/// `fail_on`.
+pub async fn plan(
+    config: &Config,
+    files: &[PathBuf],
+    output: PlanFormat,
+    fail_on: &[FailOn],
+) -> Result<ExitCode, CommandError> {
+    let (policy, _) = build::policy(config, Arc::new(())).await?;
+    let uses = collect::image_uses(config, files).await?;
+    let decisions = policy.decide(uses.clone()).await;
+    // Plugins may log when they are dropped: before the plan is printed.
+    drop(policy);
+    let decided = DecidedUses::new(uses.into_iter().zip(decisions).collect());
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = match output {
+        PlanFormat::Json => json::write(&mut out, &decided),
+        PlanFormat::Text => table::write(&mut out, &decided),
+    };
+    match written.and_then(|()| out.flush()) {
+        // The reader may need only the first lines.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(CommandError::Output(error)),
+        _ => {}
+    }
+    let failures = failures(&decided, fail_on);
+    if failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // A closed standard error is not a failure.
+    let _ = writeln!(io::stderr(), "{}", failures.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// A text for each kind of problem in `fail_on` that was found.
+fn failures(decided: &DecidedUses, fail_on: &[FailOn]) -> Vec<String> {
+    let failures = [
+        decided.conflicts_summary().filter(|_| fail_on.contains(&FailOn::Conflict)),
+        decided.undecided_summary().filter(|_| fail_on.contains(&FailOn::Undecided)),
+    ];
+    failures.into_iter().flatten().collect()
+}

@@ -1,0 +1,383 @@
+//! Authentication at one host: which credentials there are, which scheme the host wants, and what a rejection means.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use url::Url;
+
+use crate::{
+    model::{EcrRegistry, Login},
+    registry::{
+        auth::{
+            challenge::{Challenge, challenges, is_insufficient_scope},
+            header::login_header,
+            token::{Token, TokenLogin, TokenService},
+        },
+        ecr::{AwsSession, EcrLogin, EcrToken, PublicLogin},
+        fault::Fault,
+        http::{request::Endpoint, response::Response, transport::Transport},
+    },
+};
+
+/// The user name of an identity token, as `docker login` stores it.
+const IDENTITY_TOKEN: &str = "<token>";
+
+/// The authentication at a host.
+pub(in crate::registry) struct HostAuth {
+    identity: Identity,
+    /// Learned from the first 401; before, no credentials are sent.
+    scheme: RwLock<AuthScheme>,
+    /// Whether the registry accepted the login the last time it was sent.
+    login_accepted: AtomicBool,
+}
+
+/// The available credentials.
+pub(in crate::registry) enum Identity {
+    Anonymous,
+    /// From the configuration.
+    Login(Login),
+    /// AWS credentials for a private registry.
+    Ecr {
+        aws: AwsSession,
+        registry: EcrRegistry,
+        login: Arc<EcrLogin>,
+    },
+    /// AWS credentials, if there are any, for the public registry.
+    EcrPublic {
+        aws: AwsSession,
+        login: Arc<PublicLogin>,
+    },
+}
+
+/// What an error response says of the credentials that were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) enum AuthRejection {
+    /// Nothing.
+    None,
+    /// The host wants other credentials.
+    Challenged,
+    /// The token has expired.
+    Expired,
+    /// The token may have expired.
+    MaybeExpired,
+}
+
+#[derive(Clone)]
+enum AuthScheme {
+    Unknown,
+    Login,
+    Token(Arc<TokenService>),
+}
+
+/// The credentials of one request.
+pub(in crate::registry) struct Authorization {
+    /// The value of the header, marked as sensitive.
+    pub header: HeaderValue,
+    source: AuthorizationSource,
+}
+
+enum AuthorizationSource {
+    Login {
+        /// Whether the host had accepted it before.
+        accepted_before: bool,
+    },
+    Token(Arc<Token>),
+    Ecr(Arc<EcrToken>),
+}
+
+impl HostAuth {
+    pub(in crate::registry) fn new(identity: Identity) -> Self {
+        Self { identity, scheme: RwLock::new(AuthScheme::Unknown), login_accepted: AtomicBool::new(false) }
+    }
+
+    /// Ends a pause that the token service has requested.
+    pub(in crate::registry) fn reset_pauses(&self) {
+        if let AuthScheme::Token(service) = &*self.scheme.read().unwrap_or_else(PoisonError::into_inner) {
+            service.reset_pauses();
+        }
+    }
+
+    pub(in crate::registry) fn has_login(&self) -> bool {
+        !matches!(self.identity, Identity::Anonymous)
+    }
+
+    /// The credentials for the next request, with a token for `scopes` if the host wants one.
+    pub(in crate::registry) async fn authorization(
+        &self,
+        transport: &Arc<Transport>,
+        scopes: &[String],
+    ) -> Result<Option<Authorization>, Fault> {
+        // The scheme of ECR is known, which saves the first 401.
+        if let Identity::Ecr { aws, registry, login } = &self.identity {
+            let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
+            return Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Ecr(token) }));
+        }
+        let scheme = self.scheme.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match (scheme, &self.identity) {
+            (AuthScheme::Login, Identity::Login(login)) => {
+                let accepted_before = self.login_accepted.load(Ordering::Relaxed);
+                let source = AuthorizationSource::Login { accepted_before };
+                Ok(Some(Authorization { header: login_header(login)?, source }))
+            }
+            (AuthScheme::Unknown | AuthScheme::Login, _) => Ok(None),
+            (AuthScheme::Token(service), identity) => {
+                let token = service.token(transport, token_login(identity).await?, scopes).await;
+                let token = token.inspect_err(|fault| self.forget_unreachable_service(&service, fault))?;
+                Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Token(token) }))
+            }
+        }
+    }
+
+    /// If a token service does not respond, the next challenge of the registry names the one to use: it may have moved.
+    fn forget_unreachable_service(&self, service: &Arc<TokenService>, fault: &Fault) {
+        if fault.is_error_response() {
+            return;
+        }
+        let mut scheme = self.scheme.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*scheme, AuthScheme::Token(known) if Arc::ptr_eq(known, service)) {
+            *scheme = AuthScheme::Unknown;
+        }
+    }
+
+    /// Records whether the host accepted a login. Returns whether it rejected one that it accepted before: then a retry
+    /// can help. Never twice in a row, since repeated rejections get accounts locked.
+    pub(in crate::registry) fn record_status(&self, status: StatusCode, authorization: Option<&Authorization>) -> bool {
+        let Some(&AuthorizationSource::Login { accepted_before }) =
+            authorization.map(|authorization| &authorization.source)
+        else {
+            return false;
+        };
+        match status {
+            StatusCode::UNAUTHORIZED => self.login_accepted.store(false, Ordering::Relaxed),
+            StatusCode::NOT_FOUND => self.login_accepted.store(true, Ordering::Relaxed),
+            status if status.is_success() => self.login_accepted.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        status == StatusCode::UNAUTHORIZED && accepted_before
+    }
+
+    /// What a status says of the credentials. For an expired token ECR returns 403, as for a forbidden action, and its
+    /// public registry 400 (aws/containers-roadmap, issue 2835).
+    pub(in crate::registry) fn rejection(
+        &self,
+        status: StatusCode,
+        authorization: Option<&Authorization>,
+    ) -> AuthRejection {
+        use AuthorizationSource::{Ecr, Token};
+        match (status, &self.identity, authorization.map(|authorization| &authorization.source)) {
+            (StatusCode::UNAUTHORIZED, Identity::Ecr { .. }, Some(Ecr(_))) => AuthRejection::Expired,
+            (StatusCode::UNAUTHORIZED, ..) => AuthRejection::Challenged,
+            (StatusCode::FORBIDDEN, Identity::Ecr { .. }, Some(Ecr(_))) => AuthRejection::MaybeExpired,
+            (StatusCode::BAD_REQUEST, Identity::EcrPublic { .. }, Some(Token(_))) => AuthRejection::Expired,
+            _ => AuthRejection::None,
+        }
+    }
+
+    /// Drops an expired token. Whether another one can be fetched now.
+    pub(in crate::registry) fn invalidate(&self, authorization: Option<&Authorization>) -> bool {
+        match (authorization.map(|authorization| &authorization.source), &self.identity) {
+            (Some(AuthorizationSource::Ecr(token)), Identity::Ecr { login, .. }) => login.invalidate(token),
+            (Some(AuthorizationSource::Token(token)), _) => {
+                match &*self.scheme.read().unwrap_or_else(PoisonError::into_inner) {
+                    AuthScheme::Token(service) => {
+                        service.invalidate(token);
+                        true
+                    }
+                    AuthScheme::Unknown | AuthScheme::Login => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// Handles the 401 to a request begun at `begun`. Whether to send the request again: not with the same credentials.
+    pub(in crate::registry) fn handle_challenge(
+        &self,
+        transport: &Transport,
+        response: &Response,
+        authorization: Option<&Authorization>,
+        begun: Instant,
+    ) -> Result<bool, Fault> {
+        let offered = challenges(response.headers());
+        let mut scheme = self.scheme.write().unwrap_or_else(PoisonError::into_inner);
+        let sent_login = authorization
+            .is_some_and(|authorization| matches!(authorization.source, AuthorizationSource::Login { .. }));
+        let bearer = offered.iter().find_map(|challenge| match challenge {
+            Challenge::Bearer { realm, service } => Some((realm, service)),
+            Challenge::Basic => None,
+        });
+        match (&self.identity, bearer, &*scheme) {
+            (Identity::Login(Login::Token(_)), ..) => {
+                *scheme = AuthScheme::Login;
+                Ok(!sent_login)
+            }
+            (_, Some((realm, service)), known) => {
+                let realm = checked_realm(realm, transport, response)?;
+                match known {
+                    AuthScheme::Token(known) if known.is(&realm, service.as_deref()) => {
+                        Ok(invalidate_older(known, authorization, begun))
+                    }
+                    _ => {
+                        *scheme = AuthScheme::Token(Arc::new(TokenService::new(realm, service.clone())));
+                        Ok(true)
+                    }
+                }
+            }
+            // A server behind the registry may omit the challenge.
+            (_, None, AuthScheme::Token(known)) if offered.is_empty() => {
+                Ok(invalidate_older(known, authorization, begun))
+            }
+            // Basic, or no challenge: only the login is left to send.
+            (Identity::Login(Login::Password { .. }), None, _) => {
+                *scheme = AuthScheme::Login;
+                Ok(!sent_login)
+            }
+            (_, None, _) => Ok(false),
+        }
+    }
+}
+
+/// Drops a rejected token. Whether to fetch another one: not if the rejected one was fetched for this request.
+fn invalidate_older(service: &TokenService, authorization: Option<&Authorization>, begun: Instant) -> bool {
+    match authorization.map(|authorization| &authorization.source) {
+        Some(AuthorizationSource::Token(token)) => {
+            service.invalidate(token);
+            token.requested_at < begun
+        }
+        _ => true,
+    }
+}
+
+/// Whether another token may be accepted although this one is new: not if its scope is insufficient.
+pub(in crate::registry) fn can_be_renewed(headers: &HeaderMap, authorization: Option<&Authorization>) -> bool {
+    authorization.is_some_and(|authorization| matches!(authorization.source, AuthorizationSource::Token(_)))
+        && !is_insufficient_scope(headers)
+}
+
+/// A token service receives credentials and returns credentials: over plain HTTP only if the configuration allows it
+/// and the registry uses plain HTTP too.
+fn checked_realm(realm: &str, transport: &Transport, response: &Response) -> Result<Endpoint, Fault> {
+    let url = Url::parse(realm).map_err(|error| {
+        Fault::InvalidResponse(format!("the URL of the token service is invalid, {realm:?}: {error}"))
+    })?;
+    match url.scheme() {
+        "https" => Ok(transport.referred(response, url)),
+        "http" if response.url().scheme() == "http" && transport.allows_plain_http(&url) => {
+            Ok(transport.referred(response, url))
+        }
+        "http" if transport.allows_plain_http(&url) => Err(Fault::Permanent(format!(
+            "the registry uses TLS and its token service {:?} does not: no credentials are sent there",
+            url.host_str().unwrap_or_default()
+        ))),
+        _ => Err(Fault::Permanent(format!(
+            "the token service {:?} would be used without TLS: list that host as insecure to allow it",
+            url.host_str().unwrap_or_default()
+        ))),
+    }
+}
+
+/// The credentials for a token service.
+async fn token_login(identity: &Identity) -> Result<Option<TokenLogin>, Fault> {
+    match identity {
+        Identity::Login(Login::Password { username, password }) if username == IDENTITY_TOKEN => {
+            Ok(Some(TokenLogin::IdentityToken(password.clone())))
+        }
+        Identity::Login(login @ Login::Password { .. }) => login_header(login).map(TokenLogin::Basic).map(Some),
+        Identity::EcrPublic { aws, login } => {
+            let basic = login.basic(aws).await.map_err(Fault::Aws)?;
+            Ok(basic.map(TokenLogin::Basic))
+        }
+        Identity::Login(Login::Token(_)) | Identity::Anonymous | Identity::Ecr { .. } => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Retry,
+        registry::{
+            Backoff, Selector, Settings,
+            testing::{RecordedRequest, Reply, Server, password, settings, with_login},
+        },
+    };
+
+    const TAG: Selector<'static> = Selector::Tag("1");
+
+    fn authorizations(server: &Server) -> Vec<Option<String>> {
+        server.requests().iter().map(|request| request.header("authorization").map(str::to_owned)).collect()
+    }
+
+    fn accepting(
+        header: &'static str,
+        challenge: Option<&'static str>,
+    ) -> impl Fn(&RecordedRequest) -> Reply + Send + Sync {
+        move |request| match (request.header("authorization") == Some(header), challenge) {
+            (true, _) => Reply::new(404),
+            (false, Some(challenge)) => Reply::new(401).header("WWW-Authenticate", challenge),
+            (false, None) => Reply::new(401),
+        }
+    }
+
+    #[tokio::test]
+    async fn sends_a_login_after_the_first_challenge_and_then_at_once() {
+        let basic = "Basic dXNlcjpwYXNz";
+        for challenge in [Some("Basic realm=\"r\""), None] {
+            let server = Server::start(accepting(basic, challenge)).await;
+            let repository = server.repository_with(with_login(password()));
+            repository.head(TAG).await.unwrap();
+            repository.head(TAG).await.unwrap();
+            assert_eq!(
+                authorizations(&server),
+                [None, Some(basic.to_owned()), Some(basic.to_owned())],
+                "{challenge:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn sends_a_static_token_unchanged() {
+        let server = Server::start(accepting("Bearer abc", Some("Bearer realm=\"https://nowhere.invalid\""))).await;
+        let repository = server.repository_with(with_login(Login::Token(" abc\n".to_owned().into())));
+        repository.head(TAG).await.unwrap();
+        assert_eq!(authorizations(&server), [None, Some("Bearer abc".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn sends_a_rejected_login_once_and_reports_it() {
+        let server = Server::start(accepting("another", Some("Basic"))).await;
+        let error = server.repository_with(with_login(password())).manifest(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("not accepted"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("dXNlcjpwYXNz"));
+        assert_eq!((error.retry(), server.requests().len()), (Retry::Later, 2));
+    }
+
+    #[tokio::test]
+    async fn without_a_login_sends_no_credentials() {
+        let server = Server::start(accepting("another", Some("Basic"))).await;
+        let error = server.repository().manifest(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("no credentials are configured"), "{error}");
+        assert_eq!(authorizations(&server), [None]);
+    }
+
+    #[tokio::test]
+    async fn rejects_a_token_service_without_tls_unless_listed() {
+        let server = Server::start(accepting("another", Some("Bearer realm=\"http://auth.invalid/token\""))).await;
+        let error = server.repository_with(with_login(password())).head(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("without TLS"), "{error}");
+        assert_eq!(error.retry(), Retry::Later);
+        let listed = Settings {
+            insecure: vec!["auth.invalid".to_owned()],
+            backoff: Backoff { attempts: 1, ..settings().backoff },
+            ..settings()
+        };
+        let error = server.repository_with(listed).head(TAG).await.unwrap_err();
+        assert!(error.to_string().contains("no token from the token service http://auth.invalid/token"), "{error}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The HTTP endpoints of both listeners.
+
+mod health;
+mod operations;
+mod plugins;
+mod server;
+
+pub use health::{Condition, Readiness, serve_health};
+pub use operations::{CooldownReset, ForcedPass, Operations, serve_metrics};
+pub use plugins::PluginsReport;

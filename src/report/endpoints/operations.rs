@@ -1,0 +1,388 @@
+//! The metrics listener: the scrape endpoint, and operations that an operator can request.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use futures::future::BoxFuture;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    plugins::{Page, PluginsReport},
+    server::serve,
+};
+use crate::{model::printable_json, report::Metrics};
+
+/// The result of clearing the cooldowns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CooldownReset {
+    /// This replica does not mirror: it is starting, on standby, or shutting down.
+    NotReady,
+    /// `failureCooldownMinutes` is 0.
+    Disabled,
+    /// The number of destinations whose cooldown was cleared.
+    Cleared(usize),
+}
+
+/// The result of a forced pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForcedPass {
+    /// This replica does not mirror: it is starting, on standby, or shutting down.
+    NotReady,
+    /// The pass has ended.
+    Ended {
+        /// Workloads that were not skipped, including failed ones.
+        workloads: usize,
+        /// Containers that were processed without an error.
+        images: usize,
+        /// Failures, each as `deployment namespace/name: cause`; empty on success.
+        failures: Vec<String>,
+    },
+}
+
+/// Operations on the mirror.
+pub trait Operations: Send + Sync + 'static {
+    /// Clears all cooldowns.
+    fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset>;
+
+    /// Runs a pass over all workloads. Dropping the future only stops waiting; queued copies still run.
+    fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass>;
+
+    /// The active plugins.
+    fn plugins(&self) -> PluginsReport;
+}
+
+/// Serves `/metrics`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds.
+///
+/// # Errors
+///
+/// If the listener fails.
+pub async fn serve_metrics(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    operations: Arc<dyn Operations>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(scrape))
+        .route("/plugins", get(plugins))
+        .route("/reset-cooldown", any(reset_cooldown))
+        .route("/force-reconcile", any(force_reconcile))
+        .with_state(Endpoints { metrics, operations, shutdown: shutdown.clone() });
+    serve(listener, router, shutdown).await
+}
+
+#[derive(Clone)]
+struct Endpoints {
+    metrics: Arc<Metrics>,
+    operations: Arc<dyn Operations>,
+    shutdown: CancellationToken,
+}
+
+async fn scrape(State(endpoints): State<Endpoints>) -> Response {
+    match endpoints.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot render metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, "cannot render metrics\n").into_response()
+        }
+    }
+}
+
+async fn plugins(State(endpoints): State<Endpoints>) -> Response {
+    json(&Page::from(&endpoints.operations.plugins()))
+}
+
+async fn reset_cooldown(State(endpoints): State<Endpoints>, method: Method) -> Response {
+    if !is_allowed(&method) {
+        return not_allowed();
+    }
+    let answer = ResetAnswer::from(endpoints.operations.reset_cooldown().await);
+    tracing::info!(%method, cleared_targets = answer.cleared_targets, "cooldown reset requested: {}", answer.message);
+    json(&answer)
+}
+
+async fn force_reconcile(State(endpoints): State<Endpoints>, method: Method) -> Response {
+    if !is_allowed(&method) {
+        return not_allowed();
+    }
+    let pass = tokio::select! {
+        pass = endpoints.operations.force_reconcile() => pass,
+        () = endpoints.shutdown.cancelled() => ForcedPass::Ended {
+            workloads: 0,
+            images: 0,
+            failures: vec!["the program is shutting down".to_owned()],
+        },
+    };
+    let answer = PassAnswer::from(pass);
+    tracing::info!(
+        %method,
+        workloads_processed = answer.workloads_processed,
+        images_mirrored = answer.images_mirrored,
+        success = answer.success,
+        "forced pass ended"
+    );
+    json(&answer)
+}
+
+/// Whether a method may start an operation. HEAD, which axum routes like GET, must not: crawlers and health checks send it.
+fn is_allowed(method: &Method) -> bool {
+    method == Method::GET || method == Method::POST
+}
+
+fn not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, POST")]).into_response()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResetAnswer {
+    reset: bool,
+    cleared_targets: usize,
+    message: &'static str,
+}
+
+impl From<CooldownReset> for ResetAnswer {
+    fn from(reset: CooldownReset) -> Self {
+        let (cleared_targets, message) = match reset {
+            CooldownReset::NotReady => (0, "cooldown reset service not ready"),
+            CooldownReset::Disabled => (0, "failure cooldown disabled"),
+            CooldownReset::Cleared(0) => (0, "no cooldown entries to reset"),
+            CooldownReset::Cleared(targets) => (targets, "failure cooldown reset"),
+        };
+        Self { reset: cleared_targets > 0, cleared_targets, message }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PassAnswer {
+    triggered: bool,
+    success: bool,
+    workloads_processed: usize,
+    images_mirrored: usize,
+    message: String,
+}
+
+impl From<ForcedPass> for PassAnswer {
+    fn from(pass: ForcedPass) -> Self {
+        let (triggered, workloads_processed, images_mirrored, failures) = match pass {
+            ForcedPass::NotReady => (false, 0, 0, Vec::new()),
+            ForcedPass::Ended { workloads, images, failures } => (true, workloads, images, failures),
+        };
+        let success = triggered && failures.is_empty();
+        let message = if !triggered {
+            "force reconcile service not ready".to_owned()
+        } else if success {
+            "force reconcile completed".to_owned()
+        } else {
+            format!("force reconcile failed: {}", failures.join("\n"))
+        };
+        Self { triggered, success, workloads_processed, images_mirrored, message }
+    }
+}
+
+/// One line of JSON, always with status 200: scripts written for the original check only the body.
+fn json(answer: &impl Serialize) -> Response {
+    match printable_json(answer) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::SocketAddr,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use futures::FutureExt as _;
+    use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Notify};
+
+    use super::*;
+    use crate::{
+        model::{Event, Observer},
+        report::testing::exchange,
+    };
+
+    /// Returns prepared answers and counts the calls; without an answer, a pass never ends.
+    #[derive(Default)]
+    struct FakeOperations {
+        reset: Mutex<Option<CooldownReset>>,
+        pass: Mutex<Option<ForcedPass>>,
+        calls: AtomicUsize,
+        started: Notify,
+        dropped: Arc<Notify>,
+    }
+
+    struct NotifyOnDrop(Arc<Notify>);
+
+    impl Drop for NotifyOnDrop {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+
+    impl Operations for FakeOperations {
+        fn reset_cooldown(&self) -> BoxFuture<'_, CooldownReset> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let answer = self.reset.lock().unwrap().unwrap();
+            Box::pin(async move { answer })
+        }
+
+        fn force_reconcile(&self) -> BoxFuture<'_, ForcedPass> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let answer = self.pass.lock().unwrap().clone();
+            let guard = NotifyOnDrop(self.dropped.clone());
+            self.started.notify_one();
+            async move {
+                let _guard = guard;
+                match answer {
+                    Some(pass) => pass,
+                    None => std::future::pending().await,
+                }
+            }
+            .boxed()
+        }
+
+        fn plugins(&self) -> PluginsReport {
+            PluginsReport { needs_restart: vec!["watchResources"], ..PluginsReport::default() }
+        }
+    }
+
+    struct Server {
+        address: SocketAddr,
+        metrics: Arc<Metrics>,
+        operations: Arc<FakeOperations>,
+        shutdown: CancellationToken,
+        ended: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    async fn start() -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (metrics, operations) = (Arc::new(Metrics::new().unwrap()), Arc::new(FakeOperations::default()));
+        let shutdown = CancellationToken::new();
+        let ended = tokio::spawn(serve_metrics(listener, metrics.clone(), operations.clone(), shutdown.clone()));
+        Server { address, metrics, operations, shutdown, ended }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_served_as_text() {
+        let server = start().await;
+        server.metrics.observe(&Event::PullSucceeded("nginx"));
+        let (head, body) = exchange(server.address, "GET", "/metrics").await;
+        assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+        assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+        assert!(body.contains("k8s_copycat_registry_pull_success_total{image=\"nginx\"} 1\n"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn plugins_are_listed() {
+        let server = start().await;
+        let (head, body) = exchange(server.address, "GET", "/plugins").await;
+        assert!(head.starts_with("http/1.1 200 ok") && head.contains("content-type: application/json"), "{head}");
+        assert_eq!(body, "{\"plugins\":[],\"reloadRefused\":null,\"needsRestart\":[\"watchResources\"]}\n");
+    }
+
+    #[tokio::test]
+    async fn reset_cooldown_answers_like_the_original() {
+        let server = start().await;
+        for (reset, line) in [
+            (CooldownReset::Cleared(2), r#"{"reset":true,"clearedTargets":2,"message":"failure cooldown reset"}"#),
+            (
+                CooldownReset::Cleared(0),
+                r#"{"reset":false,"clearedTargets":0,"message":"no cooldown entries to reset"}"#,
+            ),
+            (CooldownReset::Disabled, r#"{"reset":false,"clearedTargets":0,"message":"failure cooldown disabled"}"#),
+            (
+                CooldownReset::NotReady,
+                r#"{"reset":false,"clearedTargets":0,"message":"cooldown reset service not ready"}"#,
+            ),
+        ] {
+            *server.operations.reset.lock().unwrap() = Some(reset);
+            for method in ["GET", "POST"] {
+                let (head, body) = exchange(server.address, method, "/reset-cooldown").await;
+                assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+                assert!(head.contains("content-type: application/json"), "{head}");
+                assert_eq!(body, format!("{line}\n"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn force_reconcile_answers_like_the_original() {
+        let server = start().await;
+        let failures = vec!["deployment shop/web: down".to_owned(), "pod shop/\"x\": denied".to_owned()];
+        for (pass, line) in [
+            (
+                ForcedPass::Ended { workloads: 3, images: 5, failures: Vec::new() },
+                r#"{"triggered":true,"success":true,"workloadsProcessed":3,"imagesMirrored":5,"message":"force reconcile completed"}"#,
+            ),
+            (
+                ForcedPass::Ended { workloads: 3, images: 1, failures },
+                r#"{"triggered":true,"success":false,"workloadsProcessed":3,"imagesMirrored":1,"message":"force reconcile failed: deployment shop/web: down\npod shop/\"x\": denied"}"#,
+            ),
+            (
+                ForcedPass::NotReady,
+                r#"{"triggered":false,"success":false,"workloadsProcessed":0,"imagesMirrored":0,"message":"force reconcile service not ready"}"#,
+            ),
+        ] {
+            *server.operations.pass.lock().unwrap() = Some(pass);
+            for method in ["GET", "POST"] {
+                let (head, body) = exchange(server.address, method, "/force-reconcile").await;
+                assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+                assert!(head.contains("content-type: application/json"), "{head}");
+                assert_eq!(body, format!("{line}\n"));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn other_methods_and_paths_start_nothing() {
+        let server = start().await;
+        for path in ["/reset-cooldown", "/force-reconcile"] {
+            for method in ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+                let (head, _) = exchange(server.address, method, path).await;
+                assert!(head.starts_with("http/1.1 405 "), "{method} {path}: {head}");
+                assert!(head.contains("allow: get, post"), "{method} {path}: {head}");
+            }
+            let (head, _) = exchange(server.address, "POST", &format!("{path}/")).await;
+            assert!(head.starts_with("http/1.1 404 "), "{path}/: {head}");
+        }
+        assert_eq!(server.operations.calls.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_pass_is_dropped_when_its_client_disconnects() {
+        let server = start().await;
+        let mut client = TcpStream::connect(server.address).await.unwrap();
+        client.write_all(b"GET /force-reconcile HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+        server.operations.started.notified().await;
+        drop(client);
+        server.operations.dropped.notified().await;
+    }
+
+    #[tokio::test]
+    async fn a_pass_fails_at_shutdown() {
+        let server = start().await;
+        let address = server.address;
+        let client = tokio::spawn(async move { exchange(address, "POST", "/force-reconcile").await });
+        server.operations.started.notified().await;
+        server.shutdown.cancel();
+        let (_, body) = client.await.unwrap();
+        assert!(body.contains(r#""success":false"#) && body.contains("failed: the program is shutting down"), "{body}");
+        server.ended.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,317 @@
+//! Prometheus metrics.
+
+mod families;
+mod image_counter;
+mod image_states;
+mod plugins;
+mod registries;
+
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+
+use families::Families;
+use image_counter::{ImageCounter, MAX_IMAGES};
+use image_states::ImageStates;
+use plugins::PluginMetrics;
+use registries::RegistryMetrics;
+
+pub use families::MetricsError;
+
+use crate::model::{Event, Observer, Outcome, Status, WorkloadKind};
+
+/// In seconds: from one small layer on loopback to an image of many gigabytes.
+const COPY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 1800.0];
+
+/// All metrics of the process. `docs/metrics.md` lists names, labels and meanings.
+pub struct Metrics {
+    registry: Registry,
+    pull_success: ImageCounter,
+    pull_error: ImageCounter,
+    push_success: ImageCounter,
+    push_error: ImageCounter,
+    copied_bytes: IntCounter,
+    copy_duration: HistogramVec,
+    copy_failures: IntCounterVec,
+    images: ImageStates,
+    undecided: IntCounter,
+    undecided_now: IntGauge,
+    queue_waiting: IntGauge,
+    queue_active: IntGauge,
+    queue_cooling: IntGauge,
+    plugins: PluginMetrics,
+    registries: RegistryMetrics,
+    watch_restarts: IntCounterVec,
+    leader: IntGauge,
+    lost_events: IntCounterVec,
+}
+
+impl Metrics {
+    /// All metrics, in a new registry.
+    ///
+    /// # Errors
+    ///
+    /// If a metric has an invalid or duplicate name.
+    pub fn new() -> Result<Self, MetricsError> {
+        let families = Families(Registry::new());
+        #[cfg(target_os = "linux")]
+        families.0.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        families
+            .gauges("k8s_copycat_build_info", "Always 1; the label has the version of the program.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+
+        let images = |name, help| -> Result<ImageCounter, MetricsError> {
+            Ok(ImageCounter::new(families.counters(name, help, &["image"])?, MAX_IMAGES))
+        };
+        let queue = families.gauges("k8s_copycat_queue_length", "Destinations in the queue, by state.", &["state"])?;
+        let registries = RegistryMetrics::new(
+            families.counters(
+                "k8s_copycat_registry_throttled_total",
+                "Rate limit responses of a registry (429, 503); simultaneous responses count once.",
+                &["registry"],
+            )?,
+            families.gauges(
+                "k8s_copycat_registry_pulls_left",
+                "Remaining manifest pulls, for registries that report a quota.",
+                &["registry"],
+            )?,
+        );
+        let watch_restarts = families.counters(
+            "k8s_copycat_watch_restarts_total",
+            "Watches that failed and were restarted, by resource.",
+            &["resource"],
+        )?;
+        for kind in WorkloadKind::ALL {
+            watch_restarts.with_label_values(&[kind.plural()]);
+        }
+
+        Ok(Self {
+            pull_success: images("k8s_copycat_registry_pull_success_total", "Source manifests that were pulled.")?,
+            pull_error: images(
+                "k8s_copycat_registry_pull_error_total",
+                "Failures to resolve a source digest or to pull a source manifest.",
+            )?,
+            push_success: images("k8s_copycat_registry_push_success_total", "Images that were pushed.")?,
+            push_error: images("k8s_copycat_registry_push_error_total", "Failures to push an image.")?,
+            copied_bytes: families.counter("k8s_copycat_copied_bytes_total", "Bytes of blobs uploaded to targets.")?,
+            copy_duration: families.histograms(
+                "k8s_copycat_copy_duration_seconds",
+                "Duration of copies that pushed something or failed, by status.",
+                &["status"],
+                &COPY_BUCKETS,
+            )?,
+            copy_failures: families.counters(
+                "k8s_copycat_copy_failures_total",
+                "Copies that failed, by kind.",
+                &["kind"],
+            )?,
+            images: ImageStates::new(&families.gauges(
+                "k8s_copycat_images",
+                "Images at their destinations, by their last outcome.",
+                &["state"],
+            )?),
+            undecided_now: families.gauge("k8s_copycat_undecided", "Image uses that are currently undecided.")?,
+            undecided: families.counter(
+                "k8s_copycat_undecided_total",
+                "Image uses that could not be decided: an invalid image reference, or a failing plugin.",
+            )?,
+            queue_waiting: queue.with_label_values(&["waiting"]),
+            queue_active: queue.with_label_values(&["active"]),
+            queue_cooling: queue.with_label_values(&["cooling"]),
+            plugins: PluginMetrics::new(&families)?,
+            registries,
+            watch_restarts,
+            leader: families.gauge("k8s_copycat_leader", "1 if this replica is the leader, 0 on standby.")?,
+            lost_events: families.counters(
+                "k8s_copycat_lost_events_total",
+                "Kubernetes events that could not be written, by reason.",
+                &["reason"],
+            )?,
+            registry: families.0,
+        })
+    }
+
+    /// Sets whether this replica is the leader.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
+    }
+
+    /// All metrics in the Prometheus text format 0.0.4.
+    ///
+    /// # Errors
+    ///
+    /// If a metric cannot be encoded.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
+    }
+
+    /// Counts a Kubernetes event that was not written; `reason` is from a closed list.
+    pub(super) fn event_lost(&self, reason: &'static str) {
+        self.lost_events.with_label_values(&[reason]).inc();
+    }
+
+    fn finished(&self, outcome: &Outcome) {
+        if let Status::Failed(failure) = &outcome.status {
+            self.copy_failures.with_label_values(&[failure.kind.name()]).inc();
+        }
+        if matches!(outcome.status, Status::Copied(_) | Status::Failed(_)) {
+            self.copy_duration.with_label_values(&[outcome.status.name()]).observe(outcome.took.as_secs_f64());
+        }
+    }
+}
+
+impl Observer for Metrics {
+    fn observe(&self, event: &Event<'_>) {
+        match *event {
+            Event::PullSucceeded(image) => self.pull_success.increment(image),
+            Event::PullFailed(image) => self.pull_error.increment(image),
+            Event::PushSucceeded(reference) => self.push_success.increment(reference),
+            Event::PushFailed(reference) => self.push_error.increment(reference),
+            Event::BytesCopied(bytes) => self.copied_bytes.inc_by(bytes),
+            Event::Finished(outcome) => self.finished(outcome),
+            Event::OutcomeChanged { before, after, .. } => self.images.change(before, after),
+            Event::Undecided { .. } => self.undecided.inc(),
+            Event::Decided { .. } => {}
+            Event::UndecidedNow(count) => self.undecided_now.set(i64::try_from(count).unwrap_or(i64::MAX)),
+            Event::Queue { waiting, active, cooling } => {
+                for (gauge, length) in
+                    [(&self.queue_waiting, waiting), (&self.queue_active, active), (&self.queue_cooling, cooling)]
+                {
+                    gauge.set(i64::try_from(length).unwrap_or(i64::MAX));
+                }
+            }
+            Event::PluginCalled { plugin, hook, took, error } => self.plugins.called(plugin, hook, took, error),
+            Event::PluginLoaded(plugin) => self.plugins.loaded(plugin),
+            Event::PluginGone { plugin } => self.plugins.gone(plugin),
+            Event::PluginMemory { plugin, bytes } => self.plugins.memory(plugin, bytes),
+            Event::Reloaded => self.plugins.reloaded(true),
+            Event::ReloadRefused { .. } => self.plugins.reloaded(false),
+            Event::Throttled { registry } => self.registries.throttled(registry),
+            Event::PullsLeft { registry, left } => self.registries.pulls_left(registry, left),
+            Event::InCooldown { .. } | Event::TagTaken { .. } => {}
+            Event::WatchRestarted(resource) => self.watch_restarts.with_label_values(&[resource]).inc(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        model::{Digest, Hook, StatusKind},
+        report::testing::{failed, outcome, web},
+    };
+
+    /// The program's own series without histogram buckets.
+    fn series(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.render().unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("k8s_copycat_") && !line.contains("le="))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_four_original_counters_appear_with_their_first_event() {
+        let metrics = Metrics::new().unwrap();
+        assert!(!metrics.render().unwrap().contains("k8s_copycat_registry_"));
+        metrics.observe(&Event::PullSucceeded("nginx"));
+        metrics.observe(&Event::PullSucceeded("nginx"));
+        metrics.observe(&Event::PullFailed("quay.io/a/b:1"));
+        metrics.observe(&Event::PushSucceeded("mirror.example/library/nginx:latest"));
+        metrics.observe(&Event::PushFailed("mirror.example/a/b:1"));
+        let series = series(&metrics);
+        for line in [
+            r#"k8s_copycat_registry_pull_success_total{image="nginx"} 2"#,
+            r#"k8s_copycat_registry_pull_error_total{image="quay.io/a/b:1"} 1"#,
+            r#"k8s_copycat_registry_push_success_total{image="mirror.example/library/nginx:latest"} 1"#,
+            r#"k8s_copycat_registry_push_error_total{image="mirror.example/a/b:1"} 1"#,
+        ] {
+            assert!(series.iter().any(|found| found == line), "{line} is not in {series:#?}");
+        }
+    }
+
+    fn changed(outcome: &Outcome, before: Option<StatusKind>, after: Option<StatusKind>) -> Event<'_> {
+        Event::OutcomeChanged { destination: &outcome.destination, source: &outcome.source, before, after }
+    }
+
+    #[test]
+    fn every_event_updates_its_metrics() {
+        let metrics = Metrics::new().unwrap();
+        let copied = outcome("nginx:1", Status::Copied(Digest::sha256(b"1")));
+        let lost = outcome("nginx:2", failed("down"));
+        let there = outcome("nginx:3", Status::AlreadyThere(Digest::sha256(b"3")));
+        let plugin_called = |error| Event::PluginCalled {
+            plugin: "tenants",
+            hook: Hook::PathMapping,
+            took: Duration::from_millis(250),
+            error,
+        };
+        for event in [
+            Event::BytesCopied(1000),
+            Event::BytesCopied(24),
+            Event::Finished(&copied),
+            Event::Finished(&lost),
+            Event::Finished(&there),
+            changed(&copied, None, Some(StatusKind::Copied)),
+            changed(&lost, None, Some(StatusKind::Failed)),
+            changed(&there, None, Some(StatusKind::AlreadyThere)),
+            changed(&there, Some(StatusKind::AlreadyThere), None),
+            Event::Undecided { workload: &web(), image: "Nginx", reason: "malformed" },
+            Event::UndecidedNow(3),
+            Event::Queue { waiting: 7, active: 2, cooling: 1 },
+            plugin_called(None),
+            plugin_called(Some("trap")),
+            Event::PluginMemory { plugin: "tenants", bytes: 65536 },
+            Event::ReloadRefused { reason: "broken" },
+            Event::Reloaded,
+            Event::Throttled { registry: "slow.example" },
+            Event::PullsLeft { registry: "hub.example", left: 76 },
+            Event::WatchRestarted("pods"),
+        ] {
+            metrics.observe(&event);
+        }
+        metrics.set_leader(true);
+        metrics.event_lost("queue_full");
+        let expected = r#"
+            k8s_copycat_config_last_reload_successful 1
+            k8s_copycat_config_reloads_total{result="applied"} 1
+            k8s_copycat_config_reloads_total{result="refused"} 1
+            k8s_copycat_copied_bytes_total 1024
+            k8s_copycat_copy_duration_seconds_count{status="copied"} 1
+            k8s_copycat_copy_duration_seconds_count{status="failed"} 1
+            k8s_copycat_copy_duration_seconds_sum{status="copied"} 1.5
+            k8s_copycat_copy_failures_total{kind="target"} 1
+            k8s_copycat_images{state="already_there"} 0
+            k8s_copycat_images{state="copied"} 1
+            k8s_copycat_images{state="failed"} 1
+            k8s_copycat_leader 1
+            k8s_copycat_lost_events_total{reason="queue_full"} 1
+            k8s_copycat_plugin_call_duration_seconds_sum{hook="path-mapping",plugin="tenants"} 0.5
+            k8s_copycat_plugin_calls_total{hook="path-mapping",plugin="tenants"} 2
+            k8s_copycat_plugin_failures_total{hook="path-mapping",kind="trap",plugin="tenants"} 1
+            k8s_copycat_plugin_memory_bytes{plugin="tenants"} 65536
+            k8s_copycat_queue_length{state="active"} 2
+            k8s_copycat_queue_length{state="cooling"} 1
+            k8s_copycat_queue_length{state="waiting"} 7
+            k8s_copycat_registry_pulls_left{registry="hub.example"} 76
+            k8s_copycat_registry_throttled_total{registry="slow.example"} 1
+            k8s_copycat_undecided 3
+            k8s_copycat_undecided_total 1
+            k8s_copycat_watch_restarts_total{resource="jobs"} 0
+            k8s_copycat_watch_restarts_total{resource="pods"} 1
+        "#;
+        let series = series(&metrics);
+        for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            assert!(series.iter().any(|found| found == line), "{line} is not in {series:#?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn process_metrics_are_included() {
+        let text = Metrics::new().unwrap().render().unwrap();
+        assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+    }
+}
