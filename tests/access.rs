@@ -35,9 +35,9 @@ async fn trusts_a_private_authority_only_for_its_registry() {
         (&[with_ca(&source, &target.ca_file()), entries[1].clone()][..], &source),
     ] {
         let finished = sync(&reference, &target, registries).run().await.assert_code(1);
-        let told = finished.stdout;
-        assert!(told.contains(&untrusted.host()) && told.contains("certificate was not accepted"), "{told}");
-        assert!(told.contains("caFile"), "the setting to change: {told}");
+        let output = finished.stdout;
+        assert!(output.contains(&untrusted.host()) && output.contains("certificate was not accepted"), "{output}");
+        assert!(output.contains("caFile"), "the setting to change: {output}");
     }
     assert_eq!(target.manifest("team/app", "1").await, None);
     sync(&reference, &target, &entries).run().await.assert_code(0);

@@ -72,7 +72,7 @@ async fn run(program: Program, code: i32) -> Finished {
 }
 
 #[track_caller]
-fn told(finished: &Finished, what: &[&str]) {
+fn assert_prints(finished: &Finished, what: &[&str]) {
     for what in what {
         assert!(finished.stdout.contains(what) || finished.stderr.contains(what), "{what}: {finished:?}");
     }
@@ -92,19 +92,19 @@ async fn wrap_stubs_wasi_out() {
     let folder = tempfile::tempdir().unwrap();
     let (core, wrapped) = (folder.path().join("core.wasm"), folder.path().join("wrapped.wasm"));
     fs::write(&core, wat::parse_str(REACHES_FOR_WASI).unwrap()).unwrap();
-    told(&run(plugin(&["inspect", text(&core)]), 1).await, &["a core WebAssembly module"]);
+    assert_prints(&run(plugin(&["inspect", text(&core)]), 1).await, &["a core WebAssembly module"]);
 
     run(plugin(&["wrap", text(&core), "-o", text(&wrapped)]), 0).await;
     let inspected = run(plugin(&["inspect", text(&wrapped)]), 0).await;
-    told(&inspected, &["hooks     skip\n", "config    none", "imports   k8s-copycat:policy/types@1.0.0\n"]);
+    assert_prints(&inspected, &["hooks     skip\n", "config    none", "imports   k8s-copycat:policy/types@1.0.0\n"]);
     let cases = "cases: [{ name: stub, image: nginx, expect: { skip: keep } }]";
     let tested = plugin(&["test", text(&wrapped), "--cases", "cases.yaml"]).file("cases.yaml", cases);
-    told(&run(tested, 0).await, &["ok    stub", "1 passed, 0 failed"]);
+    assert_prints(&run(tested, 0).await, &["ok    stub", "1 passed, 0 failed"]);
 
     let world = ["wrap", text(&core), "-o", text(&wrapped), "--world"];
     run(plugin(&[&world[..], &["skip-hook"]].concat()), 0).await;
-    told(&run(plugin(&[&world[..], &["skip-plugin"]].concat()), 1).await, &["lifecycle"]);
-    told(
+    assert_prints(&run(plugin(&[&world[..], &["skip-plugin"]].concat()), 1).await, &["lifecycle"]);
+    assert_prints(
         &run(plugin(&[&world[..], &["nothing"]].concat()), 1).await,
         &["no world \"nothing\"", "skip-hook, skip-plugin"],
     );
@@ -116,7 +116,10 @@ async fn wrap_uses_the_world_in_the_module() {
     let wrapped = folder.path().join("wrapped.wasm");
     run(plugin(&["wrap", text(&guests::hostile_core()), "-o", text(&wrapped)]), 0).await;
     let hooks = "hooks     skip, target-selection, path-mapping, repository-prefix\nconfig    taken";
-    told(&run(plugin(&["inspect", text(&wrapped)]), 0).await, &[hooks, "imports   k8s-copycat:policy/log@1.0.0"]);
+    assert_prints(
+        &run(plugin(&["inspect", text(&wrapped)]), 0).await,
+        &[hooks, "imports   k8s-copycat:policy/log@1.0.0"],
+    );
 }
 
 #[tokio::test]
@@ -140,10 +143,10 @@ async fn wrap_rejects_other_files() {
         let core = folder.path().join(name);
         fs::write(&core, content).unwrap();
         let output = folder.path().join("out.wasm");
-        told(&run(plugin(&["wrap", text(&core), "-o", text(&output)]), 1).await, &[name, why]);
+        assert_prints(&run(plugin(&["wrap", text(&core), "-o", text(&output)]), 1).await, &[name, why]);
         assert!(!output.exists(), "{name}");
     }
-    told(&run(plugin(&["wrap", "/nonexistent", "-o", "x"]), 1).await, &["cannot read /nonexistent"]);
+    assert_prints(&run(plugin(&["wrap", "/nonexistent", "-o", "x"]), 1).await, &["cannot read /nonexistent"]);
 }
 
 #[tokio::test]
@@ -157,8 +160,8 @@ async fn inspect_prints_the_same_for_a_compressed_plugin() {
     let same = ["contract  k8s-copycat:policy@1.0.0", "hooks     skip, target-selection, path-mapping", "compile   "];
     for file in [guests::hostile(), packed] {
         let inspected = run(plugin(&["inspect", text(&file)]), 0).await;
-        told(&inspected, &same);
-        told(&inspected, &[&format!("size      {plain} bytes"), &format!("gzip      {gzip} bytes")]);
+        assert_prints(&inspected, &same);
+        assert_prints(&inspected, &[&format!("size      {plain} bytes"), &format!("gzip      {gzip} bytes")]);
     }
 }
 
@@ -181,7 +184,7 @@ cases:
 - { name: config, config: refuse-config, image: x, expect: { configure: { error: invalid-config } } }
 - { name: broken config, config: panic-in-configure, image: x, expect: { configure: { error: trap } } }
 "#;
-    told(&run(test_hostile(cases), 0).await, &["ok    deadline", "13 passed, 0 failed"]);
+    assert_prints(&run(test_hostile(cases), 0).await, &["ok    deadline", "13 passed, 0 failed"]);
 }
 
 #[tokio::test]
@@ -198,7 +201,7 @@ cases:
 - { name: takes it, config: keep, image: x, expect: { configure: { error: invalid-config } } }
 "#;
     let finished = run(test_hostile(cases), 1).await;
-    told(
+    assert_prints(
         &finished,
         &[
             "ok    fine\n",
@@ -215,7 +218,7 @@ cases:
     let one = guests::without_lifecycle();
     let cases = "cases: [{ name: n, config: {}, image: x, expect: { skip: pass } }, { name: o, image: x, expect: { skip: pass } }]";
     let finished = plugin(&["test", text(&one), "--cases", "cases.yaml"]).file("cases.yaml", cases).run().await;
-    told(&finished.assert_code(1), &["does not export lifecycle", "it does not export this hook"]);
+    assert_prints(&finished.assert_code(1), &["does not export lifecycle", "it does not export this hook"]);
 }
 
 #[tokio::test]
@@ -235,9 +238,9 @@ async fn an_invalid_case_file_exits_with_2() {
         ("cases: [&a { name: a, image: b, expect: { skip: pass } }, *a]", "duplicate case \"a\""),
     ] {
         let finished = run(test_hostile(cases), 2).await;
-        told(&finished, &["cases.yaml: ", why]);
+        assert_prints(&finished, &["cases.yaml: ", why]);
     }
-    told(&run(plugin(&["test", "x.wasm", "--cases", "none.yaml"]), 1).await, &["cannot read none.yaml"]);
+    assert_prints(&run(plugin(&["test", "x.wasm", "--cases", "none.yaml"]), 1).await, &["cannot read none.yaml"]);
 }
 
 #[tokio::test]
@@ -257,7 +260,7 @@ cases:
 - { name: has it, image: x, expect: { configure: ok } }
 - { name: has none, config: null, image: x, expect: { configure: { error: invalid-config } } }
 "#;
-    told(&run(test_hostile(cases), 0).await, &["2 passed, 0 failed"]);
+    assert_prints(&run(test_hostile(cases), 0).await, &["2 passed, 0 failed"]);
 }
 
 #[tokio::test]
@@ -278,7 +281,7 @@ async fn errors_of_a_case_file_are_readable() {
         (String::new(), "unexpected end of file"),
     ] {
         let finished = run(test_hostile(&cases), 2).await;
-        told(&finished, &["cases.yaml: ", why]);
+        assert_prints(&finished, &["cases.yaml: ", why]);
         for word in ["struct", "from_str", "deserializ", "mapping start", "sequence start", "scalar"] {
             assert!(!finished.stderr.contains(word), "{word}: {finished:?}");
         }
@@ -295,12 +298,15 @@ cases:
 - { name: says no, workload: { namespace: trouble }, image: x, expect: { skip: { error: invalid-request } } }
 - { name: says yes, image: x, expect: { skip: pass } }
 "#;
-    told(&run(plugin(&bench).file("cases.yaml", cases), 0).await, &["instantiate ", "skip ", "path-mapping "]);
+    assert_prints(&run(plugin(&bench).file("cases.yaml", cases), 0).await, &["instantiate ", "skip ", "path-mapping "]);
     let only = cases.lines().filter(|line| !line.contains("yes")).collect::<Vec<_>>().join("\n");
     let finished = run(plugin(&bench).file("cases.yaml", &only), 0).await;
-    told(&finished, &["skip                      not timed: every case expects an error", "path-mapping "]);
+    assert_prints(&finished, &["skip                      not timed: every case expects an error", "path-mapping "]);
     let wrong = cases.replace("{ error: invalid-request }", "pass");
-    told(&run(plugin(&bench).file("cases.yaml", &wrong), 1).await, &["case \"says no\", hook skip: no such team"]);
+    assert_prints(
+        &run(plugin(&bench).file("cases.yaml", &wrong), 1).await,
+        &["case \"says no\", hook skip: no such team"],
+    );
 }
 
 #[tokio::test]
@@ -309,13 +315,13 @@ async fn wrap_accepts_the_text_format() {
     let (core, wrapped) = (folder.path().join("core.wat"), folder.path().join("wrapped.wasm"));
     fs::write(&core, REACHES_FOR_WASI).unwrap();
     run(plugin(&["wrap", text(&core), "-o", text(&wrapped)]), 0).await;
-    told(&run(plugin(&["inspect", text(&wrapped)]), 0).await, &["hooks     skip\n"]);
+    assert_prints(&run(plugin(&["inspect", text(&wrapped)]), 0).await, &["hooks     skip\n"]);
     fs::write(&core, "(module\n  (func (exprot \"x\")))").unwrap();
-    told(&run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await, &["invalid WebAssembly text", ":2:10"]);
+    assert_prints(&run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await, &["invalid WebAssembly text", ":2:10"]);
     for bytes in [&b"\x7fELF\x02\x01\x01 and more"[..], b"", b"\0as", b"\0asm\x07\0\0\0"] {
         fs::write(&core, bytes).unwrap();
         let finished = run(plugin(&["wrap", text(&core), "-o", "x"]), 1).await;
-        told(&finished, &["WebAssembly module"]);
+        assert_prints(&finished, &["WebAssembly module"]);
         assert!(!finished.stderr.contains(['[', '=']) && finished.stderr.lines().count() == 1, "{finished:?}");
     }
 }
@@ -334,13 +340,13 @@ async fn bench_measures_each_hook_with_default_or_given_cases() {
     let bench = ["bench", text(&hostile), "--cases", "cases.yaml"];
     let cases =
         "cases: [{ name: a, config: keep, workload: { namespace: trouble }, image: x, expect: { skip: keep } }]";
-    told(&run(plugin(&bench).file("cases.yaml", cases), 0).await, &hooks);
+    assert_prints(&run(plugin(&bench).file("cases.yaml", cases), 0).await, &hooks);
     let failing = cases.replace("keep", "fail");
-    told(
+    assert_prints(
         &run(plugin(&bench).file("cases.yaml", &failing.replace("skip: fail", "skip: pass")), 1).await,
         &["hook skip: no such team"],
     );
-    told(&run(plugin(&["bench", text(&guests::without_lifecycle())]), 0).await, &["target-selection "]);
+    assert_prints(&run(plugin(&["bench", text(&guests::without_lifecycle())]), 0).await, &["target-selection "]);
 }
 
 #[tokio::test]
@@ -356,11 +362,11 @@ async fn new_writes_the_files_of_the_language_and_overwrites_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let project = folder.path().join("deep/policy");
         let new = ["new", "--lang", language, text(&project)];
-        told(&run(plugin(&new), 0).await, &["make test"]);
+        assert_prints(&run(plugin(&new), 0).await, &["make test"]);
         for file in [files, &["Makefile", "README.md", "cases.yaml", ".gitignore"]].concat() {
             assert!(project.join(file).is_file(), "{language}: {file}");
         }
-        told(&run(plugin(&new), 1).await, &["is not empty"]);
+        assert_prints(&run(plugin(&new), 1).await, &["is not empty"]);
     }
 }
 
@@ -388,10 +394,10 @@ async fn bindings_are_generated_for_the_requested_hooks() {
     let output = text(folder.path());
     run(plugin(&["bindings", "--lang", "c", "--hooks", "skip,path-mapping", "--configured", "-o", output]), 0).await;
     let header = fs::read_to_string(folder.path().join("plugin.h")).unwrap();
-    for (function, there) in
+    for (function, is_declared) in
         [("skip_decide(", true), ("path_mapping_rewrite(", true), ("lifecycle_configure(", true), ("select(", false)]
     {
-        assert_eq!(header.contains(function), there, "{function}");
+        assert_eq!(header.contains(function), is_declared, "{function}");
     }
     fs::write(folder.path().join("go.mod"), "module mine\n").unwrap();
     run(plugin(&["bindings", "--lang", "go", "--hooks", "skip", "-o", output]), 0).await;

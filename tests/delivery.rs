@@ -263,8 +263,8 @@ async fn the_request_timeout_limits_a_trickling_fetch() {
     let program = planning(&config);
     let fetched = tokio::time::timeout(Duration::from_secs(90), program.run());
     let finished = fetched.await.expect("the fetch did not time out").assert_code(1);
-    let told = "incomplete after 2s; raise requestTimeout";
-    assert!(finished.stderr.contains(told) && finished.stderr.contains("plugin policy"), "{finished:?}");
+    let expected = "incomplete after 2s; raise requestTimeout";
+    assert!(finished.stderr.contains(expected) && finished.stderr.contains("plugin policy"), "{finished:?}");
 }
 
 #[tokio::test]

@@ -176,7 +176,7 @@ async fn a_leader_that_lost_the_lease_exits() {
     replicas.deploy_slowly("slow", 8).await;
     let stolen = json!({ "spec": { "holderIdentity": "somebody else", "leaseDurationSeconds": 15 } });
     replicas.leases().patch(LEASE, &PatchParams::default(), &Patch::Merge(stolen)).await.unwrap();
-    let finished = leader.ended().await.assert_code(1);
+    let finished = leader.wait_for_exit().await.assert_code(1);
     assert!(finished.stdout.contains("leadership was lost"), "{}", finished.stdout);
     assert_eq!(replicas.holder().await, "somebody else", "the Lease of another holder is not released");
     // Active copies finish.
@@ -184,7 +184,7 @@ async fn a_leader_that_lost_the_lease_exits() {
 }
 
 /// Waits for a line in the log of a replica that keeps the leadership.
-async fn says(leader: &Running, line: &str) {
+async fn wait_for_line(leader: &Running, line: &str) {
     leader
         .logged(line, |log| {
             assert!(!log.contains("leadership was lost"), "{log}");
@@ -212,7 +212,7 @@ async fn a_leader_pauses_while_the_api_server_is_unreachable() {
     .await;
 
     link.cut();
-    says(&leader, PAUSED).await;
+    wait_for_line(&leader, PAUSED).await;
     assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 0.0);
     assert_eq!(leader.health("/readyz").await.0, 200);
     assert!(leader.post("/force-reconcile").await.1.contains("force reconcile service not ready"));
@@ -223,7 +223,7 @@ async fn a_leader_pauses_while_the_api_server_is_unreachable() {
     assert_eq!(replicas.source.take_requests(), [], "no new copy without the Lease");
 
     link.restore();
-    says(&leader, "resuming").await;
+    wait_for_line(&leader, "resuming").await;
     replicas.arrives("next").await;
     assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 1.0);
     assert!(leader.log().contains("cannot renew the lease; retrying"));
@@ -243,11 +243,11 @@ async fn an_api_server_outage_keeps_the_leader() {
     leader.ready().await;
     standby.ready().await;
     link.cut();
-    says(&leader, PAUSED).await;
+    wait_for_line(&leader, PAUSED).await;
     // Longer than the Lease is valid.
     tokio::time::sleep(Duration::from_secs(7)).await;
     link.restore();
-    says(&leader, "resuming").await;
+    wait_for_line(&leader, "resuming").await;
     replicas.mirrors("after").await;
     assert!(replicas.holder().await.starts_with("first_"));
     assert!(!standby.log().contains("\"msg\":\"became the leader\""), "{}", standby.log());
@@ -268,7 +268,7 @@ async fn a_disconnected_leader_exits_when_it_sees_a_new_leader() {
     assert!(leader.log().contains(PAUSED), "it paused before: {}", leader.log());
     replicas.mirrors("after").await;
     link.restore();
-    let finished = leader.ended().await.assert_code(1);
+    let finished = leader.wait_for_exit().await.assert_code(1);
     assert!(finished.stdout.contains("leadership was lost"), "{}", finished.stdout);
     assert!(!finished.stdout.contains("team/after"), "{}", finished.stdout);
     assert!(replicas.holder().await.starts_with("second_"));

@@ -203,10 +203,10 @@ async fn keeps_a_digest_whose_tag_moved() {
     // As the original leaves it: without a keep-alive tag, and deleted at the source.
     target.push("team/app", "1", &old).await;
     source.delete("team/app", old.digest()).await;
-    let pinned = |name: &str, image: &Image, made: &str| {
+    let pinned = |name: &str, image: &Image, created: &str| {
         let image = format!("{}/team/app:1@{}", source.host(), image.digest());
         let mut manifest = deployment(name).image(&image).manifest();
-        manifest["metadata"]["creationTimestamp"] = made.into();
+        manifest["metadata"]["creationTimestamp"] = created.into();
         manifest
     };
     let manifests =

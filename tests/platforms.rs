@@ -38,17 +38,17 @@ async fn sync(target: &Registry, references: &[&str], config: &str) -> Finished 
 }
 
 /// The platforms of an image that exist with all their blobs.
-async fn there(target: &Registry, repository: &str, image: &Image) -> Vec<&'static str> {
-    let mut there = Vec::new();
+async fn present_platforms(target: &Registry, repository: &str, image: &Image) -> Vec<&'static str> {
+    let mut present = Vec::new();
     for platform in PLATFORMS {
         let Some((_, bytes)) = target.manifest(repository, digest_of(image, platform)).await else { continue };
         let manifest: Value = serde_json::from_slice(&bytes).unwrap();
         for blob in manifest["layers"].as_array().unwrap().iter().chain([&manifest["config"]]) {
             assert!(target.blob(repository, blob["digest"].as_str().unwrap()).await.is_some(), "{platform}: {blob}");
         }
-        there.push(platform);
+        present.push(platform);
     }
-    there
+    present
 }
 
 /// The platforms in the index of a tag, if the index was generated from `image`.
@@ -89,7 +89,7 @@ async fn pushes_the_source_index_to_targets_that_accept_sparse_indexes() {
         let finished = sync(&target, &[&reference], &format!("mirrorPlatforms: [{platforms}]\n")).await.assert_code(0);
         assert!(finished.stdout.contains(outcome), "{platforms}: {finished:?}");
         assert_eq!(target.manifest("team/app", "1").await, original, "{platforms}");
-        assert_eq!(there(&target, "team/app", &image).await, expected, "{platforms}");
+        assert_eq!(present_platforms(&target, "team/app", &image).await, expected, "{platforms}");
         assert_eq!(finished.stderr, "", "{platforms}: no warnings");
         if outcome == "1 already there" {
             let (read, written) = (source.take_requests(), target.take_requests());
@@ -104,7 +104,7 @@ async fn pushes_a_reduced_index_to_other_targets() {
     let source = Registry::distribution(Access::Anonymous).await;
     let image = index("strict");
     let reference = source.push("team/app", "1", &image).await;
-    let mut made = Vec::new();
+    let mut generated = Vec::new();
     for target in [Registry::distribution(Access::Anonymous).await, Registry::crane().await] {
         for (platforms, outcome, expected) in [
             ("amd64", "1 copied", &["amd64"][..]),
@@ -118,7 +118,7 @@ async fn pushes_a_reduced_index_to_other_targets() {
                 sync(&target, &[&reference], &format!("mirrorPlatforms: [{platforms}]\n")).await.assert_code(0);
             assert!(finished.stdout.contains(outcome), "{platforms}: {finished:?}");
             assert_eq!(listed(&target, "team/app", &image).await.unwrap(), expected, "{platforms}");
-            assert_eq!(there(&target, "team/app", &image).await, expected, "{platforms}");
+            assert_eq!(present_platforms(&target, "team/app", &image).await, expected, "{platforms}");
             if outcome == "1 already there" {
                 let (read, written) = (source.take_requests(), target.take_requests());
                 assert_eq!((count(&read, "HEAD", ""), count(&read, "GET", ""), read.len()), (1, 1, 2), "{read:#?}");
@@ -126,7 +126,7 @@ async fn pushes_a_reduced_index_to_other_targets() {
             } else {
                 assert!(finished.stderr.contains("takes no index before all of its images are there"), "{finished:?}");
             }
-            made.push(target.manifest("team/app", "1").await);
+            generated.push(target.manifest("team/app", "1").await);
         }
         // With all platforms it is the source's index, byte for byte.
         let finished = sync(&target, &[&reference], "").await.assert_code(0);
@@ -140,7 +140,7 @@ async fn pushes_a_reduced_index_to_other_targets() {
         assert!(finished.stdout.contains("1 copied"), "{finished:?}");
         target.assert_has("team/app", "1", &image).await;
     }
-    assert_eq!(made[..4], made[4..], "the same source results in the same index at every target");
+    assert_eq!(generated[..4], generated[4..], "the same source results in the same index at every target");
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn copies_attestations_with_their_images() {
     let reference = format!("{}/team/app:1", source.host());
     for target in [Registry::distribution_sparse().await, Registry::crane().await] {
         sync(&target, &[&reference], "mirrorPlatforms: [arm64]").await.assert_code(0);
-        assert_eq!(there(&target, "team/app", &image).await, ["arm64"]);
+        assert_eq!(present_platforms(&target, "team/app", &image).await, ["arm64"]);
         let [first, second, third] = attestations.as_slice() else { panic!("{attestations:?}") };
         target.assert_has("team/app", second.digest(), second).await;
         for other in [first, third] {
@@ -217,13 +217,13 @@ async fn keeps_the_digest_of_pinned_images() {
             }
             let (_, bytes) = target.manifest("team/app", place).await.unwrap();
             assert_eq!(bytes, image.root().bytes);
-            assert_eq!(there(&target, "team/app", &image).await, expected);
+            assert_eq!(present_platforms(&target, "team/app", &image).await, expected);
         }
         let target = Registry::distribution_sparse().await;
         sync(&target, &[&reference], "mirrorPlatforms: [amd64]").await.assert_code(0);
         let finished = sync(&target, &[&reference], "mirrorPlatforms: [amd64, s390x]").await.assert_code(0);
         assert!(finished.stdout.contains("1 copied"), "{finished:?}");
-        assert_eq!(there(&target, "team/app", &image).await, ["amd64", "s390x"]);
+        assert_eq!(present_platforms(&target, "team/app", &image).await, ["amd64", "s390x"]);
     }
 }
 
@@ -247,7 +247,7 @@ async fn reports_missing_platforms_unless_ignored() {
         let target = Registry::crane().await;
         let finished = sync(&target, &[&reference], config).await.assert_code(0);
         assert_eq!(finished.stderr.contains(warning), warns, "{config}: {finished:?}");
-        assert_eq!(there(&target, "team/app", &image).await, expected, "{config}");
+        assert_eq!(present_platforms(&target, "team/app", &image).await, expected, "{config}");
     }
 }
 
@@ -354,7 +354,7 @@ async fn copies_the_platforms_of_the_nodes() {
             (listed == platforms).then_some(())
         })
         .await;
-        assert_eq!(there(&target, repository, image).await, platforms);
+        assert_eq!(present_platforms(&target, repository, image).await, platforms);
     };
     arrive("team/app", &app, &["amd64"]).await;
     arrive("team/other", &other, &["amd64", "arm64"]).await;
@@ -362,8 +362,8 @@ async fn copies_the_platforms_of_the_nodes() {
     arrive("team/app", &app, &["amd64", "arm64"]).await;
 
     // Pods that pulled the generated index run the image that it was generated from.
-    let (_, made) = target.manifest("team/app", "1").await.unwrap();
-    let image_id = format!("{}/team/app@{}", source.host(), k8s_copycat::model::Digest::sha256(&made));
+    let (_, generated) = target.manifest("team/app", "1").await.unwrap();
+    let image_id = format!("{}/team/app@{}", source.host(), k8s_copycat::model::Digest::sha256(&generated));
     for name in ["first", "second"] {
         set_pod_status(&client, &namespace, name, "Running", &[("main", &image_id)]).await;
     }

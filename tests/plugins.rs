@@ -27,19 +27,19 @@ fn program(command: &[&str], manifests: &[Value]) -> Program {
 }
 
 /// A Deployment that the plugin `hostile` reacts to.
-fn trouble(image: &str) -> Value {
+fn victim(image: &str) -> Value {
     deployment("victim").image(image).manifest_in("trouble")
 }
 
 /// An entry of `plugins:` for the plugin `hostile`.
-fn hostile(deed: &Value, more: &str) -> String {
+fn hostile(behaviour: &Value, more: &str) -> String {
     let module = guests::hostile();
-    format!("plugins:\n- {{ name: villain, module: {}, config: {deed}{more} }}\n", module.display())
+    format!("plugins:\n- {{ name: villain, module: {}, config: {behaviour}{more} }}\n", module.display())
 }
 
 /// The decision for one image in the namespace `trouble`: its destination, or the reason that it has none.
-async fn fate(config: &str) -> String {
-    let lines = plan(program(&["plan", "-o", "json"], &[trouble("nginx:1")]).config(config)).await;
+async fn planned_outcome(config: &str) -> String {
+    let lines = plan(program(&["plan", "-o", "json"], &[victim("nginx:1")]).config(config)).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
     match lines[0]["decision"].as_str().unwrap() {
         "mirror" => lines[0]["targets"][0]["reference"].as_str().unwrap().to_owned(),
@@ -104,7 +104,7 @@ async fn selects_one_of_two_targets_by_namespace() {
 
 #[tokio::test]
 async fn each_setting_of_a_plugin_has_an_effect() {
-    for (deed, more, expected) in [
+    for (behaviour, more, expected) in [
         (json!({ "path": "moved/app" }), "", "registry.example/moved/app:1"),
         (json!({ "prefix": "below" }), "", "registry.example/below/library/nginx:1"),
         (json!("skip"), "", "skip: because"),
@@ -117,11 +117,11 @@ async fn each_setting_of_a_plugin_has_an_effect() {
         (json!("bomb"), ", timeout: 60s", "its limit is 67108864; raise memory"),
         (json!("bomb"), ", timeout: 60s, memory: 16Mi", "its limit is 16777216; raise memory"),
     ] {
-        let told = fate(&hostile(&deed, more)).await;
-        assert!(told.contains(expected), "{deed}{more}: {told}");
+        let outcome = planned_outcome(&hostile(&behaviour, more)).await;
+        assert!(outcome.contains(expected), "{behaviour}{more}: {outcome}");
     }
     let slow = hostile(&json!("loop-in-configure"), ", configureTimeout: 200ms");
-    let finished = program(&["plan"], &[trouble("nginx")]).config(&slow).run().await.assert_code(2);
+    let finished = program(&["plan"], &[victim("nginx")]).config(&slow).run().await.assert_code(2);
     assert!(finished.stderr.contains("plugin villain") && finished.stderr.contains("within 200ms"), "{finished:?}");
 }
 
@@ -138,18 +138,19 @@ async fn calls_plugins_in_order() {
     ]);
     let dir = format!("pluginDir: {}\n", folder.path().display());
     assert_eq!(
-        fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await,
+        planned_outcome(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await,
         "registry.example/from-a:1"
     );
     let listed =
         "plugins: [{ module: listed.wasm, config: { path: from-list } }, { module: b.wasm, config: { path: b } }]";
-    assert_eq!(fate(&format!("{dir}{listed}\n")).await, "registry.example/from-list:1");
+    assert_eq!(planned_outcome(&format!("{dir}{listed}\n")).await, "registry.example/from-list:1");
     // The name in the settings overrides the file name.
     fs::write(folder.path().join("..data/a.yaml"), "name: zz\nconfig: panic\n").unwrap();
-    let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await;
-    assert_eq!(told, "registry.example/from-b:1", "zz is not called for skip, as keep was the answer");
-    let told = fate(&format!("{dir}plugins: [{{ module: listed.wasm, config: {{ prefix: p }} }}]\n")).await;
-    assert!(told.starts_with("error: plugin zz, hook skip: "), "{told}");
+    let outcome = planned_outcome(&format!("{dir}plugins: [{{ module: listed.wasm, config: keep }}]\n")).await;
+    assert_eq!(outcome, "registry.example/from-b:1", "zz is not called for skip, as keep was the answer");
+    let outcome =
+        planned_outcome(&format!("{dir}plugins: [{{ module: listed.wasm, config: {{ prefix: p }} }}]\n")).await;
+    assert!(outcome.starts_with("error: plugin zz, hook skip: "), "{outcome}");
 }
 
 #[tokio::test]
@@ -158,7 +159,7 @@ async fn the_variable_overrides_the_plugin_folder_of_the_file() {
         |config: &[u8]| ConfigMapVolume::new(&[("p.wasm", bytes(&guests::hostile())), ("p.yaml", config.to_vec())]);
     let (one, two) = (with(b"config: { path: one }"), with(b"config: { path: two }"));
     let plan_with = |variable: Option<&ConfigMapVolume>| {
-        let program = program(&["plan", "-o", "json"], &[trouble("nginx:1")])
+        let program = program(&["plan", "-o", "json"], &[victim("nginx:1")])
             .config(&format!("pluginDir: {}\n", one.path().display()));
         match variable {
             Some(folder) => program.env("PLUGIN_DIR", folder.path()),
@@ -169,7 +170,7 @@ async fn the_variable_overrides_the_plugin_folder_of_the_file() {
         let lines = plan(plan_with(variable)).await;
         assert_eq!(lines[0]["targets"][0]["reference"], expected);
     }
-    let missing = program(&["plan"], &[trouble("nginx:1")]).env("PLUGIN_DIR", "/nonexistent/plugins");
+    let missing = program(&["plan"], &[victim("nginx:1")]).env("PLUGIN_DIR", "/nonexistent/plugins");
     let finished = missing.run().await.assert_code(2);
     assert!(finished.stderr.contains("PLUGIN_DIR: the plugin folder /nonexistent/plugins"), "{finished:?}");
 }
@@ -186,8 +187,8 @@ async fn default_plugins_can_be_disabled() {
         ("skip, target-selection", skipping, "skip: namespace trouble is in skipNamespaces"),
         ("target-selection", skipping, "registry.example/library/nginx:1"),
     ] {
-        let told = fate(&format!("{settings}{more}defaultPlugins: [{defaults}]\n")).await;
-        assert!(told.starts_with(expected), "{defaults}: {told}");
+        let outcome = planned_outcome(&format!("{settings}{more}defaultPlugins: [{defaults}]\n")).await;
+        assert!(outcome.starts_with(expected), "{defaults}: {outcome}");
     }
 }
 
@@ -201,7 +202,7 @@ async fn a_failing_plugin_fails_only_the_images_that_it_was_called_for() {
         deployment("before").image(&good_1).manifest_in("shop"),
         deployment("victim").image(&bad[0]).image(&bad[1]).manifest_in("trouble"),
     ];
-    for (deed, timeout, told) in [
+    for (behaviour, timeout, message) in [
         ("loop", "300ms", "plugin villain, hook skip: no answer within 300ms"),
         ("bomb", "60s", "plugin villain, hook skip: it requested"),
         ("panic", "60s", "plugin villain, hook skip: it trapped"),
@@ -210,16 +211,16 @@ async fn a_failing_plugin_fails_only_the_images_that_it_was_called_for() {
         // The pass lasts a while, in which no plugin is called again.
         source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(2)));
         let sync = program(&["sync"], &manifests).env("TARGET_REGISTRY", target.host());
-        let sync = sync.config(&hostile(&json!(deed), &format!(", timeout: {timeout}")));
+        let sync = sync.config(&hostile(&json!(behaviour), &format!(", timeout: {timeout}")));
         let finished = sync.run().await.assert_code(1);
         for image in &bad {
             let lines: Vec<_> = finished.stdout.lines().filter(|line| line.contains(image)).collect();
-            assert!(lines.len() == 1 && lines[0].contains(told), "{deed}: {finished:?}");
+            assert!(lines.len() == 1 && lines[0].contains(message), "{behaviour}: {finished:?}");
         }
-        assert!(finished.stdout.contains("1 copied, 2 undecided"), "{deed}: {finished:?}");
+        assert!(finished.stdout.contains("1 copied, 2 undecided"), "{behaviour}: {finished:?}");
         target.assert_has("shop/good", "1", &good).await;
         for repository in ["team/one", "team/two"] {
-            assert_eq!(target.manifest(repository, "1").await, None, "{deed}");
+            assert_eq!(target.manifest(repository, "1").await, None, "{behaviour}");
         }
     }
 }
@@ -239,9 +240,11 @@ async fn the_controller_survives_failing_plugins_and_counts_failures() {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
     let module = guests::hostile();
-    let plugin = |deed: &str, timeout: &str, on_failure: &str| {
+    let plugin = |behaviour: &str, timeout: &str, on_failure: &str| {
         let module = module.display();
-        format!("- {{ name: {deed}, module: {module}, config: {deed}, timeout: {timeout}, onFailure: {on_failure} }}\n")
+        format!(
+            "- {{ name: {behaviour}, module: {module}, config: {behaviour}, timeout: {timeout}, onFailure: {on_failure} }}\n"
+        )
     };
     let config = format!(
         "targetKind: docker\ndocker: {{ registry: '{}' }}\nincludeNamespaces: [trouble, {namespace}]\nplugins:\n{}{}{}",
@@ -263,7 +266,7 @@ async fn the_controller_survives_failing_plugins_and_counts_failures() {
         .await;
     }
     // The plugin is called again, as it may succeed.
-    eventually("it is asked again", || async {
+    eventually("it is called again", || async {
         let calls = program.metrics().await.sum("k8s_copycat_plugin_failures_total", &[("plugin", "panic")]);
         (calls >= 2.0).then_some(())
     })
@@ -301,10 +304,10 @@ async fn every_command_reports_all_invalid_plugins_and_stops() {
             .env("PLUGIN_DIR", folder.path())
             .file("kubeconfig", &kubeconfig.to_string())
             .config(config);
-        let program = program.env("KUBECONFIG", "kubeconfig").stdin(&list(&[trouble("nginx")]));
+        let program = program.env("KUBECONFIG", "kubeconfig").stdin(&list(&[victim("nginx")]));
         async move { program.run().await.assert_code(2) }
     };
-    let told = |finished: &Finished, what: &[&str]| {
+    let assert_stderr = |finished: &Finished, what: &[&str]| {
         for what in what {
             assert!(finished.stderr.contains(what), "{what}: {finished:?}");
         }
@@ -313,10 +316,10 @@ async fn every_command_reports_all_invalid_plugins_and_stops() {
     };
     let broken = ["core.wasm): a core WebAssembly module", "text.wasm): not a WebAssembly component"];
     for command in [&["plan", "-f", "-"][..], &["sync", "-f", "-"], &["run", "--leader-elect=false"], &[]] {
-        told(&ended(command, "").await, &broken);
+        assert_stderr(&ended(command, "").await, &broken);
         let finished = ended(command, "maxConcurrentReconciles: 0\nskipNamespace: [a]\n").await;
-        told(&finished, &broken);
-        told(&finished, &["maxConcurrentReconciles", "skipNamespaces"]);
+        assert_stderr(&finished, &broken);
+        assert_stderr(&finished, &["maxConcurrentReconciles", "skipNamespaces"]);
     }
 }
 
@@ -328,13 +331,13 @@ async fn logs_when_an_ignored_plugin_starts_and_stops_failing() {
     let config = hostile(&json!("panic"), ", onFailure: pass");
     let finished = program(&["plan", "-f", "-"], &manifests).config(&config).run().await.assert_code(0);
     assert_eq!(finished.stdout.matches("registry.example/library/app:").count(), 2000);
-    let told: Vec<Value> = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let logged: Vec<Value> = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let about = |what: &str| -> Vec<&Value> {
-        told.iter().filter(|line| line["msg"].as_str().unwrap().contains(what)).collect()
+        logged.iter().filter(|line| line["msg"].as_str().unwrap().contains(what)).collect()
     };
     let (begins, ends) = (about("the plugin fails and is ignored"), about("the failing plugin is no longer used"));
     let ([begin], [end]) = (begins.as_slice(), ends.as_slice()) else {
-        panic!("{} lines: {:#?}", told.len(), &told[..told.len().min(5)])
+        panic!("{} lines: {:#?}", logged.len(), &logged[..logged.len().min(5)])
     };
     for line in [begin, end] {
         assert_eq!(
@@ -348,5 +351,5 @@ async fn logs_when_an_ignored_plugin_starts_and_stops_failing() {
     }
     assert_eq!((&end["failed"], &end["asked"]), (&json!(2000), &json!(8000)));
     // The third line warns that the manifests contain no Namespace objects.
-    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(logged.len(), 3, "{logged:#?}");
 }

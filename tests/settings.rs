@@ -63,7 +63,7 @@ type Effect = fn(&str, &str) -> Option<Vec<String>>;
 /// Skips the workload of that name.
 macro_rules! skips {
     ($name:literal) => {
-        |name, there| Some(if name == $name { vec![] } else { vec![there.to_owned()] })
+        |name, destination| Some(if name == $name { vec![] } else { vec![destination.to_owned()] })
     };
 }
 
@@ -74,9 +74,9 @@ async fn settings_that_select_or_name_images_change_the_plan() {
     assert_eq!(before["web"], ["mirror.test/group/web:1"]);
     assert_eq!(before["api"], ["mirror.test/team/api:1"]);
 
-    let prefixed: Effect = |name, there| {
+    let prefixed: Effect = |name, destination| {
         let namespace = if name == "api" { "prod-eu" } else { "shop" };
-        Some(vec![there.replace("mirror.test/", &format!("mirror.test/m/{namespace}/{name}/main/"))])
+        Some(vec![destination.replace("mirror.test/", &format!("mirror.test/m/{namespace}/{name}/main/"))])
     };
     let settings: [(&str, &str, &str, Effect); 14] = [
         ("INCLUDE_NAMESPACES", "shop, other", "includeNamespaces: [shop, other]", skips!("api")),
@@ -89,14 +89,14 @@ async fn settings_that_select_or_name_images_change_the_plan() {
         ("SKIP_CRONJOBS", "nightly", "skipNames: { cronJobs: [nightly] }", skips!("nightly")),
         ("SKIP_PODS", "*", "skipNames: { pods: ['*'] }", skips!("alone")),
         ("EXCLUDE_REGISTRIES", "ghcr.io/team", "excludeRegistries: [ghcr.io/team]", skips!("api")),
-        ("WATCH_RESOURCES", "Pods", "watchResources: [pods]", |name, there| {
-            (name == "alone").then(|| vec![there.to_owned()])
+        ("WATCH_RESOURCES", "Pods", "watchResources: [pods]", |name, destination| {
+            (name == "alone").then(|| vec![destination.to_owned()])
         }),
         (
             "TARGET_REGISTRY",
             "other.test:5000/x",
             "targets: [{ name: a, kind: docker, registry: 'other.test:5000/x' }]",
-            { |_, there| Some(vec![there.replace("mirror.test", "other.test:5000/x")]) },
+            { |_, destination| Some(vec![destination.replace("mirror.test", "other.test:5000/x")]) },
         ),
         (
             "TARGET_REPO_PREFIX",
@@ -104,14 +104,16 @@ async fn settings_that_select_or_name_images_change_the_plan() {
             "docker: { repoPrefix: m/$namespace/$podname/$container_name }",
             prefixed,
         ),
-        ("TARGET_REPO_PREFIX", "$registry", "repoPrefix: $registry", |name, there| {
+        ("TARGET_REPO_PREFIX", "$registry", "repoPrefix: $registry", |name, destination| {
             let registry = if name == "api" { "ghcr.io" } else { "quay.io" };
-            Some(vec![there.replace("mirror.test/", &format!("mirror.test/{registry}/"))])
+            Some(vec![destination.replace("mirror.test/", &format!("mirror.test/{registry}/"))])
         }),
     ];
     for (variable, value, file, effect) in settings {
-        let after: Plan =
-            before.iter().filter_map(|(name, there)| Some((name.clone(), effect(name, &there[0])?))).collect();
+        let after: Plan = before
+            .iter()
+            .filter_map(|(name, destination)| Some((name.clone(), effect(name, &destination[0])?)))
+            .collect();
         assert_ne!(after, before);
         assert_eq!(planned(plan_for_docker().env(variable, value)).await, after, "{variable}");
         let by_key = if file.starts_with("targets") { plan() } else { plan_for_docker() };
@@ -172,8 +174,8 @@ async fn dry_run_writes_nothing_and_dry_pull_contacts_no_registry() {
     ] {
         program.run().await.assert_code(0);
         assert!(source.take_requests().iter().any(|request| request.method == "GET" && request.is_manifest()));
-        let asked = target.take_requests();
-        assert!(!asked.is_empty() && !asked.iter().any(is_write), "{asked:#?}");
+        let requests = target.take_requests();
+        assert!(!requests.is_empty() && !requests.iter().any(is_write), "{requests:#?}");
     }
     for program in [
         sync(&target, &manifest).env("DRY_PULL", "true"),

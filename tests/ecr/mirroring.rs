@@ -60,8 +60,8 @@ async fn mirrors_into_repositories_that_are_created_once() {
     let mut repositories = ["agent", "many", "pinned", "web"].map(name);
     assert_eq!(ecr.repositories().await, repositories);
     for repository in &repositories {
-        let policy_there = ecr.call("GetLifecyclePolicy", json!({ "repositoryName": repository })).await.unwrap();
-        assert_eq!(policy_there["lifecyclePolicyText"], policy);
+        let stored = ecr.call("GetLifecyclePolicy", json!({ "repositoryName": repository })).await.unwrap();
+        assert_eq!(stored["lifecyclePolicyText"], policy);
     }
 
     let calls = aws.take_calls();
@@ -81,10 +81,10 @@ async fn mirrors_into_repositories_that_are_created_once() {
             assert_eq!(call.json()["registryId"], aws.account(), "{call:?}");
         }
     }
-    let mut made: Vec<_> = calls.iter().filter(|call| call.action == "ecr:CreateRepository").collect();
-    made.sort_by_key(|call| call.json()["repositoryName"].to_string());
+    let mut created: Vec<_> = calls.iter().filter(|call| call.action == "ecr:CreateRepository").collect();
+    created.sort_by_key(|call| call.json()["repositoryName"].to_string());
     repositories.sort();
-    let names: Vec<_> = made.iter().map(|call| call.json()["repositoryName"].as_str().unwrap().to_owned()).collect();
+    let names: Vec<_> = created.iter().map(|call| call.json()["repositoryName"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, repositories);
     assert!(
         aws.take_requests().iter().all(|request| request.authorization.is_some()),

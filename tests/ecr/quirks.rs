@@ -77,10 +77,10 @@ async fn pushes_a_reduced_index_for_selected_platforms() {
         let finished = run(&aws, &program().env("MIRROR_PLATFORMS", platforms)).await.assert_code(0);
         assert!(finished.stdout.contains(outcome), "{platforms}: {finished:?}");
         let (_, bytes) = ecr.manifest("team/app", "1").await.unwrap();
-        let made: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let pushed: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         let is_whole = bytes == image.root().bytes;
-        assert!(is_whole || made["annotations"]["k8s-copycat.source.digest"] == image.digest(), "{made}");
-        assert_eq!(made["manifests"].as_array().unwrap().len(), images, "{platforms}");
+        assert!(is_whole || pushed["annotations"]["k8s-copycat.source.digest"] == image.digest(), "{pushed}");
+        assert_eq!(pushed["manifests"].as_array().unwrap().len(), images, "{platforms}");
         let puts = aws.take_requests().into_iter().filter(is_manifest_put).count();
         assert_eq!(puts == 0, outcome.contains("already"), "{platforms}");
     }

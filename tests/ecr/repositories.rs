@@ -36,23 +36,23 @@ async fn configures_created_repositories_and_leaves_existing_ones_alone() {
     );
     run(&aws, &sync(&aws, &images).config(&section(&aws, &keys))).await.assert_code(0);
 
-    let made = ecr.repository("team/app").await.unwrap();
-    assert_eq!(made["imageTagMutability"], "IMMUTABLE_WITH_EXCLUSION");
+    let created = ecr.repository("team/app").await.unwrap();
+    assert_eq!(created["imageTagMutability"], "IMMUTABLE_WITH_EXCLUSION");
     let filters = ["latest", "dev-*"].map(|filter| json!({ "filterType": "WILDCARD", "filter": filter }));
-    assert_eq!(made["imageTagMutabilityExclusionFilters"], json!(filters));
-    assert_eq!(made["imageScanningConfiguration"]["scanOnPush"], true);
-    let key = made["encryptionConfiguration"]["kmsKey"].as_str().unwrap();
-    assert_eq!(made["encryptionConfiguration"]["encryptionType"], "KMS");
-    assert!(key.contains("alias/mirror"), "{made}");
-    let tags = ecr.call("ListTagsForResource", json!({ "resourceArn": made["repositoryArn"] })).await.unwrap();
+    assert_eq!(created["imageTagMutabilityExclusionFilters"], json!(filters));
+    assert_eq!(created["imageScanningConfiguration"]["scanOnPush"], true);
+    let key = created["encryptionConfiguration"]["kmsKey"].as_str().unwrap();
+    assert_eq!(created["encryptionConfiguration"]["encryptionType"], "KMS");
+    assert!(key.contains("alias/mirror"), "{created}");
+    let tags = ecr.call("ListTagsForResource", json!({ "resourceArn": created["repositoryArn"] })).await.unwrap();
     let mut tags = tags["tags"].as_array().unwrap().clone();
     tags.sort_by_key(Value::to_string);
     assert_eq!(json!(tags), json!([{ "Key": "cost-center", "Value": "0042" }, { "Key": "team", "Value": "platform" }]));
     let name = json!({ "repositoryName": "team/app" });
     assert_eq!(ecr.call("GetLifecyclePolicy", name.clone()).await.unwrap()["lifecyclePolicyText"], LIFECYCLE);
-    let there = ecr.call("GetRepositoryPolicy", name).await.unwrap();
-    let there: Value = serde_json::from_str(there["policyText"].as_str().unwrap()).unwrap();
-    assert_eq!(there, serde_json::from_str::<Value>(POLICY).unwrap());
+    let policy = ecr.call("GetRepositoryPolicy", name).await.unwrap();
+    let policy: Value = serde_json::from_str(policy["policyText"].as_str().unwrap()).unwrap();
+    assert_eq!(policy, serde_json::from_str::<Value>(POLICY).unwrap());
 
     let name = json!({ "repositoryName": "team/old" });
     assert_eq!(ecr.repository("team/old").await.unwrap()["imageTagMutability"], "MUTABLE");
@@ -84,8 +84,8 @@ async fn supports_all_tag_mutability_settings() {
         run(&aws, &sync(&aws, &[image]).config(&section(&aws, keys))).await.assert_code(0);
         assert_eq!(ecr.repository(&repository).await.unwrap()["imageTagMutability"], mutability, "{keys}");
     }
-    let made = aws.take_calls().into_iter().find(|call| call.action == "ecr:CreateRepository").unwrap();
-    assert_eq!(made.json().get("imageTagMutability"), None, "unset settings are left to the account");
+    let created = aws.take_calls().into_iter().find(|call| call.action == "ecr:CreateRepository").unwrap();
+    assert_eq!(created.json().get("imageTagMutability"), None, "unset settings are left to the account");
 }
 
 #[tokio::test]

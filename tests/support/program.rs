@@ -253,7 +253,7 @@ impl Running {
     }
 
     /// Waits until it exits by itself.
-    pub async fn ended(mut self) -> Finished {
+    pub async fn wait_for_exit(mut self) -> Finished {
         self.process.wait().await
     }
 
