@@ -38,7 +38,7 @@ async fn asked(program: &Running, method: Method, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_originals_environment_and_flags_start_it() {
+async fn it_starts_with_the_originals_environment_and_flags() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -125,7 +125,7 @@ async fn the_originals_environment_and_flags_start_it() {
 }
 
 #[tokio::test]
-async fn the_originals_file_starts_it() {
+async fn it_starts_with_the_originals_configuration_file() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Basic).await;
@@ -216,7 +216,7 @@ docker:
 }
 
 #[tokio::test]
-async fn the_file_of_the_originals_smoke_test_starts_it() {
+async fn it_starts_with_the_configuration_of_the_originals_smoke_test() {
     let cluster = Cluster::shared().await;
     let client = cluster.admin();
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: test }\n").await;
@@ -249,7 +249,7 @@ docker:
 }
 
 #[tokio::test]
-async fn listeners_are_where_they_are_told_to_be_or_nowhere() {
+async fn listeners_use_the_configured_addresses_or_are_disabled() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     let target = Registry::crane().await;
@@ -278,7 +278,7 @@ async fn listeners_are_where_they_are_told_to_be_or_nowhere() {
 }
 
 #[tokio::test]
-async fn endpoints_answer_as_the_originals() {
+async fn endpoints_answer_like_the_originals() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -322,7 +322,7 @@ async fn endpoints_answer_as_the_originals() {
 }
 
 #[tokio::test]
-async fn no_more_images_are_mirrored_at_once_than_is_set() {
+async fn concurrent_copies_are_limited() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;

@@ -114,7 +114,7 @@ subjects: [{{ kind: ServiceAccount, name: copycat, namespace: {namespace} }}]
 }
 
 #[tokio::test]
-async fn another_cause_is_another_event() {
+async fn a_new_cause_creates_a_new_event() {
     let failing = Failing::new(
         Cluster::shared().await,
         "- { apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch] }",
@@ -124,7 +124,7 @@ async fn another_cause_is_another_event() {
 }
 
 #[tokio::test]
-async fn the_rights_that_the_original_asks_for_are_enough() {
+async fn the_originals_permissions_are_sufficient() {
     let failing =
         Failing::new(Cluster::shared().await, "- { apiGroups: [''], resources: [events], verbs: [create, patch] }")
             .await;

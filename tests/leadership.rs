@@ -112,7 +112,7 @@ async fn leads(replica: &Running) {
 }
 
 #[tokio::test]
-async fn one_replica_mirrors_and_the_other_stands_by() {
+async fn only_the_leader_mirrors() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let (leader, follower) = replicas.leader_and_follower().await;
@@ -139,7 +139,7 @@ async fn one_replica_mirrors_and_the_other_stands_by() {
 }
 
 #[tokio::test]
-async fn a_leader_that_ends_cleanly_makes_way_at_once() {
+async fn a_clean_shutdown_releases_the_lease() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let (leader, follower) = replicas.leader_and_follower().await;
@@ -155,7 +155,7 @@ async fn a_leader_that_ends_cleanly_makes_way_at_once() {
 }
 
 #[tokio::test]
-async fn when_the_leader_is_killed_another_takes_over() {
+async fn another_replica_takes_over_from_a_killed_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let (leader, follower) = replicas.leader_and_follower().await;
@@ -168,7 +168,7 @@ async fn when_the_leader_is_killed_another_takes_over() {
 }
 
 #[tokio::test]
-async fn a_leader_that_lost_the_lease_ends() {
+async fn a_leader_that_loses_the_lease_exits() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let leader = replicas.start("first");
@@ -196,7 +196,7 @@ async fn says(leader: &Running, line: &str) {
 const PAUSED: &str = "pausing until it is renewed";
 
 #[tokio::test]
-async fn a_leader_outlives_an_api_server_that_is_away_and_begins_nothing_meanwhile() {
+async fn the_leader_pauses_while_the_api_server_is_down() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());
@@ -233,7 +233,7 @@ async fn a_leader_outlives_an_api_server_that_is_away_and_begins_nothing_meanwhi
 }
 
 #[tokio::test]
-async fn an_outage_of_the_api_server_changes_no_leader() {
+async fn an_api_server_outage_does_not_change_the_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());
@@ -254,7 +254,7 @@ async fn an_outage_of_the_api_server_changes_no_leader() {
 }
 
 #[tokio::test]
-async fn a_leader_that_was_cut_off_makes_way_when_it_sees_the_next() {
+async fn a_partitioned_leader_exits_once_it_sees_the_new_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());

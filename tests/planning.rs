@@ -31,7 +31,7 @@ fn planned(lines: &[Value]) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_line_of_a_plan_has_these_keys() {
+async fn a_json_plan_has_these_keys() {
     let digest = format!("sha256:{}", "0a".repeat(32));
     let mut pod = pod("debugged").image("Not An Image").manifest_in("shop");
     pod["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "image": format!("quay.io/tools/debug@{digest}") }]);
@@ -104,7 +104,7 @@ async fn a_line_of_a_plan_has_these_keys() {
 }
 
 #[tokio::test]
-async fn a_plan_for_people_is_a_table() {
+async fn a_text_plan_is_a_table() {
     let manifests = [
         deployment("web").image("nginx:1.27").manifest(),
         job("old").image("nginx:1").manifest_in("legacy"),
@@ -137,7 +137,7 @@ async fn a_plan_for_people_is_a_table() {
 const HIDDEN: [char; 8] = ['\x1b', '\x07', '\x7f', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{e0041}'];
 
 #[tokio::test]
-async fn nothing_that_is_written_acts_on_a_terminal() {
+async fn plan_output_escapes_control_characters() {
     let hostile: String = HIDDEN.iter().flat_map(|hidden| ['x', *hidden]).collect();
     let mut web = deployment("web").image(&hostile).image("nginx:1").manifest();
     web["metadata"]["name"] = format!("web{hostile}").into();
@@ -178,7 +178,7 @@ async fn nothing_that_is_written_acts_on_a_terminal() {
 }
 
 #[tokio::test]
-async fn a_container_without_an_image_is_told() {
+async fn a_container_without_an_image_is_reported() {
     let mut manifest = deployment("web").image("nginx:1").manifest();
     manifest["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("image");
     let manifests = list(&[manifest]);
@@ -198,7 +198,7 @@ async fn a_container_without_an_image_is_told() {
 }
 
 #[tokio::test]
-async fn manifests_come_from_input_files_and_folders_in_yaml_and_json() {
+async fn manifests_are_read_from_stdin_files_and_folders_as_yaml_and_json() {
     let [web, db, agent] = [
         deployment("web").image("web:1").manifest(),
         stateful_set("db").image("db:1").manifest(),
@@ -238,7 +238,7 @@ async fn manifests_come_from_input_files_and_folders_in_yaml_and_json() {
 }
 
 #[tokio::test]
-async fn a_plan_asks_no_registry_and_no_cluster() {
+async fn a_plan_of_files_contacts_no_registry_and_no_cluster() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (target, cluster) = (Registry::crane().await, Registry::crane().await);
     let image = source.push("team/app", "1", &single("app")).await;
@@ -265,7 +265,7 @@ async fn a_plan_asks_no_registry_and_no_cluster() {
 }
 
 #[tokio::test]
-async fn exit_codes_tell_input_from_configuration() {
+async fn exit_codes_distinguish_input_and_configuration_errors() {
     let good = list(&[deployment("web").image("web:1").manifest()]);
     let malformed =
         list(&[json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "x" }, "spec": 7 })]);
@@ -291,7 +291,7 @@ async fn exit_codes_tell_input_from_configuration() {
 }
 
 #[tokio::test]
-async fn what_runs_containers_and_is_not_read_is_told_and_passed_over() {
+async fn unsupported_kinds_with_containers_are_ignored_with_a_warning() {
     let mut empty = deployment("empty").manifest_in("shop");
     empty["spec"] = json!({ "replicas": 1 });
     let rollout = json!({
@@ -309,7 +309,7 @@ async fn what_runs_containers_and_is_not_read_is_told_and_passed_over() {
 }
 
 #[tokio::test]
-async fn what_is_not_watched_takes_nothing_in() {
+async fn pods_of_unwatched_owners_are_planned_by_themselves() {
     let mut owned = pod("batch-1").image("batch:1").manifest();
     owned["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "batch", "uid": "u", "controller": true }]);
@@ -338,7 +338,7 @@ fn one_name_for_two() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn two_images_with_one_name_are_told() {
+async fn conflicts_are_shown_in_a_plan() {
     let manifests = list(&one_name_for_two());
     let lines = plan(command(&["plan", "-f", "-", "-o", "json"], &manifests)).await;
     let conflicts: Vec<(&Value, &Value)> = lines
@@ -362,7 +362,7 @@ async fn two_images_with_one_name_are_told() {
 }
 
 #[tokio::test]
-async fn a_plan_fails_on_what_it_is_asked_to() {
+async fn fail_on_sets_the_exit_code() {
     let all = one_name_for_two();
     let (conflict, good) = (list(&all[..2]), list(&all[2..]));
     let undecided = list(&[deployment("web").image("No Image").manifest()]);
@@ -388,7 +388,7 @@ async fn a_plan_fails_on_what_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn why_names_the_plugin_that_skipped_an_image() {
+async fn the_plan_names_the_plugin_that_skips_an_image() {
     let manifests = list(&[
         deployment("web").image("nginx:1").manifest_in("trouble"),
         deployment("old").image("nginx:1").manifest_in("legacy"),
@@ -415,7 +415,7 @@ async fn why_names_the_plugin_that_skipped_an_image() {
 }
 
 #[tokio::test]
-async fn labels_of_namespaces_that_no_file_tells_are_missed_aloud() {
+async fn missing_namespace_labels_cause_a_warning() {
     let web = deployment("web").image("nginx:1").manifest_in("shop");
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop",
         "labels": { "kubernetes.io/metadata.name": "shop" } } });
@@ -433,7 +433,7 @@ async fn labels_of_namespaces_that_no_file_tells_are_missed_aloud() {
 }
 
 #[tokio::test]
-async fn file_names_stay_on_the_line_and_act_on_no_terminal() {
+async fn file_names_are_escaped_in_messages() {
     let folder = tempfile::tempdir().unwrap();
     let name = |ending: &str| {
         let path = folder.path().join(format!("x\u{202e}\x1b[2J\nforged{ending}"));

@@ -78,7 +78,7 @@ fn memory(program: &Running) -> u64 {
 }
 
 #[tokio::test]
-async fn fifty_versions_of_a_plugin_take_turns_under_load() {
+async fn fifty_versions_of_a_plugin_are_reloaded_under_load() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -152,7 +152,7 @@ async fn fifty_versions_of_a_plugin_take_turns_under_load() {
 }
 
 #[tokio::test]
-async fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
+async fn a_valid_change_is_applied_and_an_invalid_one_rejected() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -199,7 +199,7 @@ async fn a_changed_file_takes_effect_and_a_broken_one_does_not() {
 }
 
 #[tokio::test]
-async fn mended_credentials_end_the_cooldown() {
+async fn fixed_credentials_end_the_cooldown() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Basic).await;
@@ -223,7 +223,7 @@ async fn mended_credentials_end_the_cooldown() {
 }
 
 #[tokio::test]
-async fn plugins_come_and_go_and_those_that_stay_go_on() {
+async fn unchanged_plugins_keep_running_when_others_are_added_or_removed() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;

@@ -29,7 +29,7 @@ impl Silent {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_controller_in_order_while_it_starts() {
+async fn sigterm_during_startup_ends_the_controller_cleanly() {
     // A plugin's registry is waited for, for up to two minutes.
     let registry = Silent::start().await;
     let plugin = format!("plugins: [{{ name: slow, oci: '{}/slow:1@sha256:{}' }}]", registry.host(), "0a".repeat(32));
@@ -44,7 +44,7 @@ async fn sigterm_ends_the_controller_in_order_while_it_starts() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_controller_in_order_at_every_step() {
+async fn sigterm_at_any_step_ends_the_controller_cleanly() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     for step in ["listening", "waiting for leadership", "\"mirroring\"", "all existing workloads are known"] {
@@ -64,7 +64,7 @@ async fn sigterm_ends_the_controller_in_order_at_every_step() {
 }
 
 #[tokio::test]
-async fn an_interrupted_sync_says_what_was_done_and_what_was_not() {
+async fn an_interrupted_sync_prints_what_it_has_done() {
     for (signal, code, name) in [("INT", 130, "SIGINT"), ("TERM", 143, "SIGTERM")] {
         let (source, silent) = (Registry::distribution(Access::Anonymous).await, Silent::start().await);
         let target = Registry::crane().await;
@@ -86,7 +86,7 @@ async fn an_interrupted_sync_says_what_was_done_and_what_was_not() {
 }
 
 #[tokio::test]
-async fn a_sync_that_has_not_begun_is_interrupted_at_once() {
+async fn a_sync_is_interrupted_at_once_before_it_begins() {
     let program = command(&["sync", "-f", "pipe.yaml"], "");
     let pipe = program.directory().join("pipe.yaml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -97,7 +97,7 @@ async fn a_sync_that_has_not_begun_is_interrupted_at_once() {
 }
 
 #[tokio::test]
-async fn a_second_ctrl_c_ends_at_once() {
+async fn a_second_ctrl_c_exits_at_once() {
     let silent = Silent::start().await;
     let manifests = list(&[deployment("a").image(&format!("{}/team/stuck:1", silent.host())).manifest()]);
     let program = command(&["sync", "-f", "-"], &manifests);
@@ -106,7 +106,7 @@ async fn a_second_ctrl_c_ends_at_once() {
 }
 
 #[tokio::test]
-async fn what_has_nothing_to_put_in_order_ends_by_the_signal_itself() {
+async fn a_plan_is_ended_by_the_signal_itself() {
     let program = command(&["plan", "-f", "pipe.yaml"], "");
     let pipe = program.directory().join("pipe.yaml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

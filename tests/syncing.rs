@@ -16,7 +16,7 @@ async fn sync(target: &Registry, manifests: &[Value], config: &str) -> Finished 
 }
 
 #[tokio::test]
-async fn a_sync_says_by_its_exit_code_whether_all_is_there() {
+async fn the_exit_code_of_sync_shows_failures() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let image = index("app");
@@ -40,7 +40,7 @@ async fn a_sync_says_by_its_exit_code_whether_all_is_there() {
 }
 
 #[tokio::test]
-async fn dry_modes_write_nothing_and_one_of_them_asks_nobody() {
+async fn dry_run_writes_nothing_and_dry_pull_contacts_no_registry() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::distribution(Access::Anonymous).await;
     let image = index("app");
@@ -71,7 +71,7 @@ async fn dry_modes_write_nothing_and_one_of_them_asks_nobody() {
 }
 
 #[tokio::test]
-async fn two_images_that_want_one_name_are_told_apart_or_named() {
+async fn conflicting_images_get_different_prefixes_or_are_reported() {
     let (one, two) = (Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await);
     let (first, second) = (index("first"), index("second"));
     let first_1 = one.push("team/app", "1", &first).await;
@@ -96,7 +96,7 @@ async fn two_images_that_want_one_name_are_told_apart_or_named() {
 }
 
 #[tokio::test]
-async fn two_targets_that_are_one_place_do_not_overwrite_each_others_images() {
+async fn two_targets_at_one_address_do_not_overwrite_each_others_images() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (deep, flat) = (index("deep"), index("flat"));
     let manifests = [
@@ -138,7 +138,7 @@ fn kept(image: &demo::Image) -> String {
 }
 
 #[tokio::test]
-async fn what_is_named_by_digest_is_kept_by_a_tag() {
+async fn a_digest_gets_a_keep_alive_tag() {
     let source = Registry::distribution(Access::Anonymous).await;
     for target in [Registry::distribution(Access::Anonymous).await, Registry::crane().await] {
         let (alone, tagged) = (index("alone"), index("tagged"));
@@ -166,7 +166,7 @@ async fn what_is_named_by_digest_is_kept_by_a_tag() {
 }
 
 #[tokio::test]
-async fn a_tag_moves_unless_that_is_forbidden() {
+async fn a_tag_is_moved_unless_forbidden() {
     let (old, new) = (index("old"), index("new"));
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
@@ -191,7 +191,7 @@ async fn a_tag_moves_unless_that_is_forbidden() {
 }
 
 #[tokio::test]
-async fn a_layout_is_written_once_and_read_by_others() {
+async fn a_layout_is_written_once_and_readable_by_other_tools() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (web, tool, pinned) = (index("web"), single("tool"), index("pinned"));
     source.push("team/pinned", "1", &pinned).await;

@@ -32,7 +32,7 @@ async fn controller(cluster: &Cluster, target: &Registry, file: &str) -> Running
 }
 
 #[tokio::test]
-async fn watches_outlive_the_api_server() {
+async fn watches_resume_after_an_api_server_restart() {
     let mut cluster = Cluster::start().await;
     let namespace = cluster.namespace().await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -62,7 +62,7 @@ async fn watches_outlive_the_api_server() {
 }
 
 #[tokio::test]
-async fn namespaces_count_as_soon_as_they_match() {
+async fn new_matching_namespaces_are_mirrored() {
     let cluster = Cluster::shared().await;
     let client = cluster.admin();
     let source = Registry::distribution(Access::Anonymous).await;
@@ -88,7 +88,7 @@ async fn namespaces_count_as_soon_as_they_match() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_named_may_come_later() {
+async fn a_named_namespace_may_be_created_later() {
     let cluster = Cluster::shared().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
@@ -102,7 +102,7 @@ async fn a_namespace_that_is_named_may_come_later() {
 }
 
 #[tokio::test]
-async fn labels_are_decided_on_anew() {
+async fn changed_labels_cause_a_new_decision() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -134,7 +134,7 @@ async fn labels_are_decided_on_anew() {
 }
 
 #[tokio::test]
-async fn every_container_of_a_pod_counts_when_it_comes() {
+async fn all_containers_of_a_pod_are_mirrored() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -168,7 +168,7 @@ async fn every_container_of_a_pod_counts_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_copy_under_way_may_end_before_the_program_does() {
+async fn an_active_copy_finishes_during_shutdown() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -184,7 +184,7 @@ async fn a_copy_under_way_may_end_before_the_program_does() {
 }
 
 #[tokio::test]
-async fn a_copy_that_does_not_end_is_abandoned_and_taken_up_again() {
+async fn a_hanging_copy_is_aborted_at_shutdown_and_repeated_after_restart() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;

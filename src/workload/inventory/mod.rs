@@ -37,7 +37,7 @@ pub enum Change {
     /// The workload runs no images any more, or folds into its owner.
     Removed(WorkloadId),
     /// Everything that existed at the start has been reported. Sent once.
-    Ready,
+    InventoryComplete,
 }
 
 /// A workload with more Pods than this is evaluated at most once a round when only its Pods change: the cost grows with
