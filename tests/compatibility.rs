@@ -38,7 +38,7 @@ async fn response_body(program: &Running, method: Method, path: &str) -> String 
 }
 
 #[tokio::test]
-async fn accepts_environment_and_flags_of_the_original() {
+async fn it_starts_with_the_originals_environment_and_flags() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -125,7 +125,7 @@ async fn accepts_environment_and_flags_of_the_original() {
 }
 
 #[tokio::test]
-async fn accepts_the_configuration_file_of_the_original() {
+async fn it_starts_with_the_originals_configuration_file() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Basic).await;
@@ -216,7 +216,7 @@ docker:
 }
 
 #[tokio::test]
-async fn accepts_the_configuration_of_the_originals_smoke_test() {
+async fn it_starts_with_the_configuration_of_the_originals_smoke_test() {
     let cluster = Cluster::shared().await;
     let client = cluster.admin();
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: { name: test }\n").await;
@@ -249,7 +249,7 @@ docker:
 }
 
 #[tokio::test]
-async fn listens_only_on_the_configured_addresses() {
+async fn listeners_use_the_configured_addresses_or_are_disabled() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     let target = Registry::crane().await;
@@ -278,7 +278,7 @@ async fn listens_only_on_the_configured_addresses() {
 }
 
 #[tokio::test]
-async fn endpoints_answer_like_those_of_the_original() {
+async fn endpoints_answer_like_the_originals() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -322,7 +322,7 @@ async fn endpoints_answer_like_those_of_the_original() {
 }
 
 #[tokio::test]
-async fn limits_concurrent_copies() {
+async fn concurrent_copies_are_limited() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;

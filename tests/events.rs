@@ -116,7 +116,7 @@ subjects: [{{ kind: ServiceAccount, name: copycat, namespace: {namespace} }}]
 }
 
 #[tokio::test]
-async fn emits_an_event_per_cause_with_rights_for_events_k8s_io() {
+async fn a_new_cause_creates_a_new_event() {
     let workload = FailingWorkload::new(
         Cluster::shared().await,
         "- { apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch] }",
@@ -126,7 +126,7 @@ async fn emits_an_event_per_cause_with_rights_for_events_k8s_io() {
 }
 
 #[tokio::test]
-async fn emits_events_with_the_rights_of_the_original() {
+async fn the_originals_permissions_are_sufficient() {
     let workload = FailingWorkload::new(
         Cluster::shared().await,
         "- { apiGroups: [''], resources: [events], verbs: [create, patch] }",

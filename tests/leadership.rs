@@ -139,7 +139,7 @@ async fn only_the_leader_mirrors() {
 }
 
 #[tokio::test]
-async fn a_clean_exit_releases_the_lease() {
+async fn a_clean_shutdown_releases_the_lease() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let (leader, standby) = replicas.leader_and_standby().await;
@@ -155,7 +155,7 @@ async fn a_clean_exit_releases_the_lease() {
 }
 
 #[tokio::test]
-async fn a_standby_takes_over_from_a_killed_leader() {
+async fn another_replica_takes_over_from_a_killed_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let (leader, standby) = replicas.leader_and_standby().await;
@@ -168,7 +168,7 @@ async fn a_standby_takes_over_from_a_killed_leader() {
 }
 
 #[tokio::test]
-async fn a_leader_that_lost_the_lease_exits() {
+async fn a_leader_that_loses_the_lease_exits() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let leader = replicas.start("first");
@@ -196,7 +196,7 @@ async fn wait_for_line(leader: &Running, line: &str) {
 const PAUSED: &str = "pausing until it is renewed";
 
 #[tokio::test]
-async fn a_leader_pauses_while_the_api_server_is_unreachable() {
+async fn the_leader_pauses_while_the_api_server_is_down() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());
@@ -233,7 +233,7 @@ async fn a_leader_pauses_while_the_api_server_is_unreachable() {
 }
 
 #[tokio::test]
-async fn an_api_server_outage_keeps_the_leader() {
+async fn an_api_server_outage_does_not_change_the_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());
@@ -254,7 +254,7 @@ async fn an_api_server_outage_keeps_the_leader() {
 }
 
 #[tokio::test]
-async fn a_disconnected_leader_exits_when_it_sees_a_new_leader() {
+async fn a_partitioned_leader_exits_once_it_sees_the_new_leader() {
     let cluster = Cluster::shared().await;
     let replicas = Replicas::new(cluster).await;
     let link = Link::to(cluster.port());

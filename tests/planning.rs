@@ -31,7 +31,7 @@ fn planned(lines: &[Value]) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn json_lines_of_a_plan_have_these_keys() {
+async fn a_json_plan_has_these_keys() {
     let digest = format!("sha256:{}", "0a".repeat(32));
     let mut pod = pod("debugged").image("Not An Image").manifest_in("shop");
     pod["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "image": format!("quay.io/tools/debug@{digest}") }]);
@@ -137,7 +137,7 @@ async fn a_text_plan_is_a_table() {
 const HIDDEN: [char; 8] = ['\x1b', '\x07', '\x7f', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{e0041}'];
 
 #[tokio::test]
-async fn escapes_control_characters_in_output() {
+async fn plan_output_escapes_control_characters() {
     let hostile: String = HIDDEN.iter().flat_map(|hidden| ['x', *hidden]).collect();
     let mut web = deployment("web").image(&hostile).image("nginx:1").manifest();
     web["metadata"]["name"] = format!("web{hostile}").into();
@@ -184,7 +184,7 @@ async fn escapes_control_characters_in_output() {
 }
 
 #[tokio::test]
-async fn reports_a_container_without_an_image() {
+async fn a_container_without_an_image_is_reported() {
     let mut manifest = deployment("web").image("nginx:1").manifest();
     manifest["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("image");
     let manifests = list(&[manifest]);
@@ -204,7 +204,7 @@ async fn reports_a_container_without_an_image() {
 }
 
 #[tokio::test]
-async fn reads_manifests_from_stdin_files_and_folders() {
+async fn manifests_are_read_from_stdin_files_and_folders_as_yaml_and_json() {
     let [web, db, agent] = [
         deployment("web").image("web:1").manifest(),
         stateful_set("db").image("db:1").manifest(),
@@ -244,7 +244,7 @@ async fn reads_manifests_from_stdin_files_and_folders() {
 }
 
 #[tokio::test]
-async fn a_plan_from_files_contacts_no_registry_and_no_cluster() {
+async fn a_plan_of_files_contacts_no_registry_and_no_cluster() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (target, cluster) = (Registry::crane().await, Registry::crane().await);
     let image = source.push("team/app", "1", &single("app")).await;
@@ -297,7 +297,7 @@ async fn exit_codes_distinguish_input_and_configuration_errors() {
 }
 
 #[tokio::test]
-async fn warns_about_unsupported_kinds_that_run_containers() {
+async fn unsupported_kinds_with_containers_are_ignored_with_a_warning() {
     let mut empty = deployment("empty").manifest_in("shop");
     empty["spec"] = json!({ "replicas": 1 });
     let rollout = json!({
@@ -315,7 +315,7 @@ async fn warns_about_unsupported_kinds_that_run_containers() {
 }
 
 #[tokio::test]
-async fn pods_are_planned_separately_if_their_owner_is_not_watched() {
+async fn pods_of_unwatched_owners_are_planned_by_themselves() {
     let mut owned = pod("batch-1").image("batch:1").manifest();
     owned["metadata"]["ownerReferences"] =
         json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "batch", "uid": "u", "controller": true }]);
@@ -344,7 +344,7 @@ fn conflicting_deployments() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn reports_conflicting_images() {
+async fn conflicts_are_shown_in_a_plan() {
     let manifests = list(&conflicting_deployments());
     let lines = plan(command(&["plan", "-f", "-", "-o", "json"], &manifests)).await;
     let conflicts: Vec<(&Value, &Value)> = lines
@@ -368,7 +368,7 @@ async fn reports_conflicting_images() {
 }
 
 #[tokio::test]
-async fn fail_on_selects_the_reasons_to_fail() {
+async fn fail_on_sets_the_exit_code() {
     let all = conflicting_deployments();
     let (conflict, good) = (list(&all[..2]), list(&all[2..]));
     let undecided = list(&[deployment("web").image("No Image").manifest()]);
@@ -398,7 +398,7 @@ async fn fail_on_selects_the_reasons_to_fail() {
 }
 
 #[tokio::test]
-async fn the_why_column_names_the_plugin_that_skipped_an_image() {
+async fn the_plan_names_the_plugin_that_skips_an_image() {
     let manifests = list(&[
         deployment("web").image("nginx:1").manifest_in("trouble"),
         deployment("old").image("nginx:1").manifest_in("legacy"),
@@ -425,7 +425,7 @@ async fn the_why_column_names_the_plugin_that_skipped_an_image() {
 }
 
 #[tokio::test]
-async fn warns_about_missing_namespace_labels() {
+async fn missing_namespace_labels_cause_a_warning() {
     let web = deployment("web").image("nginx:1").manifest_in("shop");
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop",
         "labels": { "kubernetes.io/metadata.name": "shop" } } });
@@ -443,7 +443,7 @@ async fn warns_about_missing_namespace_labels() {
 }
 
 #[tokio::test]
-async fn escapes_file_names_in_output() {
+async fn file_names_are_escaped_in_messages() {
     let folder = tempfile::tempdir().unwrap();
     let name = |ending: &str| {
         let path = folder.path().join(format!("x\u{202e}\x1b[2J\nforged{ending}"));

@@ -78,7 +78,7 @@ fn memory(program: &Running) -> u64 {
 }
 
 #[tokio::test]
-async fn reloads_fifty_plugin_versions_under_load() {
+async fn fifty_versions_of_a_plugin_are_reloaded_under_load() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -152,7 +152,7 @@ async fn reloads_fifty_plugin_versions_under_load() {
 }
 
 #[tokio::test]
-async fn applies_a_valid_configuration_and_rejects_an_invalid_one() {
+async fn a_valid_change_is_applied_and_an_invalid_one_rejected() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -199,7 +199,7 @@ async fn applies_a_valid_configuration_and_rejects_an_invalid_one() {
 }
 
 #[tokio::test]
-async fn corrected_credentials_end_the_cooldown() {
+async fn fixed_credentials_end_the_cooldown() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Basic).await;
@@ -223,7 +223,7 @@ async fn corrected_credentials_end_the_cooldown() {
 }
 
 #[tokio::test]
-async fn adding_and_removing_plugins_keeps_the_others_running() {
+async fn unchanged_plugins_keep_running_when_others_are_added_or_removed() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;

@@ -29,7 +29,7 @@ impl SilentHost {
 }
 
 #[tokio::test]
-async fn sigterm_during_startup_shuts_down_cleanly() {
+async fn sigterm_during_startup_ends_the_controller_cleanly() {
     // The program waits up to two minutes for a plugin's registry.
     let registry = SilentHost::start().await;
     let plugin = format!("plugins: [{{ name: slow, oci: '{}/slow:1@sha256:{}' }}]", registry.host(), "0a".repeat(32));
@@ -44,7 +44,7 @@ async fn sigterm_during_startup_shuts_down_cleanly() {
 }
 
 #[tokio::test]
-async fn sigterm_at_any_step_shuts_down_cleanly() {
+async fn sigterm_at_any_step_ends_the_controller_cleanly() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;
     for step in ["listening", "waiting for leadership", "\"mirroring\"", "all existing workloads are known"] {
@@ -64,7 +64,7 @@ async fn sigterm_at_any_step_shuts_down_cleanly() {
 }
 
 #[tokio::test]
-async fn an_interrupted_sync_reports_finished_and_unfinished_images() {
+async fn an_interrupted_sync_prints_what_it_has_done() {
     for (signal, code, name) in [("INT", 130, "SIGINT"), ("TERM", 143, "SIGTERM")] {
         let (source, silent) = (Registry::distribution(Access::Anonymous).await, SilentHost::start().await);
         let target = Registry::crane().await;
@@ -86,7 +86,7 @@ async fn an_interrupted_sync_reports_finished_and_unfinished_images() {
 }
 
 #[tokio::test]
-async fn interrupts_a_sync_that_still_reads_its_input() {
+async fn a_sync_is_interrupted_at_once_before_it_begins() {
     let program = command(&["sync", "-f", "pipe.yaml"], "");
     let pipe = program.directory().join("pipe.yaml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -97,7 +97,7 @@ async fn interrupts_a_sync_that_still_reads_its_input() {
 }
 
 #[tokio::test]
-async fn a_second_ctrl_c_exits_immediately() {
+async fn a_second_ctrl_c_exits_at_once() {
     let silent = SilentHost::start().await;
     let manifests = list(&[deployment("a").image(&format!("{}/team/stuck:1", silent.host())).manifest()]);
     let program = command(&["sync", "-f", "-"], &manifests);
@@ -106,7 +106,7 @@ async fn a_second_ctrl_c_exits_immediately() {
 }
 
 #[tokio::test]
-async fn commands_without_cleanup_die_from_the_signal() {
+async fn a_plan_is_ended_by_the_signal_itself() {
     let program = command(&["plan", "-f", "pipe.yaml"], "");
     let pipe = program.directory().join("pipe.yaml");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

@@ -16,7 +16,7 @@ async fn sync(target: &Registry, manifests: &[Value], config: &str) -> Finished 
 }
 
 #[tokio::test]
-async fn the_exit_code_of_sync_reports_failures() {
+async fn the_exit_code_of_sync_shows_failures() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
     let image = index("app");
@@ -40,7 +40,7 @@ async fn the_exit_code_of_sync_reports_failures() {
 }
 
 #[tokio::test]
-async fn sync_with_dry_run_writes_nothing_and_with_dry_pull_contacts_no_registry() {
+async fn dry_run_writes_nothing_and_dry_pull_contacts_no_registry() {
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::distribution(Access::Anonymous).await;
     let image = index("app");
@@ -71,7 +71,7 @@ async fn sync_with_dry_run_writes_nothing_and_with_dry_pull_contacts_no_registry
 }
 
 #[tokio::test]
-async fn reports_or_separates_conflicting_images() {
+async fn conflicting_images_get_different_prefixes_or_are_reported() {
     let (one, two) = (Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await);
     let (first, second) = (index("first"), index("second"));
     let first_1 = one.push("team/app", "1", &first).await;
@@ -96,7 +96,7 @@ async fn reports_or_separates_conflicting_images() {
 }
 
 #[tokio::test]
-async fn overlapping_targets_do_not_overwrite_each_others_images() {
+async fn two_targets_at_one_address_do_not_overwrite_each_others_images() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (deep, flat) = (index("deep"), index("flat"));
     let manifests = [
@@ -138,7 +138,7 @@ fn keep_alive_tag(image: &demo::Image) -> String {
 }
 
 #[tokio::test]
-async fn sets_a_keep_alive_tag_for_digest_references() {
+async fn a_digest_gets_a_keep_alive_tag() {
     let source = Registry::distribution(Access::Anonymous).await;
     for target in [Registry::distribution(Access::Anonymous).await, Registry::crane().await] {
         let (alone, tagged) = (index("alone"), index("tagged"));
@@ -166,7 +166,7 @@ async fn sets_a_keep_alive_tag_for_digest_references() {
 }
 
 #[tokio::test]
-async fn moves_a_tag_unless_forbidden() {
+async fn a_tag_is_moved_unless_forbidden() {
     let (old, new) = (index("old"), index("new"));
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
@@ -191,7 +191,7 @@ async fn moves_a_tag_unless_forbidden() {
 }
 
 #[tokio::test]
-async fn writes_a_layout_that_other_tools_read() {
+async fn a_layout_is_written_once_and_readable_by_other_tools() {
     let source = Registry::distribution(Access::Anonymous).await;
     let (web, tool, pinned) = (index("web"), single("tool"), index("pinned"));
     source.push("team/pinned", "1", &pinned).await;

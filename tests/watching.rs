@@ -32,7 +32,7 @@ async fn controller(cluster: &Cluster, target: &Registry, file: &str) -> Running
 }
 
 #[tokio::test]
-async fn watches_survive_an_api_server_restart() {
+async fn watches_resume_after_an_api_server_restart() {
     let mut cluster = Cluster::start().await;
     let namespace = cluster.namespace().await;
     let source = Registry::distribution(Access::Anonymous).await;
@@ -62,7 +62,7 @@ async fn watches_survive_an_api_server_restart() {
 }
 
 #[tokio::test]
-async fn watches_new_namespaces_that_match_a_glob() {
+async fn new_matching_namespaces_are_mirrored() {
     let cluster = Cluster::shared().await;
     let client = cluster.admin();
     let source = Registry::distribution(Access::Anonymous).await;
@@ -91,7 +91,7 @@ async fn watches_new_namespaces_that_match_a_glob() {
 }
 
 #[tokio::test]
-async fn accepts_a_namespace_that_is_created_later() {
+async fn a_named_namespace_may_be_created_later() {
     let cluster = Cluster::shared().await;
     let source = Registry::distribution(Access::Anonymous).await;
     let target = Registry::crane().await;
@@ -105,7 +105,7 @@ async fn accepts_a_namespace_that_is_created_later() {
 }
 
 #[tokio::test]
-async fn label_changes_repeat_the_decision() {
+async fn changed_labels_cause_a_new_decision() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -137,7 +137,7 @@ async fn label_changes_repeat_the_decision() {
 }
 
 #[tokio::test]
-async fn mirrors_all_container_types_of_a_pod() {
+async fn all_containers_of_a_pod_are_mirrored() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -171,7 +171,7 @@ async fn mirrors_all_container_types_of_a_pod() {
 }
 
 #[tokio::test]
-async fn finishes_active_copies_before_exiting() {
+async fn an_active_copy_finishes_during_shutdown() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;
@@ -187,7 +187,7 @@ async fn finishes_active_copies_before_exiting() {
 }
 
 #[tokio::test]
-async fn abandons_a_stuck_copy_on_exit_and_restarts_it_later() {
+async fn a_hanging_copy_is_aborted_at_shutdown_and_repeated_after_restart() {
     let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let source = Registry::distribution(Access::Anonymous).await;

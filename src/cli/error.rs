@@ -30,12 +30,7 @@ const INVALID_CONFIGURATION: u8 = 2;
 pub enum CommandError {
     /// The settings are invalid, and perhaps plugins too.
     #[error("invalid configuration")]
-    Configuration {
-        /// The invalid settings.
-        settings: ConfigErrors,
-        /// The plugins that cannot be loaded.
-        plugins: Vec<LoadError>,
-    },
+    Configuration { settings: ConfigErrors, plugins: Vec<LoadError> },
     /// Plugins cannot be loaded.
     #[error("cannot load the plugins")]
     Plugins(Vec<LoadError>),
@@ -62,12 +57,7 @@ pub enum CommandError {
     Logging(#[from] LoggingError),
     /// The address may be in use.
     #[error("cannot listen on {address}")]
-    Listen {
-        /// The configured address.
-        address: SocketAddr,
-        /// The cause.
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
     /// The mirror has stopped unexpectedly.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -76,46 +66,21 @@ pub enum CommandError {
     Output(#[source] io::Error),
     /// A file cannot be read.
     #[error("cannot read {}", .file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Read { file: PathBuf, source: io::Error },
     /// A file cannot be written.
     #[cfg(feature = "authoring")]
     #[error("cannot write {}", .file.display())]
-    Write {
-        /// The file.
-        file: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Write { file: PathBuf, source: io::Error },
     /// A core module cannot be made into a plugin.
     #[cfg(feature = "authoring")]
     #[error("{}", on_one_line(.file))]
-    Wrap {
-        /// The module.
-        file: PathBuf,
-        /// The cause.
-        source: WrapError,
-    },
+    Wrap { file: PathBuf, source: WrapError },
     /// A file is not a plugin.
     #[error("{}", on_one_line(.file))]
-    Probe {
-        /// The file.
-        file: PathBuf,
-        /// The cause.
-        source: ProbeError,
-    },
+    Probe { file: PathBuf, source: ProbeError },
     /// A plugin cannot be benchmarked.
     #[error("{}", on_one_line(.file))]
-    Timing {
-        /// The plugin.
-        file: PathBuf,
-        /// The cause.
-        source: TimingError,
-    },
+    Timing { file: PathBuf, source: TimingError },
     /// `plugin new` does not overwrite files.
     #[cfg(feature = "authoring")]
     #[error("{} is not empty; name an empty or a new folder", .0.display())]
@@ -129,23 +94,13 @@ pub enum CommandError {
     NoAuthoringTools,
     /// A case file is invalid.
     #[error("{}", on_one_line(.file))]
-    Cases {
-        /// The file.
-        file: PathBuf,
-        /// The cause.
-        source: Box<CasesError>,
-    },
+    Cases { file: PathBuf, source: Box<CasesError> },
     /// `--password-stdin` without a password.
     #[error("standard input has no password; pass it as in `--password-stdin < token`")]
     NoPassword,
     /// A plugin cannot be pushed to this reference.
     #[error("{reference}: {fault}")]
-    PushReference {
-        /// The reference on the command line.
-        reference: String,
-        /// What is wrong with it.
-        fault: String,
-    },
+    PushReference { reference: String, fault: String },
     /// A registry rejects a plugin.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -161,12 +116,7 @@ pub enum CommandError {
     Runtime(#[source] io::Error),
     /// A bug in this program.
     #[error("{task} panicked")]
-    Panicked {
-        /// What was done.
-        task: &'static str,
-        /// The panic.
-        source: tokio::task::JoinError,
-    },
+    Panicked { task: &'static str, source: tokio::task::JoinError },
 }
 
 /// A path may have line breaks.

@@ -12,7 +12,6 @@ use crate::{
 /// Not fatal: a private network may have access to ECR but not to STS.
 const UNKNOWN: &str = "cannot determine the AWS identity";
 
-/// Logs each identity.
 pub async fn log(identities: Vec<(Aws, String)>) {
     for caller in callers(identities).await {
         match caller {

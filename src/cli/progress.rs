@@ -26,7 +26,6 @@ impl Progress {
         Self { bar }
     }
 
-    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

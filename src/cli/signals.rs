@@ -19,7 +19,6 @@ use tokio::{
 pub enum Signal {
     /// SIGINT: Ctrl-C.
     Interrupt,
-    /// SIGTERM.
     Terminate,
 }
 

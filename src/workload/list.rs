@@ -34,7 +34,7 @@ pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<Image
     }
     let uses = inventory.changes().into_iter().flat_map(|change| match change {
         Change::Set { uses, .. } => uses,
-        Change::Removed(_) | Change::Ready => Vec::new(),
+        Change::Removed(_) | Change::InventoryComplete => Vec::new(),
     });
     Ok(uses.collect())
 }

@@ -151,7 +151,6 @@ pub(super) struct ContainerSpec {
     pub image: Text,
 }
 
-/// A Pod's status.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Status {

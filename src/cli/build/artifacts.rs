@@ -22,14 +22,7 @@ pub enum FetchError {
     Setup(#[from] CertificateError),
     /// The registry does not deliver it.
     #[error("cannot fetch plugin {plugin} (oci: {reference})")]
-    Registry {
-        /// The plugin's name in the configuration.
-        plugin: String,
-        /// The reference in the configuration.
-        reference: Reference,
-        /// The cause.
-        source: registry::Error,
-    },
+    Registry { plugin: String, reference: Reference, source: registry::Error },
 }
 
 impl PluginArtifacts {

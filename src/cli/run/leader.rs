@@ -175,7 +175,6 @@ mod tests {
         workload,
     };
 
-    /// Counts outcomes.
     struct Outcomes(mpsc::UnboundedSender<()>);
 
     impl Observer for Outcomes {

@@ -114,7 +114,7 @@ async fn forward_changes(
         let sent = match change {
             Change::Set { workload, uses } => mirror.set(workload, uses).await,
             Change::Removed(workload) => mirror.removed(workload).await,
-            Change::Ready => {
+            Change::InventoryComplete => {
                 caches_filled.fulfil();
                 info!("all existing workloads are known");
                 let sent = mirror.inventory_complete().await;

@@ -27,7 +27,6 @@ pub(super) struct Notice {
     pub kind: EventType,
     pub reason: &'static str,
     pub note: Arc<str>,
-    /// The related image.
     pub image: Option<String>,
     /// The workloads that get the event.
     pub workloads: Vec<WorkloadId>,

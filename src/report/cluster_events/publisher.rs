@@ -56,7 +56,6 @@ impl SharedQueue {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the publisher.
     pub fn notify(&self) {
         self.changed.notify_one();
     }

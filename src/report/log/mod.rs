@@ -23,7 +23,7 @@ pub use observer::LogObserver;
 pub enum LogFormat {
     /// One JSON object per line with the original's keys: `level`, `ts`, `logger`, `msg`, then the event's fields.
     Json,
-    /// For people.
+    /// Text.
     Text {
         /// Whether to use colours; `NO_COLOR` takes precedence.
         color: bool,

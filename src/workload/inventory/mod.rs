@@ -4,8 +4,10 @@
 //! template lacks, and the running digests. Without a watched owner it is a workload by itself.
 
 mod intern;
+mod namespaces;
 mod nodes;
 mod objects;
+mod owners;
 mod record;
 mod uses;
 
@@ -21,7 +23,7 @@ use objects::Objects;
 use record::Record;
 pub(super) use record::{ObjectKey, ObjectKind};
 
-use super::object::{Object, bounded};
+use super::object::Object;
 use crate::model::{ImageUse, WorkloadId, WorkloadKind};
 
 /// A difference between what the cluster runs and what was last reported.
@@ -37,7 +39,7 @@ pub enum Change {
     /// The workload runs no images any more, or folds into its owner.
     Removed(WorkloadId),
     /// Everything that existed at the start has been reported. Sent once.
-    Ready,
+    InventoryComplete,
 }
 
 /// A workload with more Pods than this is evaluated at most once a round when only its Pods change: the cost grows with
@@ -215,46 +217,6 @@ impl Inventory {
         }
     }
 
-    /// From now on, workloads wait for the labels of their namespace.
-    pub fn require_namespaces(&mut self) {
-        self.namespaces.get_or_insert_default();
-    }
-
-    /// Sets the labels of a namespace; none removes it.
-    pub fn namespace(&mut self, name: &str, labels: Option<&BTreeMap<String, String>>) {
-        let name = self.interner.text(name);
-        let namespaces = self.namespaces.get_or_insert_default();
-        match labels {
-            Some(labels) => {
-                let labels: BTreeMap<String, String> =
-                    bounded(labels).map(|(key, value)| (key.clone(), value.clone())).collect();
-                if namespaces.get(&name).is_some_and(|known| **known == labels) {
-                    return;
-                }
-                namespaces.insert(Arc::clone(&name), Arc::new(labels));
-                self.missing_namespaces.remove(&name);
-            }
-            None => {
-                namespaces.remove(&name);
-            }
-        }
-        self.dirty.extend(self.objects.keys(Some(&name)).cloned());
-    }
-
-    /// Removes all namespaces that are not in `seen`.
-    pub fn retain_namespaces(&mut self, seen: &HashSet<String>) {
-        let known = self.namespaces.iter().flat_map(HashMap::keys);
-        let gone: Vec<Arc<str>> = known.filter(|name| !seen.contains(name.as_ref())).cloned().collect();
-        for name in gone {
-            self.namespace(&name, None);
-        }
-    }
-
-    /// None if namespaces cannot be read.
-    pub fn has_namespace(&self, name: &str) -> Option<bool> {
-        self.namespaces.as_ref().map(|namespaces| namespaces.contains_key(name))
-    }
-
     /// From now on, image uses carry the platforms that they need. Call it before adding objects.
     pub fn track_nodes(&mut self) {
         self.nodes.get_or_insert_default();
@@ -351,77 +313,6 @@ impl Inventory {
     /// Whether objects of this kind are stored: watched kinds, and those between a Pod and a watched kind.
     fn is_kept(&self, kind: ObjectKind) -> bool {
         self.is_watched(kind) || self.intermediate_kinds.contains(&kind)
-    }
-
-    /// The owner, if its kind is stored.
-    fn parent(&self, key: &ObjectKey, record: &Record) -> Option<ObjectKey> {
-        record.parent(key).filter(|parent| self.is_kept(parent.kind))
-    }
-
-    /// The watched object that this one folds into; none while an owner is waited for, or if there is no such object.
-    fn root(&self, key: &ObjectKey) -> Option<ObjectKey> {
-        let mut root = None;
-        let mut current = key.clone();
-        loop {
-            let record = self.objects.get(&current)?;
-            let parent = self.parent(&current, record);
-            if self.is_watched(current.kind) {
-                root = Some(current);
-            }
-            let Some(parent) = parent else { break };
-            if self.missing_owners.contains_key(&parent) {
-                return None;
-            }
-            if !self.objects.contains(&parent) {
-                break;
-            }
-            current = parent;
-        }
-        root
-    }
-
-    /// The object, which may be unknown, and everything that folds into it.
-    fn descendants(&self, key: &ObjectKey) -> Vec<ObjectKey> {
-        let mut found = vec![key.clone()];
-        let mut next = 0;
-        while let Some(member) = found.get(next) {
-            let children = self.children.get(member).into_iter().flatten().cloned().collect::<Vec<_>>();
-            found.extend(children);
-            next += 1;
-        }
-        found
-    }
-
-    /// Marks the object, and the workload that it folds into, for evaluation.
-    fn mark_dirty(&mut self, key: &ObjectKey) {
-        self.dirty.extend(self.root(key));
-        self.dirty.insert(key.clone());
-    }
-
-    fn mark_descendants_dirty(&mut self, key: &ObjectKey) {
-        for member in self.descendants(key) {
-            self.mark_dirty(&member);
-        }
-    }
-
-    fn unlink(&mut self, parent: &ObjectKey, child: &ObjectKey) {
-        if let Some(children) = self.children.get_mut(parent) {
-            children.remove(child);
-            if children.is_empty() {
-                self.children.remove(parent);
-                self.missing_owners.remove(parent);
-            }
-        }
-    }
-
-    fn is_waiting_for_namespace(&mut self, key: &ObjectKey) -> bool {
-        match &self.namespaces {
-            Some(namespaces) if !namespaces.contains_key(&key.namespace) => {
-                let rounds = self.missing_namespaces.entry(Arc::clone(&key.namespace)).or_insert(0);
-                *rounds < self.grace_rounds
-            }
-            _ => false,
-        }
     }
 }
 

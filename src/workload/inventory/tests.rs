@@ -108,7 +108,7 @@ fn reported(inventory: &mut Inventory) -> Vec<String> {
             format!("{} {}:{}", workload.kind, workload.name, uses.collect::<String>())
         }
         Change::Removed(workload) => format!("- {} {}", workload.kind, workload.name),
-        Change::Ready => "ready".to_owned(),
+        Change::InventoryComplete => "ready".to_owned(),
     };
     inventory.changes().into_iter().map(line).collect()
 }
@@ -183,7 +183,7 @@ fn incremental_changes_end_in_the_same_state_as_one_batch() {
                 match change {
                     Change::Set { workload, uses } => state.insert(workload, uses),
                     Change::Removed(workload) => state.remove(&workload),
-                    Change::Ready => None,
+                    Change::InventoryComplete => None,
                 };
             }
         };

@@ -49,7 +49,6 @@ impl Source {
         }
     }
 
-    /// Its non-empty documents.
     pub fn values(&self) -> Result<Vec<Value>, ManifestError> {
         let read = match self {
             Self::File(path) => fs::read_to_string(path),

@@ -31,8 +31,8 @@ type Input = (usize, WatchEvent);
 /// Watches everything in `settings`. The stream never ends by itself: a failed watch is restarted and reported to
 /// `observer`.
 ///
-/// No change is reported before everything has been listed once; then each workload, then [`Change::Ready`]. A list that
-/// is forbidden is logged and retried, and delays `Ready`; only namespaces and nodes may stay unread, and have no labels
+/// No change is reported before everything has been listed once; then each workload, then [`Change::InventoryComplete`]. A list that
+/// is forbidden is logged and retried, and delays it; only namespaces and nodes may stay unread, and have no labels
 /// then.
 ///
 /// A Pod or Job whose owner should exist but is missing is reported after 15 to 30 s: watches of different kinds are not

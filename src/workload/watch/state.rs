@@ -84,7 +84,7 @@ impl WatchState {
         }
         self.is_ready = true;
         let mut changes = self.inventory.changes();
-        changes.push(Change::Ready);
+        changes.push(Change::InventoryComplete);
         changes
     }
 
@@ -289,7 +289,7 @@ mod tests {
         let line = |change| match change {
             Change::Set { workload, .. } => format!("+{}/{}", workload.namespace, workload.name),
             Change::Removed(workload) => format!("-{}/{}", workload.namespace, workload.name),
-            Change::Ready => "ready".to_owned(),
+            Change::InventoryComplete => "ready".to_owned(),
         };
         state.changes().into_iter().map(line).collect()
     }

@@ -25,7 +25,7 @@ fn needs(inventory: &mut Inventory) -> Vec<String> {
             format!("{}:{}", workload.name, uses.collect::<String>())
         }
         Change::Removed(workload) => format!("-{}", workload.name),
-        Change::Ready => "ready".to_owned(),
+        Change::InventoryComplete => "ready".to_owned(),
     };
     inventory.changes().into_iter().map(line).collect()
 }

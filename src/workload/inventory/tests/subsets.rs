@@ -96,7 +96,7 @@ fn from_cluster(watched: &[WorkloadKind]) -> Vec<String> {
     }
     let uses = inventory.changes().into_iter().flat_map(|change| match change {
         Change::Set { uses, .. } => uses,
-        Change::Removed(_) | Change::Ready => Vec::new(),
+        Change::Removed(_) | Change::InventoryComplete => Vec::new(),
     });
     lines(uses)
 }
