@@ -2,7 +2,7 @@
 
 use crate::model::{Decision, Failure, FailureKind, Retry, Verdict};
 
-use super::job::{Copied, CopyJob};
+use super::job::{CopyJob, CopyResult};
 
 /// In place of a decision.
 pub fn undecided() -> Decision {
@@ -11,8 +11,8 @@ pub fn undecided() -> Decision {
 }
 
 /// In place of a copy.
-pub fn copied(job: &CopyJob) -> Copied {
-    Copied { outcome: job.failed_before_start(failure()), source_answered: false }
+pub fn copied(job: &CopyJob) -> CopyResult {
+    CopyResult { outcome: job.failed_before_start(failure()), source_answered: false }
 }
 
 /// In place of a copy's failure.

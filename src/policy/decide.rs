@@ -80,7 +80,7 @@ impl Decider {
             return Ok(Verdict::Skip(reason));
         }
         let offered: Vec<types::Target> = self.targets.iter().map(|(_, target)| target.clone()).collect();
-        let selected = hooks.select(&offered)?.ok_or(DecideError::NoSelection(Hook::TargetSelection))?;
+        let selected = hooks.select_targets(&offered)?.ok_or(DecideError::NoSelection(Hook::TargetSelection))?;
         if selected.answer.is_empty() {
             return Ok(Verdict::Skip(format!("plugin {} chose no target", selected.plugin)));
         }
@@ -92,8 +92,8 @@ impl Decider {
                 existing = Some(target);
                 continue;
             }
-            let path = hooks.rewrite(offered)?;
-            let prefix = hooks.render(offered)?;
+            let path = hooks.map_path(offered)?;
+            let prefix = hooks.repository_prefix(offered)?;
             let repository = repository_at(target, source, path.as_ref(), prefix.as_ref())?;
             destinations.push(Destination {
                 target: Arc::clone(target),

@@ -175,13 +175,13 @@ impl Host {
     }
 
     /// Ends all pauses that the host has requested; if the pull quota is used up, one pull is tried.
-    pub(super) fn reset_pauses(&self) {
+    pub(super) fn end_rate_limit_waits(&self) {
         match &self.rates {
             RequestRates::Documented(quotas) => quotas.resume(),
             RequestRates::Adaptive(rate_limiter) => rate_limiter.resume(),
         }
         self.manifest_reads.probe_now();
-        self.auth.reset_pauses();
+        self.auth.end_rate_limit_waits();
     }
 }
 

@@ -35,7 +35,7 @@ pub use error::{CertificateError, Error, UploadError};
 pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use limits::rate_limiter::MAX_THROTTLED_TIME;
-pub use manifest::{Contents, Descriptor, Manifest, Selector, index::IndexEntry};
+pub use manifest::{Contents, Descriptor, Manifest, TagOrDigest, index::IndexEntry};
 pub use registries::Registries;
 pub use repository::{Repository, pull::BlobStream};
 pub use settings::Settings;

@@ -90,7 +90,7 @@ impl Actor {
             }
             Command::Reconfigure(new) => self.reconfigure(*new),
             Command::ResetCooldown(ended) => {
-                self.copier.reset_pauses();
+                self.copier.end_rate_limit_waits();
                 let _ = ended.send(self.reset_cooldown());
                 self.queue.limits_changed();
             }

@@ -21,7 +21,7 @@ use crate::{
 
 use super::{panic, queue::Timers};
 
-pub use undecided::Undecided;
+pub use undecided::UndecidedCounts;
 
 /// Workloads that are decided at once. A decision takes microseconds unless a plugin hangs.
 const MAX_CONCURRENCY: usize = 8;

@@ -22,11 +22,11 @@ pub use availability::{Availability, Unavailable};
 pub use entry::Lengths;
 pub use timers::Timers;
 
-/// The longest pause without a configured cooldown.
-const LONGEST_PAUSE_WITHOUT_COOLDOWN: Duration = Duration::from_secs(16 * 60);
+/// The longest cooldown if none is configured.
+const LONGEST_COOLDOWN_UNLESS_CONFIGURED: Duration = Duration::from_secs(16 * 60);
 
 /// A new request ends a cooldown, but not sooner than this after the failure: objects may be recreated many times a second.
-const PAUSE_BEFORE_NEW_REQUEST: Duration = Duration::from_secs(60);
+const COOLDOWN_BEFORE_NEW_REQUEST: Duration = Duration::from_secs(60);
 
 /// The destinations that are waiting, being copied, or in cooldown.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub struct Next {
 }
 
 impl Queue {
-    /// `cooldown` limits the pause after a failure. Without it a new request ends a pause, and pauses are not reported
+    /// `cooldown` is the longest one after a failure. Without it a new request ends a cooldown, and cooldowns are not reported
     /// and cannot be reset as cooldowns.
     pub fn new(cooldown: Option<Duration>) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Queue {
         if let Some(failed) = entry.failures.get_mut(source).filter(|failed| failed.until > now) {
             match self.cooldown {
                 Some(_) if cause == Cause::Pass => {}
-                Some(_) => failed.until = failed.until.min(failed.at + PAUSE_BEFORE_NEW_REQUEST).max(now),
+                Some(_) => failed.until = failed.until.min(failed.at + COOLDOWN_BEFORE_NEW_REQUEST).max(now),
                 None => failed.until = now,
             }
             if failed.until > now {
@@ -164,7 +164,7 @@ impl Queue {
         }
     }
 
-    /// Records that `source` of an active destination failed, and returns its pause.
+    /// Records that `source` of an active destination failed, and returns its cooldown.
     pub fn failed(
         &mut self,
         key: &DestinationKey,
@@ -173,7 +173,7 @@ impl Queue {
         retry: Retry,
         now: Instant,
     ) -> Duration {
-        let longest = self.cooldown.unwrap_or(LONGEST_PAUSE_WITHOUT_COOLDOWN);
+        let longest = self.cooldown.unwrap_or(LONGEST_COOLDOWN_UNLESS_CONFIGURED);
         let entry = self.entries.get_mut(key);
         entry.map_or(longest, |entry| entry.fail(source, error, retry, longest, now))
     }
@@ -207,7 +207,7 @@ impl Queue {
         if matches!(entry.state, State::Active { .. }) {
             return;
         }
-        let keep_until = entry.failures.values().map(|failed| failed.at + PAUSE_BEFORE_NEW_REQUEST).max();
+        let keep_until = entry.failures.values().map(|failed| failed.at + COOLDOWN_BEFORE_NEW_REQUEST).max();
         match keep_until {
             None => self.remove(key),
             Some(until) => {
@@ -232,7 +232,7 @@ impl Queue {
         self.timers.next()
     }
 
-    /// Limits pauses from the next failure on.
+    /// Limits cooldowns from the next failure on.
     pub fn set_cooldown(&mut self, cooldown: Option<Duration>) {
         self.cooldown = cooldown;
     }

@@ -69,12 +69,12 @@ pub(super) struct Inventory {
     /// Marked dirty again at the end of the round.
     deferred: BTreeSet<ObjectKey>,
     round: u64,
-    reported: HashMap<ObjectKey, LastReported>,
+    reported: HashMap<ObjectKey, ReportedUses>,
     hasher: RandomState,
 }
 
 /// What was last reported of a workload.
-struct LastReported {
+struct ReportedUses {
     fingerprint: u64,
     /// The round of the last evaluation; none if the object itself has changed since.
     round: Option<u64>,
@@ -324,7 +324,7 @@ impl Inventory {
                 continue;
             }
             let fingerprint = uses::fingerprint(&self.hasher, &uses);
-            let reported = LastReported { fingerprint, round: Some(self.round) };
+            let reported = ReportedUses { fingerprint, round: Some(self.round) };
             if self.reported.get(&key).map(|last| last.fingerprint) != Some(fingerprint) {
                 changes.push(Change::Set { workload: id(), uses });
             }
