@@ -11,8 +11,8 @@ mod error;
 pub mod fuzzing;
 mod load;
 mod module;
-mod name;
 mod plugin;
+mod repository_name;
 mod settings;
 mod stop;
 mod test_plugin;
@@ -34,7 +34,7 @@ pub use engine::EngineError;
 pub use error::{CallError, CompileError, MemoryLimitExceeded, PluginError};
 pub use load::LoadError;
 pub use settings::{Module, OnFailure, Origin, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
-pub use stop::stop;
+pub use stop::interrupt_calls;
 pub use test_plugin::{ConfiguredTestPlugin, HookInput, TestPlugin, TestPluginError};
 
 /// The minimum number of image uses that is worth another thread.

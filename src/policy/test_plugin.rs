@@ -59,7 +59,7 @@ impl TestPlugin {
     pub fn read(file: &Path) -> Result<Self, TestPluginError> {
         let runtime = engine::start()?;
         let module = Module::File(file.to_owned());
-        let lock = compile::lock();
+        let lock = compile::lock_compiler();
         let code = read_module(&module, PluginLimits::default().module)?;
         let component = compile::compile(&runtime.engine, &code.bytes)?;
         drop(lock);

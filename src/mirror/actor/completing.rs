@@ -107,12 +107,12 @@ impl Actor {
         let host = self.claims.source_registry(key).unwrap_or_default();
         let is_waiting = self.queue.complete(key, host, run_again);
         if claimed.is_empty() && !is_waiting {
-            self.queue.release(key);
+            self.queue.forget(key);
         }
-        if let Some(pass) = self.passes.running() {
+        if let Some(pass) = self.passes.current() {
             pass.record(key, outcomes, now);
             if claimed.is_empty() {
-                pass.release(key);
+                pass.forget(key);
             } else if !is_waiting {
                 pass.complete(key);
             }

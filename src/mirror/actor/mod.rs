@@ -1,15 +1,15 @@
 //! One task owns all state of the mirror. Decisions and copies run in tasks beside it and report back.
 
-mod availability;
 mod claiming;
 mod completing;
 mod deciding;
 mod message;
-mod passing;
+mod pass_progress;
 mod phase;
 mod reconfigure;
-mod starting;
+mod start_copies;
 mod state;
+mod unavailable;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -73,7 +73,7 @@ impl Actor {
                 self.decisions.remove(&workload);
                 self.set_undecided(&workload, 0);
                 self.claim(&workload, Vec::new());
-                if let Some(pass) = self.passes.running() {
+                if let Some(pass) = self.passes.current() {
                     pass.decided(&workload, now);
                 }
             }

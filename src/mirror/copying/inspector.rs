@@ -51,7 +51,7 @@ impl Inspector<'_> {
             None => self.resolve().await?,
         };
         let part = self.selector.request(&wanted);
-        let is_kept = self.keep(&wanted).await?;
+        let is_kept = self.ensure_keep_alive_tag(&wanted).await?;
         if is_kept
             && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
         {
@@ -164,7 +164,7 @@ impl Inspector<'_> {
 
     /// Whether the target keeps this digest by its keep-alive tag. If it has the digest under another tag, which may
     /// move, it is kept from now on: by the time the tag moves the source may have deleted it.
-    async fn keep(&self, digest: &Digest) -> Result<bool, Failure> {
+    async fn ensure_keep_alive_tag(&self, digest: &Digest) -> Result<bool, Failure> {
         let target = &self.endpoints.target;
         let kept = ManifestRef::KeptDigest(digest);
         match lookup(target, target.find(kept).await).await? {

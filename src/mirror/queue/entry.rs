@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::model::{Reference, Retry, doubled};
 
-use super::lanes::Ticket;
+use super::fair_queue::Ticket;
 
 /// The cooldown after a first failure that a retry alone can cure; doubles with each further failure.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(60);

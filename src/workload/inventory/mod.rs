@@ -84,8 +84,8 @@ impl Inventory {
     /// An empty inventory that reports workloads of the kinds `watched`.
     ///
     /// An object whose controller or namespace is missing is held back for `grace_rounds` calls of
-    /// [`Inventory::end_round`]: watches of different kinds are not synchronised, and a Pod outlives its deleted Deployment
-    /// by some seconds. After that it is a workload by itself.
+    /// [`Inventory::end_evaluation_round`]: watches of different kinds are not synchronised, and a Pod outlives its
+    /// deleted Deployment by some seconds. After that it is a workload by itself.
     pub fn new(watched: &[WorkloadKind], grace_rounds: u8) -> Self {
         Self {
             watched: watched.to_vec(),
@@ -288,7 +288,7 @@ impl Inventory {
         }
     }
 
-    pub fn end_round(&mut self) {
+    pub fn end_evaluation_round(&mut self) {
         self.round += 1;
         self.dirty.append(&mut self.deferred);
         for rounds in self.missing_owners.values_mut().chain(self.missing_namespaces.values_mut()) {
