@@ -11,7 +11,7 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 
 use crate::{
     model::Hook,
-    policy::{Probe, ProbeError},
+    policy::{TestPlugin, TestPluginError},
 };
 
 /// In bytes.
@@ -66,15 +66,15 @@ impl Size {
 ///
 /// # Errors
 /// Not a usable plugin.
-pub fn inspect(file: &Path) -> Result<Inspection, ProbeError> {
+pub fn inspect(file: &Path) -> Result<Inspection, TestPluginError> {
     let start = Instant::now();
-    let probe = Probe::read(file)?;
+    let plugin = TestPlugin::read(file)?;
     let compile = start.elapsed();
     Ok(Inspection {
-        hooks: probe.hooks().to_vec(),
-        takes_config: probe.takes_config(),
-        contract: probe.contract().to_owned(),
-        imports: probe.imports(),
+        hooks: plugin.hooks().to_vec(),
+        takes_config: plugin.takes_config(),
+        contract: plugin.contract().to_owned(),
+        imports: plugin.imports(),
         compile,
     })
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{Hook, Target},
-    policy::{HookInput, PluginError, Probe, ProbedPlugin},
+    policy::{ConfiguredTestPlugin, HookInput, PluginError, TestPlugin},
 };
 
 /// The result of a case.
@@ -35,18 +35,18 @@ pub struct Difference {
 }
 
 /// Configures a plugin for each case, and calls the hooks that the case expects answers of.
-pub fn run_cases(probe: &Probe, cases: &[Case]) -> Vec<CaseResult> {
+pub fn run_cases(plugin: &TestPlugin, cases: &[Case]) -> Vec<CaseResult> {
     cases
         .iter()
         .map(|case| {
-            let (differences, log) = capture_logs(|| differences(probe, case));
+            let (differences, log) = capture_logs(|| differences(plugin, case));
             CaseResult { name: case.name.clone(), differences, log }
         })
         .collect()
 }
 
-fn differences(probe: &Probe, case: &Case) -> Vec<Difference> {
-    let plugin = match (probe.configure(case.config.as_ref()), &case.config_error) {
+fn differences(plugin: &TestPlugin, case: &Case) -> Vec<Difference> {
+    let configured = match (plugin.configure(case.config.as_ref()), &case.config_error) {
         (Ok(plugin), None) => plugin,
         (Ok(_), Some(kind)) => return vec![configure(format!("error {kind}"), "ok".to_owned())],
         (Err(PluginError::Start(error)), Some(kind)) if ErrorKind::of(&error) == *kind => return Vec::new(),
@@ -57,11 +57,11 @@ fn differences(probe: &Probe, case: &Case) -> Vec<Difference> {
     };
     let mut differences = Vec::new();
     for (hook, expected) in &case.answers {
-        if !probe.hooks().contains(hook) {
+        if !plugin.hooks().contains(hook) {
             differences.push(difference(*hook, None, expected, "it does not export this hook".to_owned()));
             continue;
         }
-        for (target, answer) in answers(&plugin, *hook, &case.input, &case.targets) {
+        for (target, answer) in answers(&configured, *hook, &case.input, &case.targets) {
             if !expected.matches(&answer) {
                 differences.push(difference(*hook, target, expected, answer.to_string()));
             }
@@ -72,7 +72,7 @@ fn differences(probe: &Probe, case: &Case) -> Vec<Difference> {
 
 /// The answers to `hook`: one, or one per target for the hooks that are called per target.
 fn answers<'a>(
-    plugin: &ProbedPlugin,
+    plugin: &ConfiguredTestPlugin,
     hook: Hook,
     input: &HookInput,
     targets: &'a [Arc<Target>],
@@ -81,9 +81,9 @@ fn answers<'a>(
         |call: &dyn Fn(&Target) -> Answer| targets.iter().map(|target| (Some(target.as_ref()), call(target))).collect();
     match hook {
         Hook::Skip => vec![(None, plugin.skip(input).into())],
-        Hook::TargetSelection => vec![(None, plugin.select(input, targets).into())],
-        Hook::PathMapping => per_target(&|target| plugin.rewrite(input, target).into()),
-        Hook::RepositoryPrefix => per_target(&|target| plugin.render(input, target).into()),
+        Hook::TargetSelection => vec![(None, plugin.select_targets(input, targets).into())],
+        Hook::PathMapping => per_target(&|target| plugin.map_path(input, target).into()),
+        Hook::RepositoryPrefix => per_target(&|target| plugin.repository_prefix(input, target).into()),
     }
 }
 

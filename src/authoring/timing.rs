@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::cases::{self, Case};
 use crate::{
     model::{Hook, ReferenceError, Target},
-    policy::{CallError, HookInput, PluginError, Probe, ProbedPlugin},
+    policy::{CallError, ConfiguredTestPlugin, HookInput, PluginError, TestPlugin},
 };
 
 /// Measured starts.
@@ -84,20 +84,20 @@ struct Plan<'a> {
 ///
 /// # Errors
 /// The plugin can't be started, or a call fails that is expected to succeed.
-pub fn time(probe: &Probe, cases: &[Case]) -> Result<Timing, TimingError> {
+pub fn time(plugin: &TestPlugin, cases: &[Case]) -> Result<Timing, TimingError> {
     let (input, targets) = cases::default_input()?;
     let plan = plan(cases, (&input, &targets))?;
-    let plugin = probe.configure(plan.config)?;
-    let instantiate = measure(STARTS, |_| plugin.instantiate())?;
-    let start = measure(STARTS, |_| plugin.start())?;
+    let configured = plugin.configure(plan.config)?;
+    let instantiate = measure(STARTS, |_| configured.instantiate())?;
+    let start = measure(STARTS, |_| configured.start())?;
     let mut calls = Vec::new();
-    for hook in probe.hooks() {
+    for hook in plugin.hooks() {
         let timed: Vec<&TimedCall<'_>> = plan.calls.iter().filter(|call| !call.errors.contains(hook)).collect();
         if timed.is_empty() {
             calls.push((*hook, None));
             continue;
         }
-        let mut call = |index: usize| call_hook(&plugin, *hook, &timed, index);
+        let mut call = |index: usize| call_hook(&configured, *hook, &timed, index);
         measure(WARM_UP, &mut call)?;
         calls.push((*hook, Some(measure(CALLS, &mut call)?)));
     }
@@ -121,7 +121,12 @@ fn plan<'a>(cases: &'a [Case], default: (&'a HookInput, &'a [Arc<Target>])) -> R
 }
 
 /// Call number `index`, which cycles through `calls`.
-fn call_hook(plugin: &ProbedPlugin, hook: Hook, calls: &[&TimedCall<'_>], index: usize) -> Result<(), TimingError> {
+fn call_hook(
+    plugin: &ConfiguredTestPlugin,
+    hook: Hook,
+    calls: &[&TimedCall<'_>],
+    index: usize,
+) -> Result<(), TimingError> {
     let Some(TimedCall { case, input, targets, .. }) = index.checked_rem(calls.len()).and_then(|at| calls.get(at))
     else {
         return Ok(());
@@ -129,9 +134,9 @@ fn call_hook(plugin: &ProbedPlugin, hook: Hook, calls: &[&TimedCall<'_>], index:
     let target = targets.first();
     let result: Result<(), CallError> = match (hook, target) {
         (Hook::Skip, _) => plugin.skip(input).map(drop),
-        (Hook::TargetSelection, _) => plugin.select(input, targets).map(drop),
-        (Hook::PathMapping, Some(target)) => plugin.rewrite(input, target).map(drop),
-        (Hook::RepositoryPrefix, Some(target)) => plugin.render(input, target).map(drop),
+        (Hook::TargetSelection, _) => plugin.select_targets(input, targets).map(drop),
+        (Hook::PathMapping, Some(target)) => plugin.map_path(input, target).map(drop),
+        (Hook::RepositoryPrefix, Some(target)) => plugin.repository_prefix(input, target).map(drop),
         (Hook::PathMapping | Hook::RepositoryPrefix, None) => Ok(()),
     };
     result.map_err(|error| TimingError::Call { case: case.map(str::to_owned), hook, error })

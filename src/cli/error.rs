@@ -16,7 +16,7 @@ use crate::{
     config::ConfigErrors,
     mirror::Stopped,
     model::{error_chain, printable},
-    policy::{LoadError, ProbeError},
+    policy::{LoadError, TestPluginError},
     registry::{self, CertificateError},
     report::{LoggingError, MetricsError},
     workload::{ClientError, ListError, ManifestError},
@@ -77,7 +77,7 @@ pub enum CommandError {
     Wrap { file: PathBuf, source: WrapError },
     /// A file is not a plugin.
     #[error("{}", on_one_line(.file))]
-    Probe { file: PathBuf, source: ProbeError },
+    PluginFile { file: PathBuf, source: TestPluginError },
     /// A plugin cannot be benchmarked.
     #[error("{}", on_one_line(.file))]
     Timing { file: PathBuf, source: TimingError },
@@ -140,7 +140,7 @@ impl CommandError {
             Self::Plugins(errors) => chains(errors).collect(),
             Self::Artifacts(errors) => chains(errors).collect(),
             // They quote lines of the author's own file.
-            Self::Probe { .. } | Self::Timing { .. } | Self::Cases { .. } => split_lines(self),
+            Self::PluginFile { .. } | Self::Timing { .. } | Self::Cases { .. } => split_lines(self),
             #[cfg(feature = "authoring")]
             Self::Wrap { .. } | Self::Bindings(_) => split_lines(self),
             _ => vec![error_chain(self)],

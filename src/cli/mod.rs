@@ -4,8 +4,10 @@ mod args;
 mod build;
 mod collect;
 mod compile_child;
+mod dispatch;
 mod env;
 mod error;
+mod file_states;
 mod identity;
 mod plan;
 mod plugin;
@@ -13,11 +15,9 @@ mod progress;
 mod reload;
 mod run;
 mod signals;
-mod snapshot;
-mod start;
 mod sync;
 mod tasks;
 
 use error::CommandError;
 
-pub use start::main;
+pub use dispatch::main;

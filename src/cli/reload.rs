@@ -12,7 +12,7 @@ use super::{
     CommandError,
     build::{self, PluginArtifacts},
     env,
-    snapshot::Snapshot,
+    file_states::FileStates,
 };
 use crate::{
     config::{self, Config, Flags, Loaded},
@@ -67,7 +67,7 @@ impl Reloader {
     }
 
     /// Reloads whenever the files differ from `last`. Returns when the mirror has stopped.
-    pub async fn run(mut self, mut last: Snapshot) -> Stopped {
+    pub async fn run(mut self, mut last: FileStates) -> Stopped {
         loop {
             let changed = last.current();
             if changed == last {
@@ -96,11 +96,11 @@ impl Reloader {
     }
 
     /// Returns the state of the files before plugins were loaded from them.
-    async fn reload(&mut self) -> Result<Snapshot, Rejection> {
+    async fn reload(&mut self) -> Result<FileStates, Rejection> {
         let flags = self.flags.clone();
         let loading = spawn_blocking(move || {
             config::load(&flags, &env::variable).map_err(|settings| {
-                let read = Snapshot::take(settings.files().to_vec());
+                let read = FileStates::take(settings.files().to_vec());
                 let plugins = build::invalid_plugins(settings.plugins());
                 Rejection::invalid(&read, &CommandError::Configuration { settings, plugins })
             })
@@ -108,8 +108,8 @@ impl Reloader {
         let panicked = |task| move |source| CommandError::Panicked { task, source };
         let loaded = loading.await.map_err(panicked("reading the configuration"));
         let Loaded { config, files, warnings } =
-            loaded.map_err(|error| Rejection::invalid(&Snapshot::default(), &error))??;
-        let read = Snapshot::take(files);
+            loaded.map_err(|error| Rejection::invalid(&FileStates::default(), &error))??;
+        let read = FileStates::take(files);
         let invalid = |error: CommandError| Rejection::invalid(&read, &error);
         let artifacts = self.artifacts.fetched(&config).await;
         let artifacts = artifacts.map_err(|errors| invalid(CommandError::Artifacts(errors)))?;
@@ -149,14 +149,14 @@ impl Reloader {
 /// Why the active configuration is kept.
 enum Rejection {
     /// The files that were read are invalid, for this reason.
-    Invalid(Snapshot, String),
+    Invalid(FileStates, String),
     /// The files changed while they were read.
     Outdated,
     Stopped(Stopped),
 }
 
 impl Rejection {
-    fn invalid(read: &Snapshot, error: &CommandError) -> Self {
+    fn invalid(read: &FileStates, error: &CommandError) -> Self {
         if read.current() == *read { Self::Invalid(read.clone(), error.lines().join("\n")) } else { Self::Outdated }
     }
 }

@@ -84,7 +84,7 @@ impl CopyJob {
 }
 
 /// The result of a job.
-pub struct Copied {
+pub struct CopyResult {
     pub outcome: Outcome,
     /// Whether the source registry answered, if only that it does not have the image.
     pub source_answered: bool,

@@ -2,21 +2,21 @@
 
 use crate::model::{Decision, Failure, FailureKind, Retry, Verdict};
 
-use super::job::{Copied, CopyJob};
+use super::job::{CopyJob, CopyResult};
 
 /// In place of a decision.
-pub fn undecided() -> Decision {
+pub fn undecided_after_panic() -> Decision {
     let reason = "the decision panicked: this is a bug; the log has the location".to_owned();
     Decision { source: None, verdict: Verdict::Error { reason, retry: true }, trace: Vec::new() }
 }
 
 /// In place of a copy.
-pub fn copied(job: &CopyJob) -> Copied {
-    Copied { outcome: job.failed_before_start(failure()), source_answered: false }
+pub fn result_after_panic(job: &CopyJob) -> CopyResult {
+    CopyResult { outcome: job.failed_before_start(failure_after_panic()), source_answered: false }
 }
 
 /// In place of a copy's failure.
-pub fn failure() -> Failure {
+pub fn failure_after_panic() -> Failure {
     Failure {
         kind: FailureKind::Target,
         message: "the copy panicked: this is a bug; the log has the location".to_owned(),

@@ -20,7 +20,7 @@ use crate::{
     },
     policy,
     registry::{
-        Backoff, Layout, Registries, Selector, Store,
+        Backoff, Layout, Registries, Store, TagOrDigest,
         testing::{RecordedRequest, Reply, Server, settings},
     },
 };
@@ -223,7 +223,7 @@ impl TestMirror {
     /// The target's digest under a tag.
     async fn at_target(&self, repository: &str, tag: &str) -> Option<Digest> {
         let layout = Layout::new(self.folder.path().into());
-        layout.repository(repository).head(Selector::Tag(tag)).await.unwrap()
+        layout.repository(repository).head(TagOrDigest::Tag(tag)).await.unwrap()
     }
 }
 

@@ -76,7 +76,10 @@ impl HookCaller<'_> {
     }
 
     /// Hook 2: to which of `targets`? The answer is their names, without duplicates.
-    pub fn select(&mut self, targets: &[types::Target]) -> Result<Option<PluginAnswer<Vec<String>>>, HookFailure> {
+    pub fn select_targets(
+        &mut self,
+        targets: &[types::Target],
+    ) -> Result<Option<PluginAnswer<Vec<String>>>, HookFailure> {
         let image_use = self.image_use;
         self.call_chain(
             Hook::TargetSelection,
@@ -87,7 +90,7 @@ impl HookCaller<'_> {
     }
 
     /// Hook 3: what is the path of the repository at `target`?
-    pub fn rewrite(&mut self, target: &types::Target) -> Result<Option<PluginAnswer<String>>, HookFailure> {
+    pub fn map_path(&mut self, target: &types::Target) -> Result<Option<PluginAnswer<String>>, HookFailure> {
         let image_use = self.image_use;
         self.call_chain(
             Hook::PathMapping,
@@ -98,7 +101,7 @@ impl HookCaller<'_> {
     }
 
     /// Hook 4: what is the prefix of that path?
-    pub fn render(&mut self, target: &types::Target) -> Result<Option<PluginAnswer<String>>, HookFailure> {
+    pub fn repository_prefix(&mut self, target: &types::Target) -> Result<Option<PluginAnswer<String>>, HookFailure> {
         let image_use = self.image_use;
         self.call_chain(
             Hook::RepositoryPrefix,

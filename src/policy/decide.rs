@@ -7,7 +7,7 @@ use super::{
     chain::{Chains, HookCaller, HookFailure, PluginAnswer, SkipAnswer},
     convert,
     error::CallError,
-    name::{self, NameError},
+    repository_name::{self, RepositoryNameError},
 };
 use crate::model::{Decision, Destination, Hook, ImageUse, Observer, Reference, Target, Verdict};
 
@@ -21,7 +21,7 @@ enum DecideError {
         /// The plugin and the hook whose answer is invalid. None: no answer is.
         cause: Option<(String, Hook)>,
         target: String,
-        error: Box<NameError>,
+        error: Box<RepositoryNameError>,
     },
     #[error("hook {0}: no plugin chose a target, and the default plugin is switched off")]
     NoSelection(Hook),
@@ -80,7 +80,7 @@ impl Decider {
             return Ok(Verdict::Skip(reason));
         }
         let offered: Vec<types::Target> = self.targets.iter().map(|(_, target)| target.clone()).collect();
-        let selected = hooks.select(&offered)?.ok_or(DecideError::NoSelection(Hook::TargetSelection))?;
+        let selected = hooks.select_targets(&offered)?.ok_or(DecideError::NoSelection(Hook::TargetSelection))?;
         if selected.answer.is_empty() {
             return Ok(Verdict::Skip(format!("plugin {} chose no target", selected.plugin)));
         }
@@ -92,8 +92,8 @@ impl Decider {
                 existing = Some(target);
                 continue;
             }
-            let path = hooks.rewrite(offered)?;
-            let prefix = hooks.render(offered)?;
+            let path = hooks.map_path(offered)?;
+            let prefix = hooks.repository_prefix(offered)?;
             let repository = repository_at(target, source, path.as_ref(), prefix.as_ref())?;
             destinations.push(Destination {
                 target: Arc::clone(target),
@@ -118,15 +118,15 @@ fn repository_at(
 ) -> Result<String, DecideError> {
     let path_at_target = path.map_or(source.repository(), |path| &path.answer);
     let answer_of = |answered: Option<&PluginAnswer<String>>, hook| Some((answered?.plugin.clone(), hook));
-    name::repository(target, prefix.map_or("", |prefix| &prefix.answer), path_at_target).map_err(|error| {
+    repository_name::repository(target, prefix.map_or("", |prefix| &prefix.answer), path_at_target).map_err(|error| {
         let cause = match &error {
-            NameError::NoSpace(_) => None,
-            NameError::Empty(_) => answer_of(path, Hook::PathMapping),
+            RepositoryNameError::NoSpace(_) => None,
+            RepositoryNameError::Empty(_) => answer_of(path, Hook::PathMapping),
             // The path alone is invalid, or else the prefix is.
-            NameError::Invalid(_) if name::repository(target, "", path_at_target).is_err() => {
+            RepositoryNameError::Invalid(_) if repository_name::repository(target, "", path_at_target).is_err() => {
                 answer_of(path, Hook::PathMapping)
             }
-            NameError::Invalid(_) => answer_of(prefix, Hook::RepositoryPrefix),
+            RepositoryNameError::Invalid(_) => answer_of(prefix, Hook::RepositoryPrefix),
         };
         DecideError::Name { cause, target: target.name.clone(), error: Box::new(error) }
     })

@@ -81,7 +81,7 @@ fn user_plugin(
     settings: &PluginSettings,
     current: &[Arc<Plugin>],
 ) -> Result<Arc<Plugin>, PluginError> {
-    let lock = compile::lock();
+    let lock = compile::lock_compiler();
     let code = read_module(&settings.module, settings.limits.module)?;
     let identity = Identity {
         name: settings.name.clone(),

@@ -11,11 +11,11 @@ mod error;
 pub mod fuzzing;
 mod load;
 mod module;
-mod name;
 mod plugin;
-mod probe;
+mod repository_name;
 mod settings;
 mod stop;
+mod test_plugin;
 mod text;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -33,9 +33,9 @@ pub use compile::{compile_as_child, compile_in_children};
 pub use engine::EngineError;
 pub use error::{CallError, CompileError, MemoryLimitExceeded, PluginError};
 pub use load::LoadError;
-pub use probe::{HookInput, Probe, ProbeError, ProbedPlugin};
 pub use settings::{Module, OnFailure, Origin, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
-pub use stop::stop;
+pub use stop::interrupt_calls;
+pub use test_plugin::{ConfiguredTestPlugin, HookInput, TestPlugin, TestPluginError};
 
 /// The minimum number of image uses that is worth another thread.
 const MIN_SHARE: usize = 64;

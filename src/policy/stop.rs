@@ -7,11 +7,11 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Stops all plugins for good: running calls end within some 10 ms, compiling too, and further calls fail. For the
 /// shutdown, when no answer is needed any more.
-pub fn stop() {
+pub fn interrupt_calls() {
     STOPPED.store(true, Ordering::Relaxed);
 }
 
-/// Whether [`stop`] was called.
+/// Whether [`interrupt_calls`] was called.
 pub fn is_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }

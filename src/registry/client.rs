@@ -96,9 +96,9 @@ impl Client {
     }
 
     /// Ends all pauses that registries have requested; where the pull quota is used up, one pull is tried.
-    pub(super) fn reset_pauses(&self) {
+    pub(super) fn end_rate_limit_waits(&self) {
         for host in self.hosts.all() {
-            host.reset_pauses();
+            host.end_rate_limit_waits();
         }
     }
 

@@ -14,11 +14,11 @@ use super::{
         credentials::login_for,
         host_auth::{HostAuth, Identity},
     },
-    ecr::{EcrQuotas, PUBLIC_HOST},
+    ecr::{EcrApiRates, PUBLIC_HOST},
     fault::Fault,
     http::{
+        host_names::{DOCKER_HUB, allows_plain_http, canonical},
         hosts::HostConfigs,
-        naming::{DOCKER_HUB, allows_plain_http, canonical},
         request::{Endpoint, Scheme},
     },
     limits::{
@@ -41,7 +41,7 @@ const DOCKER_HUB_SERVER: &str = "registry-1.docker.io";
 /// The request rates that a host allows.
 enum RequestRates {
     /// From its documentation.
-    Documented(Arc<EcrQuotas>),
+    Documented(Arc<EcrApiRates>),
     /// Learned from 429 and 503 responses.
     Adaptive(Arc<RateLimiter>),
 }
@@ -79,7 +79,7 @@ impl Host {
         let requests = limits.for_host(&authority, config.max_connections);
         let ecr = authority.parse::<EcrRegistry>().ok();
         let rates = match &ecr {
-            Some(ecr) => RequestRates::Documented(settings.aws.quotas(ecr)),
+            Some(ecr) => RequestRates::Documented(settings.aws.api_rates(ecr)),
             None => RequestRates::Adaptive(Arc::new(RateLimiter::adaptive())),
         };
         let auth = HostAuth::new(identity(registry, ecr, settings));
@@ -103,7 +103,7 @@ impl Host {
     /// The rate limiter of a request.
     pub(super) fn rate_limiter(&self, method: &Method, path: &str) -> Option<&Arc<RateLimiter>> {
         match &self.rates {
-            RequestRates::Documented(quotas) => quotas.of(method, path),
+            RequestRates::Documented(rates) => rates.of(method, path),
             RequestRates::Adaptive(rate_limiter) => Some(rate_limiter),
         }
     }
@@ -175,13 +175,13 @@ impl Host {
     }
 
     /// Ends all pauses that the host has requested; if the pull quota is used up, one pull is tried.
-    pub(super) fn reset_pauses(&self) {
+    pub(super) fn end_rate_limit_waits(&self) {
         match &self.rates {
-            RequestRates::Documented(quotas) => quotas.resume(),
+            RequestRates::Documented(rates) => rates.resume(),
             RequestRates::Adaptive(rate_limiter) => rate_limiter.resume(),
         }
         self.manifest_reads.probe_now();
-        self.auth.reset_pauses();
+        self.auth.end_rate_limit_waits();
     }
 }
 

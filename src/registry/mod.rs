@@ -6,10 +6,8 @@
 //! `repository` has the operations of the distribution specification: manifests, mounts, pulls and pushes of blobs.
 //! `layout` has the same for a folder. `store` is either of both, as the target of copies.
 
-mod artifact;
 mod auth;
 mod client;
-mod doubling;
 mod ecr;
 mod error;
 mod fault;
@@ -20,6 +18,7 @@ mod http;
 mod layout;
 mod limits;
 mod manifest;
+mod plugin_artifact;
 mod registries;
 mod repository;
 mod settings;
@@ -29,13 +28,13 @@ mod store;
 pub(crate) mod testing;
 mod text;
 
-pub use artifact::{ComponentInterfaces, fetch_component, push_component};
 pub use ecr::{Aws, AwsError, CallerIdentity, EcrRepositories};
 pub use error::{CertificateError, Error, UploadError};
 pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use limits::rate_limiter::MAX_THROTTLED_TIME;
-pub use manifest::{Contents, Descriptor, Manifest, Selector, index::IndexEntry};
+pub use manifest::{Contents, Descriptor, Manifest, TagOrDigest, index::IndexEntry};
+pub use plugin_artifact::{ComponentInterfaces, fetch_component, push_component};
 pub use registries::Registries;
 pub use repository::{Repository, pull::BlobStream};
 pub use settings::Settings;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     client::Client,
     error::CertificateError,
-    repository::{Repository, session::cancel_kept_sessions},
+    repository::{Repository, upload_session::cancel_kept_sessions},
     settings::Settings,
 };
 use crate::model::RegistryAccess;
@@ -37,8 +37,8 @@ impl Registries {
     }
 
     /// Ends all pauses that registries have requested; if a pull quota is used up, one pull is tried.
-    pub fn reset_pauses(&self) {
-        self.client.reset_pauses();
+    pub fn end_rate_limit_waits(&self) {
+        self.client.end_rate_limit_waits();
     }
 
     /// Cancels, in the background, uploads that were started and are not needed.

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::model::ImageUse;
 
-/// Lists everything in `settings` once, and folds it as watching does. The image uses are ordered by kind, namespace and
-/// name of their workloads. If namespaces or nodes are forbidden, their labels or platforms are missing; anything else
-/// that is forbidden is an error.
+/// Lists everything in `settings` once, and counts it under its owners as watching does. The image uses are ordered by
+/// kind, namespace and name of their workloads. If namespaces or nodes are forbidden, their labels or platforms are
+/// missing; anything else that is forbidden is an error.
 pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<ImageUse>, ListError> {
     let mut inventory = Inventory::new(&settings.resources, 0);
     if settings.nodes {

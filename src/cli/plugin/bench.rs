@@ -26,9 +26,9 @@ pub struct Args {
 /// Prints the median and the 99th percentile of each step.
 pub fn bench(args: &Args) -> Result<ExitCode, CommandError> {
     let cases = args.cases.as_deref().map(test::read_cases).transpose()?.unwrap_or_default();
-    let probe = files::plugin(&args.plugin)?;
-    let timing =
-        authoring::time(&probe, &cases).map_err(|source| CommandError::Timing { file: args.plugin.clone(), source })?;
+    let plugin = files::plugin(&args.plugin)?;
+    let timing = authoring::time(&plugin, &cases)
+        .map_err(|source| CommandError::Timing { file: args.plugin.clone(), source })?;
     output::write(|out| {
         writeln!(out, "{:<26}{:>12}{:>12}", "", "median", "p99")?;
         line(out, "instantiate", timing.instantiate)?;

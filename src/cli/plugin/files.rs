@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::{cli::CommandError, policy::Probe};
+use crate::{cli::CommandError, policy::TestPlugin};
 
 /// Reads a file.
 pub fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
@@ -19,6 +19,6 @@ pub fn write(file: &Path, content: &[u8]) -> Result<(), CommandError> {
 }
 
 /// Reads and compiles a plugin.
-pub fn plugin(file: &Path) -> Result<Probe, CommandError> {
-    Probe::read(file).map_err(|source| CommandError::Probe { file: file.to_owned(), source })
+pub fn plugin(file: &Path) -> Result<TestPlugin, CommandError> {
+    TestPlugin::read(file).map_err(|source| CommandError::PluginFile { file: file.to_owned(), source })
 }

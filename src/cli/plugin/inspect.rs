@@ -24,7 +24,7 @@ pub fn inspect(args: &Args) -> Result<ExitCode, CommandError> {
         writeln!(out, "size      {} bytes", size.bytes)?;
         writeln!(out, "gzip      {} bytes", size.gzip_bytes)
     })?;
-    let plugin = authoring::inspect(file).map_err(|source| CommandError::Probe { file: file.clone(), source })?;
+    let plugin = authoring::inspect(file).map_err(|source| CommandError::PluginFile { file: file.clone(), source })?;
     let hooks: Vec<_> = plugin.hooks.iter().map(|hook| hook.name()).collect();
     output::write(|out| {
         writeln!(out, "contract  k8s-copycat:policy@{}", plugin.contract)?;

@@ -45,11 +45,11 @@ pub async fn push(args: &Args) -> Result<ExitCode, CommandError> {
         (Some(tag), None) if is_tagged => tag,
         _ => return Err(invalid("use a tag and no digest, as in ghcr.io/acme/teams:1.2".to_owned())),
     };
-    let probe = files::plugin(&args.file)?;
-    let facts = ComponentInterfaces { exports: probe.exports(), imports: probe.imports() };
+    let plugin = files::plugin(&args.file)?;
+    let facts = ComponentInterfaces { exports: plugin.exports(), imports: plugin.imports() };
     let repository = registries(args, reference.registry())?.repository(reference.registry(), reference.repository());
     let name = reference.repository().rsplit('/').next().unwrap_or_default();
-    let (component, title) = (probe.bytes().to_vec().into(), format!("{name}.wasm"));
+    let (component, title) = (plugin.bytes().to_vec().into(), format!("{name}.wasm"));
     let digest = push_component(&repository, tag, (component, &title), &facts, BACKOFF).await?;
     output::write(|out| writeln!(out, "{}@{digest}", args.reference))?;
     Ok(ExitCode::SUCCESS)

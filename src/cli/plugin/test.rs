@@ -27,8 +27,8 @@ pub struct Args {
 /// Runs all cases. Exit code 1 for unexpected answers.
 pub fn test(args: &Args) -> Result<ExitCode, CommandError> {
     let cases = read_cases(&args.cases)?;
-    let probe = files::plugin(&args.plugin)?;
-    let results = authoring::run_cases(&probe, &cases);
+    let plugin = files::plugin(&args.plugin)?;
+    let results = authoring::run_cases(&plugin, &cases);
     output::write(|out| report(out, &results))?;
     let passed = results.iter().all(|result| result.differences.is_empty());
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

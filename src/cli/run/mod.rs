@@ -17,12 +17,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{CommandError, build, env, identity, reload::Reloader, signals::Signals, snapshot::Snapshot, tasks};
+use super::{CommandError, build, env, file_states::FileStates, identity, reload::Reloader, signals::Signals, tasks};
 use crate::{
     config::{Config, Flags},
     mirror::{Mirror, Stopped},
     model::Observer,
-    report::{ClusterEvents, Condition, LogObserver, Metrics, Observers, Readiness, serve_health, serve_metrics},
+    report::{ClusterEvents, Condition, LogObserver, Metrics, Observers, Readiness, serve_health, serve_operations},
     workload::{self, Change},
 };
 
@@ -32,7 +32,12 @@ const CLEANUP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Watches and mirrors until SIGTERM or SIGINT, or until another replica is the leader. `files` is the state of the files
 /// that `config` was read from.
-pub async fn run(flags: &Flags, config: Config, files: Snapshot, signals: &Signals) -> Result<ExitCode, CommandError> {
+pub async fn run(
+    flags: &Flags,
+    config: Config,
+    files: FileStates,
+    signals: &Signals,
+) -> Result<ExitCode, CommandError> {
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new()?);
     // Before connecting to the cluster: an invalid plugin is an error everywhere.
@@ -71,7 +76,7 @@ pub async fn run(flags: &Flags, config: Config, files: Snapshot, signals: &Signa
     });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
-        let served = serve_metrics(listener, metrics.clone(), operations, shutdown.clone());
+        let served = serve_operations(listener, metrics.clone(), operations, shutdown.clone());
         servers.push(tokio::spawn(log_failure("metrics", served)));
     }
     if let Some(listener) = listen(config.process.health_addr).await? {

@@ -35,7 +35,7 @@ impl Actor {
             self.request_all(key, now);
         }
         for key in &changes.released {
-            self.release(key);
+            self.forget(key);
         }
         let requested = changes.requested.iter().map(|(key, _)| key);
         for key in requested.chain(&changes.reassigned).chain(&changes.released) {
@@ -43,12 +43,12 @@ impl Actor {
         }
     }
 
-    fn release(&mut self, key: &DestinationKey) {
-        self.queue.release(key);
+    fn forget(&mut self, key: &DestinationKey) {
+        self.queue.forget(key);
         let changes = self.last_reported.update(key, &[], |_| false);
         self.report_changes(changes);
-        if let Some(pass) = self.passes.running() {
-            pass.release(key);
+        if let Some(pass) = self.passes.current() {
+            pass.forget(key);
         }
     }
 

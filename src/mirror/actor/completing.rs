@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::{
     mirror::{
         destination_key::DestinationKey,
-        job::{Copied, CopyJob, Role},
+        job::{CopyJob, CopyResult, Role},
         queue::Next,
     },
     model::{Event, Failure, FailureKind, Outcome, Reference, Status},
@@ -38,7 +38,7 @@ impl Actor {
             Err(failure) => {
                 let failed = jobs.into_iter().map(|job| {
                     let outcome = job.failed_before_start(failure.clone());
-                    (job, Copied { outcome, source_answered: false })
+                    (job, CopyResult { outcome, source_answered: false })
                 });
                 self.apply_outcomes(&key, failed.collect());
             }
@@ -55,12 +55,12 @@ impl Actor {
         }
     }
 
-    fn apply_outcomes(&mut self, key: &DestinationKey, done: Vec<(CopyJob, Copied)>) {
+    fn apply_outcomes(&mut self, key: &DestinationKey, done: Vec<(CopyJob, CopyResult)>) {
         let now = Instant::now();
         let claimed = self.claims.jobs(key);
         let mut outcomes = Vec::with_capacity(done.len());
         let mut jobs = Vec::with_capacity(done.len());
-        for (job, Copied { mut outcome, source_answered }) in done {
+        for (job, CopyResult { mut outcome, source_answered }) in done {
             self.note_availability(&outcome, source_answered, now);
             // Outcomes of images that are not claimed any more are not reported.
             if claimed.iter().any(|claimed| claimed.has_same_route(&job)) {
@@ -107,12 +107,12 @@ impl Actor {
         let host = self.claims.source_registry(key).unwrap_or_default();
         let is_waiting = self.queue.complete(key, host, run_again);
         if claimed.is_empty() && !is_waiting {
-            self.queue.release(key);
+            self.queue.forget(key);
         }
-        if let Some(pass) = self.passes.running() {
+        if let Some(pass) = self.passes.current() {
             pass.record(key, outcomes, now);
             if claimed.is_empty() {
-                pass.release(key);
+                pass.forget(key);
             } else if !is_waiting {
                 pass.complete(key);
             }

@@ -1,15 +1,15 @@
 //! One task owns all state of the mirror. Decisions and copies run in tasks beside it and report back.
 
-mod availability;
 mod claiming;
 mod completing;
 mod deciding;
 mod message;
-mod passing;
+mod pass_progress;
 mod phase;
 mod reconfigure;
-mod starting;
+mod start_copies;
 mod state;
+mod unavailable;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -73,7 +73,7 @@ impl Actor {
                 self.decisions.remove(&workload);
                 self.set_undecided(&workload, 0);
                 self.claim(&workload, Vec::new());
-                if let Some(pass) = self.passes.running() {
+                if let Some(pass) = self.passes.current() {
                     pass.decided(&workload, now);
                 }
             }
@@ -90,7 +90,7 @@ impl Actor {
             }
             Command::Reconfigure(new) => self.reconfigure(*new),
             Command::ResetCooldown(ended) => {
-                self.copier.reset_pauses();
+                self.copier.end_rate_limit_waits();
                 let _ = ended.send(self.reset_cooldown());
                 self.queue.limits_changed();
             }

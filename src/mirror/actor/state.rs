@@ -16,9 +16,9 @@ use crate::{
     mirror::{
         claims::{Claims, RegistriesInUse},
         copying::Copier,
-        decisions::{Decisions, Undecided},
+        decisions::{Decisions, UndecidedCounts},
         destination_key::DestinationKey,
-        job::{Copied, CopyJob},
+        job::{CopyJob, CopyResult},
         last_reported::{LastReported, OutcomeChange},
         passes::Passes,
         queue::{Admission, Availability, Cause, Lengths, Queue},
@@ -43,7 +43,7 @@ pub struct Actor {
     /// After one pass nothing more is done, and failures are not retried.
     pub(super) is_single_pass: bool,
     pub(super) decisions: Decisions,
-    pub(super) undecided: Undecided,
+    pub(super) undecided: UndecidedCounts,
     pub(super) claims: Claims,
     pub(super) registries_in_use: RegistriesInUse,
     pub(super) queue: Queue,
@@ -71,7 +71,7 @@ pub(super) struct Active {
 pub(super) enum Completed {
     Copied {
         key: DestinationKey,
-        done: Vec<(CopyJob, Copied)>,
+        done: Vec<(CopyJob, CopyResult)>,
     },
     /// The target was inspected for which of several repositories it has the destination from.
     OwnerFound {
@@ -104,7 +104,7 @@ impl Actor {
             paused,
             is_single_pass: false,
             decisions: Decisions::default(),
-            undecided: Undecided::default(),
+            undecided: UndecidedCounts::default(),
             claims: Claims::default(),
             registries_in_use: RegistriesInUse::default(),
             queue: Queue::new(cooldown),

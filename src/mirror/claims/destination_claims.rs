@@ -103,7 +103,7 @@ impl DestinationClaims {
                 source: claims.source.clone(),
                 destination,
                 workloads: claims.workloads(),
-                running: claims.running(),
+                running: claims.pod_digests(),
                 platforms: claims.platforms(),
                 role,
                 resolve_tag: false,

@@ -20,7 +20,7 @@ pub(super) struct SourceClaims {
     pub source: Reference,
     claims: BTreeMap<Claimant, Claim>,
     /// For each digest that Pods run: the number of claims that report it, by the time since when.
-    running: BTreeMap<Digest, BTreeMap<i64, usize>>,
+    pod_digests: BTreeMap<Digest, BTreeMap<i64, usize>>,
     platforms: BTreeMap<Platform, usize>,
     /// Claims with unknown platforms.
     without_platforms: usize,
@@ -31,7 +31,7 @@ impl SourceClaims {
         Self {
             source,
             claims: BTreeMap::new(),
-            running: BTreeMap::new(),
+            pod_digests: BTreeMap::new(),
             platforms: BTreeMap::new(),
             without_platforms: 0,
         }
@@ -43,7 +43,7 @@ impl SourceClaims {
 
     pub fn insert(&mut self, claimant: Claimant, claim: Claim) {
         for (digest, since) in &claim.running {
-            *self.running.entry(digest.clone()).or_default().entry(*since).or_default() += 1;
+            *self.pod_digests.entry(digest.clone()).or_default().entry(*since).or_default() += 1;
         }
         match &claim.platforms {
             Some(platforms) => {
@@ -66,10 +66,10 @@ impl SourceClaims {
 
     fn subtract(&mut self, claim: &Claim) {
         for (digest, since) in &claim.running {
-            let Some(times) = self.running.get_mut(digest) else { continue };
+            let Some(times) = self.pod_digests.get_mut(digest) else { continue };
             decrement(times, since);
             if times.is_empty() {
-                self.running.remove(digest);
+                self.pod_digests.remove(digest);
             }
         }
         match &claim.platforms {
@@ -106,9 +106,9 @@ impl SourceClaims {
     }
 
     /// The digests that Pods run, the newest Pod's first.
-    pub fn running(&self) -> Vec<Digest> {
+    pub fn pod_digests(&self) -> Vec<Digest> {
         let mut digests: Vec<(&Digest, i64)> =
-            self.running.iter().filter_map(|(digest, times)| Some((digest, *times.last_key_value()?.0))).collect();
+            self.pod_digests.iter().filter_map(|(digest, times)| Some((digest, *times.last_key_value()?.0))).collect();
         digests.sort_by_key(|(_, since)| Reverse(*since));
         digests.into_iter().map(|(digest, _)| digest.clone()).collect()
     }

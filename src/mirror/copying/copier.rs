@@ -8,9 +8,9 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    mirror::job::{Copied, CopyJob},
+    mirror::job::{CopyJob, CopyResult},
     model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Reference, Retry, Status},
-    registry::{Manifest, Registries, Selector, Store},
+    registry::{Manifest, Registries, Store, TagOrDigest},
 };
 
 use super::{
@@ -21,8 +21,8 @@ use super::{
     inspection::{DigestOrigin, Findings, Inspection},
     inspector::Inspector,
     owner,
+    platform_selector::{PlatformSelector, Selection},
     push::Push,
-    selector::{PlatformSelector, Selection},
     settings::CopySettings,
     subsets::SubsetCache,
 };
@@ -50,9 +50,9 @@ impl Copier {
     }
 
     /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried.
-    pub fn reset_pauses(&self) {
-        self.sources.reset_pauses();
-        self.stores.values().for_each(Store::reset_pauses);
+    pub fn end_rate_limit_waits(&self) {
+        self.sources.end_rate_limit_waits();
+        self.stores.values().for_each(Store::end_rate_limit_waits);
     }
 
     /// Cancels unfinished uploads at the targets, at the program's end. Each takes at most 10 s; drop the future to stop
@@ -63,7 +63,7 @@ impl Copier {
     }
 
     /// Runs a job to its end. `on_answer` is called at the source registry's first answer.
-    pub async fn copy(&self, job: &CopyJob, on_answer: &(dyn Fn() + Send + Sync)) -> Copied {
+    pub async fn copy(&self, job: &CopyJob, on_answer: &(dyn Fn() + Send + Sync)) -> CopyResult {
         let started = Instant::now();
         let attempt = Attempt::new(on_answer);
         let status = match self.try_copy(job, &attempt).await {
@@ -95,7 +95,7 @@ impl Copier {
             took: started.elapsed(),
             next_try: None,
         };
-        Copied { outcome, source_answered: attempt.source_answered() }
+        CopyResult { outcome, source_answered: attempt.source_answered() }
     }
 
     async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
@@ -197,7 +197,7 @@ async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Failure> {
         if !needs_manifest_to_compare(&findings) {
             inspector.may_write(&findings)?;
         }
-        match inspector.endpoints.source.manifest(Selector::Digest(&findings.wanted)).await {
+        match inspector.endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
             Ok(manifest) => return Ok(Found::Missing(findings, manifest)),
             // The tag may have been moved and its previous digest deleted since it was resolved.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Tag && !has_repeated => {

@@ -2,7 +2,7 @@
 
 use crate::model::Digest;
 
-use super::{platforms::RequestedPlatforms, target::Lookup};
+use super::{platforms::RequestedPlatforms, target_lookup::Lookup};
 
 /// The result of an inspection.
 pub(super) enum Inspection {

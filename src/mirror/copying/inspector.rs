@@ -5,7 +5,7 @@ use tracing::warn;
 use crate::{
     mirror::job::{CopyJob, Role},
     model::{Digest, Failure, FailureKind, Retry},
-    registry::{ManifestRef, Selector},
+    registry::{ManifestRef, TagOrDigest},
 };
 
 use super::{
@@ -13,9 +13,9 @@ use super::{
     endpoints::Endpoints,
     failure::{at_source, at_target},
     inspection::{DigestOrigin, Findings, Inspection, PartRequest},
-    selector::{Comparison, PlatformSelector},
+    platform_selector::{Comparison, PlatformSelector},
     settings::CopySettings,
-    target::{self, Lookup, is_same, lookup},
+    target_lookup::{self, Lookup, is_same, lookup},
 };
 
 /// Inspects source and target for one job.
@@ -51,7 +51,7 @@ impl Inspector<'_> {
             None => self.resolve().await?,
         };
         let part = self.selector.request(&wanted);
-        let is_kept = self.keep(&wanted).await?;
+        let is_kept = self.ensure_keep_alive_tag(&wanted).await?;
         if is_kept
             && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
         {
@@ -87,9 +87,9 @@ impl Inspector<'_> {
         if is_from_pods
             && part.is_some()
             && !matches!(comparison, Comparison::Complete(_))
-            && let Some(original) = target::original(&self.endpoints.target, &wanted).await?
+            && let Some(digest_at_source) = target_lookup::source_digest(&self.endpoints.target, &wanted).await?
         {
-            wanted = original;
+            wanted = digest_at_source;
             comparison = self.compare_present(part.as_ref(), &present, &wanted, false).await?;
         }
         let is_incomplete = match comparison {
@@ -164,7 +164,7 @@ impl Inspector<'_> {
 
     /// Whether the target keeps this digest by its keep-alive tag. If it has the digest under another tag, which may
     /// move, it is kept from now on: by the time the tag moves the source may have deleted it.
-    async fn keep(&self, digest: &Digest) -> Result<bool, Failure> {
+    async fn ensure_keep_alive_tag(&self, digest: &Digest) -> Result<bool, Failure> {
         let target = &self.endpoints.target;
         let kept = ManifestRef::KeptDigest(digest);
         match lookup(target, target.find(kept).await).await? {
@@ -211,7 +211,7 @@ impl Inspector<'_> {
 
     async fn resolve(&self) -> Result<Digest, Failure> {
         let tag = self.job.source.tag().unwrap_or("latest");
-        let found = self.endpoints.source.head(Selector::Tag(tag)).await.map_err(|error| at_source(&error))?;
+        let found = self.endpoints.source.head(TagOrDigest::Tag(tag)).await.map_err(|error| at_source(&error))?;
         let digest = found.ok_or_else(|| Failure {
             kind: FailureKind::Source,
             message: format!("{} not found: the registry has no such repository or tag", self.job.source),

@@ -8,14 +8,14 @@ mod failure;
 mod image_upload;
 mod inspection;
 mod inspector;
-mod limits;
+mod manifest_tree_limits;
 mod owner;
+mod platform_selector;
 mod platforms;
 mod push;
-mod selector;
 mod settings;
 mod subsets;
-mod target;
+mod target_lookup;
 mod transfer;
 
 pub use copier::Copier;

@@ -3,10 +3,10 @@
 use crate::{
     mirror::job::{CopyJob, Role},
     model::{Digest, Failure, Reference, error_chain},
-    registry::{ManifestRef, Registries, Repository, Selector, StoreRepository},
+    registry::{ManifestRef, Registries, Repository, StoreRepository, TagOrDigest},
 };
 
-use super::{endpoints::Endpoints, failure::at_target, inspection::Findings, target};
+use super::{endpoints::Endpoints, failure::at_target, inspection::Findings, target_lookup};
 
 /// The candidate whose repository has the digest that the target has. If none has it: one that did not answer, or else the
 /// first. `may_be_made`: the target may have an index that was made for it.
@@ -24,7 +24,7 @@ pub(super) async fn find_owner(
         found => found.map_err(|error| at_target(&error))?,
     };
     let Some(present) = present else { return Ok(first) };
-    let present = original(target, present, may_be_made).await?;
+    let present = source_digest(target, present, may_be_made).await?;
     let mut silent = None;
     for candidate in candidates {
         let source = sources.repository(candidate.registry(), candidate.repository());
@@ -47,22 +47,22 @@ pub(super) async fn replaced_digest(
 ) -> Result<Option<Digest>, Failure> {
     let replaced = findings.present.as_found().filter(|present| **present != findings.wanted);
     let Some(present) = replaced.filter(|_| job.role == Role::Owner && !job.owns_tag) else { return Ok(None) };
-    let original = original(&endpoints.target, present.clone(), may_be_made).await?;
-    let is_own = original == findings.wanted || has(&endpoints.source, &original).await.unwrap_or(true);
+    let digest_at_source = source_digest(&endpoints.target, present.clone(), may_be_made).await?;
+    let is_own = digest_at_source == findings.wanted || has(&endpoints.source, &digest_at_source).await.unwrap_or(true);
     Ok((!is_own).then(|| present.clone()))
 }
 
 /// The source's digest of what the target has.
-async fn original(target: &StoreRepository, present: Digest, may_be_made: bool) -> Result<Digest, Failure> {
+async fn source_digest(target: &StoreRepository, present: Digest, may_be_made: bool) -> Result<Digest, Failure> {
     if !may_be_made {
         return Ok(present);
     }
-    Ok(target::original(target, &present).await?.unwrap_or(present))
+    Ok(target_lookup::source_digest(target, &present).await?.unwrap_or(present))
 }
 
 /// Whether a repository has this manifest; none if it does not answer.
 async fn has(source: &Repository, digest: &Digest) -> Option<bool> {
-    match source.head(Selector::Digest(digest)).await {
+    match source.head(TagOrDigest::Digest(digest)).await {
         Ok(found) => Some(found.is_some()),
         Err(error) => {
             tracing::debug!(%digest, error = error_chain(&error), "looking up the digest at the source failed");

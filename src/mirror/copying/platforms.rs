@@ -34,7 +34,7 @@ pub enum RequestedPlatforms {
 
 /// The entries of an index that match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct MatchingEntries {
     /// Their digests.
     pub kept: BTreeSet<Digest>,
     /// The requested platforms that the index does not have.
@@ -63,8 +63,9 @@ impl PlatformSettings {
 impl RequestedPlatforms {
     /// The matching entries; all if none matches. Entries without a platform always match, except attestations: these
     /// match if their image does.
-    pub fn choose(&self, entries: &[IndexEntry]) -> Choice {
-        let whole = |missing| Choice { kept: entries.iter().map(|entry| entry.digest.clone()).collect(), missing };
+    pub fn matching(&self, entries: &[IndexEntry]) -> MatchingEntries {
+        let whole =
+            |missing| MatchingEntries { kept: entries.iter().map(|entry| entry.digest.clone()).collect(), missing };
         let Self::Only(requested) = self else { return whole(Vec::new()) };
         let is_requested = |entry: &&IndexEntry| {
             entry.platform.as_ref().is_none_or(|there| requested.iter().any(|requested| requested.covers(there)))
@@ -80,7 +81,7 @@ impl RequestedPlatforms {
             entries.iter().filter(|entry| !is_requested(entry)).map(|entry| &entry.digest).collect();
         let kept = entries.iter().filter(is_requested);
         let kept = kept.filter(|entry| entry.attested.as_ref().is_none_or(|attested| !excluded.contains(attested)));
-        Choice { kept: kept.map(|entry| entry.digest.clone()).collect(), missing }
+        MatchingEntries { kept: kept.map(|entry| entry.digest.clone()).collect(), missing }
     }
 }
 
@@ -118,9 +119,9 @@ mod tests {
 
     #[track_caller]
     fn assert_chosen(requested: &RequestedPlatforms, kept: &[u8], missing: &[&str]) {
-        let choice = requested.choose(&entries());
-        assert_eq!(choice.kept, kept.iter().map(|number| digest(*number)).collect(), "{requested:?}");
-        assert_eq!(choice.missing.iter().map(ToString::to_string).collect::<Vec<_>>(), missing, "{requested:?}");
+        let matching = requested.matching(&entries());
+        assert_eq!(matching.kept, kept.iter().map(|number| digest(*number)).collect(), "{requested:?}");
+        assert_eq!(matching.missing.iter().map(ToString::to_string).collect::<Vec<_>>(), missing, "{requested:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     blob_locks::BlobLocks, endpoints::Endpoints, failure::at_target, image_upload::UploadGuard, inspection::Findings,
-    settings::CopySettings, subsets::SubsetCache, target::is_same, transfer::Transfer,
+    settings::CopySettings, subsets::SubsetCache, target_lookup::is_same, transfer::Transfer,
 };
 
 /// Pushes one job's image.

@@ -10,7 +10,7 @@ use crate::{
     mirror::job::CopyJob,
     model::{Digest, Failure, error_chain},
     registry::{
-        Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, Selector, StoreError, StoreUploadError,
+        Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, StoreError, StoreUploadError, TagOrDigest,
         TransferPermit,
     },
 };
@@ -20,7 +20,7 @@ use super::{
     endpoints::Endpoints,
     failure::{at_source, at_source_blob, at_target},
     image_upload::ImageUpload,
-    limits::Limits,
+    manifest_tree_limits::ManifestTreeLimits,
     settings::CopySettings,
 };
 
@@ -57,14 +57,14 @@ impl<'a> Transfer<'a> {
     /// Copies every blob and every child manifest that `manifest` names. Afterwards all of them are known to be at the
     /// target.
     pub async fn copy_contents(&self, manifest: &Manifest) -> Result<(), Failure> {
-        self.copy_below(manifest, 0, &Limits::default()).await
+        self.copy_below(manifest, 0, &ManifestTreeLimits::default()).await
     }
 
     fn copy_below<'b>(
         &'b self,
         manifest: &'b Manifest,
         depth: usize,
-        limits: &'b Limits,
+        limits: &'b ManifestTreeLimits,
     ) -> BoxFuture<'b, Result<(), Failure>> {
         async move {
             let contents = manifest.contents().map_err(|error| at_source(&error))?;
@@ -86,7 +86,7 @@ impl<'a> Transfer<'a> {
         .boxed()
     }
 
-    async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &Limits) -> Result<(), Failure> {
+    async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &ManifestTreeLimits) -> Result<(), Failure> {
         let reference = ManifestRef::Child(&child.digest);
         let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
         if self.or_missing(&child.digest, found)? {
@@ -95,7 +95,7 @@ impl<'a> Transfer<'a> {
         let manifest = {
             // Bounds the manifests in memory that are not counted yet, whatever the number of indexes.
             let _permit = self.lookup_permits.acquire().await;
-            let manifest = self.endpoints.source.manifest(Selector::Digest(&child.digest)).await;
+            let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(&child.digest)).await;
             manifest.map_err(|error| at_source(&error))?
         };
         let mut has_repeated = false;

@@ -21,7 +21,7 @@ use crate::{
 
 use super::{panic, queue::Timers};
 
-pub use undecided::Undecided;
+pub use undecided::UndecidedCounts;
 
 /// Workloads that are decided at once. A decision takes microseconds unless a plugin hangs.
 const MAX_CONCURRENCY: usize = 8;
@@ -136,7 +136,7 @@ impl Decisions {
             self.running.spawn(async move {
                 // Without this a panic would leave a pass waiting forever.
                 let decisions = AssertUnwindSafe(policy.decide(uses.to_vec())).catch_unwind().await;
-                let decisions = decisions.unwrap_or_else(|_| vec![panic::undecided(); uses.len()]);
+                let decisions = decisions.unwrap_or_else(|_| vec![panic::undecided_after_panic(); uses.len()]);
                 Decided { workload, uses, decisions, version }
             });
         }

@@ -6,13 +6,13 @@ use crate::model::WorkloadId;
 
 /// Counts by workload.
 #[derive(Debug, Default)]
-pub struct Undecided {
+pub struct UndecidedCounts {
     counts: HashMap<WorkloadId, usize>,
     total: usize,
     reported: usize,
 }
 
-impl Undecided {
+impl UndecidedCounts {
     /// Sets a workload's count. Returns whether it is or was above zero.
     pub fn set(&mut self, workload: &WorkloadId, count: usize) -> bool {
         let before = match count {
@@ -38,7 +38,7 @@ mod tests {
     fn reports_only_changes() {
         let workload =
             |name: &str| WorkloadId { kind: WorkloadKind::Pod, namespace: "shop".to_owned(), name: name.to_owned() };
-        let mut undecided = Undecided::default();
+        let mut undecided = UndecidedCounts::default();
         assert_eq!(undecided.change(), None);
         assert!(undecided.set(&workload("a"), 2));
         undecided.set(&workload("b"), 1);

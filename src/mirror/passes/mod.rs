@@ -20,7 +20,7 @@ pub type PassRequest = oneshot::Sender<Arc<PassReport>>;
 /// The running pass, and the requests for it and for the next.
 #[derive(Debug, Default)]
 pub struct Passes {
-    running: Option<Pass>,
+    current: Option<Pass>,
     requests: Vec<PassRequest>,
     next_requests: Vec<PassRequest>,
 }
@@ -35,31 +35,31 @@ impl Passes {
 
     /// Whether a pass is requested and none is running.
     pub fn is_due(&self) -> bool {
-        self.running.is_none() && self.next_requests.iter().any(|request| !request.is_closed())
+        self.current.is_none() && self.next_requests.iter().any(|request| !request.is_closed())
     }
 
     /// Begins the requested pass.
     pub fn begin(&mut self, pass: Pass) {
-        self.running = Some(pass);
+        self.current = Some(pass);
         self.requests = std::mem::take(&mut self.next_requests);
     }
 
-    pub fn running(&mut self) -> Option<&mut Pass> {
-        self.running.as_mut()
+    pub fn current(&mut self) -> Option<&mut Pass> {
+        self.current.as_mut()
     }
 
     /// When the running pass is ended unless something completes before.
     pub fn deadline(&self) -> Option<Instant> {
-        self.running.as_ref().map(Pass::deadline)
+        self.current.as_ref().map(Pass::deadline)
     }
 
     /// Reports the running pass if it is complete or stands still. Abandons it if nobody waits for the report any more;
     /// what it has queued is copied all the same.
     pub fn step(&mut self, now: Instant) {
-        let Some(pass) = &self.running else { return };
+        let Some(pass) = &self.current else { return };
         self.requests.retain(|request| !request.is_closed());
         if self.requests.is_empty() {
-            self.running = None;
+            self.current = None;
         } else if pass.is_complete() || pass.deadline() <= now {
             self.end("nothing has completed for an hour");
         }
@@ -67,7 +67,7 @@ impl Passes {
 
     /// Ends and reports the running pass; `unfinished` is the reason for everything that it still waits for.
     pub fn end(&mut self, unfinished: &str) {
-        let Some(pass) = self.running.take() else { return };
+        let Some(pass) = self.current.take() else { return };
         let report = Arc::new(pass.report(unfinished));
         for request in self.requests.drain(..) {
             // The receiver may be gone.

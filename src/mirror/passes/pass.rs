@@ -24,7 +24,7 @@ pub struct Pass {
     awaited_destinations: HashSet<DestinationKey>,
     undecided: usize,
     workloads: HashSet<WorkloadId>,
-    containers: Vec<Container>,
+    items: Vec<PassItem>,
     failures: Vec<(WorkloadId, String)>,
     in_cooldown: HashMap<(DestinationKey, Reference), String>,
     outcomes: HashMap<DestinationKey, Vec<Outcome>>,
@@ -32,7 +32,7 @@ pub struct Pass {
 }
 
 #[derive(Debug)]
-struct Container {
+struct PassItem {
     workload: WorkloadId,
     source: Reference,
     destinations: Vec<DestinationKey>,
@@ -45,7 +45,7 @@ impl Pass {
             awaited_destinations: HashSet::new(),
             undecided: 0,
             workloads: HashSet::new(),
-            containers: Vec::new(),
+            items: Vec::new(),
             failures: Vec::new(),
             in_cooldown: HashMap::new(),
             outcomes: HashMap::new(),
@@ -59,13 +59,13 @@ impl Pass {
         self.awaited_workloads.remove(workload)
     }
 
-    /// Counts a container, whose image must be at these destinations.
-    pub fn add_container(&mut self, workload: &WorkloadId, source: Reference, destinations: Vec<DestinationKey>) {
+    /// Counts an image use, whose image must be at these destinations.
+    pub fn add_image_use(&mut self, workload: &WorkloadId, source: Reference, destinations: Vec<DestinationKey>) {
         self.workloads.insert(workload.clone());
-        self.containers.push(Container { workload: workload.clone(), source, destinations });
+        self.items.push(PassItem { workload: workload.clone(), source, destinations });
     }
 
-    /// Counts a container that the policy could not decide.
+    /// Counts an image use that the policy could not decide.
     pub fn add_undecided(&mut self, workload: &WorkloadId, reason: String) {
         self.workloads.insert(workload.clone());
         self.undecided += 1;
@@ -109,7 +109,7 @@ impl Pass {
     }
 
     /// Stops waiting for the destination: it has no claim any more.
-    pub fn release(&mut self, key: &DestinationKey) {
+    pub fn forget(&mut self, key: &DestinationKey) {
         self.awaited_destinations.remove(key);
     }
 
@@ -131,9 +131,9 @@ impl Pass {
             failures.push((workload.clone(), format!("its images were not checked: {unfinished}")));
         }
         let mut images = 0;
-        for container in &self.containers {
+        for item in &self.items {
             let before = failures.len();
-            let has_outcomes = self.report_container(container, unfinished, &mut failures);
+            let has_outcomes = self.report_item(item, unfinished, &mut failures);
             if failures.len() == before && has_outcomes {
                 images += 1;
             }
@@ -145,15 +145,10 @@ impl Pass {
         PassReport { workloads: self.workloads.len(), images, undecided: self.undecided, failures, outcomes, remaining }
     }
 
-    /// Adds the container's failures, and returns whether each of its destinations has an outcome: a destination that lost
-    /// its claim meanwhile has none.
-    fn report_container(
-        &self,
-        container: &Container,
-        unfinished: &str,
-        failures: &mut Vec<(WorkloadId, String)>,
-    ) -> bool {
-        let Container { workload, source, destinations } = container;
+    /// Adds the failures of one image use, and returns whether each of its destinations has an outcome: a destination
+    /// that lost its claim meanwhile has none.
+    fn report_item(&self, item: &PassItem, unfinished: &str, failures: &mut Vec<(WorkloadId, String)>) -> bool {
+        let PassItem { workload, source, destinations } = item;
         let mut outcomes = 0;
         for key in destinations {
             if let Some(reason) = self.in_cooldown.get(&(key.clone(), source.clone())) {

@@ -7,9 +7,9 @@ use crate::model::{Outcome, WorkloadId};
 pub struct PassReport {
     /// Workloads with at least one image that is not skipped.
     pub workloads: usize,
-    /// Containers whose image is at all of its destinations.
+    /// Image uses whose image is at all of its destinations.
     pub images: usize,
-    /// Containers that the policy could not decide.
+    /// Image uses that the policy could not decide.
     pub undecided: usize,
     /// Failures by workload, one line each, without duplicates.
     pub failures: Vec<(WorkloadId, String)>,

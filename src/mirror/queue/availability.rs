@@ -21,11 +21,11 @@ const MAX_HOSTS: usize = 1024;
 /// The state of registries, by host.
 #[derive(Debug, Default)]
 pub struct Availability {
-    hosts: HashMap<Arc<str>, Host>,
+    hosts: HashMap<Arc<str>, RegistryState>,
 }
 
 #[derive(Debug)]
-struct Host {
+struct RegistryState {
     /// Failed copies since the last success.
     failures: u32,
     /// Attempts that failed since then.
@@ -36,7 +36,7 @@ struct Host {
     error: Arc<str>,
 }
 
-impl Host {
+impl RegistryState {
     fn new() -> Self {
         Self { failures: 0, pauses: 0, next_attempt: None, is_trying: false, error: Arc::from("") }
     }
@@ -86,7 +86,7 @@ impl Availability {
     /// Records an answer. Returns whether the registry counted as failing.
     pub fn answered(&mut self, host: &str) -> bool {
         match self.hosts.get_mut(host) {
-            Some(host) => std::mem::replace(host, Host::new()).failures >= FAILURES,
+            Some(host) => std::mem::replace(host, RegistryState::new()).failures >= FAILURES,
             None => {
                 self.insert(host);
                 false
@@ -123,7 +123,7 @@ impl Availability {
         if self.hosts.len() >= MAX_HOSTS {
             self.hosts.clear();
         }
-        self.hosts.insert(Arc::from(name), Host::new());
+        self.hosts.insert(Arc::from(name), RegistryState::new());
     }
 }
 

@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use crate::model::{Reference, Retry, doubled};
 
-use super::lanes::Ticket;
+use super::fair_queue::Ticket;
 
-/// The pause after a first failure that a retry alone can cure; doubles with each further failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
+/// The cooldown after a first failure that a retry alone can cure; doubles with each further failure.
+const FIRST_COOLDOWN: Duration = Duration::from_secs(60);
 
-/// The first pause after a failure that somebody has to fix: many images are pushed seconds after the workload that runs
+/// The first cooldown after a failure that somebody has to fix: many images are pushed seconds after the workload that runs
 /// them is deployed.
-const FIRST_PAUSE_UNTIL_FIXED: Duration = Duration::from_secs(15);
+const FIRST_COOLDOWN_UNTIL_FIXED: Duration = Duration::from_secs(15);
 
 /// A destination that is waiting, being copied, or in cooldown.
 #[derive(Debug)]
@@ -54,19 +54,19 @@ impl Entry {
         Self { state, failures: HashMap::new(), resolve_tag: false }
     }
 
-    /// Records a failure of `source`, and returns its pause.
+    /// Records a failure of `source`, and returns its cooldown.
     pub fn fail(&mut self, source: &Reference, error: &str, retry: Retry, longest: Duration, now: Instant) -> Duration {
         let failures = match &self.state {
             State::Active { is_requested_again: true, .. } => 0,
             _ => self.failures.get(source).map_or(0, |failed| failed.failures),
         };
-        let pause = match retry {
-            Retry::Soon => doubled(FIRST_PAUSE, failures, longest),
-            Retry::Later => doubled(FIRST_PAUSE_UNTIL_FIXED, failures, longest),
-            Retry::After(pause) => pause.max(FIRST_PAUSE).min(longest),
+        let cooldown = match retry {
+            Retry::Soon => doubled(FIRST_COOLDOWN, failures, longest),
+            Retry::Later => doubled(FIRST_COOLDOWN_UNTIL_FIXED, failures, longest),
+            Retry::After(pause) => pause.max(FIRST_COOLDOWN).min(longest),
         };
-        self.set_failed(source, failures.saturating_add(1), error, now + pause, now);
-        pause
+        self.set_failed(source, failures.saturating_add(1), error, now + cooldown, now);
+        cooldown
     }
 
     /// Delays `source` without counting a failure.

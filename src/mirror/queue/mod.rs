@@ -3,7 +3,7 @@
 
 mod availability;
 mod entry;
-mod lanes;
+mod fair_queue;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -16,24 +16,24 @@ use crate::model::{Reference, Retry};
 
 use super::destination_key::DestinationKey;
 use entry::{Entry, State};
-use lanes::Lanes;
+use fair_queue::FairQueue;
 
 pub use availability::{Availability, Unavailable};
 pub use entry::Lengths;
 pub use timers::Timers;
 
-/// The longest pause without a configured cooldown.
-const LONGEST_PAUSE_WITHOUT_COOLDOWN: Duration = Duration::from_secs(16 * 60);
+/// The longest cooldown if none is configured.
+const LONGEST_COOLDOWN_UNLESS_CONFIGURED: Duration = Duration::from_secs(16 * 60);
 
 /// A new request ends a cooldown, but not sooner than this after the failure: objects may be recreated many times a second.
-const PAUSE_BEFORE_NEW_REQUEST: Duration = Duration::from_secs(60);
+const COOLDOWN_BEFORE_NEW_REQUEST: Duration = Duration::from_secs(60);
 
 /// The destinations that are waiting, being copied, or in cooldown.
 #[derive(Debug)]
 pub struct Queue {
     cooldown: Option<Duration>,
     entries: HashMap<DestinationKey, Entry>,
-    lanes: Lanes,
+    fair_queue: FairQueue,
     timers: Timers<DestinationKey>,
     lengths: Lengths,
 }
@@ -74,19 +74,19 @@ pub struct Next {
 }
 
 impl Queue {
-    /// `cooldown` limits the pause after a failure. Without it a new request ends a pause, and pauses are not reported
-    /// and cannot be reset as cooldowns.
+    /// `cooldown` is the longest one after a failure. Without it a new request ends the wait,
+    /// and waits are neither reported nor reset as cooldowns.
     pub fn new(cooldown: Option<Duration>) -> Self {
         Self {
             cooldown,
             entries: HashMap::new(),
-            lanes: Lanes::default(),
+            fair_queue: FairQueue::default(),
             timers: Timers::default(),
             lengths: Lengths::default(),
         }
     }
 
-    /// Requests that `source` be copied to the destination. The destination waits in the lane of the registry `host`.
+    /// Requests that `source` be copied to the destination. The destination waits in the queue of the registry `host`.
     pub fn request(
         &mut self,
         key: &DestinationKey,
@@ -103,7 +103,7 @@ impl Queue {
         if let Some(failed) = entry.failures.get_mut(source).filter(|failed| failed.until > now) {
             match self.cooldown {
                 Some(_) if cause == Cause::Pass => {}
-                Some(_) => failed.until = failed.until.min(failed.at + PAUSE_BEFORE_NEW_REQUEST).max(now),
+                Some(_) => failed.until = failed.until.min(failed.at + COOLDOWN_BEFORE_NEW_REQUEST).max(now),
                 None => failed.until = now,
             }
             if failed.until > now {
@@ -115,8 +115,8 @@ impl Queue {
         match &mut entry.state {
             State::Waiting(ticket) => {
                 if cause == Cause::New && !ticket.is_new && is_due {
-                    self.lanes.remove(ticket);
-                    *ticket = self.lanes.push(host, key, true);
+                    self.fair_queue.remove(ticket);
+                    *ticket = self.fair_queue.push(host, key, true);
                 }
                 in_cooldown.unwrap_or(Admission::Queued)
             }
@@ -151,7 +151,7 @@ impl Queue {
 
     /// The next destination to work on; `limit` is the maximum of a registry that may be active at once.
     pub fn next(&mut self, limit: impl Fn(&str) -> usize) -> Option<Next> {
-        let (key, host) = self.lanes.next(limit)?;
+        let (key, host) = self.fair_queue.next(limit)?;
         self.enter(&key, State::Active { host, is_requested_again: false, run_again: false });
         let resolve_tag = self.entries.get_mut(&key).is_some_and(|entry| std::mem::take(&mut entry.resolve_tag));
         Some(Next { key, resolve_tag })
@@ -164,7 +164,7 @@ impl Queue {
         }
     }
 
-    /// Records that `source` of an active destination failed, and returns its pause.
+    /// Records that `source` of an active destination failed, and returns its cooldown.
     pub fn failed(
         &mut self,
         key: &DestinationKey,
@@ -173,7 +173,7 @@ impl Queue {
         retry: Retry,
         now: Instant,
     ) -> Duration {
-        let longest = self.cooldown.unwrap_or(LONGEST_PAUSE_WITHOUT_COOLDOWN);
+        let longest = self.cooldown.unwrap_or(LONGEST_COOLDOWN_UNLESS_CONFIGURED);
         let entry = self.entries.get_mut(key);
         entry.map_or(longest, |entry| entry.fail(source, error, retry, longest, now))
     }
@@ -202,12 +202,12 @@ impl Queue {
     }
 
     /// Records that the destination has no claim any more. An active one is kept until it completes.
-    pub fn release(&mut self, key: &DestinationKey) {
+    pub fn forget(&mut self, key: &DestinationKey) {
         let Some(entry) = self.entries.get(key) else { return };
         if matches!(entry.state, State::Active { .. }) {
             return;
         }
-        let keep_until = entry.failures.values().map(|failed| failed.at + PAUSE_BEFORE_NEW_REQUEST).max();
+        let keep_until = entry.failures.values().map(|failed| failed.at + COOLDOWN_BEFORE_NEW_REQUEST).max();
         match keep_until {
             None => self.remove(key),
             Some(until) => {
@@ -232,7 +232,7 @@ impl Queue {
         self.timers.next()
     }
 
-    /// Limits pauses from the next failure on.
+    /// Limits cooldowns from the next failure on.
     pub fn set_cooldown(&mut self, cooldown: Option<Duration>) {
         self.cooldown = cooldown;
     }
@@ -265,7 +265,7 @@ impl Queue {
 
     /// Must be called when the limits passed to [`Self::next`] have changed.
     pub fn limits_changed(&mut self) {
-        self.lanes.rank_all();
+        self.fair_queue.rank_all();
     }
 
     /// The number of destinations by state.
@@ -274,7 +274,7 @@ impl Queue {
     }
 
     fn enqueue(&mut self, key: &DestinationKey, host: &str, cause: Cause) {
-        let ticket = self.lanes.push(host, key, cause == Cause::New);
+        let ticket = self.fair_queue.push(host, key, cause == Cause::New);
         self.enter(key, State::Waiting(ticket));
         if let Some(entry) = self.entries.get_mut(key) {
             entry.resolve_tag |= cause == Cause::Pass;
@@ -313,8 +313,8 @@ impl Queue {
         let Some(state) = state else { return };
         self.lengths.add(&state, -1);
         match state {
-            State::Waiting(ticket) => self.lanes.remove(&ticket),
-            State::Active { host, .. } => self.lanes.complete(&host),
+            State::Waiting(ticket) => self.fair_queue.remove(&ticket),
+            State::Active { host, .. } => self.fair_queue.complete(&host),
             State::Cooldown | State::Unclaimed => {}
         }
     }

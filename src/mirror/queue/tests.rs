@@ -142,10 +142,10 @@ fn a_request_while_active_restarts_the_backoff() {
 fn recreating_an_object_does_not_repeat_requests() {
     let (mut queue, a, app, now) = queue(Some(1440 * MINUTE));
     fail(&mut queue, &a, &app, Retry::Later, now);
-    queue.release(&a);
+    queue.forget(&a);
     assert_eq!(queue.lengths(), Lengths::default(), "it is not counted");
     assert_eq!(cooling(&mut queue, &a, &app, Cause::New, now), Some(15 * SECOND));
-    queue.release(&a);
+    queue.forget(&a);
     queue.wake(now + MINUTE, |_| None);
     assert!(queue.entries.is_empty() && queue.timers.is_empty());
 }
@@ -185,7 +185,7 @@ fn a_released_destination_is_not_next() {
     let b = key("b");
     queue.request(&a, &app, "docker.io", Cause::New, now);
     queue.request(&b, &app, "docker.io", Cause::New, now);
-    queue.release(&a);
+    queue.forget(&a);
     assert_eq!(next(&mut queue), Some(b));
     assert_eq!(queue.lengths(), Lengths { active: 1, ..Lengths::default() });
 }

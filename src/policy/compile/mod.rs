@@ -30,7 +30,7 @@ pub fn compile_in_children() {
 }
 
 /// To be held while a module is read and compiled.
-pub fn lock() -> MutexGuard<'static, ()> {
+pub fn lock_compiler() -> MutexGuard<'static, ()> {
     COMPILING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

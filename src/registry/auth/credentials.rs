@@ -2,13 +2,13 @@
 
 use crate::{
     model::{Credential, Login},
-    registry::http::naming::{Pattern, best_match, canonical},
+    registry::http::host_names::{HostPattern, best_match, canonical},
 };
 
 /// An exact name wins over a glob, and a later entry over an earlier one.
 pub(in crate::registry) fn login_for<'a>(registry: &str, credentials: &'a [Credential]) -> Option<&'a Login> {
     let patterns = |credential: &Credential| {
-        std::iter::once(&credential.registry).chain(&credential.aliases).map(|name| Pattern::new(name)).collect()
+        std::iter::once(&credential.registry).chain(&credential.aliases).map(|name| HostPattern::new(name)).collect()
     };
     let entries: Vec<_> = credentials.iter().map(|credential| (patterns(credential), &credential.login)).collect();
     best_match(&entries, &[canonical(registry)]).copied()

@@ -97,9 +97,9 @@ impl HostAuth {
     }
 
     /// Ends a pause that the token service has requested.
-    pub(in crate::registry) fn reset_pauses(&self) {
+    pub(in crate::registry) fn end_rate_limit_waits(&self) {
         if let AuthScheme::Token(service) = &*self.scheme.read().unwrap_or_else(PoisonError::into_inner) {
-            service.reset_pauses();
+            service.end_rate_limit_waits();
         }
     }
 
@@ -303,12 +303,12 @@ mod tests {
     use crate::{
         model::Retry,
         registry::{
-            Backoff, Selector, Settings,
+            Backoff, Settings, TagOrDigest,
             testing::{RecordedRequest, Reply, Server, password, settings, with_login},
         },
     };
 
-    const TAG: Selector<'static> = Selector::Tag("1");
+    const TAG: TagOrDigest<'static> = TagOrDigest::Tag("1");
 
     fn authorizations(server: &Server) -> Vec<Option<String>> {
         server.requests().iter().map(|request| request.header("authorization").map(str::to_owned)).collect()

@@ -103,7 +103,7 @@ impl TokenService {
     }
 
     /// Ends a pause that the service has requested.
-    pub(in crate::registry) fn reset_pauses(&self) {
+    pub(in crate::registry) fn end_rate_limit_waits(&self) {
         self.rate_limiter.resume();
     }
 
@@ -232,13 +232,13 @@ mod tests {
     use crate::{
         model::{Digest, Login},
         registry::{
-            Registries, Repository, Selector,
+            Registries, Repository, TagOrDigest,
             http::hosts::HostConfigs,
             testing::{RecordedRequest, Reply, Server, password, settings, with_login},
         },
     };
 
-    const TAG: Selector<'static> = Selector::Tag("1");
+    const TAG: TagOrDigest<'static> = TagOrDigest::Tag("1");
 
     /// An empty registry that accepts the tokens for which `accepts` is true.
     async fn registry(service: &Server, accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Server {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     model::{Digest, Retry},
     registry::{
-        Error, Registries, Selector, UploadError,
+        Error, Registries, TagOrDigest, UploadError,
         http::transport::MAX_REDIRECTS,
         testing::{Reply, Server, descriptor, password, read_all, settings, single_chunk, with_login},
     },
@@ -45,7 +45,7 @@ async fn sends_no_request_before_retry_after() {
         Retry::After(wait) => assert!((50..=60).contains(&wait.as_secs()), "not the ten minutes: {error}"),
         other => panic!("{other:?}: {error}"),
     };
-    assert_retry(repository.head(Selector::Tag("1")).await.unwrap_err());
+    assert_retry(repository.head(TagOrDigest::Tag("1")).await.unwrap_err());
     let error = repository.has_blob(&Digest::sha256(b"abc")).await.unwrap_err();
     assert!(error.to_string().contains("limits requests; retry in 5"), "{error}");
     assert_retry(error);
@@ -62,11 +62,11 @@ async fn reads_no_manifest_while_the_pull_quota_is_used_up() {
     })
     .await;
     let repository = server.repository();
-    repository.head(Selector::Tag("1")).await.unwrap();
-    repository.manifest(Selector::Tag("1")).await.unwrap();
-    let error = repository.manifest(Selector::Tag("2")).await.unwrap_err();
+    repository.head(TagOrDigest::Tag("1")).await.unwrap();
+    repository.manifest(TagOrDigest::Tag("1")).await.unwrap();
+    let error = repository.manifest(TagOrDigest::Tag("2")).await.unwrap_err();
     assert!(matches!(error.retry(), Retry::After(wait) if wait.as_secs().abs_diff(216) < 10), "{error}");
-    repository.head(Selector::Tag("2")).await.unwrap();
+    repository.head(TagOrDigest::Tag("2")).await.unwrap();
     let methods: Vec<_> = server.requests().into_iter().map(|request| request.method).collect();
     assert_eq!(methods, ["HEAD", "GET", "HEAD"]);
 }
@@ -74,7 +74,7 @@ async fn reads_no_manifest_while_the_pull_quota_is_used_up() {
 #[tokio::test]
 async fn ends_a_redirect_loop() {
     let server = Server::start(|request| Reply::new(307).header("Location", &request.target)).await;
-    let error = server.repository().manifest(Selector::Tag("1")).await.unwrap_err();
+    let error = server.repository().manifest(TagOrDigest::Tag("1")).await.unwrap_err();
     assert!(error.to_string().contains("redirects"), "{error}");
     assert_eq!((error.retry(), server.requests().len()), (Retry::Later, MAX_REDIRECTS + 1));
 }
@@ -119,7 +119,7 @@ async fn does_not_take_a_failing_tls_server_for_plain_http() {
     let server = Server::start(|_| Reply::new(400)).await;
     let repository = server.repository();
     for handshakes in 1..3 {
-        repository.head(Selector::Tag("1")).await.unwrap_err();
+        repository.head(TagOrDigest::Tag("1")).await.unwrap_err();
         assert_eq!(server.handshakes(), handshakes);
     }
 }
@@ -144,7 +144,7 @@ async fn plain_http_true_tries_no_tls() {
     let registries = Registries::new(settings(), &[access], 64).unwrap();
     let other = registries.with_settings(settings());
     for registries in [registries, other] {
-        registries.repository(&address, "a").head(Selector::Tag("1")).await.unwrap();
+        registries.repository(&address, "a").head(TagOrDigest::Tag("1")).await.unwrap();
     }
     assert_eq!((server.handshakes(), server.requests().len()), (0, 2));
 }
@@ -155,7 +155,7 @@ async fn tls_settings_exclude_plain_http() {
     let address = server.address.to_string();
     let access = RegistryAccess { registry: address.clone(), skip_verify: true, ..RegistryAccess::default() };
     let registries = Registries::new(settings(), &[access], 64).unwrap();
-    let error = registries.repository(&address, "a").head(Selector::Tag("1")).await.unwrap_err();
+    let error = registries.repository(&address, "a").head(TagOrDigest::Tag("1")).await.unwrap_err();
     assert!(error.to_string().contains("plainHTTP"), "{error}");
     assert!(server.requests().is_empty() && server.handshakes() > 0);
 }
@@ -180,7 +180,7 @@ async fn gives_up_on_a_registry_that_changes_its_challenge_each_time() {
         })
         .await;
         let repository = registry.repository_with(with_login(password()));
-        let result = tokio::time::timeout(Duration::from_secs(10), repository.head(Selector::Tag("1"))).await;
+        let result = tokio::time::timeout(Duration::from_secs(10), repository.head(TagOrDigest::Tag("1"))).await;
         let requests = registry.requests().len();
         let error = result.unwrap_or_else(|_| panic!("{changes}: {requests} requests, and no end")).unwrap_err();
         assert!(requests <= 6, "{changes}: {requests} requests: {error}");
@@ -209,8 +209,8 @@ async fn follows_no_redirect_from_outside_to_loopback() {
             let repository = registry.repository();
             let errors = [
                 read_all(repository.blob(&descriptor(b"abc"))).await.unwrap_err().1,
-                repository.manifest(Selector::Tag("1")).await.unwrap_err(),
-                repository.head(Selector::Tag("1")).await.unwrap_err(),
+                repository.manifest(TagOrDigest::Tag("1")).await.unwrap_err(),
+                repository.head(TagOrDigest::Tag("1")).await.unwrap_err(),
                 repository.has_blob(&Digest::sha256(b"abc")).await.unwrap_err(),
                 match repository.upload(&descriptor(b"abc"), single_chunk(b"abc"), |_| ()).await.unwrap_err() {
                     UploadError::Target(error) | UploadError::Source(error) => error,
@@ -265,7 +265,7 @@ async fn follows_no_redirect_back_inside() {
 }
 
 #[tokio::test]
-async fn reset_pauses_ends_retry_after() {
+async fn end_rate_limit_waits_ends_retry_after() {
     let count = std::sync::atomic::AtomicU32::new(0);
     let server = Server::start(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
         0 => Reply::new(503).header("Retry-After", 3600),
@@ -275,15 +275,15 @@ async fn reset_pauses_ends_retry_after() {
     let registries = Registries::new(settings(), &[], 64).unwrap();
     let repository = registries.repository(&server.address.to_string(), "team/app");
     for _ in 0..3 {
-        assert!(matches!(repository.head(Selector::Tag("1")).await.unwrap_err().retry(), Retry::After(_)));
+        assert!(matches!(repository.head(TagOrDigest::Tag("1")).await.unwrap_err().retry(), Retry::After(_)));
     }
     assert_eq!(server.requests().len(), 1);
-    registries.reset_pauses();
-    assert_eq!(repository.head(Selector::Tag("1")).await.unwrap(), None);
+    registries.end_rate_limit_waits();
+    assert_eq!(repository.head(TagOrDigest::Tag("1")).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn reset_pauses_tries_one_pull_of_a_used_up_quota() {
+async fn end_rate_limit_waits_tries_one_pull_of_a_used_up_quota() {
     let manifest = r#"{"schemaVersion":2,"manifests":[]}"#;
     let left = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let said = Arc::clone(&left);
@@ -295,15 +295,15 @@ async fn reset_pauses_tries_one_pull_of_a_used_up_quota() {
     .await;
     let registries = Registries::new(settings(), &[], 64).unwrap();
     let repository = registries.repository(&server.address.to_string(), "team/app");
-    let tag = Selector::Tag("1");
+    let tag = TagOrDigest::Tag("1");
     repository.manifest(tag).await.unwrap();
     repository.manifest(tag).await.unwrap_err();
-    registries.reset_pauses();
+    registries.end_rate_limit_waits();
     repository.manifest(tag).await.unwrap();
     repository.manifest(tag).await.unwrap_err();
     assert_eq!(server.requests().len(), 2, "one, and still none is left");
     left.store(5, std::sync::atomic::Ordering::SeqCst);
-    registries.reset_pauses();
+    registries.end_rate_limit_waits();
     for _ in 0..3 {
         repository.manifest(tag).await.unwrap();
     }
@@ -315,7 +315,7 @@ async fn uses_no_token_service_on_loopback_named_from_outside() {
     for realm in [inside.url("/token"), inside.url("/token").replace("127.0.0.1", "localhost")] {
         let challenge = format!("Bearer realm=\"{realm}\"");
         let registry = Server::start_at(PUBLIC, move |_| Reply::new(401).header("WWW-Authenticate", &challenge)).await;
-        let error = registry.repository_with(with_login(password())).head(Selector::Tag("1")).await.unwrap_err();
+        let error = registry.repository_with(with_login(password())).head(TagOrDigest::Tag("1")).await.unwrap_err();
         assert!(error.to_string().contains("loopback"), "{error}");
         assert_eq!(error.retry(), Retry::Later, "{error}");
     }

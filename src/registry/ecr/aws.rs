@@ -1,13 +1,13 @@
-//! An AWS identity, with the tokens and quotas of its registries.
+//! An AWS identity, with the tokens and API rates of its registries.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    api_rates::EcrApiRates,
     call::AwsError,
-    login::EcrLogin,
     public::PublicLogin,
-    quotas::EcrQuotas,
     session::{AwsSession, CallerIdentity},
+    token::EcrLogin,
 };
 use crate::{model::EcrRegistry, registry::shared_cache::SharedCache};
 
@@ -26,7 +26,7 @@ pub struct Aws {
 struct Shared {
     logins: SharedCache<LoginKey, EcrLogin>,
     /// By account and region.
-    quotas: SharedCache<(String, String), EcrQuotas>,
+    api_rates: SharedCache<(String, String), EcrApiRates>,
     public: Arc<PublicLogin>,
 }
 
@@ -39,7 +39,7 @@ impl Aws {
     pub fn new(timeout: Option<Duration>) -> Self {
         let shared = Shared {
             logins: SharedCache::new(MAX_REGISTRIES),
-            quotas: SharedCache::new(MAX_REGISTRIES),
+            api_rates: SharedCache::new(MAX_REGISTRIES),
             public: Arc::default(),
         };
         Self { session: AwsSession::new(timeout), shared: Arc::new(shared) }
@@ -77,8 +77,8 @@ impl Aws {
         Arc::clone(&self.shared.public)
     }
 
-    /// The quotas of an account and region, shared by all identities.
-    pub(in crate::registry) fn quotas(&self, registry: &EcrRegistry) -> Arc<EcrQuotas> {
-        self.shared.quotas.get(&(registry.account.clone(), registry.region.clone()), EcrQuotas::default)
+    /// The API rates of an account and region, shared by all identities.
+    pub(in crate::registry) fn api_rates(&self, registry: &EcrRegistry) -> Arc<EcrApiRates> {
+        self.shared.api_rates.get(&(registry.account.clone(), registry.region.clone()), EcrApiRates::default)
     }
 }

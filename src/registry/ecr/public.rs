@@ -6,8 +6,8 @@ use http::HeaderValue;
 
 use super::{
     call::{AwsError, Call, has_no_credentials},
-    login::{FETCH_LIMITS, time_until},
     session::AwsSession,
+    token::{FETCH_LIMITS, time_until},
 };
 use crate::registry::auth::{
     cache::{Expiring, RefreshingCache},

@@ -15,7 +15,7 @@ use url::Url;
 use crate::registry::{
     http::{
         addresses::{RedirectScope, allowed_addresses},
-        naming::is_loopback,
+        host_names::is_loopback,
     },
     text::root_cause,
 };

@@ -11,7 +11,7 @@ use crate::{
         error::CertificateError,
         http::{
             clients::{HttpClients, TlsConfig, builder},
-            naming::{Pattern, best_match, is_loopback, names_of_url},
+            host_names::{HostPattern, best_match, is_loopback, names_of_url},
         },
     },
 };
@@ -19,7 +19,7 @@ use crate::{
 /// The configuration of all hosts. Token services and redirect targets are hosts too: the settings of a registry apply
 /// to them only if its pattern matches their names.
 pub(in crate::registry) struct HostConfigs {
-    configured: Vec<(Vec<Pattern>, HostConfig)>,
+    configured: Vec<(Vec<HostPattern>, HostConfig)>,
     default: HostConfig,
     proxies: Matcher,
 }
@@ -38,7 +38,7 @@ pub(in crate::registry) struct HostConfig {
 impl HostConfigs {
     pub(in crate::registry) fn new(registries: &[RegistryAccess]) -> Result<Self, CertificateError> {
         let configured =
-            registries.iter().map(|access| Ok((vec![Pattern::new(&access.registry)], host_config(access)?)));
+            registries.iter().map(|access| Ok((vec![HostPattern::new(&access.registry)], host_config(access)?)));
         Ok(Self {
             configured: configured.collect::<Result<_, _>>()?,
             default: HostConfig {

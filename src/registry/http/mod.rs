@@ -3,8 +3,8 @@
 pub(super) mod addresses;
 pub(super) mod clients;
 pub(super) mod headers;
+pub(super) mod host_names;
 pub(super) mod hosts;
-pub(super) mod naming;
 pub(super) mod request;
 pub(super) mod response;
 pub(super) mod retry;

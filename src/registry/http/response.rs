@@ -166,11 +166,11 @@ impl Response {
 mod tests {
     use super::*;
     use crate::registry::{
-        Selector, Settings,
+        Settings, TagOrDigest,
         testing::{Reply, Server, settings},
     };
 
-    const TAG: Selector<'static> = Selector::Tag("1");
+    const TAG: TagOrDigest<'static> = TagOrDigest::Tag("1");
 
     #[tokio::test]
     async fn quotes_the_beginning_of_an_endless_error_response() {

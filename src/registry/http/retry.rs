@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    model::Retry,
-    registry::{doubling::doubled, fault::Fault},
+    model::{Retry, doubled},
+    registry::fault::Fault,
 };
 
 /// The first pause; it doubles with each further failure.
@@ -53,7 +53,7 @@ impl Backoff {
             Retry::Later => None,
             Retry::After(wait) => (wait <= MAX_RETRY_AFTER).then_some(wait),
             Retry::Soon => {
-                let pause = doubled(FIRST_PAUSE, failures.saturating_sub(1)).min(self.cap);
+                let pause = doubled(FIRST_PAUSE, failures.saturating_sub(1), self.cap);
                 // Jitter, so that requests that failed together are not retried together.
                 Some(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
             }

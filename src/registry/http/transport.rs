@@ -17,8 +17,8 @@ use crate::registry::{
     http::{
         addresses::{AddressScope, ForbiddenAddress, RedirectScope},
         headers::location::location,
+        host_names::{HostPattern, allows_plain_http, is_insecure, names_of_url},
         hosts::HostConfigs,
-        naming::{Pattern, allows_plain_http, is_insecure, names_of_url},
         request::{Endpoint, Payload},
         response::Response,
         stall::StallTimer,
@@ -37,7 +37,7 @@ pub(in crate::registry) struct Transport {
     min_rate: Option<MinTransferRate>,
     /// `host[:port]` of servers whose certificates are not verified and that may use plain HTTP.
     insecure: Vec<String>,
-    private_redirects: Vec<Pattern>,
+    private_redirects: Vec<HostPattern>,
 }
 
 impl Transport {
@@ -48,7 +48,7 @@ impl Transport {
         insecure: Vec<String>,
         private_redirects: &[String],
     ) -> Self {
-        let private_redirects = private_redirects.iter().map(|host| Pattern::new(host)).collect();
+        let private_redirects = private_redirects.iter().map(|host| HostPattern::new(host)).collect();
         Self { hosts, timeout, min_rate, insecure, private_redirects }
     }
 

@@ -28,7 +28,7 @@ use self::{folder::Folder, index::Entry, index_file::Write};
 use crate::{
     model::Digest,
     registry::{
-        manifest::{Descriptor, Manifest, Selector},
+        manifest::{Descriptor, Manifest, TagOrDigest},
         repository::pull::BlobStream,
     },
 };
@@ -72,7 +72,7 @@ impl LayoutRepository {
     ///
     /// # Errors
     /// When the layout can't be read, is damaged, or is of an unknown version.
-    pub async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, LayoutError> {
+    pub async fn head(&self, selector: TagOrDigest<'_>) -> Result<Option<Digest>, LayoutError> {
         let name = self.ref_name(selector);
         self.blocking(move |folder| folder.find(&name)).await
     }
@@ -146,8 +146,8 @@ impl LayoutRepository {
     /// # Errors
     /// When something that it references is missing, when `selector` is another digest, or when the layout can't be
     /// written, is damaged, or stays locked.
-    pub async fn put_manifest(&self, selector: Selector<'_>, manifest: &Manifest) -> Result<(), LayoutError> {
-        if let Selector::Digest(requested) = selector
+    pub async fn put_manifest(&self, selector: TagOrDigest<'_>, manifest: &Manifest) -> Result<(), LayoutError> {
+        if let TagOrDigest::Digest(requested) = selector
             && requested != manifest.digest()
         {
             return Err(LayoutError::OtherDigest { manifest: manifest.digest().clone(), requested: requested.clone() });
@@ -177,10 +177,10 @@ impl LayoutRepository {
         written.await.unwrap_or_else(|_| Err(self.aborted(io::Error::other("the write was aborted"))))
     }
 
-    fn ref_name(&self, selector: Selector<'_>) -> String {
+    fn ref_name(&self, selector: TagOrDigest<'_>) -> String {
         match selector {
-            Selector::Tag(tag) => format!("{}:{tag}", self.name),
-            Selector::Digest(digest) => format!("{}@{digest}", self.name),
+            TagOrDigest::Tag(tag) => format!("{}:{tag}", self.name),
+            TagOrDigest::Digest(digest) => format!("{}@{digest}", self.name),
         }
     }
 

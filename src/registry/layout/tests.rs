@@ -69,12 +69,12 @@ async fn upload_blobs(repository: &LayoutRepository, layer: &str) {
 async fn put(repository: &LayoutRepository, tag: &str, layer: &str) -> Digest {
     upload_blobs(repository, layer).await;
     let image = image(layer);
-    repository.put_manifest(Selector::Tag(tag), &image).await.unwrap();
+    repository.put_manifest(TagOrDigest::Tag(tag), &image).await.unwrap();
     image.digest().clone()
 }
 
 async fn tag(repository: &LayoutRepository, tag: &str) -> Option<Digest> {
-    repository.head(Selector::Tag(tag)).await.unwrap()
+    repository.head(TagOrDigest::Tag(tag)).await.unwrap()
 }
 
 fn names(path: &Path) -> Vec<String> {
@@ -103,19 +103,19 @@ async fn an_image_is_found_by_its_tag_and_by_its_digest() {
 
     let digest = put(&nginx, "1.27", "layer").await;
     assert_eq!(tag(&nginx, "1.27").await, Some(digest.clone()));
-    assert_eq!(nginx.head(Selector::Digest(&digest)).await.unwrap(), None, "a tag may move, and does not count");
+    assert_eq!(nginx.head(TagOrDigest::Digest(&digest)).await.unwrap(), None, "a tag may move, and does not count");
     assert_eq!(tag(&nginx, "1.2").await, None);
     for other in ["library/nginx2", "library", "nginx", "library/nginx/a"] {
         let other = layout.repository(other);
-        assert_eq!(other.head(Selector::Digest(&digest)).await.unwrap(), None, "names belong to a repository");
+        assert_eq!(other.head(TagOrDigest::Digest(&digest)).await.unwrap(), None, "names belong to a repository");
     }
     assert_eq!(fs::read(path.join("oci-layout")).unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
     assert_eq!(Bytes::from(fs::read(blob_path(&path, &digest)).unwrap()), image("layer").bytes());
     assert_eq!(names(&path), ["library/nginx:1.27"]);
 
     let manifest = nginx.manifest(&digest).await.unwrap().unwrap();
-    nginx.put_manifest(Selector::Digest(&digest), &manifest).await.unwrap();
-    assert_eq!(nginx.head(Selector::Digest(&digest)).await.unwrap(), Some(digest.clone()));
+    nginx.put_manifest(TagOrDigest::Digest(&digest), &manifest).await.unwrap();
+    assert_eq!(nginx.head(TagOrDigest::Digest(&digest)).await.unwrap(), Some(digest.clone()));
 }
 
 #[tokio::test]
@@ -137,12 +137,12 @@ async fn an_image_without_a_tag_is_named_by_its_digest() {
     upload_blobs(&app, "layer").await;
     let image = image("layer");
     let digest = image.digest();
-    app.put_manifest(Selector::Digest(digest), &image).await.unwrap();
-    assert_eq!(app.head(Selector::Digest(digest)).await.unwrap().as_ref(), Some(digest));
+    app.put_manifest(TagOrDigest::Digest(digest), &image).await.unwrap();
+    assert_eq!(app.head(TagOrDigest::Digest(digest)).await.unwrap().as_ref(), Some(digest));
     assert_eq!(names(folder.path()), [format!("team/app@{digest}")]);
 
     let other = Digest::sha256(b"other");
-    let error = app.put_manifest(Selector::Digest(&other), &image).await.unwrap_err();
+    let error = app.put_manifest(TagOrDigest::Digest(&other), &image).await.unwrap_err();
     assert!(matches!(error, LayoutError::OtherDigest { .. }), "{error}");
 }
 
@@ -153,14 +153,14 @@ async fn children_are_written_before_their_index_and_have_no_entry() {
     let children = [image("amd64"), image("arm64")];
     let index = index_of(&[&children[0], &children[1]]);
     for (child, layer) in children.iter().zip(["amd64", "arm64"]) {
-        let error = app.put_manifest(Selector::Tag("1"), &index).await.unwrap_err();
+        let error = app.put_manifest(TagOrDigest::Tag("1"), &index).await.unwrap_err();
         assert!(matches!(&error, LayoutError::Incomplete { missing, .. } if missing == child.digest()), "{error}");
         assert!(!app.has_child(child.digest()).await.unwrap());
         upload_blobs(&app, layer).await;
         app.put_child(child).await.unwrap();
         assert!(app.has_child(child.digest()).await.unwrap());
     }
-    app.put_manifest(Selector::Tag("1"), &index).await.unwrap();
+    app.put_manifest(TagOrDigest::Tag("1"), &index).await.unwrap();
     assert_eq!(names(folder.path()), ["app:1"]);
     assert_eq!(tag(&app, "1").await.as_ref(), Some(index.digest()));
 
@@ -178,10 +178,10 @@ async fn an_index_may_list_layers() {
     let app = Layout::new(folder.path().to_owned()).repository("app");
     let layer = as_json(&descriptor(LAYER, b"cached"));
     let cache = manifest(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [layer]}));
-    let error = app.put_manifest(Selector::Tag("cache"), &cache).await.unwrap_err();
+    let error = app.put_manifest(TagOrDigest::Tag("cache"), &cache).await.unwrap_err();
     assert!(matches!(error, LayoutError::Incomplete { .. }), "{error}");
     upload(&app, "cached").await;
-    app.put_manifest(Selector::Tag("cache"), &cache).await.unwrap();
+    app.put_manifest(TagOrDigest::Tag("cache"), &cache).await.unwrap();
     assert_eq!(tag(&app, "cache").await.as_ref(), Some(cache.digest()));
 }
 
@@ -190,7 +190,7 @@ async fn rejects_a_manifest_before_its_blobs() {
     let folder = tempfile::tempdir().unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
     upload(&app, "layer").await;
-    let error = app.put_manifest(Selector::Tag("1"), &image("layer")).await.unwrap_err();
+    let error = app.put_manifest(TagOrDigest::Tag("1"), &image("layer")).await.unwrap_err();
     let config = Digest::sha256(b"\"layer\"");
     assert!(matches!(&error, LayoutError::Incomplete { missing, .. } if *missing == config), "{error}");
     assert_eq!(tag(&app, "1").await, None);
@@ -274,8 +274,8 @@ async fn reports_and_keeps_a_damaged_index() {
     for damaged in ["", "{\"manifests\":[", "{\"manifests\":[{}]}"] {
         fs::write(&path, damaged).unwrap();
         let errors = [
-            app.head(Selector::Tag("1")).await.unwrap_err(),
-            app.put_manifest(Selector::Tag("2"), &image("layer")).await.unwrap_err(),
+            app.head(TagOrDigest::Tag("1")).await.unwrap_err(),
+            app.put_manifest(TagOrDigest::Tag("2"), &image("layer")).await.unwrap_err(),
         ];
         for error in errors {
             assert!(error.to_string().starts_with(path.to_str().unwrap()), "{error}");
@@ -290,7 +290,7 @@ async fn rejects_another_version() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
     let app = Layout::new(folder.path().to_owned()).repository("app");
-    let error = app.head(Selector::Tag("1")).await.unwrap_err();
+    let error = app.head(TagOrDigest::Tag("1")).await.unwrap_err();
     assert!(error.to_string().contains("\"2.0.0\" is not supported"), "{error}");
     let body: BlobStream = Box::pin(stream::iter([Ok(Bytes::from_static(b"layer"))]));
     let error = app.upload(&descriptor(LAYER, b"layer"), body, |_| ()).await.unwrap_err();
@@ -317,7 +317,7 @@ async fn concurrent_entries_share_a_write_and_reads_the_cache() {
     let puts: Vec<_> = (0..NAMES)
         .map(|number| {
             let app = app.clone();
-            tokio::spawn(async move { app.put_manifest(Selector::Tag(&number.to_string()), &image("layer")).await })
+            tokio::spawn(async move { app.put_manifest(TagOrDigest::Tag(&number.to_string()), &image("layer")).await })
         })
         .collect();
     while layout.folder.index_file().pending() < NAMES {
@@ -359,7 +359,7 @@ async fn sees_changes_of_other_processes_at_once() {
         assert_eq!(tag(&app, "1").await.as_ref(), Some(&digests[(round + 1) % 2]), "{round}");
     }
     for round in 0..20 {
-        others.put_manifest(Selector::Tag("1"), &image(["one", "two"][round % 2])).await.unwrap();
+        others.put_manifest(TagOrDigest::Tag("1"), &image(["one", "two"][round % 2])).await.unwrap();
         assert_eq!(tag(&app, "1").await.as_ref(), Some(&digests[round % 2]), "{round}");
     }
     fs::remove_file(&path).unwrap();
@@ -378,7 +378,7 @@ async fn a_failed_write_is_reported_to_all_pending_entries() {
     let good = fs::read(&path).unwrap();
     fs::write(&path, "{").unwrap();
     let (image, tags) = (image("layer"), ["2", "3", "4"]);
-    let puts = tags.map(|tag| app.put_manifest(Selector::Tag(tag), &image));
+    let puts = tags.map(|tag| app.put_manifest(TagOrDigest::Tag(tag), &image));
     for result in futures::future::join_all(puts).await {
         let error = result.unwrap_err();
         assert!(matches!(&error, LayoutError::Corrupt { path: damaged, .. } if *damaged == path), "{error}");
@@ -387,13 +387,13 @@ async fn a_failed_write_is_reported_to_all_pending_entries() {
     // A dropped future does not prevent the writes of others.
     let lock = files::lock(folder.path()).unwrap();
     {
-        let mut dropped = std::pin::pin!(app.put_manifest(Selector::Tag("5"), &image));
+        let mut dropped = std::pin::pin!(app.put_manifest(TagOrDigest::Tag("5"), &image));
         while layout.folder.index_file().pending() == 0 {
             let _ = tokio::time::timeout(Duration::from_millis(1), &mut dropped).await;
         }
     }
     drop(lock);
-    app.put_manifest(Selector::Tag("6"), &image).await.unwrap();
+    app.put_manifest(TagOrDigest::Tag("6"), &image).await.unwrap();
     let names = names(folder.path());
     assert!(["app:5", "app:6"].iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::registry::doubling::doubled;
+use crate::model::doubled;
 
 /// The first pause after a 429 without `Retry-After`; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -195,7 +195,7 @@ impl RateLimiter {
             state.throttled_count = state.throttled_count.saturating_add(1);
             state.interval = (state.interval * 2).clamp(FIRST_INTERVAL, MAX_INTERVAL.max(self.min_interval));
         }
-        let own_pause = doubled(FIRST_PAUSE, state.throttled_count.saturating_sub(1)).min(MAX_OWN_PAUSE);
+        let own_pause = doubled(FIRST_PAUSE, state.throttled_count.saturating_sub(1), MAX_OWN_PAUSE);
         let pause = retry_after.unwrap_or(own_pause);
         state.pause(now, pause);
         (!is_same_burst).then_some(pause)

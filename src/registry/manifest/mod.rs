@@ -30,7 +30,7 @@ pub(in crate::registry) const KNOWN: [&str; 4] =
 
 /// A tag or a digest: the `<reference>` of the distribution specification.
 #[derive(Clone, Copy, Debug)]
-pub enum Selector<'a> {
+pub enum TagOrDigest<'a> {
     /// A tag.
     Tag(&'a str),
     /// A digest.
@@ -38,7 +38,7 @@ pub enum Selector<'a> {
 }
 
 /// As in a URL.
-impl fmt::Display for Selector<'_> {
+impl fmt::Display for TagOrDigest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(tag) => f.write_str(tag),

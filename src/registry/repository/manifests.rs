@@ -14,7 +14,7 @@ use crate::{
         error::Error,
         fault::Fault,
         http::{request::Payload, response::Response},
-        manifest::{ACCEPTED, MAX_MANIFEST, Manifest, Selector},
+        manifest::{ACCEPTED, MAX_MANIFEST, Manifest, TagOrDigest},
     },
 };
 
@@ -24,7 +24,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the registry can't be reached, or responds with anything but the manifest or 404.
-    pub async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, Error> {
+    pub async fn head(&self, selector: TagOrDigest<'_>) -> Result<Option<Digest>, Error> {
         let path = self.manifest_path(selector);
         let attempt = || async {
             let response = self.send(Method::HEAD, &path, accept(), Payload::Empty).await?;
@@ -33,8 +33,8 @@ impl Repository {
                     Err(Fault::InvalidResponse("the response is a web page instead of a manifest".to_owned()))
                 }
                 StatusCode::OK => match (response.digest(), selector) {
-                    (Some(found), Selector::Tag(_)) => Ok(Some(found)),
-                    (Some(found), Selector::Digest(expected)) if found.algorithm() == expected.algorithm() => {
+                    (Some(found), TagOrDigest::Tag(_)) => Ok(Some(found)),
+                    (Some(found), TagOrDigest::Digest(expected)) if found.algorithm() == expected.algorithm() => {
                         check_announced(&response, expected).map(|()| Some(found))
                     }
                     _ => Ok(Some(self.fetch_manifest(&path, selector).await?.digest().clone())),
@@ -52,13 +52,13 @@ impl Repository {
     /// # Errors
     /// When it does not exist, can't be read, has another digest, is no manifest, is longer than 4 MiB, or is of the
     /// obsolete schema 1.
-    pub async fn manifest(&self, selector: Selector<'_>) -> Result<Manifest, Error> {
+    pub async fn manifest(&self, selector: TagOrDigest<'_>) -> Result<Manifest, Error> {
         let path = self.manifest_path(selector);
         let manifest = self.client.backoff().retry(|| self.fetch_manifest(&path, selector)).await;
         manifest.map_err(|fault| self.manifest_error("reading the manifest of", selector, fault))
     }
 
-    async fn fetch_manifest(&self, path: &str, selector: Selector<'_>) -> Result<Manifest, Fault> {
+    async fn fetch_manifest(&self, path: &str, selector: TagOrDigest<'_>) -> Result<Manifest, Fault> {
         let mut response = self.send(Method::GET, path, accept(), Payload::Empty).await?;
         if response.status() != StatusCode::OK {
             return Err(self.fault(response).await);
@@ -67,8 +67,8 @@ impl Repository {
         let content_type = response.header(CONTENT_TYPE.as_str()).map(str::to_owned);
         let bytes = response.read_all(MAX_MANIFEST).await?;
         let expected = match selector {
-            Selector::Digest(requested) => Some(requested.clone()),
-            Selector::Tag(_) => announced,
+            TagOrDigest::Digest(requested) => Some(requested.clone()),
+            TagOrDigest::Tag(_) => announced,
         };
         let digest = match expected {
             None => Digest::sha256(&bytes),
@@ -87,7 +87,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the registry can't be reached, rejects it, or announces another digest.
-    pub async fn put_manifest(&self, selector: Selector<'_>, manifest: &Manifest) -> Result<(), Error> {
+    pub async fn put_manifest(&self, selector: TagOrDigest<'_>, manifest: &Manifest) -> Result<(), Error> {
         let path = self.manifest_path(selector);
         let attempt = || async {
             let content_type = HeaderValue::from_str(manifest.media_type()).map_err(|_| {
@@ -161,8 +161,8 @@ mod tests {
 
     const INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
-    fn tag() -> Selector<'static> {
-        Selector::Tag("1.2")
+    fn tag() -> TagOrDigest<'static> {
+        TagOrDigest::Tag("1.2")
     }
 
     #[tokio::test]
@@ -172,7 +172,7 @@ mod tests {
         let server = Server::start(move |_| Reply::new(200).header("Docker-Content-Digest", &announced)).await;
         let repository = server.repository();
         assert_eq!(repository.head(tag()).await.unwrap(), Some(digest.clone()));
-        assert_eq!(repository.head(Selector::Digest(&digest)).await.unwrap(), Some(digest.clone()));
+        assert_eq!(repository.head(TagOrDigest::Digest(&digest)).await.unwrap(), Some(digest.clone()));
         let lines = ["HEAD /v2/team/app/manifests/1.2".to_owned(), format!("HEAD /v2/team/app/manifests/{digest}")];
         assert_eq!(server.request_lines(), lines);
         assert_eq!(server.handshakes(), 1);
@@ -191,7 +191,7 @@ mod tests {
         let digest = hasher.finish();
         let other = Digest::sha256(INDEX.as_bytes());
         let server = Server::start(move |_| Reply::new(200).body(INDEX).header("Docker-Content-Digest", &other)).await;
-        let found = server.repository().head(Selector::Digest(&digest)).await.unwrap();
+        let found = server.repository().head(TagOrDigest::Digest(&digest)).await.unwrap();
         assert_eq!(found, Some(digest));
     }
 
@@ -199,7 +199,7 @@ mod tests {
     async fn rejects_another_digest_than_the_requested() {
         let other = Digest::sha256(b"other");
         let server = Server::start(move |_| Reply::new(200).header("Docker-Content-Digest", &other)).await;
-        server.repository().head(Selector::Digest(&Digest::sha256(b"asked"))).await.unwrap_err();
+        server.repository().head(TagOrDigest::Digest(&Digest::sha256(b"asked"))).await.unwrap_err();
     }
 
     #[tokio::test]
@@ -230,7 +230,7 @@ mod tests {
         let announced = wrong.clone();
         let server =
             Server::start(move |_| Reply::new(200).body(INDEX).header("Docker-Content-Digest", &announced)).await;
-        for selector in [tag(), Selector::Digest(&wrong)] {
+        for selector in [tag(), TagOrDigest::Digest(&wrong)] {
             let error = server.repository().manifest(selector).await.unwrap_err();
             assert!(error.to_string().contains(wrong.hex()), "{error}");
         }
@@ -318,7 +318,7 @@ mod tests {
     async fn pushes_a_manifest_unchanged() {
         let server = Server::start(|_| Reply::new(201)).await;
         let manifest = Manifest::new(INDEX.into(), None).unwrap();
-        server.repository().put_manifest(Selector::Digest(manifest.digest()), &manifest).await.unwrap();
+        server.repository().put_manifest(TagOrDigest::Digest(manifest.digest()), &manifest).await.unwrap();
         let request = &server.requests()[0];
         assert_eq!(request.line(), format!("PUT /v2/team/app/manifests/{}", manifest.digest()));
         assert_eq!(request.header("content-type"), Some(manifest.media_type()));

@@ -4,7 +4,7 @@ pub(super) mod manifests;
 pub(super) mod mount;
 pub(super) mod pull;
 pub(super) mod push;
-pub(super) mod session;
+pub(super) mod upload_session;
 
 use std::{fmt, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
         fault::Fault,
         host::Host,
         http::{request::Payload, response::Response},
-        manifest::{Descriptor, Selector},
+        manifest::{Descriptor, TagOrDigest},
     },
 };
 
@@ -87,14 +87,14 @@ impl Repository {
         format!("/v2/{}/blobs/{digest}", self.name)
     }
 
-    fn manifest_path(&self, selector: Selector<'_>) -> String {
+    fn manifest_path(&self, selector: TagOrDigest<'_>) -> String {
         format!("/v2/{}/manifests/{selector}", self.name)
     }
 
-    fn manifest_error(&self, operation: &str, selector: Selector<'_>, fault: Fault) -> Error {
+    fn manifest_error(&self, operation: &str, selector: TagOrDigest<'_>, fault: Fault) -> Error {
         let separator = match selector {
-            Selector::Tag(_) => ':',
-            Selector::Digest(_) => '@',
+            TagOrDigest::Tag(_) => ':',
+            TagOrDigest::Digest(_) => '@',
         };
         Error::new(format!("{operation} {self}{separator}{selector}"), fault)
     }

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::{
     Repository, check_announced, query,
-    session::{UploadSession, post_upload},
+    upload_session::{UploadSession, post_upload},
 };
 use crate::{
     model::Digest,

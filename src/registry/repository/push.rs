@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future, stream::Peekable};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 
-use super::{Repository, check_announced, pull::BlobStream, session::UploadSession};
+use super::{Repository, check_announced, pull::BlobStream, upload_session::UploadSession};
 use crate::{
     model::Retry,
     registry::{

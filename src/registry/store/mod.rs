@@ -14,7 +14,7 @@ use crate::{
         ecr::EcrRepositories,
         error::UploadError,
         layout::{Layout, LayoutRepository, LayoutUploadError},
-        manifest::{Descriptor, Manifest, Selector},
+        manifest::{Descriptor, Manifest, TagOrDigest},
         registries::Registries,
         repository::pull::BlobStream,
     },
@@ -82,9 +82,9 @@ impl Store {
     }
 
     /// Ends all pauses that its registry has requested.
-    pub fn reset_pauses(&self) {
+    pub fn end_rate_limit_waits(&self) {
         if let Self::Registry { registries, .. } = self {
-            registries.reset_pauses();
+            registries.end_rate_limit_waits();
         }
     }
 
@@ -121,16 +121,18 @@ impl StoreRepository {
         match self {
             Self::Remote(repository) => {
                 let found = match manifest {
-                    ManifestRef::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
-                    ManifestRef::KeptDigest(digest) => repository.head(Selector::Tag(&digest.keep_alive_tag())).await?,
-                    ManifestRef::Child(digest) => repository.head(Selector::Digest(digest)).await?,
+                    ManifestRef::Tag(tag) => repository.head(TagOrDigest::Tag(tag)).await?,
+                    ManifestRef::KeptDigest(digest) => {
+                        repository.head(TagOrDigest::Tag(&digest.keep_alive_tag())).await?
+                    }
+                    ManifestRef::Child(digest) => repository.head(TagOrDigest::Digest(digest)).await?,
                 };
                 Ok(found)
             }
             Self::Layout(repository) => {
                 let found = match manifest {
-                    ManifestRef::Tag(tag) => repository.head(Selector::Tag(tag)).await?,
-                    ManifestRef::KeptDigest(digest) => repository.head(Selector::Digest(digest)).await?,
+                    ManifestRef::Tag(tag) => repository.head(TagOrDigest::Tag(tag)).await?,
+                    ManifestRef::KeptDigest(digest) => repository.head(TagOrDigest::Digest(digest)).await?,
                     ManifestRef::Child(digest) => repository.has_child(digest).await?.then(|| digest.clone()),
                 };
                 Ok(found)
@@ -144,8 +146,8 @@ impl StoreRepository {
     /// When the store can't be read.
     pub async fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
         match self {
-            Self::Remote(repository) => match repository.head(Selector::Digest(digest)).await? {
-                Some(_) => Ok(Some(repository.manifest(Selector::Digest(digest)).await?)),
+            Self::Remote(repository) => match repository.head(TagOrDigest::Digest(digest)).await? {
+                Some(_) => Ok(Some(repository.manifest(TagOrDigest::Digest(digest)).await?)),
                 None => Ok(None),
             },
             Self::Layout(repository) => Ok(repository.manifest(digest).await?),
@@ -159,16 +161,16 @@ impl StoreRepository {
     pub async fn put(&self, reference: ManifestRef<'_>, manifest: &Manifest) -> Result<(), StoreError> {
         match self {
             Self::Remote(repository) => match reference {
-                ManifestRef::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
+                ManifestRef::Tag(tag) => repository.put_manifest(TagOrDigest::Tag(tag), manifest).await?,
                 ManifestRef::KeptDigest(digest) => {
-                    repository.put_manifest(Selector::Tag(&digest.keep_alive_tag()), manifest).await?;
+                    repository.put_manifest(TagOrDigest::Tag(&digest.keep_alive_tag()), manifest).await?;
                 }
-                ManifestRef::Child(digest) => repository.put_manifest(Selector::Digest(digest), manifest).await?,
+                ManifestRef::Child(digest) => repository.put_manifest(TagOrDigest::Digest(digest), manifest).await?,
             },
             Self::Layout(repository) => match reference {
-                ManifestRef::Tag(tag) => repository.put_manifest(Selector::Tag(tag), manifest).await?,
+                ManifestRef::Tag(tag) => repository.put_manifest(TagOrDigest::Tag(tag), manifest).await?,
                 ManifestRef::KeptDigest(digest) => {
-                    repository.put_manifest(Selector::Digest(digest), manifest).await?;
+                    repository.put_manifest(TagOrDigest::Digest(digest), manifest).await?;
                 }
                 ManifestRef::Child(_) => repository.put_child(manifest).await?,
             },

@@ -62,7 +62,7 @@ mod tests {
     use crate::{
         model::{Digest, RegistryAccess},
         registry::{
-            Layout, Registries, Selector, Store,
+            Layout, Registries, Store, TagOrDigest,
             testing::{Reply, Server, password, settings, with_login},
         },
     };
@@ -81,7 +81,7 @@ mod tests {
             let requests = (0..12).map(|n| {
                 let repository = sides[n % 2].repository(&address, &format!("a{n}"));
                 let digest = digest.clone();
-                async move { (repository.head(Selector::Tag("1")).await, repository.has_blob(&digest).await) }
+                async move { (repository.head(TagOrDigest::Tag("1")).await, repository.has_blob(&digest).await) }
             });
             for (head, blob) in join_all(requests).await {
                 assert_eq!((head.unwrap(), blob.unwrap()), (None, false));
@@ -101,7 +101,7 @@ mod tests {
         .await;
         let registries = Registries::new(with_login(password()), &[], 1).unwrap();
         let repository = registries.repository(&server.address.to_string(), "a");
-        let heads = join_all((0..4).map(|_| repository.head(Selector::Tag("1")))).await;
+        let heads = join_all((0..4).map(|_| repository.head(TagOrDigest::Tag("1")))).await;
         assert!(heads.into_iter().all(|head| head.unwrap() == Some(Digest::sha256(index.as_bytes()))));
         assert_eq!(server.max_concurrent(), 1);
     }

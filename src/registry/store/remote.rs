@@ -7,7 +7,7 @@ use crate::{
         error::{Error, UploadError},
         fault::Fault,
         limits::connections::RequestLimit,
-        manifest::{Descriptor, Manifest, Selector},
+        manifest::{Descriptor, Manifest, TagOrDigest},
         repository::{Repository, pull::BlobStream},
     },
 };
@@ -36,11 +36,11 @@ impl RemoteRepository {
         self.repository.is_up().await
     }
 
-    pub(in crate::registry) async fn head(&self, selector: Selector<'_>) -> Result<Option<Digest>, Error> {
+    pub(in crate::registry) async fn head(&self, selector: TagOrDigest<'_>) -> Result<Option<Digest>, Error> {
         self.repository.head(selector).await
     }
 
-    pub(in crate::registry) async fn manifest(&self, selector: Selector<'_>) -> Result<Manifest, Error> {
+    pub(in crate::registry) async fn manifest(&self, selector: TagOrDigest<'_>) -> Result<Manifest, Error> {
         self.repository.manifest(selector).await
     }
 
@@ -83,7 +83,7 @@ impl RemoteRepository {
     /// Writes a manifest. An immutable tag is no error if it already has this digest.
     pub(in crate::registry) async fn put_manifest(
         &self,
-        selector: Selector<'_>,
+        selector: TagOrDigest<'_>,
         manifest: &Manifest,
     ) -> Result<(), Error> {
         match self.write(self.repository.put_manifest(selector, manifest)).await {

@@ -3,7 +3,7 @@
 //! An event shows the latest cause of a failure. While the failure lasts it is repeated, because the API server deletes an
 //! event after an hour.
 
-mod note;
+mod event_text;
 mod notice;
 mod publisher;
 mod queue;
@@ -15,8 +15,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use event_text::{not_mirrored, note};
 use kube::{Client, runtime::events::EventType};
-use note::{not_mirrored, note};
 use notice::{Notice, Topic};
 use publisher::SharedQueue;
 use queue::EventQueue;

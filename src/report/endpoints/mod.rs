@@ -6,5 +6,5 @@ mod plugins;
 mod server;
 
 pub use health::{Condition, Readiness, serve_health};
-pub use operations::{CooldownReset, ForcedPass, Operations, serve_metrics};
+pub use operations::{CooldownReset, ForcedPass, Operations, serve_operations};
 pub use plugins::PluginsReport;

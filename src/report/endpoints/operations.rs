@@ -64,7 +64,7 @@ pub trait Operations: Send + Sync + 'static {
 /// # Errors
 ///
 /// If the listener fails.
-pub async fn serve_metrics(
+pub async fn serve_operations(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     operations: Arc<dyn Operations>,
@@ -274,7 +274,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (metrics, operations) = (Arc::new(Metrics::new().unwrap()), Arc::new(FakeOperations::default()));
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(serve_metrics(listener, metrics.clone(), operations.clone(), shutdown.clone()));
+        let ended = tokio::spawn(serve_operations(listener, metrics.clone(), operations.clone(), shutdown.clone()));
         Server { address, metrics, operations, shutdown, ended }
     }
 

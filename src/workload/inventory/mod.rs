@@ -71,12 +71,12 @@ pub(super) struct Inventory {
     /// Marked dirty again at the end of the round.
     deferred: BTreeSet<ObjectKey>,
     round: u64,
-    reported: HashMap<ObjectKey, LastReported>,
+    reported: HashMap<ObjectKey, ReportedUses>,
     hasher: RandomState,
 }
 
 /// What was last reported of a workload.
-struct LastReported {
+struct ReportedUses {
     fingerprint: u64,
     /// The round of the last evaluation; none if the object itself has changed since.
     round: Option<u64>,
@@ -86,8 +86,8 @@ impl Inventory {
     /// An empty inventory that reports workloads of the kinds `watched`.
     ///
     /// An object whose controller or namespace is missing is held back for `grace_rounds` calls of
-    /// [`Inventory::end_round`]: watches of different kinds are not synchronised, and a Pod outlives its deleted Deployment
-    /// by some seconds. After that it is a workload by itself.
+    /// [`Inventory::end_evaluation_round`]: watches of different kinds are not synchronised, and a Pod outlives its
+    /// deleted Deployment by some seconds. After that it is a workload by itself.
     pub fn new(watched: &[WorkloadKind], grace_rounds: u8) -> Self {
         Self {
             watched: watched.to_vec(),
@@ -250,7 +250,7 @@ impl Inventory {
         }
     }
 
-    pub fn end_round(&mut self) {
+    pub fn end_evaluation_round(&mut self) {
         self.round += 1;
         self.dirty.append(&mut self.deferred);
         for rounds in self.missing_owners.values_mut().chain(self.missing_namespaces.values_mut()) {
@@ -286,7 +286,7 @@ impl Inventory {
                 continue;
             }
             let fingerprint = uses::fingerprint(&self.hasher, &uses);
-            let reported = LastReported { fingerprint, round: Some(self.round) };
+            let reported = ReportedUses { fingerprint, round: Some(self.round) };
             if self.reported.get(&key).map(|last| last.fingerprint) != Some(fingerprint) {
                 changes.push(Change::Set { workload: id(), uses });
             }

@@ -27,7 +27,7 @@ impl ObjectKind {
         }
     }
 
-    /// The kind in an owner reference, if Pods, ReplicaSets or Jobs fold into it.
+    /// The kind in an owner reference, if Pods, ReplicaSets or Jobs are counted under it.
     fn of_owner(group: &str, kind: &str) -> Option<Self> {
         match (group, kind) {
             ("apps", "Deployment") => Some(Self::Workload(WorkloadKind::Deployment)),
@@ -41,7 +41,7 @@ impl ObjectKind {
     }
 
     /// Whether the controller of kind `owner` creates objects of this kind. There are no cycles, so a chain of owners ends.
-    fn folds_into(self, owner: Self) -> bool {
+    fn is_counted_under(self, owner: Self) -> bool {
         use WorkloadKind::{CronJob, DaemonSet, Deployment, Job, Pod, StatefulSet};
         match self {
             Self::Workload(Pod) => {
@@ -157,11 +157,11 @@ impl Record {
         }
     }
 
-    /// The owner that this object folds into.
+    /// The owner that this object is counted under.
     pub fn parent(&self, key: &ObjectKey) -> Option<ObjectKey> {
         let controller = self.controller.as_ref()?;
         let kind = ObjectKind::of_owner(&controller.group, &controller.kind)?;
-        key.kind.folds_into(kind).then(|| ObjectKey {
+        key.kind.is_counted_under(kind).then(|| ObjectKey {
             kind,
             namespace: Arc::clone(&key.namespace),
             name: Arc::clone(&controller.name),

@@ -143,7 +143,7 @@ fn cluster() -> Vec<(ObjectKind, Value)> {
 }
 
 #[test]
-fn pods_and_jobs_fold_into_their_owners() {
+fn pods_and_jobs_are_counted_under_their_owners() {
     let mut inventory = inventory_of(&ALL, &cluster());
     assert_eq!(
         reported(&mut inventory),
@@ -197,7 +197,7 @@ fn incremental_changes_end_in_the_same_state_as_one_batch() {
                     follow(&mut inventory);
                 }
                 if random.u8(..) < 40 {
-                    inventory.end_round();
+                    inventory.end_evaluation_round();
                 }
                 if random.bool() {
                     let gone = random.choice(&objects).unwrap();
@@ -259,7 +259,7 @@ fn jobs_are_reported_when_cronjobs_are_not_watched() {
 }
 
 #[test]
-fn pods_fold_into_cronjobs_when_jobs_are_not_watched() {
+fn pods_are_counted_under_cronjobs_when_jobs_are_not_watched() {
     let objects = cluster();
     let mut inventory = inventory_of(&[WorkloadKind::CronJob, WorkloadKind::Pod], &objects);
     let reported = reported(&mut inventory);
@@ -385,9 +385,9 @@ fn a_workload_waits_for_its_namespace_up_to_the_grace_period() {
     inventory.require_namespaces();
     apply(&mut inventory, &object("Deployment", "web", "", template(&[("app", "nginx:1")])));
     assert_eq!(reported(&mut inventory), [""; 0]);
-    inventory.end_round();
+    inventory.end_evaluation_round();
     assert_eq!(reported(&mut inventory), [""; 0]);
-    inventory.end_round();
+    inventory.end_evaluation_round();
     assert_eq!(reported(&mut inventory).len(), 1);
     inventory.namespace("shop", Some(&BTreeMap::new()));
     assert_eq!(reported(&mut inventory), [""; 0]);
@@ -399,9 +399,9 @@ fn a_pod_waits_for_its_owner_up_to_the_grace_period() {
     let mut inventory = Inventory::new(&ALL, 2);
     apply(&mut inventory, &orphan);
     assert_eq!(reported(&mut inventory), [""; 0]);
-    inventory.end_round();
+    inventory.end_evaluation_round();
     assert_eq!(reported(&mut inventory), [""; 0]);
-    inventory.end_round();
+    inventory.end_evaluation_round();
     assert_eq!(reported(&mut inventory), ["Pod web-1-a: app=nginx:1[]"]);
     apply(&mut inventory, &object("ReplicaSet", "web-1", "apps/v1 Deployment web", json!({})));
     assert_eq!(reported(&mut inventory), ["- Pod web-1-a"], "it waits for the Deployment now");
@@ -417,8 +417,8 @@ fn pods_of_a_deleted_owner_are_reported_after_the_grace_period() {
     reported(&mut inventory);
     remove(&mut inventory, "StatefulSet", "db");
     assert_eq!(reported(&mut inventory), ["- StatefulSet db"]);
-    inventory.end_round();
-    inventory.end_round();
+    inventory.end_evaluation_round();
+    inventory.end_evaluation_round();
     assert_eq!(reported(&mut inventory), ["Pod db-0: db=pg:1[]"]);
     remove(&mut inventory, "Pod", "db-0");
     assert_eq!(reported(&mut inventory), ["- Pod db-0"]);

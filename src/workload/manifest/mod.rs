@@ -62,7 +62,8 @@ pub enum ManifestError {
 /// `*.yaml`, `*.yml` and `*.json` are ignored), or `-` for standard input. A file is YAML with any number of documents, or
 /// JSON; lists are flattened.
 ///
-/// Workloads of the kinds `watched` are reported, and Pods and Jobs fold into them, as in a cluster. Blocks while reading.
+/// Workloads of the kinds `watched` are reported, and Pods and Jobs are counted under them, as in a cluster. Blocks while
+/// reading.
 pub fn read_manifests(files: &[PathBuf], watched: &[WorkloadKind]) -> Result<Manifests, ManifestError> {
     let mut documents = Documents::new(watched);
     for file in files {

@@ -100,7 +100,7 @@ items:
 }
 
 #[test]
-fn a_dump_is_folded_and_its_digests_are_read() {
+fn objects_of_a_dump_are_counted_under_their_owners_and_its_digests_are_read() {
     let digest = format!("docker.io/library/nginx@sha256:{}", "0a".repeat(32));
     let owner = |api: &str, kind: &str, name: &str| {
         format!("ownerReferences: [{{ apiVersion: {api}, kind: {kind}, name: {name}, uid: u, controller: true }}]")

@@ -80,7 +80,7 @@ impl Watch {
                         self.state.handle(index, event);
                     }
                 }
-                _ = self.rounds.tick() => self.state.end_round(),
+                _ = self.rounds.tick() => self.state.end_evaluation_round(),
             }
             self.pending.extend(self.state.changes());
         }

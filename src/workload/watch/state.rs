@@ -61,8 +61,8 @@ impl WatchState {
         Self { inventory, namespaces: settings.namespaces, scopes: scopes.collect(), observer, is_ready: false }
     }
 
-    pub fn end_round(&mut self) {
-        self.inventory.end_round();
+    pub fn end_evaluation_round(&mut self) {
+        self.inventory.end_evaluation_round();
         for index in 0..self.scopes.len() {
             let has_recovered = |state: &ScopeState| {
                 let failure = state.failure.as_ref();

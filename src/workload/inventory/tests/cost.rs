@@ -68,7 +68,7 @@ fn an_event_reads_only_affected_objects() {
     assert_reads(&mut inventory, 60, "a Deployment", |inventory| {
         apply(inventory, &in_namespace(3, object("Deployment", "web", "", template(&[("app", "nginx:2")]))));
     });
-    assert_reads(&mut inventory, 10, "a round", Inventory::end_round);
+    assert_reads(&mut inventory, 10, "a round", Inventory::end_evaluation_round);
     assert_reads(&mut inventory, 60, "the list of a namespace", |inventory| {
         inventory.retain(ObjectKind::Workload(WorkloadKind::Pod), Some("ns-4"), &HashSet::new());
     });
@@ -86,8 +86,8 @@ fn workloads_waiting_for_their_namespace_are_evaluated_once_a_round() {
     assert_reads(&mut inventory, 10, "another event", |inventory| {
         inventory.namespace("empty", Some(&BTreeMap::new()));
     });
-    inventory.end_round();
-    inventory.end_round();
+    inventory.end_evaluation_round();
+    inventory.end_evaluation_round();
     assert_eq!(inventory.changes().len(), NAMESPACES);
 }
 
@@ -118,7 +118,7 @@ fn a_large_rollout_is_evaluated_once_a_round() {
             inventory.changes();
         }
     });
-    inventory.end_round();
+    inventory.end_evaluation_round();
     assert_eq!(reported(&mut inventory), ["DaemonSet log: agent=agent:2[b]"]);
     remove(&mut inventory, "DaemonSet", "log");
     assert_eq!(reported(&mut inventory), ["- DaemonSet log"], "a removal is reported at once");
@@ -142,7 +142,7 @@ fn removed_objects_leave_no_state() {
         inventory.changes();
         inventory.namespace(&namespace, Some(&BTreeMap::new()));
         for _ in 0..3 {
-            inventory.end_round();
+            inventory.end_evaluation_round();
             inventory.changes();
         }
         // Watches are not synchronised: the namespace may be deleted first, and its nodes were never listed.
@@ -154,7 +154,7 @@ fn removed_objects_leave_no_state() {
         }
         inventory.changes();
     }
-    inventory.end_round();
+    inventory.end_evaluation_round();
     inventory.changes();
     assert!(inventory.objects.is_empty() && inventory.children.is_empty() && inventory.reported.is_empty());
     assert!(inventory.missing_owners.is_empty() && inventory.dirty.is_empty() && inventory.deferred.is_empty());

@@ -1,4 +1,4 @@
-//! The API quotas of a private registry: requests stay below what AWS allows an account in a region.
+//! The API rates of a private registry: requests stay below what AWS allows an account in a region.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ const GET_DOWNLOAD_URL_FOR_LAYER: f64 = 3000.0;
 const INITIATE_LAYER_UPLOAD: f64 = 100.0;
 const COMPLETE_LAYER_UPLOAD: f64 = 100.0;
 
-/// The quotas of one account and region.
-pub(in crate::registry) struct EcrQuotas {
+/// The API rates of one account and region.
+pub(in crate::registry) struct EcrApiRates {
     read_manifest: Arc<RateLimiter>,
     write_manifest: Arc<RateLimiter>,
     check_blob: Arc<RateLimiter>,
@@ -25,7 +25,7 @@ pub(in crate::registry) struct EcrQuotas {
     upload: Arc<RateLimiter>,
 }
 
-impl Default for EcrQuotas {
+impl Default for EcrApiRates {
     fn default() -> Self {
         let quota = |per_second| Arc::new(RateLimiter::with_quota(per_second));
         Self {
@@ -39,7 +39,7 @@ impl Default for EcrQuotas {
     }
 }
 
-impl EcrQuotas {
+impl EcrApiRates {
     /// Ends all pauses.
     pub fn resume(&self) {
         let Self { read_manifest, write_manifest, check_blob, read_blob, start_upload, upload } = self;
@@ -71,20 +71,20 @@ mod tests {
 
     #[test]
     fn assigns_requests_to_quotas() {
-        let quotas = EcrQuotas::default();
+        let rates = EcrApiRates::default();
         for (method, path, quota) in [
-            (Method::GET, "/v2/a/manifests/1", &quotas.read_manifest),
-            (Method::HEAD, "/v2/a/manifests/1", &quotas.read_manifest),
-            (Method::PUT, "/v2/a/manifests/1", &quotas.write_manifest),
-            (Method::HEAD, "/v2/a/blobs/sha256:0", &quotas.check_blob),
-            (Method::GET, "/v2/a/blobs/sha256:0", &quotas.read_blob),
-            (Method::POST, "/v2/a/blobs/uploads/", &quotas.start_upload),
-            (Method::PUT, "/v2/a/blobs/uploads/7", &quotas.upload),
-            (Method::PUT, "/upload/7", &quotas.upload),
+            (Method::GET, "/v2/a/manifests/1", &rates.read_manifest),
+            (Method::HEAD, "/v2/a/manifests/1", &rates.read_manifest),
+            (Method::PUT, "/v2/a/manifests/1", &rates.write_manifest),
+            (Method::HEAD, "/v2/a/blobs/sha256:0", &rates.check_blob),
+            (Method::GET, "/v2/a/blobs/sha256:0", &rates.read_blob),
+            (Method::POST, "/v2/a/blobs/uploads/", &rates.start_upload),
+            (Method::PUT, "/v2/a/blobs/uploads/7", &rates.upload),
+            (Method::PUT, "/upload/7", &rates.upload),
         ] {
-            let found = quotas.of(&method, path).unwrap();
+            let found = rates.of(&method, path).unwrap();
             assert!(Arc::ptr_eq(found, quota), "{method} {path}");
         }
-        assert!(quotas.of(&Method::GET, "/v2/").is_none());
+        assert!(rates.of(&Method::GET, "/v2/").is_none());
     }
 }

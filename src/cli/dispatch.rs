@@ -14,9 +14,10 @@ use tracing::{level_filters::LevelFilter, warn};
 use super::{
     CommandError,
     args::{self, Args, Command},
-    build, compile_child, env, plan, plugin, run,
+    build, compile_child, env,
+    file_states::FileStates,
+    plan, plugin, run,
     signals::Signals,
-    snapshot::Snapshot,
     sync,
 };
 use crate::{
@@ -63,7 +64,7 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
         }
         Command::Plugin { command } => runtime.block_on(plugin::plugin(command)),
     };
-    policy::stop();
+    policy::interrupt_calls();
     runtime.shutdown_timeout(BLOCKING_DEADLINE);
     result
 }
@@ -86,19 +87,19 @@ async fn sync(args: &Args, files: &[PathBuf], signals: &Signals) -> Result<ExitC
 }
 
 /// [`load_config`] in a thread that may block.
-async fn load_config_in_background(args: &Args) -> Result<(Config, Snapshot), CommandError> {
+async fn load_config_in_background(args: &Args) -> Result<(Config, FileStates), CommandError> {
     let args = args.clone();
     let loaded = spawn_blocking(move || load_config(&args)).await;
     loaded.map_err(|source| CommandError::Panicked { task: "reading the configuration", source })?
 }
 
 /// Reads the configuration, with the state of its files, and initialises logging.
-fn load_config(args: &Args) -> Result<(Config, Snapshot), CommandError> {
+fn load_config(args: &Args) -> Result<(Config, FileStates), CommandError> {
     let Loaded { config, files, warnings } = config::load(&args.flags, &env::variable).map_err(|settings| {
         CommandError::Configuration { plugins: build::invalid_plugins(settings.plugins()), settings }
     })?;
     // First of all: what changes from now on is a change.
-    let files = Snapshot::take(files);
+    let files = FileStates::take(files);
     set_up_logging(&args.command, &config)?;
     for warning in warnings {
         warn!("{warning}");

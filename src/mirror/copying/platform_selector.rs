@@ -25,7 +25,7 @@ use super::{
     platforms::RequestedPlatforms,
     settings::CopySettings,
     subsets::SubsetCache,
-    target::{self, Lookup, is_same, lookup},
+    target_lookup::{self, Lookup, is_same, lookup},
 };
 
 /// Children that are looked up at once.
@@ -101,12 +101,12 @@ impl PlatformSelector<'_> {
             self.subsets.set_complete(part, present);
             return Ok(true);
         };
-        let choice = part.platforms.choose(&entries);
-        let needs_original = part.platforms == RequestedPlatforms::All || !choice.missing.is_empty();
+        let matching = part.platforms.matching(&entries);
+        let needs_original = part.platforms == RequestedPlatforms::All || !matching.missing.is_empty();
         if may_be_made && needs_original && manifest.subset_of().is_some() {
             return Ok(false);
         }
-        let subset = manifest.subset(&choice.kept);
+        let subset = manifest.subset(&matching.kept);
         let contents = subset.and_then(|subset| subset.contents()).map_err(|error| at_target(&error.into()))?;
         let Contents::Index { manifests } = contents else { return Ok(true) };
         let has_all = stream::iter(manifests.into_iter().filter(|child| !child.foreign))
@@ -144,10 +144,10 @@ impl PlatformSelector<'_> {
         let Some(entries) = source.entries().map_err(|error| at_source(&error))? else {
             return Ok(Selection::Whole);
         };
-        let mut choice = part.platforms.choose(&entries);
+        let mut matching = part.platforms.matching(&entries);
         if let Some(settings) = &self.settings.platforms {
             let unexpected =
-                choice.missing.iter().filter(|missing| !settings.expects_missing(&self.job.source, missing));
+                matching.missing.iter().filter(|missing| !settings.expects_missing(&self.job.source, missing));
             for platform in unexpected {
                 let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
                 warn!(workload, %source, %target, %platform, "the image does not exist for this platform");
@@ -156,16 +156,16 @@ impl PlatformSelector<'_> {
         if let Some(present) = findings.present.as_found().filter(|_| self.may_make_index(findings))
             && let Some(kept) = self.made_entries(source, present).await?
         {
-            if choice.kept.is_subset(&kept) {
+            if matching.kept.is_subset(&kept) {
                 self.subsets.set_complete(part, present);
                 return Ok(Selection::Nothing(present.clone()));
             }
-            choice.kept.extend(kept);
+            matching.kept.extend(kept);
         }
-        if entries.iter().all(|entry| choice.kept.contains(&entry.digest)) {
+        if entries.iter().all(|entry| matching.kept.contains(&entry.digest)) {
             return Ok(Selection::Whole);
         }
-        source.subset(&choice.kept).map(Selection::Part).map_err(|error| at_source(&error))
+        source.subset(&matching.kept).map(Selection::Part).map_err(|error| at_source(&error))
     }
 
     /// Whether the target may get an index made for it. An image referenced by digest must have that digest, and a target
@@ -176,7 +176,7 @@ impl PlatformSelector<'_> {
 
     /// The entries of the target's index, if it was made from `source` in the way it would be made now.
     async fn made_entries(&self, source: &Manifest, present: &Digest) -> Result<Option<BTreeSet<Digest>>, Failure> {
-        let present = target::manifest(&self.endpoints.target, present).await?;
+        let present = target_lookup::manifest(&self.endpoints.target, present).await?;
         let Some(present) = present.filter(|present| present.subset_of().as_ref() == Some(source.digest())) else {
             return Ok(None);
         };

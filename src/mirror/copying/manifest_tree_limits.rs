@@ -16,12 +16,12 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Counts the manifests of one image.
 #[derive(Default)]
-pub(super) struct Limits {
+pub(super) struct ManifestTreeLimits {
     descriptors: AtomicUsize,
     bytes: AtomicUsize,
 }
 
-impl Limits {
+impl ManifestTreeLimits {
     /// Counts a manifest with this many bytes and descriptors; `depth` is the number of indexes above it.
     pub fn count(&self, bytes: usize, descriptors: usize, depth: usize) -> Result<(), Failure> {
         if depth > MAX_DEPTH {

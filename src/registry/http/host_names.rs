@@ -51,12 +51,12 @@ pub(in crate::registry) fn is_insecure(url: &Url, insecure: &[String]) -> bool {
 /// outside of it; `\\` takes the next character literally.
 ///
 /// Kept by hand: glob crates take the brackets of an IPv6 address for a set.
-pub(in crate::registry) struct Pattern {
+pub(in crate::registry) struct HostPattern {
     text: String,
     glob: Option<Regex>,
 }
 
-impl Pattern {
+impl HostPattern {
     pub(in crate::registry) fn new(text: &str) -> Self {
         let text = canonical(text);
         let glob = text.contains(['*', '?', '[']).then(|| glob_to_regex(&text));
@@ -147,12 +147,13 @@ fn member(rest: &mut Chars<'_>) -> Option<char> {
 }
 
 /// The entry for a registry with these names: an exact name wins over a glob, and a later entry over an earlier one.
-pub(in crate::registry) fn best_match<'a, T>(entries: &'a [(Vec<Pattern>, T)], names: &[String]) -> Option<&'a T> {
-    let last = |matches: fn(&Pattern, &str) -> bool| {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| names.iter().any(|name| matches(pattern, name)));
+pub(in crate::registry) fn best_match<'a, T>(entries: &'a [(Vec<HostPattern>, T)], names: &[String]) -> Option<&'a T> {
+    let last = |matches: fn(&HostPattern, &str) -> bool| {
+        let any =
+            |patterns: &[HostPattern]| patterns.iter().any(|pattern| names.iter().any(|name| matches(pattern, name)));
         entries.iter().rev().find(|(patterns, _)| any(patterns)).map(|(_, entry)| entry)
     };
-    last(Pattern::equals).or_else(|| last(Pattern::matches_glob))
+    last(HostPattern::equals).or_else(|| last(HostPattern::matches_glob))
 }
 
 #[cfg(test)]
@@ -191,7 +192,7 @@ mod tests {
             ("[::1]:5000", ":5000", false),
             ("[a", "[a", true),
         ] {
-            assert_eq!(Pattern::new(glob).matches_glob(text), matches, "{glob} {text}");
+            assert_eq!(HostPattern::new(glob).matches_glob(text), matches, "{glob} {text}");
         }
     }
 
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn prefers_exact_names_to_globs_and_later_entries_to_earlier_ones() {
         let entries = ["a.example", "*.example", "b.example", "b.example", "?.example"];
-        let entries: Vec<_> = entries.iter().enumerate().map(|(at, name)| (vec![Pattern::new(name)], at)).collect();
+        let entries: Vec<_> = entries.iter().enumerate().map(|(at, name)| (vec![HostPattern::new(name)], at)).collect();
         for (name, expected) in [
             ("a.example", Some(0)),
             ("b.example", Some(3)),

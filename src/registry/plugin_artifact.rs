@@ -11,7 +11,7 @@ use super::{
     error::{Error, UploadError},
     fault::Fault,
     http::retry::Backoff,
-    manifest::{Contents, Descriptor, Manifest, Selector},
+    manifest::{Contents, Descriptor, Manifest, TagOrDigest},
     repository::Repository,
 };
 use crate::model::Digest;
@@ -35,7 +35,7 @@ pub struct ComponentInterfaces {
 /// # Errors
 /// When the registry does not return it, when it is no component, or too large.
 pub async fn fetch_component(repository: &Repository, digest: &Digest, max_size: usize) -> Result<Bytes, Error> {
-    let manifest = repository.manifest(Selector::Digest(digest)).await?;
+    let manifest = repository.manifest(TagOrDigest::Digest(digest)).await?;
     let permanent = |reason: String| Error::new(format!("reading the plugin {digest}"), Fault::Permanent(reason));
     let layer = match manifest.contents()? {
         Contents::Image { blobs } => only_layer(blobs.get(1..).unwrap_or_default()).cloned(),
@@ -112,10 +112,10 @@ pub async fn push_component(
     let manifest = Manifest::new(manifest.to_string().into(), None)?;
     upload(repository, &layer, &component, backoff).await?;
     upload(repository, &config_descriptor, &config, backoff).await?;
-    repository.put_manifest(Selector::Tag(tag), &manifest).await?;
+    repository.put_manifest(TagOrDigest::Tag(tag), &manifest).await?;
     let digest = manifest.digest().clone();
     let failed = |reason: String| Error::new(format!("verifying {repository}:{tag}"), Fault::Permanent(reason));
-    match repository.head(Selector::Tag(tag)).await? {
+    match repository.head(TagOrDigest::Tag(tag)).await? {
         Some(found) if found == digest => {}
         Some(found) => {
             return Err(failed(format!("after the push the tag has the digest {found} instead of {digest}")));

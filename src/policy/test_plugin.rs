@@ -20,9 +20,9 @@ use super::{
 };
 use crate::model::{Hook, ImageUse, ReferenceError, Target};
 
-/// Why a file can't be probed.
+/// Why a file is no usable plugin.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub enum TestPluginError {
     /// No plugin can run on this host.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -32,7 +32,7 @@ pub enum ProbeError {
 }
 
 /// A compiled component that matches the contract.
-pub struct Probe {
+pub struct TestPlugin {
     file: PathBuf,
     runtime: Runtime,
     component: Component,
@@ -43,7 +43,7 @@ pub struct Probe {
 }
 
 /// A configured plugin.
-pub struct ProbedPlugin {
+pub struct ConfiguredTestPlugin {
     plugin: Arc<Plugin>,
     chains: Chains,
 }
@@ -51,15 +51,15 @@ pub struct ProbedPlugin {
 /// An image use as plugins receive it.
 pub struct HookInput(types::ImageUse);
 
-impl Probe {
+impl TestPlugin {
     /// Reads, compiles and checks a file, as the program does at startup.
     ///
     /// # Errors
     /// As at startup.
-    pub fn read(file: &Path) -> Result<Self, ProbeError> {
+    pub fn read(file: &Path) -> Result<Self, TestPluginError> {
         let runtime = engine::start()?;
         let module = Module::File(file.to_owned());
-        let lock = compile::lock();
+        let lock = compile::lock_compiler();
         let code = read_module(&module, PluginLimits::default().module)?;
         let component = compile::compile(&runtime.engine, &code.bytes)?;
         drop(lock);
@@ -111,7 +111,7 @@ impl Probe {
     ///
     /// # Errors
     /// The plugin rejects the configuration, or fails.
-    pub fn configure(&self, config: Option<&Value>) -> Result<ProbedPlugin, PluginError> {
+    pub fn configure(&self, config: Option<&Value>) -> Result<ConfiguredTestPlugin, PluginError> {
         let identity = Identity {
             name: "plugin".to_owned(),
             origin: Origin::File(self.file.clone()),
@@ -121,11 +121,11 @@ impl Probe {
             on_failure: OnFailure::Fail,
         };
         let plugin = Arc::new(Plugin::new(&self.runtime, &self.component, identity)?);
-        Ok(ProbedPlugin { chains: Chains::new(vec![Arc::clone(&plugin)]), plugin })
+        Ok(ConfiguredTestPlugin { chains: Chains::new(vec![Arc::clone(&plugin)]), plugin })
     }
 }
 
-impl ProbedPlugin {
+impl ConfiguredTestPlugin {
     /// Creates and discards another instance, to be timed by the caller.
     ///
     /// # Errors
@@ -154,25 +154,25 @@ impl ProbedPlugin {
     ///
     /// # Errors
     /// The call failed, or the answer is invalid.
-    pub fn select(&self, input: &HookInput, targets: &[Arc<Target>]) -> Result<Option<Vec<String>>, CallError> {
+    pub fn select_targets(&self, input: &HookInput, targets: &[Arc<Target>]) -> Result<Option<Vec<String>>, CallError> {
         let targets: Vec<_> = targets.iter().map(|target| convert::target(target)).collect();
-        answer(self.caller(input).select(&targets))
+        answer(self.caller(input).select_targets(&targets))
     }
 
     /// Calls the hook `path-mapping`. None: pass.
     ///
     /// # Errors
     /// The call failed, or the answer is invalid.
-    pub fn rewrite(&self, input: &HookInput, target: &Target) -> Result<Option<String>, CallError> {
-        answer(self.caller(input).rewrite(&convert::target(target)))
+    pub fn map_path(&self, input: &HookInput, target: &Target) -> Result<Option<String>, CallError> {
+        answer(self.caller(input).map_path(&convert::target(target)))
     }
 
     /// Calls the hook `repository-prefix`. None: pass.
     ///
     /// # Errors
     /// The call failed, or the answer is invalid.
-    pub fn render(&self, input: &HookInput, target: &Target) -> Result<Option<String>, CallError> {
-        answer(self.caller(input).render(&convert::target(target)))
+    pub fn repository_prefix(&self, input: &HookInput, target: &Target) -> Result<Option<String>, CallError> {
+        answer(self.caller(input).repository_prefix(&convert::target(target)))
     }
 
     fn caller<'a>(&'a self, input: &'a HookInput) -> HookCaller<'a> {

@@ -61,6 +61,6 @@ pub(super) async fn is_same(target: &StoreRepository, present: &Digest, wanted: 
 }
 
 /// The source's digest of an index that was made for the target; none if it was not made, or is missing.
-pub(super) async fn original(target: &StoreRepository, digest: &Digest) -> Result<Option<Digest>, Failure> {
+pub(super) async fn source_digest(target: &StoreRepository, digest: &Digest) -> Result<Option<Digest>, Failure> {
     Ok(manifest(target, digest).await?.and_then(|manifest| manifest.subset_of()))
 }

@@ -77,7 +77,7 @@ impl Work {
         let Self { copier, key, jobs, contenders, answers } = self;
         if let Some(contenders) = contenders {
             let owner = AssertUnwindSafe(copier.find_owner(&jobs, &contenders)).catch_unwind().await;
-            return Completed::OwnerFound { key, owner: owner.unwrap_or_else(|_| Err(panic::failure())) };
+            return Completed::OwnerFound { key, owner: owner.unwrap_or_else(|_| Err(panic::failure_after_panic())) };
         }
         let mut done = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -86,7 +86,7 @@ impl Work {
                 let _ = answers.send(job.source.registry().to_owned());
             };
             let copied = AssertUnwindSafe(copier.copy(&job, &on_answer)).catch_unwind().await;
-            let copied = copied.unwrap_or_else(|_| panic::copied(&job));
+            let copied = copied.unwrap_or_else(|_| panic::result_after_panic(&job));
             done.push((job, copied));
         }
         Completed::Copied { key, done }

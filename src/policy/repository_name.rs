@@ -11,7 +11,7 @@ const SUFFIX: usize = 12;
 
 /// Why there is no valid repository. A retry does not help: the image, the configuration or the plugin must change.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
+pub enum RepositoryNameError {
     /// Nothing of the path is allowed in a repository.
     #[error("the path {0:?} has no character that a repository may contain; map it to letters and digits")]
     Empty(String),
@@ -25,14 +25,15 @@ pub enum NameError {
 
 /// The repository at `target` for `path` below `prefix`: normalised, and short enough with the path of the target's
 /// registry before it.
-pub fn repository(target: &Target, prefix: &str, path: &str) -> Result<String, NameError> {
+pub fn repository(target: &Target, prefix: &str, path: &str) -> Result<String, RepositoryNameError> {
     let normalised = normalise(path);
     if normalised.is_empty() {
-        return Err(NameError::Empty(cut(path, MAX_LENGTH).into_owned()));
+        return Err(RepositoryNameError::Empty(cut(path, MAX_LENGTH).into_owned()));
     }
     let name = normalise(&format!("{prefix}/{normalised}"));
-    let name = shorten(&name, max_length(target)).ok_or_else(|| NameError::NoSpace(target.registry.clone()))?;
-    Reference::check_repository(&name).map_err(NameError::Invalid)?;
+    let name =
+        shorten(&name, max_length(target)).ok_or_else(|| RepositoryNameError::NoSpace(target.registry.clone()))?;
+    Reference::check_repository(&name).map_err(RepositoryNameError::Invalid)?;
     Ok(name)
 }
 
@@ -75,7 +76,7 @@ mod tests {
         }
     }
 
-    fn made(prefix: &str, path: &str) -> Result<String, NameError> {
+    fn made(prefix: &str, path: &str) -> Result<String, RepositoryNameError> {
         repository(&target("registry.example"), prefix, path)
     }
 
@@ -100,10 +101,10 @@ mod tests {
     #[test]
     fn rejects_invalid_repositories() {
         for (prefix, path) in [("mirror", ""), ("mirror", "/"), ("", "-./ü")] {
-            assert!(matches!(made(prefix, path), Err(NameError::Empty(_))), "{prefix:?} {path:?}");
+            assert!(matches!(made(prefix, path), Err(RepositoryNameError::Empty(_))), "{prefix:?} {path:?}");
         }
         for path in ["a..b", "_a", "a_", "a___b", "a.-b"] {
-            assert!(matches!(made("", path), Err(NameError::Invalid(_))), "{path:?}");
+            assert!(matches!(made("", path), Err(RepositoryNameError::Invalid(_))), "{path:?}");
         }
     }
 
@@ -126,7 +127,7 @@ mod tests {
         let name = repository(&target("ghcr.io/acme"), "", &"a".repeat(255)).unwrap();
         assert_eq!(name.len() + "acme/".len(), 255);
         let full = repository(&target(&format!("ghcr.io/{}", "a".repeat(250))), "", "app-of-mine");
-        assert!(matches!(full, Err(NameError::NoSpace(_))), "{full:?}");
+        assert!(matches!(full, Err(RepositoryNameError::NoSpace(_))), "{full:?}");
         let layout = Target { kind: TargetKind::OciLayout, ..target("/var/lib/images") };
         assert_eq!(repository(&layout, "", &"a".repeat(255)).unwrap().len(), 255);
     }

@@ -61,7 +61,7 @@ impl Actor {
             let changes = self.last_reported.update(key, std::slice::from_ref(&outcome), |_| true);
             self.report_changes(changes);
         }
-        if let Some(pass) = self.passes.running() {
+        if let Some(pass) = self.passes.current() {
             pass.record(key, std::slice::from_ref(&outcome), now);
         }
     }

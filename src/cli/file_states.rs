@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, os::unix::fs::MetadataExt, path::PathBu
 
 /// The state of files and folders at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot(BTreeMap<PathBuf, State>);
+pub struct FileStates(BTreeMap<PathBuf, State>);
 
 /// Changes with the content, whether a file is written in place, replaced, or a link to another file; for a folder, with its
 /// list of entries.
@@ -15,7 +15,7 @@ enum State {
     Unreadable(io::ErrorKind),
 }
 
-impl Snapshot {
+impl FileStates {
     /// Their current state; links are followed.
     pub fn take(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let states = files.into_iter().map(|file| {
@@ -66,7 +66,7 @@ mod tests {
         symlink("..data/mounted", path("mounted")).unwrap();
         fs::write(path("plain"), "1").unwrap();
         let files = ["mounted", "plain", "missing", ""].map(path);
-        let mut before = Snapshot::take(files);
+        let mut before = FileStates::take(files);
         assert_eq!(before, before.current());
         let changes: [(&str, &dyn Fn()); 5] = [
             ("the link of a mounted ConfigMap is replaced", &|| {

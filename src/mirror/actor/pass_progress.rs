@@ -18,7 +18,7 @@ impl Actor {
         mirrored: Vec<(ImageUse, Reference)>,
     ) {
         let now = Instant::now();
-        let Some(pass) = self.passes.running() else { return };
+        let Some(pass) = self.passes.current() else { return };
         if !pass.decided(workload, now) {
             return;
         }
@@ -43,7 +43,7 @@ impl Actor {
                     }
                 }
             }
-            pass.add_container(workload, source, keys);
+            pass.add_image_use(workload, source, keys);
         }
     }
 }
