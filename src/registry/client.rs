@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use self::request::{Permit, Request, Target};
 use super::{
-    auth::host_auth::{AuthRejection, can_be_renewed},
+    auth::host_auth::{AuthRejection, RequestScheme, can_be_renewed},
     error::CertificateError,
     fault::Fault,
     host::Host,
@@ -145,8 +145,9 @@ impl Client {
         let begun = Instant::now();
         let mut renewed = false;
         let mut challenges = 0;
+        let mut scheme = RequestScheme::default();
         loop {
-            let authorization = host.auth.authorization(&self.transport, request.scopes).await?;
+            let authorization = host.auth.authorization(&self.transport, request.scopes, &scheme).await?;
             let header = authorization.as_ref().map(|authorization| &authorization.header);
             let response = self.send_within_limits(host, &mut request, header).await?;
             if !host.is_origin_of(response.url()) {
@@ -154,15 +155,17 @@ impl Client {
             }
             let authorization = authorization.as_ref();
             let accepted_before = host.auth.record_status(response.status(), authorization);
+            host.auth.confirm_scheme(response.status(), &mut scheme);
             let send_again = match host.auth.rejection(response.status(), authorization) {
                 AuthRejection::None => {
                     let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS && host.has_documented_rate();
                     throttled && begun.elapsed() < MAX_THROTTLED_TIME
                 }
                 AuthRejection::Challenged => {
-                    let send_again = host.auth.handle_challenge(&self.transport, &response, authorization, begun)?
-                        || (can_be_renewed(response.headers(), authorization)
-                            && !std::mem::replace(&mut renewed, true));
+                    let send_again =
+                        host.auth.handle_challenge(&self.transport, &response, authorization, begun, &mut scheme)?
+                            || (can_be_renewed(response.headers(), authorization)
+                                && !std::mem::replace(&mut renewed, true));
                     challenges += u32::from(send_again);
                     if challenges > MAX_CHALLENGES {
                         return Err(too_many_challenges(challenges, response.headers()));

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -33,6 +33,8 @@ pub(in crate::registry) struct HostAuth {
     identity: Identity,
     /// Learned from the first 401; before, no credentials are sent.
     scheme: RwLock<AuthScheme>,
+    /// The last other scheme that a challenge named. It becomes the host's when a second request is challenged for it.
+    candidate: Mutex<AuthScheme>,
     /// Whether the registry accepted the login the last time it was sent.
     login_accepted: AtomicBool,
 }
@@ -68,12 +70,28 @@ pub(in crate::registry) enum AuthRejection {
     MaybeExpired,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 enum AuthScheme {
+    #[default]
     Unknown,
     Login,
     Token(Arc<TokenService>),
 }
+
+impl AuthScheme {
+    fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Login, Self::Login) => true,
+            (Self::Token(one), Self::Token(other)) => one.is_same_as(other),
+            _ => false,
+        }
+    }
+}
+
+/// The scheme that the challenges to one request named, if it is not the host's. The host's stays until another is
+/// confirmed: a registry that challenges one repository differently each time must not disturb requests to the others.
+#[derive(Default)]
+pub(in crate::registry) struct RequestScheme(Option<AuthScheme>);
 
 /// The credentials of one request.
 pub(in crate::registry) struct Authorization {
@@ -93,7 +111,12 @@ enum AuthorizationSource {
 
 impl HostAuth {
     pub(in crate::registry) fn new(identity: Identity) -> Self {
-        Self { identity, scheme: RwLock::new(AuthScheme::Unknown), login_accepted: AtomicBool::new(false) }
+        Self {
+            identity,
+            scheme: RwLock::default(),
+            candidate: Mutex::default(),
+            login_accepted: AtomicBool::new(false),
+        }
     }
 
     /// Ends a pause that the token service has requested.
@@ -112,13 +135,14 @@ impl HostAuth {
         &self,
         transport: &Arc<Transport>,
         scopes: &[String],
+        own: &RequestScheme,
     ) -> Result<Option<Authorization>, Fault> {
         // The scheme of ECR is known, which saves the first 401.
         if let Identity::Ecr { aws, registry, login } = &self.identity {
             let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
             return Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Ecr(token) }));
         }
-        let scheme = self.scheme.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let scheme = own.0.clone().unwrap_or_else(|| self.scheme());
         match (scheme, &self.identity) {
             (AuthScheme::Login, Identity::Login(login)) => {
                 let accepted_before = self.login_accepted.load(Ordering::Relaxed);
@@ -131,6 +155,38 @@ impl HostAuth {
                 let token = token.inspect_err(|fault| self.forget_unreachable_service(&service, fault))?;
                 Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Token(token) }))
             }
+        }
+    }
+
+    fn scheme(&self) -> AuthScheme {
+        self.scheme.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses `new` for the request that was challenged, and for the host if it had none or another request was challenged
+    /// for the same.
+    fn learn_scheme(&self, new: AuthScheme, own: &mut RequestScheme) {
+        let mut scheme = self.scheme.write().unwrap_or_else(PoisonError::into_inner);
+        if scheme.is_same_as(&new) {
+            own.0 = None;
+            return;
+        }
+        let mut candidate = self.candidate.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*scheme, AuthScheme::Unknown) || candidate.is_same_as(&new) {
+            *candidate = AuthScheme::Unknown;
+            *scheme = new;
+            own.0 = None;
+        } else {
+            *candidate = new.clone();
+            own.0 = Some(new);
+        }
+    }
+
+    /// The host accepted the scheme of a request: other requests use it too.
+    pub(in crate::registry) fn confirm_scheme(&self, status: StatusCode, own: &mut RequestScheme) {
+        if (status.is_success() || status == StatusCode::NOT_FOUND)
+            && let Some(accepted) = own.0.take()
+        {
+            *self.scheme.write().unwrap_or_else(PoisonError::into_inner) = accepted;
         }
     }
 
@@ -203,18 +259,19 @@ impl HostAuth {
         response: &Response,
         authorization: Option<&Authorization>,
         begun: Instant,
+        own: &mut RequestScheme,
     ) -> Result<bool, Fault> {
         let offered = challenges(response.headers());
-        let mut scheme = self.scheme.write().unwrap_or_else(PoisonError::into_inner);
+        let known = own.0.clone().unwrap_or_else(|| self.scheme());
         let sent_login = authorization
             .is_some_and(|authorization| matches!(authorization.source, AuthorizationSource::Login { .. }));
         let bearer = offered.iter().find_map(|challenge| match challenge {
             Challenge::Bearer { realm, service } => Some((realm, service)),
             Challenge::Basic => None,
         });
-        match (&self.identity, bearer, &*scheme) {
+        match (&self.identity, bearer, &known) {
             (Identity::Login(Login::Token(_)), ..) => {
-                *scheme = AuthScheme::Login;
+                self.learn_scheme(AuthScheme::Login, own);
                 Ok(!sent_login)
             }
             (_, Some((realm, service)), known) => {
@@ -224,7 +281,7 @@ impl HostAuth {
                         Ok(invalidate_older(known, authorization, begun))
                     }
                     _ => {
-                        *scheme = AuthScheme::Token(Arc::new(TokenService::new(realm, service.clone())));
+                        self.learn_scheme(AuthScheme::Token(Arc::new(TokenService::new(realm, service.clone()))), own);
                         Ok(true)
                     }
                 }
@@ -235,7 +292,7 @@ impl HostAuth {
             }
             // Basic, or no challenge: only the login is left to send.
             (Identity::Login(Login::Password { .. }), None, _) => {
-                *scheme = AuthScheme::Login;
+                self.learn_scheme(AuthScheme::Login, own);
                 Ok(!sent_login)
             }
             (_, None, _) => Ok(false),
@@ -303,7 +360,7 @@ mod tests {
     use crate::{
         model::Retry,
         registry::{
-            Backoff, Settings, TagOrDigest,
+            Backoff, Registries, Settings, TagOrDigest,
             testing::{RecordedRequest, Reply, Server, password, settings, with_login},
         },
     };
@@ -356,6 +413,40 @@ mod tests {
         assert!(error.to_string().contains("not accepted"), "{error}");
         assert!(!format!("{error} {error:?}").contains("dXNlcjpwYXNz"));
         assert_eq!((error.retry(), server.requests().len()), (Retry::Later, 2));
+    }
+
+    /// Challenges for `bad` name another service each time; everything else wants the login.
+    fn changing_challenges(login: &'static str) -> impl Fn(&RecordedRequest) -> Reply + Send + Sync {
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        move |request| {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let host = request.header("host").unwrap_or_default();
+            if request.target.starts_with("/token") {
+                Reply::new(200).body(r#"{"token":"t"}"#)
+            } else if request.target.contains("/bad/") {
+                let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"{number}\"");
+                Reply::new(401).header("WWW-Authenticate", challenge)
+            } else if request.header("authorization") == Some(login) {
+                Reply::new(404)
+            } else {
+                Reply::new(401).header("WWW-Authenticate", "Basic realm=\"r\"")
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn challenges_to_one_repository_do_not_disturb_the_others() {
+        let basic = "Basic dXNlcjpwYXNz";
+        let server = Server::start(changing_challenges(basic)).await;
+        let registries = Registries::new(with_login(password()), &[], 8).unwrap();
+        let [good, bad] = ["good/app", "bad/app"].map(|path| registries.repository(&server.address.to_string(), path));
+        good.head(TAG).await.unwrap();
+        for _ in 0..3 {
+            bad.head(TAG).await.unwrap_err();
+            let before = server.requests().len();
+            good.head(TAG).await.unwrap();
+            assert_eq!(authorizations(&server)[before..], [Some(basic.to_owned())]);
+        }
     }
 
     #[tokio::test]

@@ -78,6 +78,10 @@ impl TokenService {
         self.realm == *realm && self.service.as_deref() == service
     }
 
+    pub(in crate::registry) fn is_same_as(&self, other: &Self) -> bool {
+        self.is(&other.realm, other.service.as_deref())
+    }
+
     /// A token for `scopes`, from the cache or fetched.
     pub(in crate::registry) async fn token(
         &self,
