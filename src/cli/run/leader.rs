@@ -28,6 +28,8 @@ use crate::{
 const GRACE_PERIOD: Duration = Duration::from_secs(15);
 /// How long releasing the Lease may take after that.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long [`lead`] takes at most once the mirror is to stop.
+pub const SHUTDOWN_DEADLINE: Duration = GRACE_PERIOD.saturating_add(RELEASE_DEADLINE);
 
 /// Whether this replica is the leader. Clones share the state.
 #[derive(Clone, Default)]

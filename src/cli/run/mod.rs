@@ -5,6 +5,7 @@ mod operations;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -13,7 +14,7 @@ use std::{
 use futures::{StreamExt, stream::BoxStream};
 use leader::LeaderStatus;
 use operations::MirrorOperations;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -89,11 +90,17 @@ pub async fn run(
     let mut watching = tokio::spawn(forward_changes(changes.boxed(), mirror.clone(), caches_filled, all_known));
     let mut reloading = tokio::spawn(reloader.run(files));
 
+    let mut leading = pin!(leader::lead(&config, client, &mirror, &metrics, &leader, signals));
     let ended = tokio::select! {
-        ended = leader::lead(&config, client, &mirror, &metrics, &leader, signals) => ended,
-        // These tasks never end, so this is a bug: restarting is better than hanging while ready.
-        _ = &mut watching => Err(CommandError::Stopped(Stopped)),
-        _ = &mut reloading => Err(CommandError::Stopped(Stopped)),
+        ended = &mut leading => Some(ended),
+        _ = &mut watching => None,
+        _ = &mut reloading => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        // These tasks end when the mirror stops: `lead` returns the reason. Otherwise this is a bug: restarting is better than
+        // hanging while ready.
+        None => timeout(leader::SHUTDOWN_DEADLINE, leading).await.unwrap_or(Err(CommandError::Stopped(Stopped))),
     };
     watching.abort();
     reloading.abort();
