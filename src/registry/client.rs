@@ -16,7 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use self::request::{Permit, Request, Target};
 use super::{
-    auth::host_auth::{AuthRejection, RequestScheme, can_be_renewed},
+    auth::{
+        host_auth::{AuthRejection, can_be_renewed},
+        scheme::RequestScheme,
+    },
     error::CertificateError,
     fault::Fault,
     host::Host,

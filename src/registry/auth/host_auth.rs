@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -17,6 +17,7 @@ use crate::{
         auth::{
             challenge::{Challenge, challenges, is_insufficient_scope},
             header::login_header,
+            scheme::{AuthScheme, HostScheme, RequestScheme},
             token::{Token, TokenLogin, TokenService},
         },
         ecr::{AwsSession, EcrLogin, EcrToken, PublicLogin},
@@ -31,10 +32,7 @@ const IDENTITY_TOKEN: &str = "<token>";
 /// The authentication at a host.
 pub(in crate::registry) struct HostAuth {
     identity: Identity,
-    /// Learned from the first 401; before, no credentials are sent.
-    scheme: RwLock<AuthScheme>,
-    /// The last other scheme that a challenge named. It becomes the host's when a second request is challenged for it.
-    candidate: Mutex<AuthScheme>,
+    scheme: HostScheme,
     /// Whether the registry accepted the login the last time it was sent.
     login_accepted: AtomicBool,
 }
@@ -70,29 +68,6 @@ pub(in crate::registry) enum AuthRejection {
     MaybeExpired,
 }
 
-#[derive(Clone, Default)]
-enum AuthScheme {
-    #[default]
-    Unknown,
-    Login,
-    Token(Arc<TokenService>),
-}
-
-impl AuthScheme {
-    fn is_same_as(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Login, Self::Login) => true,
-            (Self::Token(one), Self::Token(other)) => one.is_same_as(other),
-            _ => false,
-        }
-    }
-}
-
-/// The scheme that the challenges to one request named, if it is not the host's. The host's stays until another is
-/// confirmed: a registry that challenges one repository differently each time must not disturb requests to the others.
-#[derive(Default)]
-pub(in crate::registry) struct RequestScheme(Option<AuthScheme>);
-
 /// The credentials of one request.
 pub(in crate::registry) struct Authorization {
     /// The value of the header, marked as sensitive.
@@ -111,17 +86,12 @@ enum AuthorizationSource {
 
 impl HostAuth {
     pub(in crate::registry) fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            scheme: RwLock::default(),
-            candidate: Mutex::default(),
-            login_accepted: AtomicBool::new(false),
-        }
+        Self { identity, scheme: HostScheme::default(), login_accepted: AtomicBool::new(false) }
     }
 
     /// Ends a pause that the token service has requested.
     pub(in crate::registry) fn end_rate_limit_waits(&self) {
-        if let AuthScheme::Token(service) = &*self.scheme.read().unwrap_or_else(PoisonError::into_inner) {
+        if let AuthScheme::Token(service) = self.scheme.current() {
             service.end_rate_limit_waits();
         }
     }
@@ -142,7 +112,7 @@ impl HostAuth {
             let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
             return Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Ecr(token) }));
         }
-        let scheme = own.0.clone().unwrap_or_else(|| self.scheme());
+        let scheme = self.scheme.of_request(own);
         match (scheme, &self.identity) {
             (AuthScheme::Login, Identity::Login(login)) => {
                 let accepted_before = self.login_accepted.load(Ordering::Relaxed);
@@ -158,36 +128,9 @@ impl HostAuth {
         }
     }
 
-    fn scheme(&self) -> AuthScheme {
-        self.scheme.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Uses `new` for the request that was challenged, and for the host if it had none or another request was challenged
-    /// for the same.
-    fn learn_scheme(&self, new: AuthScheme, own: &mut RequestScheme) {
-        let mut scheme = self.scheme.write().unwrap_or_else(PoisonError::into_inner);
-        if scheme.is_same_as(&new) {
-            own.0 = None;
-            return;
-        }
-        let mut candidate = self.candidate.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*scheme, AuthScheme::Unknown) || candidate.is_same_as(&new) {
-            *candidate = AuthScheme::Unknown;
-            *scheme = new;
-            own.0 = None;
-        } else {
-            *candidate = new.clone();
-            own.0 = Some(new);
-        }
-    }
-
     /// The host accepted the scheme of a request: other requests use it too.
     pub(in crate::registry) fn confirm_scheme(&self, status: StatusCode, own: &mut RequestScheme) {
-        if (status.is_success() || status == StatusCode::NOT_FOUND)
-            && let Some(accepted) = own.0.take()
-        {
-            *self.scheme.write().unwrap_or_else(PoisonError::into_inner) = accepted;
-        }
+        self.scheme.confirm(status, own);
     }
 
     /// If a token service does not respond, the next challenge of the registry names the one to use: it may have moved.
@@ -195,10 +138,7 @@ impl HostAuth {
         if fault.is_error_response() {
             return;
         }
-        let mut scheme = self.scheme.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*scheme, AuthScheme::Token(known) if Arc::ptr_eq(known, service)) {
-            *scheme = AuthScheme::Unknown;
-        }
+        self.scheme.forget(service);
     }
 
     /// Records whether the host accepted a login. Returns whether it rejected one that it accepted before: then a retry
@@ -239,15 +179,13 @@ impl HostAuth {
     pub(in crate::registry) fn invalidate(&self, authorization: Option<&Authorization>) -> bool {
         match (authorization.map(|authorization| &authorization.source), &self.identity) {
             (Some(AuthorizationSource::Ecr(token)), Identity::Ecr { login, .. }) => login.invalidate(token),
-            (Some(AuthorizationSource::Token(token)), _) => {
-                match &*self.scheme.read().unwrap_or_else(PoisonError::into_inner) {
-                    AuthScheme::Token(service) => {
-                        service.invalidate(token);
-                        true
-                    }
-                    AuthScheme::Unknown | AuthScheme::Login => false,
+            (Some(AuthorizationSource::Token(token)), _) => match self.scheme.current() {
+                AuthScheme::Token(service) => {
+                    service.invalidate(token);
+                    true
                 }
-            }
+                AuthScheme::Unknown | AuthScheme::Login => false,
+            },
             _ => false,
         }
     }
@@ -262,7 +200,7 @@ impl HostAuth {
         own: &mut RequestScheme,
     ) -> Result<bool, Fault> {
         let offered = challenges(response.headers());
-        let known = own.0.clone().unwrap_or_else(|| self.scheme());
+        let known = self.scheme.of_request(own);
         let sent_login = authorization
             .is_some_and(|authorization| matches!(authorization.source, AuthorizationSource::Login { .. }));
         let bearer = offered.iter().find_map(|challenge| match challenge {
@@ -271,7 +209,7 @@ impl HostAuth {
         });
         match (&self.identity, bearer, &known) {
             (Identity::Login(Login::Token(_)), ..) => {
-                self.learn_scheme(AuthScheme::Login, own);
+                self.scheme.learn(AuthScheme::Login, own);
                 Ok(!sent_login)
             }
             (_, Some((realm, service)), known) => {
@@ -281,7 +219,7 @@ impl HostAuth {
                         Ok(invalidate_older(known, authorization, begun))
                     }
                     _ => {
-                        self.learn_scheme(AuthScheme::Token(Arc::new(TokenService::new(realm, service.clone()))), own);
+                        self.scheme.learn(AuthScheme::Token(Arc::new(TokenService::new(realm, service.clone()))), own);
                         Ok(true)
                     }
                 }
@@ -292,7 +230,7 @@ impl HostAuth {
             }
             // Basic, or no challenge: only the login is left to send.
             (Identity::Login(Login::Password { .. }), None, _) => {
-                self.learn_scheme(AuthScheme::Login, own);
+                self.scheme.learn(AuthScheme::Login, own);
                 Ok(!sent_login)
             }
             (_, None, _) => Ok(false),

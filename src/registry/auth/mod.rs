@@ -5,4 +5,5 @@ pub(super) mod challenge;
 pub(super) mod credentials;
 pub(super) mod header;
 pub(super) mod host_auth;
+pub(super) mod scheme;
 pub(super) mod token;
