@@ -1,6 +1,7 @@
 //! The subcommands, and the wiring of all other rooms.
 
 mod args;
+mod aws_identity;
 mod build;
 mod collect;
 mod compile_child;
@@ -8,7 +9,6 @@ mod dispatch;
 mod env;
 mod error;
 mod file_states;
-mod identity;
 mod plan;
 mod plugin;
 mod progress;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, pin::pin, process::Ex
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    CommandError, build, collect, identity,
+    CommandError, aws_identity, build, collect,
     progress::Progress,
     signals::{Signal, Signals},
     tasks,
@@ -64,7 +64,7 @@ async fn prepare(config: &Config, files: &[PathBuf], progress: &Arc<Progress>) -
     let uses = collect::image_uses(config, files).await?;
     let aws = build::aws(config);
     let mirror = build::mirror(config, &aws, Arc::new(policy), progress.clone())?;
-    let identities = tokio::spawn(identity::print(build::aws_identities(config, &aws)));
+    let identities = tokio::spawn(aws_identity::print(build::aws_identities(config, &aws)));
     let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
     for image_use in uses {
         workloads.entry(image_use.workload.id.clone()).or_default().push(image_use);

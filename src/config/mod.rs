@@ -30,6 +30,6 @@ pub use error::{ConfigError, ConfigErrors, SourceLocation};
 pub use flags::Flags;
 pub use load::{Loaded, load};
 pub use settings::{
-    Config, CopyConfig, EcrConfig, LogFormat, OnFailure, PathMapRule, PlatformConfig, PluginConfig, PluginLimitsConfig,
+    Config, CopyConfig, EcrConfig, LogFormat, PathMapRule, PlatformConfig, PluginConfig, PluginLimitsConfig,
     PluginModule, PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
 };

@@ -8,13 +8,13 @@ use std::{
 };
 
 use super::{
-    OnFailure, PluginConfig, PluginLimitsConfig, PluginModule,
+    PluginConfig, PluginLimitsConfig, PluginModule,
     error::SourceLocation,
     file::read_yaml,
     reader::{Reader, Section, Spanned, reject_duplicates},
     value::{count, duration, keyword, memory, quoted},
 };
-use crate::model::Reference;
+use crate::model::{OnFailure, Reference};
 
 /// The name of an entry with neither a name nor a module.
 const UNNAMED: &str = "unnamed";

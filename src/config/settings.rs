@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use regex::Regex;
 
 use crate::model::{
-    Credential, EcrRegistry, Hook, Login, NewRepositories, Platform, Reference, RegistryAccess, TargetKind,
+    Credential, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, Reference, RegistryAccess, TargetKind,
     WorkloadKind,
 };
 
@@ -141,15 +141,6 @@ pub struct PluginLimitsConfig {
     pub instances: Option<usize>,
     /// The maximum number of log lines per second.
     pub log_lines: Option<u32>,
-}
-
-/// The effect of a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The image use fails.
-    Fail,
-    /// The next plugin of the chain is called.
-    Pass,
 }
 
 /// Settings for copying images.

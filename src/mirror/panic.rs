@@ -7,7 +7,7 @@ use super::job::{CopyJob, CopyResult};
 /// In place of a decision.
 pub fn undecided_after_panic() -> Decision {
     let reason = "the decision panicked: this is a bug; the log has the location".to_owned();
-    Decision { source: None, verdict: Verdict::Error { reason, retry: true }, trace: Vec::new() }
+    Decision { verdict: Verdict::Error { reason, retry: true }, trace: Vec::new() }
 }
 
 /// In place of a copy.

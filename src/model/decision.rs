@@ -75,8 +75,6 @@ pub enum Verdict {
 /// A verdict, and the plugins' answers that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// The image; none if its reference is invalid.
-    pub source: Option<Reference>,
     /// What to do.
     pub verdict: Verdict,
     /// The plugins' answers, in call order.

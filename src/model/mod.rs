@@ -33,7 +33,7 @@ pub use event::{Event, Observer};
 pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use outcome::{Failure, FailureKind, Outcome, Retry, Status, StatusKind};
 pub use platform::{Platform, PlatformError};
-pub use plugin::PluginStatus;
+pub use plugin::{OnFailure, PluginStatus};
 pub use printable::{one_line, printable, printable_json};
 pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
 pub use registry_host::canonical_registry;

@@ -7,6 +7,15 @@ use std::{
 
 use super::{Digest, Hook};
 
+/// The effect of a failed call of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The image use fails.
+    Fail,
+    /// The next plugin of the chain is called.
+    Pass,
+}
+
 /// One plugin, as shown to operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginStatus {

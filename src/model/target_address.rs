@@ -22,10 +22,15 @@ pub enum TargetAddress<'a> {
 }
 
 impl<'a> TargetAddress<'a> {
-    /// Splits `host[:port][/path]`.
+    /// Of `host[:port][/path]`.
     pub fn registry(address: &'a str) -> Self {
-        let (host, path) = address.split_once('/').unwrap_or((address, ""));
+        let (host, path) = Self::host_and_path(address);
         Self::Registry { host, path }
+    }
+
+    /// Splits `host[:port][/path]`; without a path it is empty.
+    pub fn host_and_path(address: &str) -> (&str, &str) {
+        address.split_once('/').unwrap_or((address, ""))
     }
 
     /// Identifies a repository: equal for two targets if and only if both mean the same repository.

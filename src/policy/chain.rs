@@ -6,10 +6,9 @@ use super::{
     bindings::{hooks::skip::Answer, types},
     error::{CallError, MAX_MESSAGE},
     plugin::{Instance, Plugin},
-    settings::OnFailure,
     text::shortened,
 };
-use crate::model::{Event, Hook, Observer, TraceEntry};
+use crate::model::{Event, Hook, Observer, OnFailure, TraceEntry};
 
 /// The plugins in the order of their calls. Each is in the chains of the hooks that it exports.
 pub struct Chains(Vec<Arc<Plugin>>);

@@ -50,20 +50,19 @@ impl Decider {
     pub fn decide(&self, image_use: &ImageUse) -> Decision {
         if image_use.image.is_empty() {
             let reason = format!("container {} names no image", image_use.container.name);
-            return Decision { source: None, verdict: Verdict::Error { reason, retry: false }, trace: Vec::new() };
+            return Decision { verdict: Verdict::Error { reason, retry: false }, trace: Vec::new() };
         }
         let source: Reference = match image_use.image.parse() {
             Ok(source) => source,
             Err(error) => {
                 let verdict = Verdict::Error { reason: error.to_string(), retry: false };
-                return Decision { source: None, verdict, trace: Vec::new() };
+                return Decision { verdict, trace: Vec::new() };
             }
         };
         if let Some((first, _)) = self.targets.first()
             && self.targets.iter().all(|(target, _)| target.address().contains(source.registry(), source.repository()))
         {
-            let verdict = Verdict::Skip(already_in(first));
-            return Decision { source: Some(source), verdict, trace: Vec::new() };
+            return Decision { verdict: Verdict::Skip(already_in(first)), trace: Vec::new() };
         }
         let input = convert::image_use(image_use, &source);
         let mut hooks =
@@ -71,8 +70,7 @@ impl Decider {
         let verdict = self
             .verdict(&mut hooks, &source)
             .unwrap_or_else(|error| Verdict::Error { retry: error.is_retryable(), reason: error.to_string() });
-        let trace = hooks.trace;
-        Decision { source: Some(source), verdict, trace }
+        Decision { verdict, trace: hooks.trace }
     }
 
     fn verdict(&self, hooks: &mut HookCaller<'_>, source: &Reference) -> Result<Verdict, DecideError> {

@@ -8,9 +8,10 @@ use super::{
     compile::compile,
     engine::{self, EngineError, Runtime},
     error::{CallError, PluginError},
-    plugin::{Identity, Plugin},
-    settings::{OnFailure, Origin, PluginLimits},
+    plugin::{Plugin, PluginSpec},
+    settings::{Origin, PluginLimits},
 };
+use crate::model::OnFailure;
 
 /// Keeps one engine for all inputs.
 pub struct Loader(Runtime);
@@ -43,7 +44,7 @@ impl Loader {
             memory: 4 << 20,
             ..PluginLimits::default()
         };
-        let identity = Identity {
+        let spec = PluginSpec {
             name: "fuzzed".to_owned(),
             origin: Origin::BuiltIn,
             digest: None,
@@ -51,9 +52,8 @@ impl Loader {
             limits,
             on_failure: OnFailure::Fail,
         };
-        let loaded = compile(&self.0.engine, bytes)
-            .and_then(|component| Plugin::new(&self.0, &component, identity))
-            .map(Arc::new);
+        let loaded =
+            compile(&self.0.engine, bytes).and_then(|component| Plugin::new(&self.0, &component, spec)).map(Arc::new);
         let chains = match loaded {
             Ok(plugin) => Chains::new(vec![plugin]),
             Err(error) => return LoadOutcome::Rejected(error),

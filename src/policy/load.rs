@@ -7,10 +7,10 @@ use super::{
     engine::{EngineError, Runtime},
     error::{CompileError, PluginError},
     module::read_module,
-    plugin::{Identity, Plugin},
-    settings::{OnFailure, Origin, PluginLimits, PluginSettings, Settings},
+    plugin::{Plugin, PluginSpec},
+    settings::{Origin, PluginLimits, PluginSettings, Settings},
 };
-use crate::model::Hook;
+use crate::model::{Hook, OnFailure};
 
 /// Why the policy can't be loaded. Retrying does not help.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ fn user_plugin(
 ) -> Result<Arc<Plugin>, PluginError> {
     let lock = compile::lock_compiler();
     let code = read_module(&settings.module, settings.limits.module)?;
-    let identity = Identity {
+    let spec = PluginSpec {
         name: settings.name.clone(),
         origin: settings.module.origin(),
         digest: Some(code.digest),
@@ -91,12 +91,12 @@ fn user_plugin(
         limits: settings.limits,
         on_failure: settings.on_failure,
     };
-    if let Some(plugin) = find_current(current, &identity) {
+    if let Some(plugin) = find_current(current, &spec) {
         return Ok(plugin);
     }
     let component = compile::compile(&runtime.engine, &code.bytes)?;
     drop((code.bytes, lock));
-    Plugin::new(runtime, &component, identity).map(Arc::new)
+    Plugin::new(runtime, &component, spec).map(Arc::new)
 }
 
 fn built_in(
@@ -109,7 +109,7 @@ fn built_in(
     // The configuration allows no such name for a user's plugin, so that decisions, metrics and `/plugins` stay clear.
     let is_taken = settings.plugins.iter().any(|plugin| plugin.name == name);
     let name = if is_taken { format!("{name} (built in)") } else { name.to_owned() };
-    let identity = Identity {
+    let spec = PluginSpec {
         name: name.clone(),
         origin: Origin::BuiltIn,
         digest: None,
@@ -117,15 +117,15 @@ fn built_in(
         limits: PluginLimits::default(),
         on_failure: OnFailure::Fail,
     };
-    if let Some(plugin) = find_current(current, &identity) {
+    if let Some(plugin) = find_current(current, &spec) {
         return Ok(plugin);
     }
     compile::deserialize(&runtime.engine, compiled)
-        .and_then(|component| Plugin::new(runtime, &component, identity))
+        .and_then(|component| Plugin::new(runtime, &component, spec))
         .map(Arc::new)
         .map_err(|error| LoadError::Plugin { plugin: name, origin: Origin::BuiltIn, error })
 }
 
-fn find_current(current: &[Arc<Plugin>], identity: &Identity) -> Option<Arc<Plugin>> {
-    current.iter().find(|plugin| plugin.identity() == identity).cloned()
+fn find_current(current: &[Arc<Plugin>], spec: &PluginSpec) -> Option<Arc<Plugin>> {
+    current.iter().find(|plugin| plugin.spec() == spec).cloned()
 }

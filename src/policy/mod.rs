@@ -33,7 +33,7 @@ pub use compile::{compile_as_child, compile_in_children};
 pub use engine::EngineError;
 pub use error::{CallError, CompileError, MemoryLimitExceeded, PluginError};
 pub use load::LoadError;
-pub use settings::{Module, OnFailure, Origin, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
+pub use settings::{Module, Origin, PathMapRule, PluginLimits, PluginSettings, Settings, SkipSettings};
 pub use stop::interrupt_calls;
 pub use test_plugin::{ConfiguredTestPlugin, HookInput, TestPlugin, TestPluginError};
 
@@ -127,7 +127,7 @@ impl Policy {
         });
         thread.await.unwrap_or_else(|error| {
             let verdict = Verdict::Error { reason: format!("deciding panicked: {error}"), retry: true };
-            vec![Decision { source: None, verdict, trace: Vec::new() }; count]
+            vec![Decision { verdict, trace: Vec::new() }; count]
         })
     }
 

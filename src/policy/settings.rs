@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::model::{Hook, Reference, Target, WorkloadKind};
+use crate::model::{Hook, OnFailure, Reference, Target, WorkloadKind};
 
 /// The plugins, and the configuration of the default plugins.
 #[derive(Clone, Debug)]
@@ -114,15 +114,6 @@ impl Default for PluginLimits {
             log_lines: 20,
         }
     }
-}
-
-/// The effect of a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The image use fails.
-    Fail,
-    /// The next plugin of the chain is called.
-    Pass,
 }
 
 /// What the default plugin of `skip` skips.

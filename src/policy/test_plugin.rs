@@ -15,10 +15,10 @@ use super::{
     engine::{self, EngineError, Runtime},
     error::{CallError, PluginError},
     module::read_module,
-    plugin::{Identity, Plugin, link},
-    settings::{Module, OnFailure, Origin, PluginLimits},
+    plugin::{Plugin, PluginSpec, link},
+    settings::{Module, Origin, PluginLimits},
 };
-use crate::model::{Hook, ImageUse, ReferenceError, Target};
+use crate::model::{Hook, ImageUse, OnFailure, ReferenceError, Target};
 
 /// Why a file is no usable plugin.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +112,7 @@ impl TestPlugin {
     /// # Errors
     /// The plugin rejects the configuration, or fails.
     pub fn configure(&self, config: Option<&Value>) -> Result<ConfiguredTestPlugin, PluginError> {
-        let identity = Identity {
+        let spec = PluginSpec {
             name: "plugin".to_owned(),
             origin: Origin::File(self.file.clone()),
             digest: None,
@@ -120,7 +120,7 @@ impl TestPlugin {
             limits: PluginLimits::default(),
             on_failure: OnFailure::Fail,
         };
-        let plugin = Arc::new(Plugin::new(&self.runtime, &self.component, identity)?);
+        let plugin = Arc::new(Plugin::new(&self.runtime, &self.component, spec)?);
         Ok(ConfiguredTestPlugin { chains: Chains::new(vec![Arc::clone(&plugin)]), plugin })
     }
 }

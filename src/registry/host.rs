@@ -12,7 +12,7 @@ use url::Url;
 use super::{
     auth::{
         credentials::login_for,
-        host_auth::{HostAuth, Identity},
+        host_auth::{HostAuth, HostLogin},
     },
     ecr::{EcrApiRates, PUBLIC_HOST},
     fault::Fault,
@@ -82,7 +82,7 @@ impl Host {
             Some(ecr) => RequestRates::Documented(settings.aws.api_rates(ecr)),
             None => RequestRates::Adaptive(Arc::new(RateLimiter::adaptive())),
         };
-        let auth = HostAuth::new(identity(registry, ecr, settings));
+        let auth = HostAuth::new(host_login(registry, ecr, settings));
         Self {
             authority,
             scheme,
@@ -186,15 +186,15 @@ impl Host {
 }
 
 /// Configured credentials first, then AWS credentials.
-fn identity(registry: &str, ecr: Option<EcrRegistry>, settings: &Settings) -> Identity {
+fn host_login(registry: &str, ecr: Option<EcrRegistry>, settings: &Settings) -> HostLogin {
     let aws = &settings.aws;
     match (login_for(registry, &settings.credentials), ecr) {
-        (Some(login), _) => Identity::Login(login.clone()),
-        (None, Some(registry)) => Identity::Ecr { login: aws.login(&registry), aws: aws.session().clone(), registry },
+        (Some(login), _) => HostLogin::Login(login.clone()),
+        (None, Some(registry)) => HostLogin::Ecr { login: aws.login(&registry), aws: aws.session().clone(), registry },
         (None, None) if canonical(registry) == PUBLIC_HOST => {
-            Identity::EcrPublic { login: aws.public_login(), aws: aws.session().clone() }
+            HostLogin::EcrPublic { login: aws.public_login(), aws: aws.session().clone() }
         }
-        (None, None) => Identity::Anonymous,
+        (None, None) => HostLogin::Anonymous,
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 use super::artifacts::{PluginArtifacts, plugin_limits};
 use crate::{
     cli::CommandError,
-    config::{self, Config, PluginConfig},
+    config::{Config, PluginConfig},
     model::{Observer, Target},
     policy::{self, Policy},
 };
@@ -83,9 +83,6 @@ fn plugin_settings(plugin: &PluginConfig, artifacts: &PluginArtifacts) -> Option
         module: artifacts.module(&plugin.module)?,
         config: plugin.config.clone(),
         limits: plugin_limits(&plugin.limits),
-        on_failure: match plugin.on_failure {
-            config::OnFailure::Fail => policy::OnFailure::Fail,
-            config::OnFailure::Pass => policy::OnFailure::Pass,
-        },
+        on_failure: plugin.on_failure,
     })
 }

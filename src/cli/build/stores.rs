@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{Config, EcrConfig, TargetConfig},
-    model::{Credential, TargetKind},
+    model::{Credential, TargetAddress, TargetKind},
     registry::{self, Aws, EcrRepositories, Layout, Registries, Store},
 };
 
@@ -40,11 +40,11 @@ pub fn store(target: &TargetConfig, sources: &Registries, access: &registry::Set
             Store::ecr(registries, &target.registry, repositories)
         }
         (TargetKind::Docker | TargetKind::Ecr, _) => {
-            let host = target.registry.split('/').next().unwrap_or_default().to_owned();
+            let (host, path) = TargetAddress::host_and_path(&target.registry);
             let login = target.login.clone();
-            let login = login.map(|login| Credential { registry: host.clone(), aliases: Vec::new(), login });
-            let insecure = if target.insecure { vec![host] } else { Vec::new() };
-            Store::registry(with_settings(&access.aws, login.into_iter().collect(), insecure), &target.registry)
+            let login = login.map(|login| Credential { registry: host.to_owned(), aliases: Vec::new(), login });
+            let insecure = if target.insecure { vec![host.to_owned()] } else { Vec::new() };
+            Store::registry(with_settings(&access.aws, login.into_iter().collect(), insecure), host, path)
         }
     }
 }

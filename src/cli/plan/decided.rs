@@ -46,7 +46,10 @@ impl DecidedUses {
 
     /// The other image that claims the destination, with its workload.
     pub fn conflict(&self, decision: &Decision, destination: &Destination) -> Option<&str> {
-        self.conflicts.other(destination, decision.source.as_ref()?)
+        match &decision.verdict {
+            Verdict::Mirror { source, .. } => self.conflicts.other(destination, source),
+            Verdict::Skip(_) | Verdict::Error { .. } => None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::decided::{DecidedUses, microseconds};
-use crate::model::{Decision, ImageUse, Verdict, printable_json};
+use crate::model::{Decision, ImageUse, Reference, Verdict, printable_json};
 
 pub fn write(out: &mut dyn Write, decided: &DecidedUses) -> io::Result<()> {
     decided.uses.iter().try_for_each(|(image_use, decision)| {
@@ -64,7 +64,7 @@ impl<'a> Line<'a> {
             container: &image_use.container.name,
             container_type: image_use.container.kind.name(),
             image: &image_use.image,
-            source: decision.source.as_ref().map(ToString::to_string),
+            source: image_use.image.parse().ok().map(|source: Reference| source.to_string()),
             decision: word,
             reason,
             targets: destinations

@@ -18,7 +18,9 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{CommandError, build, env, file_states::FileStates, identity, reload::Reloader, signals::Signals, tasks};
+use super::{
+    CommandError, aws_identity, build, env, file_states::FileStates, reload::Reloader, signals::Signals, tasks,
+};
 use crate::{
     config::{Config, Flags},
     mirror::{Mirror, Stopped},
@@ -62,7 +64,7 @@ pub async fn run(
     plugins_loaded.fulfil();
     let aws = build::aws(&config);
     let mirror = build::mirror(&config, &aws, policy.clone(), observer.clone())?;
-    let identities = tokio::spawn(identity::log(build::aws_identities(&config, &aws)));
+    let identities = tokio::spawn(aws_identity::log(build::aws_identities(&config, &aws)));
     let active = (policy.clone(), mirror.clone());
     let reloader = Reloader::new(flags.clone(), config.clone(), artifacts, active, aws, observer.clone());
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use super::*;
+use crate::model::OnFailure;
 
 /// A folder like a mounted ConfigMap: symbolic links through `..data`.
 fn mount(dir: &Path, files: &[(&str, &str)]) -> String {

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::model::doubled;
+
 /// Consecutive failures. A smaller number might come from the containers of a single workload.
 const MAX_FAILURES: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
@@ -54,7 +56,7 @@ impl Breaker {
         if state.failures < MAX_FAILURES || state.open_until.is_some() && !was_trial {
             return None;
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << state.pauses.min(8)).min(MAX_PAUSE);
+        let pause = doubled(FIRST_PAUSE, state.pauses, MAX_PAUSE);
         state.pauses = state.pauses.saturating_add(1);
         state.open_until = Some(now + pause);
         Some(pause)

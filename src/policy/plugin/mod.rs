@@ -26,10 +26,10 @@ use super::{
     bindings::types,
     engine::{Clock, Runtime},
     error::{CallError, PluginError},
-    settings::{OnFailure, Origin, PluginLimits},
+    settings::{Origin, PluginLimits},
     stop::is_stopped,
 };
-use crate::model::{Digest, Hook, PluginStatus, cut};
+use crate::model::{Digest, Hook, OnFailure, PluginStatus, cut};
 use breaker::Breaker;
 use failure_log::FailureLog;
 use instance::{InstanceState, new_store, set_deadline};
@@ -43,9 +43,9 @@ pub use instance::Instance;
 /// The longest version of the contract that a metric's label shows, in bytes; the component chooses the text.
 const MAX_VERSION: usize = 32;
 
-/// All that determines the behaviour of a plugin. On a reload, a plugin with the same identity is kept.
+/// All that determines the behaviour of a plugin. On a reload, a plugin with the same spec is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct PluginSpec {
     pub name: String,
     pub origin: Origin,
     /// The digest of its code. None for the default plugins.
@@ -58,7 +58,7 @@ pub struct Identity {
 
 /// A loaded plugin that has accepted its configuration.
 pub struct Plugin {
-    identity: Identity,
+    spec: PluginSpec,
     pre: InstancePre<InstanceState>,
     clock: Arc<Clock>,
     exports: Exports,
@@ -76,16 +76,16 @@ pub struct Plugin {
 
 impl Plugin {
     /// Links `component`, and starts and configures its first instance.
-    pub fn new(runtime: &Runtime, component: &Component, identity: Identity) -> Result<Self, PluginError> {
+    pub fn new(runtime: &Runtime, component: &Component, spec: PluginSpec) -> Result<Self, PluginError> {
         let (pre, exports) = link(&runtime.engine, component)?;
-        if identity.config.is_some() && exports.lifecycle.is_none() {
+        if spec.config.is_some() && exports.lifecycle.is_none() {
             return Err(PluginError::TakesNoConfig);
         }
         let plugin = Self {
-            failure_log: FailureLog::new(&identity.name),
-            log: PluginLog::new(&identity.name, identity.limits.log_lines),
-            instances: Pool::new(identity.limits.instances),
-            identity,
+            failure_log: FailureLog::new(&spec.name),
+            log: PluginLog::new(&spec.name, spec.limits.log_lines),
+            instances: Pool::new(spec.limits.instances),
+            spec,
             pre,
             clock: Arc::clone(&runtime.clock),
             exports,
@@ -103,15 +103,15 @@ impl Plugin {
     }
 
     pub fn name(&self) -> &str {
-        &self.identity.name
+        &self.spec.name
     }
 
-    pub fn identity(&self) -> &Identity {
-        &self.identity
+    pub fn spec(&self) -> &PluginSpec {
+        &self.spec
     }
 
     pub fn on_failure(&self) -> OnFailure {
-        self.identity.on_failure
+        self.spec.on_failure
     }
 
     pub fn failure_log(&self) -> &FailureLog {
@@ -125,9 +125,9 @@ impl Plugin {
 
     pub fn status(&self) -> PluginStatus {
         PluginStatus {
-            name: self.identity.name.clone(),
-            module: self.identity.origin.to_string(),
-            digest: self.identity.digest.clone(),
+            name: self.spec.name.clone(),
+            module: self.spec.origin.to_string(),
+            digest: self.spec.digest.clone(),
             contract: cut(&self.exports.version, MAX_VERSION).into_owned(),
             hooks: self.exports.hooks(),
             loaded: self.loaded,
@@ -193,7 +193,7 @@ impl Plugin {
                 other => CallError::Trap(other.to_string()),
             })?,
         };
-        let timeout = self.identity.limits.timeout;
+        let timeout = self.spec.limits.timeout;
         set_deadline(&mut instance.store, timeout);
         match hook(&mut instance) {
             Ok(answer) => {
@@ -203,7 +203,7 @@ impl Plugin {
             Err(error) => {
                 drop(instance);
                 self.instances.discard();
-                Err(CallError::from_engine(&error, &self.identity.limits, timeout))
+                Err(CallError::from_engine(&error, &self.spec.limits, timeout))
             }
         }
     }
@@ -212,12 +212,12 @@ impl Plugin {
     pub fn start(&self) -> Result<Instance, PluginError> {
         let (mut store, instance) = self.instantiate()?;
         if let Some(lifecycle) = &self.exports.lifecycle {
-            let limits = &self.identity.limits;
+            let limits = &self.spec.limits;
             let timeout = limits.configure_timeout;
             let lifecycle = lifecycle.load(&mut store, &instance).map_err(PluginError::contract)?;
             let _running = self.clock.run();
             set_deadline(&mut store, timeout);
-            let config = self.identity.config.as_deref().unwrap_or("null");
+            let config = self.spec.config.as_deref().unwrap_or("null");
             let answer = lifecycle.call_configure(&mut store, config);
             let answer = answer.map_err(|error| PluginError::Start(CallError::from_engine(&error, limits, timeout)))?;
             answer.map_err(|error| PluginError::Start(error.into()))?;
@@ -240,7 +240,7 @@ impl Plugin {
 
     /// Creates an instance without configuring it.
     pub fn instantiate(&self) -> Result<(Store<InstanceState>, wasmtime::component::Instance), PluginError> {
-        let limits = &self.identity.limits;
+        let limits = &self.spec.limits;
         let _running = self.clock.run();
         let memory = MemoryLimiter::new(limits.memory, Arc::clone(&self.memory));
         let mut store = new_store(self.pre.engine(), memory, Arc::clone(&self.log), limits.output);

@@ -38,7 +38,7 @@ async fn the_default_plugins_decide_as_documented() {
     let error = decide(&policy, image_use("prod", "ghcr.io/x/nothing")).await;
     assert!(outcome(&error).contains("plugin path-map, hook path-mapping: pathMap[1] leaves nothing"), "{error:?}");
     let error = decide(&policy, image_use("prod", "Not An Image")).await;
-    assert!(matches!(error.verdict, Verdict::Error { retry: false, .. }) && error.source.is_none(), "{error:?}");
+    assert!(matches!(error.verdict, Verdict::Error { retry: false, .. }), "{error:?}");
 }
 
 #[tokio::test]

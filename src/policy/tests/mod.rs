@@ -18,7 +18,7 @@ use std::{
 
 use super::*;
 use crate::model::{
-    Container, ContainerKind, Event, Hook, Owner, Target, TargetKind, Workload, WorkloadId, WorkloadKind,
+    Container, ContainerKind, Event, Hook, OnFailure, Owner, Target, TargetKind, Workload, WorkloadId, WorkloadKind,
 };
 
 fn target(name: &str, registry: &str, repo_prefix: &str) -> Arc<Target> {

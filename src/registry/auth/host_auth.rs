@@ -31,14 +31,14 @@ const IDENTITY_TOKEN: &str = "<token>";
 
 /// The authentication at a host.
 pub(in crate::registry) struct HostAuth {
-    identity: Identity,
+    login: HostLogin,
     scheme: HostScheme,
     /// Whether the registry accepted the login the last time it was sent.
     login_accepted: AtomicBool,
 }
 
 /// The available credentials.
-pub(in crate::registry) enum Identity {
+pub(in crate::registry) enum HostLogin {
     Anonymous,
     /// From the configuration.
     Login(Login),
@@ -85,8 +85,8 @@ enum AuthorizationSource {
 }
 
 impl HostAuth {
-    pub(in crate::registry) fn new(identity: Identity) -> Self {
-        Self { identity, scheme: HostScheme::default(), login_accepted: AtomicBool::new(false) }
+    pub(in crate::registry) fn new(login: HostLogin) -> Self {
+        Self { login, scheme: HostScheme::default(), login_accepted: AtomicBool::new(false) }
     }
 
     /// Ends a pause that the token service has requested.
@@ -97,7 +97,7 @@ impl HostAuth {
     }
 
     pub(in crate::registry) fn has_login(&self) -> bool {
-        !matches!(self.identity, Identity::Anonymous)
+        !matches!(self.login, HostLogin::Anonymous)
     }
 
     /// The credentials for the next request, with a token for `scopes` if the host wants one.
@@ -108,20 +108,20 @@ impl HostAuth {
         own: &RequestScheme,
     ) -> Result<Option<Authorization>, Fault> {
         // The scheme of ECR is known, which saves the first 401.
-        if let Identity::Ecr { aws, registry, login } = &self.identity {
+        if let HostLogin::Ecr { aws, registry, login } = &self.login {
             let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
             return Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Ecr(token) }));
         }
         let scheme = self.scheme.of_request(own);
-        match (scheme, &self.identity) {
-            (AuthScheme::Login, Identity::Login(login)) => {
+        match (scheme, &self.login) {
+            (AuthScheme::Login, HostLogin::Login(login)) => {
                 let accepted_before = self.login_accepted.load(Ordering::Relaxed);
                 let source = AuthorizationSource::Login { accepted_before };
                 Ok(Some(Authorization { header: login_header(login)?, source }))
             }
             (AuthScheme::Unknown | AuthScheme::Login, _) => Ok(None),
-            (AuthScheme::Token(service), identity) => {
-                let token = service.token(transport, token_login(identity).await?, scopes).await;
+            (AuthScheme::Token(service), login) => {
+                let token = service.token(transport, token_login(login).await?, scopes).await;
                 let token = token.inspect_err(|fault| self.forget_unreachable_service(&service, fault))?;
                 Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Token(token) }))
             }
@@ -166,19 +166,19 @@ impl HostAuth {
         authorization: Option<&Authorization>,
     ) -> AuthRejection {
         use AuthorizationSource::{Ecr, Token};
-        match (status, &self.identity, authorization.map(|authorization| &authorization.source)) {
-            (StatusCode::UNAUTHORIZED, Identity::Ecr { .. }, Some(Ecr(_))) => AuthRejection::Expired,
+        match (status, &self.login, authorization.map(|authorization| &authorization.source)) {
+            (StatusCode::UNAUTHORIZED, HostLogin::Ecr { .. }, Some(Ecr(_))) => AuthRejection::Expired,
             (StatusCode::UNAUTHORIZED, ..) => AuthRejection::Challenged,
-            (StatusCode::FORBIDDEN, Identity::Ecr { .. }, Some(Ecr(_))) => AuthRejection::MaybeExpired,
-            (StatusCode::BAD_REQUEST, Identity::EcrPublic { .. }, Some(Token(_))) => AuthRejection::Expired,
+            (StatusCode::FORBIDDEN, HostLogin::Ecr { .. }, Some(Ecr(_))) => AuthRejection::MaybeExpired,
+            (StatusCode::BAD_REQUEST, HostLogin::EcrPublic { .. }, Some(Token(_))) => AuthRejection::Expired,
             _ => AuthRejection::None,
         }
     }
 
     /// Drops an expired token. Whether another one can be fetched now.
     pub(in crate::registry) fn invalidate(&self, authorization: Option<&Authorization>) -> bool {
-        match (authorization.map(|authorization| &authorization.source), &self.identity) {
-            (Some(AuthorizationSource::Ecr(token)), Identity::Ecr { login, .. }) => login.invalidate(token),
+        match (authorization.map(|authorization| &authorization.source), &self.login) {
+            (Some(AuthorizationSource::Ecr(token)), HostLogin::Ecr { login, .. }) => login.invalidate(token),
             (Some(AuthorizationSource::Token(token)), _) => match self.scheme.current() {
                 AuthScheme::Token(service) => {
                     service.invalidate(token);
@@ -207,8 +207,8 @@ impl HostAuth {
             Challenge::Bearer { realm, service } => Some((realm, service)),
             Challenge::Basic => None,
         });
-        match (&self.identity, bearer, &known) {
-            (Identity::Login(Login::Token(_)), ..) => {
+        match (&self.login, bearer, &known) {
+            (HostLogin::Login(Login::Token(_)), ..) => {
                 self.scheme.learn(AuthScheme::Login, own);
                 Ok(!sent_login)
             }
@@ -229,7 +229,7 @@ impl HostAuth {
                 Ok(invalidate_older(known, authorization, begun))
             }
             // Basic, or no challenge: only the login is left to send.
-            (Identity::Login(Login::Password { .. }), None, _) => {
+            (HostLogin::Login(Login::Password { .. }), None, _) => {
                 self.scheme.learn(AuthScheme::Login, own);
                 Ok(!sent_login)
             }
@@ -278,17 +278,17 @@ fn checked_realm(realm: &str, transport: &Transport, response: &Response) -> Res
 }
 
 /// The credentials for a token service.
-async fn token_login(identity: &Identity) -> Result<Option<TokenLogin>, Fault> {
-    match identity {
-        Identity::Login(Login::Password { username, password }) if username == IDENTITY_TOKEN => {
+async fn token_login(login: &HostLogin) -> Result<Option<TokenLogin>, Fault> {
+    match login {
+        HostLogin::Login(Login::Password { username, password }) if username == IDENTITY_TOKEN => {
             Ok(Some(TokenLogin::IdentityToken(password.clone())))
         }
-        Identity::Login(login @ Login::Password { .. }) => login_header(login).map(TokenLogin::Basic).map(Some),
-        Identity::EcrPublic { aws, login } => {
+        HostLogin::Login(login @ Login::Password { .. }) => login_header(login).map(TokenLogin::Basic).map(Some),
+        HostLogin::EcrPublic { aws, login } => {
             let basic = login.basic(aws).await.map_err(Fault::Aws)?;
             Ok(basic.map(TokenLogin::Basic))
         }
-        Identity::Login(Login::Token(_)) | Identity::Anonymous | Identity::Ecr { .. } => Ok(None),
+        HostLogin::Login(Login::Token(_)) | HostLogin::Anonymous | HostLogin::Ecr { .. } => Ok(None),
     }
 }
 

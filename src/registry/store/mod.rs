@@ -59,9 +59,8 @@ pub enum ManifestRef<'a> {
 }
 
 impl Store {
-    /// The store of a registry given as `host[:port][/path]`.
-    pub fn registry(registries: Registries, registry: &str) -> Self {
-        let (host, path) = registry.split_once('/').unwrap_or((registry, ""));
+    /// The store below `path` of a registry.
+    pub fn registry(registries: Registries, host: &str, path: &str) -> Self {
         Self::Registry { registries, host: host.to_owned(), path: path.to_owned(), ecr: None }
     }
 

@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn transfers_in_opposite_directions_do_not_deadlock() {
         let registries = Registries::new(settings(), &[], 1).unwrap();
-        let store = |host: &str| Store::registry(registries.clone(), host).repository("team/app");
+        let store = |host: &str| Store::registry(registries.clone(), host, "").repository("team/app");
         let repository = |host: &str| registries.repository(host, "team/app");
         let disk = Store::Layout(Layout::new("/nowhere".into())).repository("team/app");
         let pairs = ["a.example", "b.example"].map(|host| (repository(host), store(host)));
@@ -128,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn transfers_from_a_blocked_registry_do_not_block_others() {
         let registries = Registries::new(settings(), &[], 2).unwrap();
-        let target = Store::registry(registries.clone(), "a.example").repository("team/app");
+        let target = Store::registry(registries.clone(), "a.example", "").repository("team/app");
         let [blocked, other] = ["z.example", "y.example"].map(|host| registries.repository(host, "team/app"));
         let all = blocked.host.requests.acquire_many(2).await;
         let waiting = join_all((0..8).map(|_| TransferPermit::acquire(&blocked, &target)));
