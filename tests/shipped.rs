@@ -258,7 +258,8 @@ async fn the_eks_manifest_overlays_the_other_and_mirrors_to_ecr() {
     let reference = source.push("shop/app", "1", &image).await;
     let manifest = deployment("web").image(&reference).manifest().to_string();
     Program::new(&["sync", "-f", "-"]).aws(&aws).config(&config).stdin(&manifest).run().await.assert_code(0);
-    aws.registry(aws.account(), "eu-central-1").await.assert_has("mirror/shop/app", "1", &image).await;
+    let repository = format!("mirror/{}/shop/app", source.host().replace(':', "-"));
+    aws.registry(aws.account(), "eu-central-1").await.assert_has(&repository, "1", &image).await;
 }
 
 /// Rights that a namespace administrator can grant.
