@@ -86,6 +86,7 @@ image: ## build the container image, with docker or buildah
 lint: toolchain ## check formatting, clippy, and cargo-deny if installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --no-default-features -- -D warnings  # as the container image is built
 	@if command -v cargo-deny >/dev/null; then \
 		$(CARGO) fetch --locked && $(CARGO) deny --offline check bans licenses sources; \
 	else \
