@@ -39,7 +39,7 @@ impl Progress {
 impl Observer for Progress {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Finished(outcome) => {
+            Event::Finished(outcome, _) => {
                 self.bar.inc(1);
                 self.print(&line(outcome));
             }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::model::{Destination, Digest, Failure, Outcome, Platform, Reference, Status, WorkloadId};
+use tokio::time::Instant;
+
+use crate::model::{Destination, Digest, Failure, Outcome, Platform, Reference, Seen, Status, WorkloadId};
 
 /// How many workloads a job names at most: its size must not grow with the cluster.
 pub const MAX_WORKLOADS: usize = 10;
@@ -28,6 +30,17 @@ pub struct CopyJob {
     pub resolve_tag: bool,
     /// Whether the target is known to have the tag from this source.
     pub owns_tag: bool,
+    /// Set while the source registry keeps failing: only the target is queried.
+    pub source_unavailable: Option<SourceUnavailable>,
+}
+
+/// A source registry that is not to be queried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceUnavailable {
+    /// The failure if the source is needed.
+    pub failure: Failure,
+    /// When it is queried again.
+    pub until: Instant,
 }
 
 /// How a job relates to other images that claim the same destination.
@@ -76,6 +89,7 @@ impl CopyJob {
             destination: self.destination.clone(),
             workloads: self.workloads.clone(),
             status: Status::Failed(failure),
+            seen: Seen::default(),
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,

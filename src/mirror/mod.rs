@@ -7,10 +7,10 @@ mod copying;
 mod decisions;
 mod destination_key;
 mod job;
-mod last_reported;
 mod panic;
 mod passes;
 mod queue;
+mod records;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

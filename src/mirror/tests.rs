@@ -84,11 +84,11 @@ impl Observer for Observed {
     fn observe(&self, event: &Event<'_>) {
         let mut state = self.0.lock().unwrap();
         match event {
-            Event::Finished(outcome) => {
+            Event::Finished(outcome, _) => {
                 let key = (outcome.destination.to_string(), outcome.source.to_string());
                 state.outcomes.insert(key, (*outcome).clone());
             }
-            Event::OutcomeChanged { destination, source, after: None, .. } => {
+            Event::ImageChanged { destination, source, after: None, .. } => {
                 state.outcomes.remove(&(destination.to_string(), source.to_string()));
             }
             Event::Queue { waiting, active, cooling } => state.queue = (*waiting, *active, *cooling),

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Destination, Digest, Hook, Outcome, PluginStatus, Reference, StatusKind, WorkloadId};
+use super::{Destination, Digest, Hook, ImageRecord, Known, Outcome, PassSummary, PluginStatus, Reference, WorkloadId};
 
 /// Something that happened. The first four feed the four `…_total` counters of pulls and pushes.
 #[derive(Debug)]
@@ -17,20 +17,24 @@ pub enum Event<'a> {
     PushFailed(&'a str),
     /// This many further bytes of a blob were uploaded.
     BytesCopied(u64),
-    /// A copy ended.
-    Finished(&'a Outcome),
-    /// The last outcome of an image at a destination has changed. Follows [`Event::Finished`] if the kind of its status
-    /// did, and is the only event if no image use has the image at the destination any more.
-    OutcomeChanged {
+    /// An attempt to mirror an image ended; with what is known of the image now.
+    Finished(&'a Outcome, &'a ImageRecord),
+    /// What is known of an image at a destination has changed: it was claimed, an attempt changed it (this follows
+    /// [`Event::Finished`]), or no image use has the image at the destination any more.
+    ImageChanged {
         /// The destination.
         destination: &'a Destination,
         /// The image.
         source: &'a Reference,
-        /// The previous outcome, if there was one.
-        before: Option<StatusKind>,
-        /// The outcome now; none if the image is not to be at the destination any more.
-        after: Option<StatusKind>,
+        /// What was known; none of a new image.
+        before: Option<Known>,
+        /// What is known now; none if the image is not to be at the destination any more.
+        after: Option<Known>,
     },
+    /// Since when the image that has waited longest has had to be copied; none if every image is at its destination.
+    OldestToBeCopied(Option<SystemTime>),
+    /// A pass over all workloads ended.
+    PassEnded(PassSummary),
     /// A workload uses an image that has failed and is in cooldown.
     InCooldown {
         /// The workload.
@@ -39,6 +43,8 @@ pub enum Event<'a> {
         source: &'a Reference,
         /// The destination.
         destination: &'a Destination,
+        /// What is known of the image.
+        record: &'a ImageRecord,
         /// When the cooldown ends.
         until: SystemTime,
         /// The last failure.
@@ -114,6 +120,20 @@ pub enum Event<'a> {
     ReloadRefused {
         /// Every error.
         reason: &'a str,
+    },
+    /// A registry answered a request, or did not.
+    Requested {
+        /// Its host, as in image references.
+        registry: &'a str,
+        /// The request's method.
+        method: &'a str,
+        /// The response's status; none if there was no response.
+        status: Option<u16>,
+    },
+    /// A failed request to a registry, or a failed transfer, is repeated.
+    Retried {
+        /// Its host.
+        registry: &'a str,
     },
     /// A registry rate-limited a request; all requests to it slow down.
     Throttled {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Destination, Digest, Reference, WorkloadId};
+use super::{Destination, Digest, Reference, Seen, WorkloadId};
 
 /// When a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,21 @@ impl StatusKind {
     }
 }
 
+/// A pass over all workloads that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassSummary {
+    /// When it began.
+    pub began: SystemTime,
+    /// When it ended.
+    pub ended: SystemTime,
+    /// Workloads that were not skipped, including failed ones.
+    pub workloads: usize,
+    /// Containers that were processed without an error.
+    pub images: usize,
+    /// Failures; 0 on success.
+    pub failures: usize,
+}
+
 /// The outcome of copying one image to one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -143,6 +158,8 @@ pub struct Outcome {
     pub workloads: Vec<WorkloadId>,
     /// The result.
     pub status: Status,
+    /// What the attempt saw at the target and at the source, whatever the result.
+    pub seen: Seen,
     /// Bytes of blobs that were uploaded.
     pub bytes: u64,
     /// From the first request to the last.

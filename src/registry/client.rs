@@ -135,6 +135,26 @@ impl Client {
         self.settings.backoff
     }
 
+    /// Repeats a request as [`Backoff::retry`] does.
+    pub(super) async fn retry<T, F>(&self, host: &Host, mut attempt: impl FnMut() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let mut is_retry = false;
+        let attempt = || {
+            if std::mem::replace(&mut is_retry, true) {
+                self.report_retry(host);
+            }
+            attempt()
+        };
+        self.backoff().retry(attempt).await
+    }
+
+    /// Reports that a failed request is repeated.
+    pub(super) fn report_retry(&self, host: &Host) {
+        self.settings.observer.observe(&Event::Retried { registry: host.authority() });
+    }
+
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.transport.timeout()
     }
@@ -213,7 +233,12 @@ impl Client {
             None => None,
         };
         let permit = self.permit(host, request.permit).await;
-        let response = self.send_with_scheme_fallback(host, request, authorization).await?;
+        let method = request.method.clone();
+        let response = self.send_with_scheme_fallback(host, request, authorization).await;
+        let status = response.as_ref().ok().map(|response| response.status().as_u16());
+        let requested = Event::Requested { registry: host.authority(), method: method.as_str(), status };
+        self.settings.observer.observe(&requested);
+        let response = response?;
         // Other bodies are short, and after an error response the next request may need the permit.
         let is_read = request.method == Method::GET && response.status() == StatusCode::OK;
         let response = if is_read { response.with_permit(permit) } else { response };

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -14,8 +14,17 @@ use tokio::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::model::{
-    Destination, Failure, FailureKind, Outcome, Retry, Status, Target, TargetKind, WorkloadId, WorkloadKind,
+    Destination, Failure, FailureKind, ImageRecord, Outcome, Retry, Seen, Status, Target, TargetKind, WorkloadId,
+    WorkloadKind,
 };
+
+/// What is known after an outcome.
+pub(super) fn record(outcome: &Outcome) -> ImageRecord {
+    let now = SystemTime::now();
+    let mut record = ImageRecord::new(now);
+    record.record(outcome, now);
+    record
+}
 
 /// A failure of the target with this message.
 pub(super) fn failed(message: &str) -> Status {
@@ -41,6 +50,7 @@ pub(super) fn outcome(image: &str, status: Status) -> Outcome {
         },
         workloads: vec![web()],
         status,
+        seen: Seen::default(),
         bytes: 0,
         took: Duration::from_millis(1500),
         next_try: None,

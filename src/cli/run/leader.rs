@@ -181,7 +181,7 @@ mod tests {
 
     impl Observer for Outcomes {
         fn observe(&self, event: &Event<'_>) {
-            if let Event::Finished(_) = event {
+            if let Event::Finished(..) = event {
                 let _ = self.0.send(());
             }
         }

@@ -1,5 +1,7 @@
 //! From claims to requests for destinations.
 
+use std::time::SystemTime;
+
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -20,12 +22,17 @@ impl Actor {
         let changes = self.claims.set(workload, desired);
         let now = Instant::now();
         for (key, source) in &changes.requested {
+            let change = self.records.claim(key, source, SystemTime::now());
+            self.report_changes(change);
             self.warn_of_possible_conflicts(key, source);
-            if let Admission::InCooldown { until, error } = self.request(key, source, Cause::New, now) {
+            if let Admission::InCooldown { until, error } = self.request(key, source, Cause::New, now)
+                && let Some(record) = self.records.get(key, source)
+            {
                 self.observer.observe(&Event::InCooldown {
                     workload,
                     source,
                     destination: &key.destination(source),
+                    record,
                     until: as_system_time(until),
                     reason: &error,
                 });
@@ -45,7 +52,7 @@ impl Actor {
 
     fn forget(&mut self, key: &DestinationKey) {
         self.queue.forget(key);
-        let changes = self.last_reported.update(key, &[], |_| false);
+        let changes = self.records.update(key, &[], |_| false, SystemTime::now());
         self.report_changes(changes);
         if let Some(pass) = self.passes.current() {
             pass.forget(key);

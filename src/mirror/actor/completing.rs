@@ -8,7 +8,7 @@ use crate::{
         job::{CopyJob, CopyResult, Role},
         queue::Next,
     },
-    model::{Event, Failure, FailureKind, Outcome, Reference, Status},
+    model::{Failure, FailureKind, Outcome, Reference, Status},
 };
 
 use super::state::{Active, Actor, Completed, as_system_time};
@@ -65,7 +65,6 @@ impl Actor {
             // Outcomes of images that are not claimed any more are not reported.
             if claimed.iter().any(|claimed| claimed.has_same_route(&job)) {
                 self.apply_outcome(key, &job, &mut outcome, now);
-                self.observer.observe(&Event::Finished(&outcome));
                 outcomes.push(outcome);
             }
             jobs.push(job);
@@ -78,6 +77,11 @@ impl Actor {
             // A conflict is not retried: it is checked again when a claim changes.
             Status::Failed(failure) if failure.kind == FailureKind::Conflict => {
                 self.queue.succeeded(key, &job.source);
+            }
+            Status::Failed(Failure { kind: FailureKind::Source, message, .. }) if job.source_unavailable.is_some() => {
+                let until = job.source_unavailable.as_ref().map_or(now, |unavailable| unavailable.until);
+                self.queue.postpone(key, &job.source, message, until, now);
+                outcome.next_try = (!self.is_single_pass).then(|| as_system_time(until));
             }
             Status::Failed(failure) => {
                 let pause = self.queue.failed(key, &job.source, &failure.message, failure.retry, now);
@@ -102,8 +106,7 @@ impl Actor {
         };
         let run_again = !claimed.iter().all(is_done);
         let is_claimed = |source: &Reference| claimed.iter().any(|job| job.source == *source);
-        let changes = self.last_reported.update(key, outcomes, is_claimed);
-        self.report_changes(changes);
+        self.record(key, outcomes, is_claimed);
         let host = self.claims.source_registry(key).unwrap_or_default();
         let is_waiting = self.queue.complete(key, host, run_again);
         if claimed.is_empty() && !is_waiting {

@@ -122,7 +122,14 @@ impl Actor {
         }
         self.phase = self.phase.advance(self.decisions.are_complete(), now);
         let has_more = self.start_copies();
-        self.passes.step(now);
+        if let Some(ended) = self.passes.step(now) {
+            self.observer.observe(&Event::PassEnded(ended));
+        }
+        let oldest = self.records.oldest_to_be_copied();
+        if oldest != self.oldest_to_be_copied {
+            self.oldest_to_be_copied = oldest;
+            self.observer.observe(&Event::OldestToBeCopied(oldest));
+        }
         if let Some(count) = self.undecided.change() {
             self.observer.observe(&Event::UndecidedNow(count));
         }

@@ -19,11 +19,11 @@ use crate::{
         decisions::{Decisions, UndecidedCounts},
         destination_key::DestinationKey,
         job::{CopyJob, CopyResult},
-        last_reported::{LastReported, OutcomeChange},
         passes::Passes,
         queue::{Admission, Availability, Cause, Lengths, Queue},
+        records::{RecordChange, Records},
     },
-    model::{Event, Failure, Observer, Reference},
+    model::{Event, Failure, Observer, Outcome, Reference},
     policy::Policy,
 };
 
@@ -57,7 +57,9 @@ pub struct Actor {
     pub(super) passes: Passes,
     /// As last reported.
     pub(super) lengths: Lengths,
-    pub(super) last_reported: LastReported,
+    pub(super) records: Records,
+    /// As last reported.
+    pub(super) oldest_to_be_copied: Option<SystemTime>,
 }
 
 /// A destination that is being copied to.
@@ -116,7 +118,8 @@ impl Actor {
             active: HashMap::new(),
             passes: Passes::default(),
             lengths: Lengths::default(),
-            last_reported: LastReported::default(),
+            records: Records::default(),
+            oldest_to_be_copied: None,
         }
     }
 
@@ -143,9 +146,25 @@ impl Actor {
         }
     }
 
-    pub(super) fn report_changes(&self, changes: Vec<OutcomeChange>) {
-        for OutcomeChange { route: (destination, source), before, after } in changes {
-            self.observer.observe(&Event::OutcomeChanged { destination: &destination, source: &source, before, after });
+    /// Records outcomes, and reports them and what they change. Forgets images that are not claimed any more.
+    pub(super) fn record(
+        &mut self,
+        key: &DestinationKey,
+        outcomes: &[Outcome],
+        is_claimed: impl Fn(&Reference) -> bool,
+    ) {
+        let changes = self.records.update(key, outcomes, is_claimed, SystemTime::now());
+        for outcome in outcomes {
+            if let Some(record) = self.records.get(key, &outcome.source) {
+                self.observer.observe(&Event::Finished(outcome, record));
+            }
+        }
+        self.report_changes(changes);
+    }
+
+    pub(super) fn report_changes(&self, changes: impl IntoIterator<Item = RecordChange>) {
+        for RecordChange { destination, source, before, after } in changes {
+            self.observer.observe(&Event::ImageChanged { destination: &destination, source: &source, before, after });
         }
     }
 }

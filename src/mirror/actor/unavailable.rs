@@ -6,8 +6,12 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
-    mirror::{destination_key::DestinationKey, job::CopyJob, queue::Unavailable},
-    model::{Event, Failure, FailureKind, Outcome, Retry, Status},
+    mirror::{
+        destination_key::DestinationKey,
+        job::{CopyJob, SourceUnavailable},
+        queue::Unavailable,
+    },
+    model::{Failure, FailureKind, Outcome, Retry, Status},
 };
 
 use super::state::{Actor, as_system_time};
@@ -34,6 +38,12 @@ impl Actor {
             let admission = sources.entry(source.clone()).or_insert_with(|| self.sources.admit(&source, now)).clone();
             match admission {
                 Ok(()) => available.push(job),
+                // The target may have the image all the same; once is enough.
+                Err(unavailable) if !self.records.is_attempted(key, &job.source) => {
+                    let failure = failure(FailureKind::Source, &source, &unavailable, now);
+                    let source_unavailable = Some(SourceUnavailable { failure, until: unavailable.until });
+                    available.push(CopyJob { source_unavailable, ..job });
+                }
                 Err(unavailable) => self.postpone(key, &job, FailureKind::Source, &source, &unavailable, now),
             }
         }
@@ -49,17 +59,12 @@ impl Actor {
         unavailable: &Unavailable,
         now: Instant,
     ) {
-        let Unavailable { until, failures, error } = unavailable;
-        let message = format!("not tried: {registry} failed {failures} times in a row, last with: {error}");
-        self.queue.postpone(key, &job.source, &message, *until, now);
-        let retry = Retry::After(until.saturating_duration_since(now));
-        let failure = Failure { kind, message, retry };
-        let outcome = Outcome { next_try: Some(as_system_time(*until)), ..job.failed_before_start(failure) };
-        if !self.last_reported.is_failure(key, &job.source) {
-            self.observer.observe(&Event::Finished(&outcome));
+        let (failure, until) = (failure(kind, registry, unavailable, now), unavailable.until);
+        self.queue.postpone(key, &job.source, &failure.message, until, now);
+        let outcome = Outcome { next_try: Some(as_system_time(until)), ..job.failed_before_start(failure) };
+        if !self.records.is_failure(key, &job.source) {
             // Before another image claimed the destination it may have been reported at another one.
-            let changes = self.last_reported.update(key, std::slice::from_ref(&outcome), |_| true);
-            self.report_changes(changes);
+            self.record(key, std::slice::from_ref(&outcome), |_| true);
         }
         if let Some(pass) = self.passes.current() {
             pass.record(key, std::slice::from_ref(&outcome), now);
@@ -114,4 +119,10 @@ impl Actor {
             info!(registry = target, "the registry answers again");
         }
     }
+}
+
+fn failure(kind: FailureKind, registry: &str, unavailable: &Unavailable, now: Instant) -> Failure {
+    let Unavailable { until, failures, error } = unavailable;
+    let message = format!("not tried: {registry} failed {failures} times in a row, last with: {error}");
+    Failure { kind, message, retry: Retry::After(until.saturating_duration_since(now)) }
 }

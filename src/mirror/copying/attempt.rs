@@ -1,21 +1,24 @@
 //! What happens during one attempt of a job.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+use crate::model::{AtTarget, Digest, Seen};
 
 pub(super) struct Attempt<'a> {
     /// Bytes of blobs that were uploaded.
     pub sent: Arc<AtomicU64>,
     source_answered: AtomicBool,
+    seen: Mutex<Seen>,
     on_answer: &'a (dyn Fn() + Send + Sync),
 }
 
 impl<'a> Attempt<'a> {
     /// `on_answer` is called at the source registry's first answer.
     pub fn new(on_answer: &'a (dyn Fn() + Send + Sync)) -> Self {
-        Self { sent: Arc::default(), source_answered: AtomicBool::new(false), on_answer }
+        Self { sent: Arc::default(), source_answered: AtomicBool::new(false), seen: Mutex::default(), on_answer }
     }
 
     /// Records an answer of the source registry.
@@ -23,6 +26,22 @@ impl<'a> Attempt<'a> {
         if !self.source_answered.swap(true, Ordering::Relaxed) {
             (self.on_answer)();
         }
+    }
+
+    /// Records what the target has at the destination.
+    pub fn saw_at_target(&self, found: Option<&Digest>) {
+        let at_target = found.map_or(AtTarget::Nothing, |digest| AtTarget::Digest(digest.clone()));
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).at_target = at_target;
+    }
+
+    /// Records the digest that the destination is to have.
+    pub fn saw_at_source(&self, digest: &Digest) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).at_source = Some(digest.clone());
+    }
+
+    /// What was recorded.
+    pub fn into_seen(self) -> Seen {
+        self.seen.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn source_answered(&self) -> bool {

@@ -73,6 +73,7 @@ impl Copier {
                     attempt.source_answers();
                 }
                 match failure.kind {
+                    FailureKind::Source if job.source_unavailable.is_some() => {}
                     FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
                     _ => self.observer.observe(&Event::PushFailed(&job.destination.to_string())),
                 }
@@ -85,17 +86,19 @@ impl Copier {
             }
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
+        let (bytes, source_answered) = (attempt.sent.load(Ordering::Relaxed), attempt.source_answered());
         let outcome = Outcome {
             image: job.image.clone(),
             source: job.source.clone(),
             destination,
             workloads: job.workloads.clone(),
             status,
-            bytes: attempt.sent.load(Ordering::Relaxed),
+            seen: attempt.into_seen(),
+            bytes,
             took: started.elapsed(),
             next_try: None,
         };
-        CopyResult { outcome, source_answered: attempt.source_answered() }
+        CopyResult { outcome, source_answered }
     }
 
     async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
@@ -197,6 +200,7 @@ async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Failure> {
         if !needs_manifest_to_compare(&findings) {
             inspector.may_write(&findings)?;
         }
+        inspector.source_is_available()?;
         match inspector.endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
             Ok(manifest) => return Ok(Found::Missing(findings, manifest)),
             // The tag may have been moved and its previous digest deleted since it was resolved.

@@ -50,8 +50,10 @@ impl Inspector<'_> {
             Some(digest) => digest.clone(),
             None => self.resolve().await?,
         };
+        self.attempt.saw_at_source(&wanted);
         let part = self.selector.request(&wanted);
         let is_kept = self.ensure_keep_alive_tag(&wanted).await?;
+        self.attempt.saw_at_target(is_kept.then_some(&wanted));
         if is_kept
             && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
         {
@@ -81,6 +83,7 @@ impl Inspector<'_> {
                 (present?, wanted?, false)
             }
         };
+        self.attempt.saw_at_source(&wanted);
         let part = self.selector.request(&wanted);
         let mut comparison = self.compare_present(part.as_ref(), &present, &wanted, is_from_pods).await?;
         // Pods that pull from the target may run an index that was made for it, and that the source does not have.
@@ -188,6 +191,11 @@ impl Inspector<'_> {
     async fn look_up_tag(&self, tag: &str) -> Result<Lookup<Digest>, Failure> {
         let target = &self.endpoints.target;
         let present = lookup(target, target.find(ManifestRef::Tag(tag)).await).await?;
+        match &present {
+            Lookup::Found(digest) => self.attempt.saw_at_target(Some(digest)),
+            Lookup::Missing => self.attempt.saw_at_target(None),
+            Lookup::Unknown(_) => {}
+        }
         if let Lookup::Unknown(error) = &present {
             warn!(
                 workload = self.job.workload(),
@@ -209,7 +217,13 @@ impl Inspector<'_> {
         }
     }
 
+    /// Fails if the source is not to be queried.
+    pub fn source_is_available(&self) -> Result<(), Failure> {
+        self.job.source_unavailable.as_ref().map_or(Ok(()), |unavailable| Err(unavailable.failure.clone()))
+    }
+
     async fn resolve(&self) -> Result<Digest, Failure> {
+        self.source_is_available()?;
         let tag = self.job.source.tag().unwrap_or("latest");
         let found = self.endpoints.source.head(TagOrDigest::Tag(tag)).await.map_err(|error| at_source(&error))?;
         let digest = found.ok_or_else(|| Failure {

@@ -155,6 +155,7 @@ mod tests {
             digest: None,
         };
         CopyJob {
+            source_unavailable: None,
             image: "app:1".into(),
             source: "app:1".parse().unwrap(),
             destination,

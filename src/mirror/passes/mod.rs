@@ -4,9 +4,11 @@
 mod pass;
 mod report;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use tokio::{sync::oneshot, time::Instant};
+
+use crate::model::PassSummary;
 
 pub use pass::Pass;
 pub use report::{PassReport, Remaining};
@@ -54,24 +56,35 @@ impl Passes {
     }
 
     /// Reports the running pass if it is complete or stands still. Abandons it if nobody waits for the report any more;
-    /// what it has queued is copied all the same.
-    pub fn step(&mut self, now: Instant) {
-        let Some(pass) = &self.current else { return };
+    /// what it has queued is copied all the same. Returns the pass that it ends.
+    pub fn step(&mut self, now: Instant) -> Option<PassSummary> {
+        let pass = self.current.as_ref()?;
         self.requests.retain(|request| !request.is_closed());
         if self.requests.is_empty() {
             self.current = None;
+            None
         } else if pass.is_complete() || pass.deadline() <= now {
-            self.end("nothing has completed for an hour");
+            self.end("nothing has completed for an hour")
+        } else {
+            None
         }
     }
 
     /// Ends and reports the running pass; `unfinished` is the reason for everything that it still waits for.
-    pub fn end(&mut self, unfinished: &str) {
-        let Some(pass) = self.current.take() else { return };
+    pub fn end(&mut self, unfinished: &str) -> Option<PassSummary> {
+        let pass = self.current.take()?;
+        let began = pass.began();
         let report = Arc::new(pass.report(unfinished));
         for request in self.requests.drain(..) {
             // The receiver may be gone.
             let _ = request.send(Arc::clone(&report));
         }
+        Some(PassSummary {
+            began,
+            ended: SystemTime::now(),
+            workloads: report.workloads,
+            images: report.images,
+            failures: report.failures.len(),
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ const LONGEST_STANDSTILL: Duration = Duration::from_secs(60 * 60);
 /// A running pass.
 #[derive(Debug)]
 pub struct Pass {
+    began: SystemTime,
     awaited_workloads: HashSet<WorkloadId>,
     awaited_destinations: HashSet<DestinationKey>,
     undecided: usize,
@@ -41,6 +42,7 @@ struct PassItem {
 impl Pass {
     pub fn over(workloads: impl Iterator<Item = WorkloadId>, now: Instant) -> Self {
         Self {
+            began: SystemTime::now(),
             awaited_workloads: workloads.collect(),
             awaited_destinations: HashSet::new(),
             undecided: 0,
@@ -51,6 +53,10 @@ impl Pass {
             outcomes: HashMap::new(),
             last_progress: now,
         }
+    }
+
+    pub fn began(&self) -> SystemTime {
+        self.began
     }
 
     /// Records that a workload is decided or deleted. Returns whether the pass was waiting for it.

@@ -43,7 +43,7 @@ impl Repository {
                 _ => Err(self.fault(response).await),
             }
         };
-        let digest = self.client.backoff().retry(attempt).await;
+        let digest = self.client.retry(&self.host, attempt).await;
         digest.map_err(|fault| self.manifest_error("reading the digest of", selector, fault))
     }
 
@@ -54,7 +54,7 @@ impl Repository {
     /// obsolete schema 1.
     pub async fn manifest(&self, selector: TagOrDigest<'_>) -> Result<Manifest, Error> {
         let path = self.manifest_path(selector);
-        let manifest = self.client.backoff().retry(|| self.fetch_manifest(&path, selector)).await;
+        let manifest = self.client.retry(&self.host, || self.fetch_manifest(&path, selector)).await;
         manifest.map_err(|fault| self.manifest_error("reading the manifest of", selector, fault))
     }
 
@@ -103,7 +103,7 @@ impl Repository {
             }
             check_announced(&response, manifest.digest())
         };
-        let pushed = self.client.backoff().retry(attempt).await;
+        let pushed = self.client.retry(&self.host, attempt).await;
         pushed.map_err(|fault| self.manifest_error("pushing the manifest of", selector, fault))
     }
 
@@ -124,7 +124,7 @@ impl Repository {
                 _ => Err(self.fault(response).await),
             }
         };
-        let found = self.client.backoff().retry(attempt).await;
+        let found = self.client.retry(&self.host, attempt).await;
         found.map_err(|fault| self.blob_error("checking for", digest, fault))
     }
 

@@ -23,7 +23,7 @@ impl Repository {
     pub async fn mount(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
         let scopes = [self.push_scope(), format!("repository:{from}:pull")];
         let query = query(&[("mount", &digest.to_string()), ("from", from)]);
-        let mounted = self.client.backoff().retry(|| self.try_mount(digest, from, &query, &scopes)).await;
+        let mounted = self.client.retry(&self.host, || self.try_mount(digest, from, &query, &scopes)).await;
         mounted.map_err(|fault| self.blob_error("mounting", digest, fault))
     }
 

@@ -94,6 +94,7 @@ impl Download {
             let Some(pause) = self.repository.client.backoff().pause(self.failures, fault.retry()) else {
                 return Err(fault);
             };
+            self.repository.client.report_retry(&self.repository.host);
             let (digest, received) = (&self.descriptor.digest, self.received);
             tracing::debug!(%digest, received, ?pause, "download broke, resuming: {fault}");
             tokio::time::sleep(pause).await;

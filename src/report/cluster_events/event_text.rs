@@ -2,23 +2,50 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use kube::runtime::events::EventType;
+
 use crate::{
-    model::{Destination, printable},
+    model::{Destination, Digest, ImageRecord, ImageState, printable},
     report::utc::utc,
 };
 
 /// The longest note that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// The note for an image that is not at its destination. The cause comes last, because a long one is truncated.
-pub(super) fn not_mirrored(
-    image: &str,
-    destination: &Destination,
-    cause: &str,
-    next_try: Option<SystemTime>,
-) -> Arc<str> {
-    let next_try = next_try.map(|time| format!(" (next try at {})", utc(time))).unwrap_or_default();
-    note(&format!("Image {image} was not mirrored to {destination}{next_try}: {cause}"))
+/// An event's type, reason and note.
+pub(super) struct EventText {
+    pub kind: EventType,
+    pub reason: &'static str,
+    pub note: Arc<str>,
+}
+
+impl EventText {
+    /// For a failed attempt, named after what it means for the image. The cause comes last, because a long one is truncated.
+    pub fn of_failure(
+        image: &str,
+        destination: &Destination,
+        record: &ImageRecord,
+        cause: &str,
+        next_try: Option<SystemTime>,
+    ) -> Self {
+        let digest = |digest: Option<&Digest>| digest.map_or_else(String::new, |digest| format!(" {digest}"));
+        let (at_target, at_source) = (digest(record.seen.at_target.digest()), digest(record.seen.at_source.as_ref()));
+        let (kind, reason, consequence) = match record.state {
+            ImageState::Unverified => (
+                EventType::Normal,
+                "MirrorUnverified",
+                format!("Image {image} is at {destination} with digest{at_target}, but could not be checked"),
+            ),
+            ImageState::Stale => (
+                EventType::Warning,
+                "MirrorStale",
+                format!("Image {image} is outdated at {destination}: digest{at_target} instead of{at_source}"),
+            ),
+            _ => (EventType::Warning, "MirrorFailed", format!("Image {image} was not mirrored to {destination}")),
+        };
+        let next_try = next_try.map(|time| format!(" (next try at {})", utc(time))).unwrap_or_default();
+        Self { kind, reason, note: note(&format!("{consequence}{next_try}: {cause}")) }
+    }
 }
 
 /// `text` with control characters escaped, and truncated to [`MAX_NOTE`] bytes.

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use event_text::{not_mirrored, note};
+use event_text::{EventText, note};
 use kube::{Client, runtime::events::EventType};
 use notice::{Notice, Topic};
 use publisher::SharedQueue;
@@ -24,7 +24,7 @@ use writer::EventWriter;
 
 use super::Metrics;
 use crate::model::{
-    Destination, Digest, Event, Observer, Outcome, Reference, Status, WorkloadId, WorkloadKind, printable,
+    Destination, Digest, Event, ImageRecord, Observer, Outcome, Reference, Status, WorkloadId, WorkloadKind, printable,
 };
 
 pub use publisher::Publisher;
@@ -40,7 +40,9 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 ///
 /// | type | reason | for |
 /// |---|---|---|
-/// | Warning | `MirrorFailed` | a failed copy; a workload whose image is in cooldown |
+/// | Warning | `MirrorFailed` | a failed attempt; a workload whose image is in cooldown |
+/// | Warning | `MirrorStale` | the same, if the target has an outdated image |
+/// | Normal | `MirrorUnverified` | the same, if the image is at the target and only the check failed |
 /// | Warning | `MirrorTagTaken` | a tag that may have belonged to another source |
 /// | Warning | `MirrorUndecided` | an image use that could not be decided |
 /// | Normal | `Mirrored` | the first success after a failure |
@@ -98,7 +100,7 @@ impl ClusterEvents {
         is_queued
     }
 
-    fn finished(&self, outcome: &Outcome) {
+    fn finished(&self, outcome: &Outcome, record: &ImageRecord) {
         let Outcome { image, source, destination, status, .. } = outcome;
         let is_failure = matches!(status, Status::Failed(_));
         // Without failures there is nothing to do.
@@ -108,8 +110,8 @@ impl ClusterEvents {
         let topic = Topic::Image(destination.clone(), source.clone());
         let (kind, reason, note) = match status {
             Status::Failed(failure) => {
-                let note = not_mirrored(image, destination, &failure.message, outcome.next_try);
-                (EventType::Warning, "MirrorFailed", note)
+                let text = EventText::of_failure(image, destination, record, &failure.message, outcome.next_try);
+                (text.kind, text.reason, text.note)
             }
             Status::Copied(digest) | Status::AlreadyThere(digest) => {
                 if !self.queue.lock().is_lasting(&topic) {
@@ -136,13 +138,16 @@ impl ClusterEvents {
         workload: &WorkloadId,
         source: &Reference,
         destination: &Destination,
+        record: &ImageRecord,
         until: SystemTime,
-        reason: &str,
+        cause: &str,
     ) {
+        let EventText { kind, reason, note } =
+            EventText::of_failure(&source.to_string(), destination, record, cause, Some(until));
         let notice = Notice {
-            kind: EventType::Warning,
-            reason: "MirrorFailed",
-            note: not_mirrored(&source.to_string(), destination, reason, Some(until)),
+            kind,
+            reason,
+            note,
             image: Some(destination.to_string()),
             workloads: vec![workload.clone()],
             is_lasting: false,
@@ -220,12 +225,12 @@ impl ClusterEvents {
 impl Observer for ClusterEvents {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Finished(outcome) => self.finished(outcome),
-            Event::OutcomeChanged { destination, source, after: None, .. } => {
+            Event::Finished(outcome, record) => self.finished(outcome, record),
+            Event::ImageChanged { destination, source, after: None, .. } => {
                 self.queue.lock().withdraw(&Topic::Image((*destination).clone(), (*source).clone()));
             }
-            Event::InCooldown { workload, source, destination, until, reason } => {
-                self.in_cooldown(workload, source, destination, *until, reason);
+            Event::InCooldown { workload, source, destination, record, until, reason } => {
+                self.in_cooldown(workload, source, destination, record, *until, reason);
             }
             Event::TagTaken { workloads, source, destination, before } => {
                 self.tag_taken(workloads, source, destination, before);

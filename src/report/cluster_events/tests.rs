@@ -11,9 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{queue::MAX_TOPICS, *};
 use crate::{
-    model::Digest,
-    report::testing::{failed, outcome, web},
+    model::{Digest, Known},
+    report::testing::{failed, outcome, record, web},
 };
+
+fn finish(events: &ClusterEvents, outcome: &Outcome) {
+    events.observe(&Event::Finished(outcome, &record(outcome)));
+}
 
 type Written = mpsc::UnboundedSender<Value>;
 
@@ -117,8 +121,8 @@ fn there() -> Outcome {
 #[tokio::test]
 async fn failures_and_the_first_success_after_one_become_events() {
     let mut cluster = cluster(REPEAT_INTERVAL).await;
-    cluster.events.observe(&Event::Finished(&there()));
-    cluster.events.observe(&Event::Finished(&outcome("nginx:1", failed("connection refused"))));
+    finish(&cluster.events, &there());
+    finish(&cluster.events, &outcome("nginx:1", failed("connection refused")));
     let warning = cluster.written.recv().await.unwrap();
     assert_eq!(warning["type"], "Warning");
     assert_eq!(warning["reason"], "MirrorFailed");
@@ -129,10 +133,10 @@ async fn failures_and_the_first_success_after_one_become_events() {
     assert_eq!(warning["reportingController"], "k8s-copycat");
     assert_eq!(warning["reportingInstance"], "copycat-0");
 
-    cluster.events.observe(&Event::Finished(&there()));
+    finish(&cluster.events, &there());
     let success = cluster.written.recv().await.unwrap();
     assert_eq!((&success["type"], &success["reason"]), (&"Normal".into(), &"Mirrored".into()));
-    cluster.events.observe(&Event::Finished(&there()));
+    finish(&cluster.events, &there());
     let workload = web();
     cluster.events.observe(&Event::Undecided { workload: &workload, image: "Nginx", reason: "malformed" });
     assert_eq!(cluster.next().await, "MirrorUndecided: Image Nginx is not mirrored: malformed");
@@ -160,7 +164,7 @@ async fn a_repeated_failure_updates_its_event_and_a_new_cause_creates_one() {
         (&denied, format!("{failed_note}denied")),
         (&denied, "again 2".to_owned()),
     ] {
-        cluster.events.observe(&Event::Finished(outcome));
+        finish(&cluster.events, outcome);
         assert_eq!(cluster.next().await, expected);
     }
 }
@@ -169,24 +173,24 @@ async fn a_repeated_failure_updates_its_event_and_a_new_cause_creates_one() {
 async fn lasting_failures_are_repeated_until_they_end() {
     let mut cluster = cluster(Duration::from_millis(20)).await;
     let (one, two) = (outcome("nginx:1", failed("down")), outcome("nginx:2", failed("down")));
-    cluster.events.observe(&Event::Finished(&one));
+    finish(&cluster.events, &one);
     let failed_note = "MirrorFailed: Image nginx:1 was not mirrored to mirror.example/library/nginx:1: down";
     for expected in [failed_note, "again 2", "again 3"] {
         assert_eq!(cluster.next().await, expected);
     }
-    cluster.events.observe(&Event::Finished(&there()));
+    finish(&cluster.events, &there());
     let mut last = cluster.next().await;
     while last.starts_with("again") {
         last = cluster.next().await;
     }
     assert!(last.starts_with("Mirrored: "), "{last}");
 
-    cluster.events.observe(&Event::Finished(&two));
+    finish(&cluster.events, &two);
     assert!(cluster.next().await.contains("nginx:2"), "the event of the mirrored image is not repeated");
-    cluster.events.observe(&Event::OutcomeChanged {
+    cluster.events.observe(&Event::ImageChanged {
         destination: &two.destination,
         source: &two.source,
-        before: Some(two.status.kind()),
+        before: Some(Known::from(&record(&two))),
         after: None,
     });
     while !cluster.events.queue.lock().is_empty() {
@@ -247,7 +251,7 @@ async fn notes_escape_control_characters() {
     let mut cluster = cluster(REPEAT_INTERVAL).await;
     let hostile: String = HIDDEN.iter().flat_map(|hidden| ['x', *hidden]).collect();
     let workload = web();
-    cluster.events.observe(&Event::Finished(&outcome("nginx:1", failed(&hostile))));
+    finish(&cluster.events, &outcome("nginx:1", failed(&hostile)));
     cluster.events.observe(&Event::Undecided { workload: &workload, image: &hostile, reason: &hostile });
     cluster.events.observe(&Event::ReloadRefused { reason: &hostile });
     for reason in ["MirrorFailed", "MirrorUndecided", "ReloadRefused"] {

@@ -3,7 +3,7 @@
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    model::{Event, Observer, Outcome, Status},
+    model::{Event, ImageRecord, Observer, Outcome, Status},
     report::utc::utc,
 };
 
@@ -14,8 +14,8 @@ pub struct LogObserver;
 impl Observer for LogObserver {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Finished(outcome) => finished(outcome),
-            Event::InCooldown { workload, source, destination, until, reason } => {
+            Event::Finished(outcome, record) => finished(outcome, record),
+            Event::InCooldown { workload, source, destination, until, reason, .. } => {
                 info!(
                     %source,
                     target = %destination,
@@ -63,7 +63,7 @@ impl Observer for LogObserver {
     }
 }
 
-fn finished(outcome: &Outcome) {
+fn finished(outcome: &Outcome, record: &ImageRecord) {
     let (source, target) = (&outcome.source, &outcome.destination);
     let workload = outcome.workloads.first();
     let namespace = workload.map(|id| id.namespace.as_str()).unwrap_or_default();

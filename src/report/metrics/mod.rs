@@ -2,21 +2,28 @@
 
 mod families;
 mod image_counter;
-mod image_states;
 mod plugins;
 mod registries;
+mod state_gauges;
+
+use std::time::SystemTime;
 
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 use families::Families;
 use image_counter::{ImageCounter, MAX_IMAGES};
-use image_states::ImageStates;
 use plugins::PluginMetrics;
 use registries::RegistryMetrics;
+use state_gauges::StateGauges;
 
 pub use families::MetricsError;
 
-use crate::model::{Event, Observer, Outcome, Status, WorkloadKind};
+use crate::model::{Event, ImageState, Known, Observer, Outcome, Status, StatusKind, WorkloadKind};
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
 
 /// In seconds: from one small layer on loopback to an image of many gigabytes.
 const COPY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 1800.0];
@@ -31,7 +38,11 @@ pub struct Metrics {
     copied_bytes: IntCounter,
     copy_duration: HistogramVec,
     copy_failures: IntCounterVec,
-    images: ImageStates,
+    images: StateGauges<StatusKind>,
+    destinations: StateGauges<ImageState>,
+    oldest_not_mirrored: IntGauge,
+    last_pass: IntGauge,
+    last_successful_pass: IntGauge,
     undecided: IntCounter,
     undecided_now: IntGauge,
     queue_waiting: IntGauge,
@@ -74,6 +85,16 @@ impl Metrics {
                 "Remaining manifest pulls, for registries that report a quota.",
                 &["registry"],
             )?,
+            families.counters(
+                "k8s_copycat_registry_requests_total",
+                "Requests to registries, by method and status; the status is `error` without a response.",
+                &["registry", "method", "status"],
+            )?,
+            families.counters(
+                "k8s_copycat_registry_retries_total",
+                "Failed requests and transfers that were repeated.",
+                &["registry"],
+            )?,
         );
         let watch_restarts = families.counters(
             "k8s_copycat_watch_restarts_total",
@@ -104,11 +125,36 @@ impl Metrics {
                 "Copies that failed, by kind.",
                 &["kind"],
             )?,
-            images: ImageStates::new(&families.gauges(
-                "k8s_copycat_images",
-                "Images at their destinations, by their last outcome.",
-                &["state"],
-            )?),
+            images: StateGauges::new(
+                &families.gauges(
+                    "k8s_copycat_images",
+                    "Images at their destinations, by the result of the last attempt.",
+                    &["state"],
+                )?,
+                &StatusKind::ALL,
+                StatusKind::name,
+            ),
+            destinations: StateGauges::new(
+                &families.gauges(
+                    "k8s_copycat_destinations",
+                    "Images at their destinations, by what is at the target.",
+                    &["state"],
+                )?,
+                &ImageState::ALL,
+                ImageState::name,
+            ),
+            oldest_not_mirrored: families.gauge(
+                "k8s_copycat_oldest_not_mirrored_timestamp_seconds",
+                "Since when the image that has waited longest has had to be copied (missing, stale or unknown); 0 for none.",
+            )?,
+            last_pass: families.gauge(
+                "k8s_copycat_last_pass_timestamp_seconds",
+                "The end of the last pass over all workloads; 0 before the first.",
+            )?,
+            last_successful_pass: families.gauge(
+                "k8s_copycat_last_successful_pass_timestamp_seconds",
+                "The end of the last pass without a failure; 0 before the first.",
+            )?,
             undecided_now: families.gauge("k8s_copycat_undecided", "Image uses that are currently undecided.")?,
             undecided: families.counter(
                 "k8s_copycat_undecided_total",
@@ -167,8 +213,22 @@ impl Observer for Metrics {
             Event::PushSucceeded(reference) => self.push_success.increment(reference),
             Event::PushFailed(reference) => self.push_error.increment(reference),
             Event::BytesCopied(bytes) => self.copied_bytes.inc_by(bytes),
-            Event::Finished(outcome) => self.finished(outcome),
-            Event::OutcomeChanged { before, after, .. } => self.images.change(before, after),
+            Event::Finished(outcome, _) => self.finished(outcome),
+            Event::ImageChanged { before, after, .. } => {
+                let result = |known: Option<Known>| known.and_then(|known| known.result);
+                let state = |known: Option<Known>| known.map(|known| known.state);
+                self.images.change(result(before), result(after));
+                self.destinations.change(state(before), state(after));
+            }
+            Event::OldestToBeCopied(since) => self.oldest_not_mirrored.set(since.map_or(0, unix_seconds)),
+            Event::PassEnded(pass) => {
+                self.last_pass.set(unix_seconds(pass.ended));
+                if pass.failures == 0 {
+                    self.last_successful_pass.set(unix_seconds(pass.ended));
+                }
+            }
+            Event::Requested { registry, method, status } => self.registries.requested(registry, method, status),
+            Event::Retried { registry } => self.registries.retried(registry),
             Event::Undecided { .. } => self.undecided.inc(),
             Event::Decided { .. } => {}
             Event::UndecidedNow(count) => self.undecided_now.set(i64::try_from(count).unwrap_or(i64::MAX)),
@@ -199,8 +259,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Digest, Hook, StatusKind},
-        report::testing::{failed, outcome, web},
+        model::{Digest, Hook, PassSummary},
+        report::testing::{failed, outcome, record, web},
     };
 
     /// The program's own series without histogram buckets.
@@ -232,8 +292,17 @@ mod tests {
         }
     }
 
-    fn changed(outcome: &Outcome, before: Option<StatusKind>, after: Option<StatusKind>) -> Event<'_> {
-        Event::OutcomeChanged { destination: &outcome.destination, source: &outcome.source, before, after }
+    fn changed(outcome: &Outcome, before: Option<Known>, after: Option<Known>) -> Event<'_> {
+        Event::ImageChanged { destination: &outcome.destination, source: &outcome.source, before, after }
+    }
+
+    fn known(outcome: &Outcome) -> Option<Known> {
+        Some(Known::from(&record(outcome)))
+    }
+
+    fn pass(ended: u64, failures: usize) -> PassSummary {
+        let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(ended);
+        PassSummary { began: SystemTime::UNIX_EPOCH, ended, workloads: 1, images: 1, failures }
     }
 
     #[test]
@@ -251,13 +320,19 @@ mod tests {
         for event in [
             Event::BytesCopied(1000),
             Event::BytesCopied(24),
-            Event::Finished(&copied),
-            Event::Finished(&lost),
-            Event::Finished(&there),
-            changed(&copied, None, Some(StatusKind::Copied)),
-            changed(&lost, None, Some(StatusKind::Failed)),
-            changed(&there, None, Some(StatusKind::AlreadyThere)),
-            changed(&there, Some(StatusKind::AlreadyThere), None),
+            Event::Finished(&copied, &record(&copied)),
+            Event::Finished(&lost, &record(&lost)),
+            Event::Finished(&there, &record(&there)),
+            changed(&copied, None, known(&copied)),
+            changed(&lost, None, known(&lost)),
+            changed(&there, None, known(&there)),
+            changed(&there, known(&there), None),
+            Event::OldestToBeCopied(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7))),
+            Event::PassEnded(pass(1, 0)),
+            Event::PassEnded(pass(2, 5)),
+            Event::Requested { registry: "hub.example", method: "GET", status: Some(200) },
+            Event::Requested { registry: "hub.example", method: "GET", status: None },
+            Event::Retried { registry: "hub.example" },
             Event::Undecided { workload: &web(), image: "Nginx", reason: "malformed" },
             Event::UndecidedNow(3),
             Event::Queue { waiting: 7, active: 2, cooling: 1 },
@@ -283,9 +358,13 @@ mod tests {
             k8s_copycat_copy_duration_seconds_count{status="failed"} 1
             k8s_copycat_copy_duration_seconds_sum{status="copied"} 1.5
             k8s_copycat_copy_failures_total{kind="target"} 1
+            k8s_copycat_destinations{state="mirrored"} 1
+            k8s_copycat_destinations{state="unknown"} 1
             k8s_copycat_images{state="already_there"} 0
             k8s_copycat_images{state="copied"} 1
             k8s_copycat_images{state="failed"} 1
+            k8s_copycat_last_pass_timestamp_seconds 2
+            k8s_copycat_last_successful_pass_timestamp_seconds 1
             k8s_copycat_leader 1
             k8s_copycat_lost_events_total{reason="queue_full"} 1
             k8s_copycat_plugin_call_duration_seconds_sum{hook="path-mapping",plugin="tenants"} 0.5
@@ -295,6 +374,10 @@ mod tests {
             k8s_copycat_queue_length{state="active"} 2
             k8s_copycat_queue_length{state="cooling"} 1
             k8s_copycat_queue_length{state="waiting"} 7
+            k8s_copycat_oldest_not_mirrored_timestamp_seconds 7
+            k8s_copycat_registry_requests_total{method="GET",registry="hub.example",status="200"} 1
+            k8s_copycat_registry_requests_total{method="GET",registry="hub.example",status="error"} 1
+            k8s_copycat_registry_retries_total{registry="hub.example"} 1
             k8s_copycat_registry_pulls_left{registry="hub.example"} 76
             k8s_copycat_registry_throttled_total{registry="slow.example"} 1
             k8s_copycat_undecided 3

@@ -17,13 +17,29 @@ const OTHER: &str = "other";
 pub(super) struct RegistryMetrics {
     throttled: IntCounterVec,
     pulls_left: IntGaugeVec,
+    requests: IntCounterVec,
+    retries: IntCounterVec,
     known: Mutex<HashSet<Box<str>>>,
 }
 
 impl RegistryMetrics {
-    /// Both families have `registry` as their only label.
-    pub(super) fn new(throttled: IntCounterVec, pulls_left: IntGaugeVec) -> Self {
-        Self { throttled, pulls_left, known: Mutex::default() }
+    /// All families have `registry` as their first label, and `requests` also `method` and `status`.
+    pub(super) fn new(
+        throttled: IntCounterVec,
+        pulls_left: IntGaugeVec,
+        requests: IntCounterVec,
+        retries: IntCounterVec,
+    ) -> Self {
+        Self { throttled, pulls_left, requests, retries, known: Mutex::default() }
+    }
+
+    pub(super) fn requested(&self, registry: &str, method: &str, status: Option<u16>) {
+        let status = status.map_or_else(|| "error".to_owned(), |status| status.to_string());
+        self.requests.with_label_values(&[self.label(registry), method, &status]).inc();
+    }
+
+    pub(super) fn retried(&self, registry: &str) {
+        self.retries.with_label_values(&[self.label(registry)]).inc();
     }
 
     pub(super) fn throttled(&self, registry: &str) {
@@ -58,7 +74,10 @@ mod tests {
     fn registries_beyond_the_limit_share_a_series() {
         let throttled = IntCounterVec::new(Opts::new("throttled", "Throttled."), &["registry"]).unwrap();
         let left = IntGaugeVec::new(Opts::new("left", "Left."), &["registry"]).unwrap();
-        let metrics = RegistryMetrics::new(throttled.clone(), left.clone());
+        let by_status = &["registry", "method", "status"];
+        let requests = IntCounterVec::new(Opts::new("requests", "Requests."), by_status).unwrap();
+        let retries = IntCounterVec::new(Opts::new("retries", "Retries."), &["registry"]).unwrap();
+        let metrics = RegistryMetrics::new(throttled.clone(), left.clone(), requests, retries);
         for number in 0..MAX_REGISTRIES + 5 {
             metrics.throttled(&format!("r{number}.example"));
         }

@@ -1,25 +1,23 @@
-//! The number of images by their last outcome.
+//! The number of images by state.
 
 use prometheus::{IntGauge, IntGaugeVec};
 
-use crate::model::StatusKind;
+/// A gauge for each state: each has a series from the start, so alerts need not handle absent series.
+pub(super) struct StateGauges<S>(Vec<(S, IntGauge)>);
 
-/// All states: each has a series from the start, so alerts need not handle absent series.
-pub(super) struct ImageStates([(StatusKind, IntGauge); StatusKind::ALL.len()]);
-
-impl ImageStates {
-    /// `by_state` has `state` as its only label.
-    pub(super) fn new(by_state: &IntGaugeVec) -> Self {
-        Self(StatusKind::ALL.map(|kind| (kind, by_state.with_label_values(&[kind.name()]))))
+impl<S: Copy + PartialEq> StateGauges<S> {
+    /// `family` has `state` as its only label.
+    pub(super) fn new(family: &IntGaugeVec, states: &[S], name: impl Fn(S) -> &'static str) -> Self {
+        Self(states.iter().map(|state| (*state, family.with_label_values(&[name(*state)]))).collect())
     }
 
-    /// Counts the change of an image's outcome at one destination.
-    pub(super) fn change(&self, before: Option<StatusKind>, after: Option<StatusKind>) {
-        for (kind, gauge) in &self.0 {
-            if before == Some(*kind) {
+    /// Counts the change of an image's state at one destination.
+    pub(super) fn change(&self, before: Option<S>, after: Option<S>) {
+        for (state, gauge) in &self.0 {
+            if before == Some(*state) {
                 gauge.dec();
             }
-            if after == Some(*kind) {
+            if after == Some(*state) {
                 gauge.inc();
             }
         }
@@ -31,11 +29,16 @@ mod tests {
     use prometheus::Opts;
 
     use super::*;
+    use crate::model::StatusKind;
+
+    fn family() -> IntGaugeVec {
+        IntGaugeVec::new(Opts::new("images", "Images."), &["state"]).unwrap()
+    }
 
     #[test]
     fn an_image_counts_in_its_last_state_until_it_is_withdrawn() {
-        let family = IntGaugeVec::new(Opts::new("images", "Images."), &["state"]).unwrap();
-        let states = ImageStates::new(&family);
+        let family = family();
+        let states = StateGauges::new(&family, &StatusKind::ALL, StatusKind::name);
         let count = |state: &str| family.with_label_values(&[state]).get();
 
         states.change(None, Some(StatusKind::Failed));
@@ -51,8 +54,8 @@ mod tests {
 
     #[test]
     fn every_state_has_a_series_from_the_start() {
-        let family = IntGaugeVec::new(Opts::new("images", "Images."), &["state"]).unwrap();
-        let _states = ImageStates::new(&family);
+        let family = family();
+        let _states = StateGauges::new(&family, &StatusKind::ALL, StatusKind::name);
         let metrics = prometheus::core::Collector::collect(&family);
         let series: Vec<&str> = metrics[0].get_metric().iter().map(|metric| metric.get_label()[0].value()).collect();
         for state in ["copied", "already_there", "would_copy", "would_pull", "failed"] {

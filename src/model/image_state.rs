@@ -1,0 +1,218 @@
+//! What is known of an image at a destination. What is at the target and what became of the last attempt are two things: an
+//! image can be at the target while its source is down.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Digest, Failure, FailureKind, Outcome, Status, StatusKind};
+
+/// What is at a destination; a closed list, used as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ImageState {
+    /// The target does not have it.
+    Missing,
+    /// The target has the tag, but not what the source has now.
+    Stale,
+    /// Another image owns the destination.
+    Conflict,
+    /// Not known: the image was not checked yet, or the target did not answer.
+    Unknown,
+    /// The target has it, but the last check could not compare it with the source.
+    Unverified,
+    /// `dryRun` or `dryPull`: it is not mirrored.
+    DryRun,
+    /// The target has what the source has.
+    Mirrored,
+}
+
+impl ImageState {
+    /// Every state, the worst first.
+    pub const ALL: [Self; 7] =
+        [Self::Missing, Self::Stale, Self::Conflict, Self::Unknown, Self::Unverified, Self::DryRun, Self::Mirrored];
+
+    /// The metric label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Stale => "stale",
+            Self::Conflict => "conflict",
+            Self::Unknown => "unknown",
+            Self::Unverified => "unverified",
+            Self::DryRun => "dry_run",
+            Self::Mirrored => "mirrored",
+        }
+    }
+
+    /// Whether the image is at the target, if only in the version of an earlier check.
+    pub fn is_at_target(self) -> bool {
+        matches!(self, Self::Mirrored | Self::Unverified)
+    }
+
+    /// Whether the image still has to be copied, as far as is known.
+    pub fn is_to_be_copied(self) -> bool {
+        matches!(self, Self::Missing | Self::Stale | Self::Unknown)
+    }
+}
+
+/// What an attempt saw, whatever became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What the target has at the destination.
+    pub at_target: AtTarget,
+    /// The digest that the destination is to have, if the source, a Pod or the image reference gave it.
+    pub at_source: Option<Digest>,
+}
+
+/// What a target has at a destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AtTarget {
+    /// It was not queried, or did not answer.
+    #[default]
+    Unknown,
+    /// Nothing.
+    Nothing,
+    /// This digest.
+    Digest(Digest),
+}
+
+impl AtTarget {
+    /// The digest.
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Digest(digest) => Some(digest),
+            Self::Unknown | Self::Nothing => None,
+        }
+    }
+}
+
+/// What is known of one image at one destination since this process first saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRecord {
+    /// What is at the destination.
+    pub state: ImageState,
+    /// What the attempts saw last.
+    pub seen: Seen,
+    /// When a workload's claim was first seen.
+    pub first_seen: SystemTime,
+    /// The last attempt.
+    pub last_attempt: Option<LastAttempt>,
+    /// When the image was last found to be mirrored.
+    pub last_mirrored: Option<SystemTime>,
+    /// The first failed attempt since the last success.
+    pub failing_since: Option<SystemTime>,
+    /// Since when it has to be copied; none if it is at the target, or is not to be copied.
+    pub to_be_copied_since: Option<SystemTime>,
+    /// Failed attempts since the last success.
+    pub failures: u32,
+}
+
+/// The part of a record whose changes are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What is at the destination.
+    pub state: ImageState,
+    /// The result of the last attempt; none if there was none.
+    pub result: Option<StatusKind>,
+}
+
+impl From<&ImageRecord> for Known {
+    fn from(record: &ImageRecord) -> Self {
+        Self { state: record.state, result: record.last_attempt.as_ref().map(|attempt| attempt.result) }
+    }
+}
+
+/// The end of an attempt to mirror an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastAttempt {
+    /// The result.
+    pub result: StatusKind,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// When it ended.
+    pub ended: SystemTime,
+    /// Its duration.
+    pub took: Duration,
+    /// Bytes of blobs that were uploaded.
+    pub bytes: u64,
+    /// When it is retried.
+    pub next_try: Option<SystemTime>,
+}
+
+impl ImageRecord {
+    /// Of an image that a workload claims and that was not checked yet.
+    pub fn new(now: SystemTime) -> Self {
+        Self {
+            state: ImageState::Unknown,
+            seen: Seen::default(),
+            first_seen: now,
+            last_attempt: None,
+            last_mirrored: None,
+            failing_since: None,
+            to_be_copied_since: Some(now),
+            failures: 0,
+        }
+    }
+
+    /// What is at the destination after an outcome.
+    pub fn state_after(&self, outcome: &Outcome) -> ImageState {
+        let failure = match &outcome.status {
+            Status::Copied(_) | Status::AlreadyThere(_) => return ImageState::Mirrored,
+            Status::WouldCopy(_) | Status::WouldPull => return ImageState::DryRun,
+            Status::Failed(failure) => failure,
+        };
+        if failure.kind == FailureKind::Conflict {
+            return ImageState::Conflict;
+        }
+        match (&outcome.seen.at_target, &outcome.seen.at_source) {
+            (AtTarget::Nothing, _) => ImageState::Missing,
+            // If it is the wanted digest, some of its platforms or blobs are missing.
+            (AtTarget::Digest(_), Some(_)) => ImageState::Stale,
+            (AtTarget::Digest(_), None) => ImageState::Unverified,
+            (AtTarget::Unknown, _) => match self.state {
+                ImageState::Mirrored => ImageState::Unverified,
+                ImageState::Conflict | ImageState::DryRun => ImageState::Unknown,
+                state => state,
+            },
+        }
+    }
+
+    /// Records an outcome.
+    pub fn record(&mut self, outcome: &Outcome, now: SystemTime) {
+        self.state = self.state_after(outcome);
+        match (&outcome.status, &outcome.seen.at_target) {
+            (Status::Copied(digest) | Status::AlreadyThere(digest), _) => {
+                self.seen.at_target = AtTarget::Digest(digest.clone());
+            }
+            (_, AtTarget::Unknown) => {}
+            (_, at_target) => self.seen.at_target = at_target.clone(),
+        }
+        if outcome.seen.at_source.is_some() {
+            self.seen.at_source.clone_from(&outcome.seen.at_source);
+        }
+        let failure = match &outcome.status {
+            Status::Failed(failure) => Some(failure.clone()),
+            _ => None,
+        };
+        if failure.is_some() {
+            self.failures = self.failures.saturating_add(1);
+            self.failing_since.get_or_insert(now);
+        } else {
+            (self.failures, self.failing_since) = (0, None);
+        }
+        if self.state == ImageState::Mirrored {
+            self.last_mirrored = Some(now);
+        }
+        if self.state.is_to_be_copied() {
+            self.to_be_copied_since.get_or_insert(now);
+        } else {
+            self.to_be_copied_since = None;
+        }
+        self.last_attempt = Some(LastAttempt {
+            result: outcome.status.kind(),
+            failure,
+            ended: now,
+            took: outcome.took,
+            bytes: outcome.bytes,
+            next_try: outcome.next_try,
+        });
+    }
+}
