@@ -5,17 +5,20 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use crate::model::CopyProgress;
+
 pub(super) struct Attempt<'a> {
     /// Bytes of blobs that were uploaded.
     pub sent: Arc<AtomicU64>,
+    pub progress: &'a Arc<CopyProgress>,
     source_answered: AtomicBool,
     on_answer: &'a (dyn Fn() + Send + Sync),
 }
 
 impl<'a> Attempt<'a> {
     /// `on_answer` is called at the source registry's first answer.
-    pub fn new(on_answer: &'a (dyn Fn() + Send + Sync)) -> Self {
-        Self { sent: Arc::default(), source_answered: AtomicBool::new(false), on_answer }
+    pub fn new(progress: &'a Arc<CopyProgress>, on_answer: &'a (dyn Fn() + Send + Sync)) -> Self {
+        Self { sent: Arc::default(), progress, source_answered: AtomicBool::new(false), on_answer }
     }
 
     /// Records an answer of the source registry.
