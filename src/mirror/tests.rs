@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     model::{
-        Container, ContainerKind, Digest, Event, Hook, Outcome, Reference, Running, Status, Target, TargetKind,
-        Workload, WorkloadKind,
+        Container, ContainerKind, CopyProgress, Digest, Event, Hook, Outcome, Reference, Running, Status, Target,
+        TargetKind, Workload, WorkloadKind,
     },
     policy,
     registry::{
@@ -78,6 +78,10 @@ struct State {
     queue: (usize, usize, usize),
     replaced: Vec<String>,
     in_cooldown: Vec<String>,
+    /// Of each copy that has begun.
+    progress: Vec<Arc<CopyProgress>>,
+    /// Sources whose transfer has begun.
+    transferred: Vec<String>,
 }
 
 impl Observer for Observed {
@@ -92,6 +96,8 @@ impl Observer for Observed {
                 state.outcomes.remove(&(destination.to_string(), source.to_string()));
             }
             Event::Queue { waiting, active, cooling } => state.queue = (*waiting, *active, *cooling),
+            Event::CopyStarted { progress, .. } => state.progress.push(Arc::clone(progress)),
+            Event::TransferStarted { source, .. } => state.transferred.push(source.to_string()),
             Event::TagTaken { source, .. } => state.replaced.push(source.to_string()),
             Event::InCooldown { workload, .. } => state.in_cooldown.push(workload.name.clone()),
             _ => {}
@@ -397,4 +403,19 @@ async fn taking_a_tag_from_another_source_is_reported() {
     test.deploy("new", 2, &new_image, &[]).await;
     assert_eq!(test.seen.wait_for_outcome(&new_image).await, Ok(digest("new")));
     assert_eq!(test.seen.0.lock().unwrap().replaced, [new_image]);
+}
+
+#[tokio::test]
+async fn a_copy_reports_its_progress_and_an_image_that_is_there_transfers_nothing() {
+    let source = healthy("a").await;
+    let test = TestMirror::start(4).await;
+    let image = format!("{}/team/app:1", source.address);
+    test.deploy("web", 1, &image, &[]).await;
+    test.seen.wait_for_outcome(&image).await.unwrap();
+    test.mirror.pass().await.unwrap();
+    let state = test.seen.0.lock().unwrap();
+    let reported = |progress: &Arc<CopyProgress>| (progress.done(), progress.total(), progress.is_total_final());
+    let progress: Vec<_> = state.progress.iter().map(reported).collect();
+    assert_eq!(progress, [(2, Some(2), true), (0, None, false)], "one blob of two bytes; then a look");
+    assert_eq!(state.transferred, [image]);
 }

@@ -1,8 +1,10 @@
 //! Events for metrics, logs, Kubernetes events and progress.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
-use super::{Destination, Digest, Hook, ImageRecord, Known, Outcome, PassSummary, PluginStatus, Reference, WorkloadId};
+use super::{
+    CopyProgress, Destination, Digest, Hook, ImageRecord, Known, Outcome, PassSummary, PluginStatus, Reference, WorkloadId,
+};
 
 /// Something that happened. The first four feed the four `…_total` counters of pulls and pushes.
 #[derive(Debug)]
@@ -17,6 +19,31 @@ pub enum Event<'a> {
     PushFailed(&'a str),
     /// This many further bytes of a blob were uploaded.
     BytesCopied(u64),
+    /// A copy has begun: it inspects source and target first. An [`Event::TransferStarted`] follows if something is
+    /// missing at the target, and an [`Event::Finished`] at the end, unless the image is not to be at the destination any
+    /// more. Images of one destination begin together, but are copied one after another.
+    CopyStarted {
+        /// The fully qualified source.
+        source: &'a Reference,
+        /// The destination.
+        destination: &'a Destination,
+        /// The workloads that use the image, at most the ten oldest, oldest first.
+        workloads: &'a [WorkloadId],
+        /// How far it is, from now on to its end.
+        progress: &'a Arc<CopyProgress>,
+    },
+    /// A copy found that something is missing at the target, and begins to transfer it. The total of `progress` is known
+    /// soon after.
+    TransferStarted {
+        /// The fully qualified source.
+        source: &'a Reference,
+        /// The destination.
+        destination: &'a Destination,
+        /// The workloads that use the image, at most the ten oldest, oldest first.
+        workloads: &'a [WorkloadId],
+        /// How far the copy is.
+        progress: &'a Arc<CopyProgress>,
+    },
     /// An attempt to mirror an image ended; with what is known of the image now.
     Finished(&'a Outcome, &'a ImageRecord),
     /// What is known of an image at a destination has changed: it was claimed, an attempt changed it (this follows

@@ -3,6 +3,7 @@
 
 mod access;
 mod backoff;
+mod copy_progress;
 mod credential;
 mod cut;
 mod decision;
@@ -24,6 +25,7 @@ mod workload;
 
 pub use access::{ClientCertificate, PemFile, RegistryAccess};
 pub use backoff::doubled;
+pub use copy_progress::CopyProgress;
 pub use credential::{Credential, Login};
 pub use cut::cut;
 pub use decision::{Decision, Hook, TraceEntry, Verdict};

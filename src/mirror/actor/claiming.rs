@@ -63,7 +63,7 @@ impl Actor {
     fn cancel_if_unclaimed(&self, key: &DestinationKey) {
         let Some(active) = self.active.get(key) else { return };
         let claimed = self.claims.jobs(key);
-        if !active.jobs.iter().any(|job| claimed.iter().any(|claimed| claimed.has_same_route(job))) {
+        if !active.jobs.iter().any(|(job, _)| claimed.iter().any(|claimed| claimed.has_same_route(job))) {
             active.cancel.cancel();
         }
     }

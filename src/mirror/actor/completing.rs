@@ -36,7 +36,7 @@ impl Actor {
         let Active { jobs, resolve_tag, .. } = active;
         match owner {
             Err(failure) => {
-                let failed = jobs.into_iter().map(|job| {
+                let failed = jobs.into_iter().map(|(job, _)| {
                     let outcome = job.failed_before_start(failure.clone());
                     (job, CopyResult { outcome, source_answered: false })
                 });

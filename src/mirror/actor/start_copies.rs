@@ -1,6 +1,6 @@
 //! Starting the work on a destination.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::SystemTime};
 
 use futures::FutureExt;
 use tokio::{sync::mpsc, time::Instant};
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     mirror::{copying::Copier, destination_key::DestinationKey, job::CopyJob, panic, queue::Next},
-    model::Reference,
+    model::{CopyProgress, Event, Reference},
 };
 
 use super::state::{Active, Actor, Completed};
@@ -42,11 +42,24 @@ impl Actor {
             return;
         }
         let cancel = CancellationToken::new();
+        let contenders = self.claims.contenders(&key);
+        let progress: Vec<_> = jobs.iter().map(|_| Arc::<CopyProgress>::default()).collect();
+        // Before its task, which reports the next events.
+        if contenders.is_none() {
+            for (job, progress) in jobs.iter().zip(&progress) {
+                self.observer.observe(&Event::CopyStarted {
+                    source: &job.source,
+                    destination: &job.destination,
+                    workloads: &job.workloads,
+                    progress,
+                });
+            }
+        }
         let work = Work {
             copier: Arc::clone(&self.copier),
             key: key.clone(),
-            jobs: jobs.clone(),
-            contenders: self.claims.contenders(&key),
+            jobs: jobs.iter().cloned().zip(progress.iter().cloned()).collect(),
+            contenders,
             answers: self.answers_sender.clone(),
         };
         let cancelled = cancel.clone().cancelled_owned();
@@ -57,7 +70,8 @@ impl Actor {
                 () = cancelled => Completed::Cancelled { key },
             }
         });
-        self.active.insert(key, Active { cancel, jobs, resolve_tag });
+        let jobs = jobs.into_iter().zip(progress).collect();
+        self.active.insert(key, Active { cancel, jobs, started: SystemTime::now(), resolve_tag });
     }
 }
 
@@ -65,7 +79,7 @@ impl Actor {
 struct Work {
     copier: Arc<Copier>,
     key: DestinationKey,
-    jobs: Vec<CopyJob>,
+    jobs: Vec<(CopyJob, Arc<CopyProgress>)>,
     /// Several repositories' images, if the owner is not known.
     contenders: Option<Vec<Vec<Reference>>>,
     answers: mpsc::UnboundedSender<String>,
@@ -76,16 +90,17 @@ impl Work {
     async fn run(self) -> Completed {
         let Self { copier, key, jobs, contenders, answers } = self;
         if let Some(contenders) = contenders {
+            let jobs: Vec<CopyJob> = jobs.into_iter().map(|(job, _)| job).collect();
             let owner = AssertUnwindSafe(copier.find_owner(&jobs, &contenders)).catch_unwind().await;
             return Completed::OwnerFound { key, owner: owner.unwrap_or_else(|_| Err(panic::failure_after_panic())) };
         }
         let mut done = Vec::with_capacity(jobs.len());
-        for job in jobs {
+        for (job, progress) in jobs {
             let on_answer = || {
                 // At the end the receiver is gone.
                 let _ = answers.send(job.source.registry().to_owned());
             };
-            let copied = AssertUnwindSafe(copier.copy(&job, &on_answer)).catch_unwind().await;
+            let copied = AssertUnwindSafe(copier.copy(&job, &progress, &on_answer)).catch_unwind().await;
             let copied = copied.unwrap_or_else(|_| panic::result_after_panic(&job));
             done.push((job, copied));
         }

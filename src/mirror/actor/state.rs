@@ -23,7 +23,7 @@ use crate::{
         queue::{Admission, Availability, Cause, Lengths, Queue},
         records::{RecordChange, Records},
     },
-    model::{Event, Failure, Observer, Outcome, Reference},
+    model::{CopyProgress, Event, Failure, Observer, Outcome, Reference},
     policy::Policy,
 };
 
@@ -65,7 +65,8 @@ pub struct Actor {
 /// A destination that is being copied to.
 pub(super) struct Active {
     pub cancel: CancellationToken,
-    pub jobs: Vec<CopyJob>,
+    pub jobs: Vec<(CopyJob, Arc<CopyProgress>)>,
+    pub started: SystemTime,
     pub resolve_tag: bool,
 }
 

@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use crate::model::{AtTarget, Digest, Seen};
+use crate::model::{AtTarget, CopyProgress, Digest, Seen};
 
 pub(super) struct Attempt<'a> {
     /// Bytes of blobs that were uploaded.
     pub sent: Arc<AtomicU64>,
+    pub progress: &'a Arc<CopyProgress>,
     source_answered: AtomicBool,
     seen: Mutex<Seen>,
     on_answer: &'a (dyn Fn() + Send + Sync),
@@ -17,8 +18,14 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// `on_answer` is called at the source registry's first answer.
-    pub fn new(on_answer: &'a (dyn Fn() + Send + Sync)) -> Self {
-        Self { sent: Arc::default(), source_answered: AtomicBool::new(false), seen: Mutex::default(), on_answer }
+    pub fn new(progress: &'a Arc<CopyProgress>, on_answer: &'a (dyn Fn() + Send + Sync)) -> Self {
+        Self {
+            sent: Arc::default(),
+            progress,
+            source_answered: AtomicBool::new(false),
+            seen: Mutex::default(),
+            on_answer,
+        }
     }
 
     /// Records an answer of the source registry.

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use crate::{
     mirror::job::{CopyJob, CopyResult},
-    model::{Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Reference, Retry, Status},
+    model::{
+        CopyProgress, Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Reference, Retry, Status,
+    },
     registry::{Manifest, Registries, Store, TagOrDigest},
 };
 
@@ -63,9 +65,14 @@ impl Copier {
     }
 
     /// Runs a job to its end. `on_answer` is called at the source registry's first answer.
-    pub async fn copy(&self, job: &CopyJob, on_answer: &(dyn Fn() + Send + Sync)) -> CopyResult {
+    pub async fn copy(
+        &self,
+        job: &CopyJob,
+        progress: &Arc<CopyProgress>,
+        on_answer: &(dyn Fn() + Send + Sync),
+    ) -> CopyResult {
         let started = Instant::now();
-        let attempt = Attempt::new(on_answer);
+        let attempt = Attempt::new(progress, on_answer);
         let status = match self.try_copy(job, &attempt).await {
             Ok(status) => status,
             Err(failure) => {
@@ -127,6 +134,10 @@ impl Copier {
         }
         let may_be_made = self.settings.platforms.is_some();
         let replaced = owner::replaced_digest(job, endpoints, &findings, may_be_made).await?;
+        let progress = attempt.progress;
+        progress.begin();
+        let (workloads, source, destination) = (job.workloads.as_slice(), &job.source, &job.destination);
+        self.observer.observe(&Event::TransferStarted { source, destination, workloads, progress });
         let push = Push {
             job,
             settings: &self.settings,
@@ -136,10 +147,10 @@ impl Copier {
             subsets: &self.subsets,
             observer: &self.observer,
             sent: &attempt.sent,
+            progress,
         };
         let pushed = push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
         if let Some(before) = &replaced {
-            let (workloads, source, destination) = (job.workloads.as_slice(), &job.source, &job.destination);
             self.observer.observe(&Event::TagTaken { workloads, source, destination, before });
         }
         if let Some(part) = &findings.part {

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     mirror::job::CopyJob,
-    model::{Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
+    model::{CopyProgress, Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
     registry::{Manifest, ManifestRef, StoreError},
 };
 
@@ -30,6 +30,7 @@ pub(super) struct Push<'a> {
     pub observer: &'a Arc<dyn Observer>,
     /// Grows with each byte of a blob that is uploaded.
     pub sent: &'a Arc<AtomicU64>,
+    pub progress: &'a Arc<CopyProgress>,
 }
 
 /// What to push: everything that `contents` names, then `root`, which may name more.
@@ -88,11 +89,11 @@ impl Push<'_> {
 
     fn transfer<'b>(&'b self, upload: &'b UploadGuard) -> Transfer<'b> {
         let (observer, sent) = (Arc::clone(self.observer), Arc::clone(self.sent));
-        let progress = Arc::new(move |bytes| {
+        let on_sent = Arc::new(move |bytes| {
             sent.fetch_add(bytes, Ordering::Relaxed);
             observer.observe(&Event::BytesCopied(bytes));
         });
-        Transfer::new(self.endpoints, self.job, self.blobs, upload.upload(), self.settings, progress)
+        Transfer::new(self.endpoints, self.job, self.blobs, upload.upload(), self.settings, self.progress, on_sent)
     }
 
     /// Pushes the contents, then the root. Returns false if the target rejects a root with missing children.

@@ -1,6 +1,12 @@
 //! Copies everything that a manifest names to a target, so that the manifest may follow.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::{sync::Semaphore, time::Instant};
@@ -8,7 +14,7 @@ use tracing::{debug, warn};
 
 use crate::{
     mirror::job::CopyJob,
-    model::{Digest, Failure, error_chain},
+    model::{CopyProgress, Digest, Failure, error_chain},
     registry::{
         Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, StoreError, StoreUploadError, TagOrDigest,
         TransferPermit,
@@ -36,22 +42,24 @@ pub(super) struct Transfer<'a> {
     settings: &'a CopySettings,
     upload_permits: Semaphore,
     lookup_permits: Semaphore,
-    progress: Arc<dyn Fn(u64) + Send + Sync>,
+    progress: &'a Arc<CopyProgress>,
+    on_sent: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
 impl<'a> Transfer<'a> {
-    /// `progress` is called with the length of each piece of a blob that is sent.
+    /// `on_sent` is called with the length of each piece of a blob that is sent.
     pub fn new(
         endpoints: &'a Endpoints<'a>,
         job: &'a CopyJob,
         blobs: &'a BlobLocks,
         upload: &'a Arc<ImageUpload>,
         settings: &'a CopySettings,
-        progress: Arc<dyn Fn(u64) + Send + Sync>,
+        progress: &'a Arc<CopyProgress>,
+        on_sent: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Self {
         let upload_permits = Semaphore::new(settings.max_concurrent_blobs);
         let lookup_permits = Semaphore::new(CONCURRENT_LOOKUPS);
-        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress }
+        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress, on_sent }
     }
 
     /// Copies every blob and every child manifest that `manifest` names. Afterwards all of them are known to be at the
@@ -71,11 +79,17 @@ impl<'a> Transfer<'a> {
             let (Contents::Image { blobs: descriptors } | Contents::Index { manifests: descriptors }) = &contents;
             limits.count(manifest.bytes().len(), descriptors.len(), depth)?;
             match contents {
-                Contents::Image { blobs } => self.copy_blobs(blobs).await,
+                Contents::Image { blobs } => {
+                    let blobs = without_duplicates(blobs);
+                    self.count(&blobs, 0, depth);
+                    self.copy_blobs(blobs).await
+                }
                 Contents::Index { manifests } => {
                     let (children, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(Descriptor::is_manifest);
+                    let (children, blobs) = (without_duplicates(children), without_duplicates(blobs));
+                    self.count(&blobs, children.len(), depth);
                     self.copy_blobs(blobs).await?;
-                    stream::iter(without_duplicates(children))
+                    stream::iter(children)
                         .map(|child| async move { self.copy_child(&child, depth, limits).await })
                         .buffer_unordered(self.settings.max_concurrent_blobs)
                         .try_collect()
@@ -90,6 +104,7 @@ impl<'a> Transfer<'a> {
         let reference = ManifestRef::Child(&child.digest);
         let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
         if self.or_missing(&child.digest, found)? {
+            self.progress.manifest_read();
             return Ok(());
         }
         let manifest = {
@@ -104,14 +119,28 @@ impl<'a> Transfer<'a> {
             match self.endpoints.target.put(reference, &manifest).await {
                 Ok(()) => return Ok(()),
                 // As for the root: a part may have been deleted since it was found.
-                Err(error) if error.is_rejection() && !has_repeated => has_repeated = true,
+                Err(error) if error.is_rejection() && !has_repeated => {
+                    has_repeated = true;
+                    self.progress.add_unread_manifests(1);
+                }
                 Err(error) => return Err(at_target(&error)),
             }
         }
     }
 
+    /// Counts what a manifest names as work to do, before the manifest itself counts as read.
+    fn count(&self, blobs: &[Descriptor], children: usize, depth: usize) {
+        for blob in blobs.iter().filter(|blob| !blob.foreign) {
+            self.progress.add_total(blob.size);
+        }
+        self.progress.add_unread_manifests(children.try_into().unwrap_or(u64::MAX));
+        if depth > 0 {
+            self.progress.manifest_read();
+        }
+    }
+
     async fn copy_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
-        stream::iter(without_duplicates(blobs))
+        stream::iter(blobs)
             .map(|blob| async move { self.copy_blob(&blob).await })
             .buffer_unordered(self.settings.max_concurrent_blobs + CONCURRENT_LOOKUPS)
             .try_collect()
@@ -129,6 +158,14 @@ impl<'a> Transfer<'a> {
             );
             return Ok(());
         }
+        if !self.ensure_blob(blob).await? {
+            self.progress.remove_from_total(blob.size);
+        }
+        Ok(())
+    }
+
+    /// Returns whether the blob was uploaded; otherwise it was there, or was mounted.
+    async fn ensure_blob(&self, blob: &Descriptor) -> Result<bool, Failure> {
         // The lock before a permit: the holder of a permit must not wait.
         let mut lock = self.lock(blob).await;
         let (mut is_missing, mut refused) = (false, None);
@@ -138,7 +175,7 @@ impl<'a> Transfer<'a> {
             let is_own = known.repository == self.job.destination.repository;
             if is_own || !is_missing {
                 if self.has(blob).await? {
-                    return Ok(());
+                    return Ok(false);
                 }
                 is_missing = true;
             }
@@ -146,19 +183,20 @@ impl<'a> Transfer<'a> {
                 // Read before the mount: the upload may end while the registry still refuses.
                 let is_uploading = !known.upload.has_ended();
                 if self.mount(blob, &known).await? || is_uploading && self.mount_after(blob, &known).await? {
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             lock = self.lock(blob).await;
             refused = Some(known.repository);
         }
-        if is_missing || !self.has(blob).await? {
+        let must_upload = is_missing || !self.has(blob).await?;
+        if must_upload {
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
         }
         let repository = self.job.destination.repository.clone();
         *lock.location = Some(BlobLocation { repository, upload: Arc::clone(self.upload) });
-        Ok(())
+        Ok(must_upload)
     }
 
     async fn lock(&self, blob: &Descriptor) -> BlobLock {
@@ -209,15 +247,19 @@ impl<'a> Transfer<'a> {
         let mut failures = 0;
         let started = Instant::now();
         loop {
-            let (progress, upload, add_sent) = (self.progress.clone(), Arc::clone(self.upload), add_sent.clone());
-            let progress = move |bytes| {
-                progress(bytes);
+            let (on_sent, upload, add_sent) = (self.on_sent.clone(), Arc::clone(self.upload), add_sent.clone());
+            let (progress, sent) = (Arc::clone(self.progress), Arc::new(AtomicU64::new(0)));
+            let sent_now = Arc::clone(&sent);
+            let on_sent = move |bytes| {
+                on_sent(bytes);
+                progress.add_done(bytes);
+                sent_now.fetch_add(bytes, Ordering::Relaxed);
                 upload.add_sent(bytes);
                 add_sent(bytes);
             };
             let permit = TransferPermit::acquire(&self.endpoints.source, &self.endpoints.target).await;
             let body = self.endpoints.source.blob(blob);
-            let (failure, throttled) = match self.endpoints.target.upload(blob, body, progress).await {
+            let (failure, throttled) = match self.endpoints.target.upload(blob, body, on_sent).await {
                 Ok(()) => return Ok(()),
                 // The download has resumed as often as that helps; only wrong content may be right the next time.
                 Err(StoreUploadError::Source(error)) if !error.is_wrong_content() => {
@@ -227,6 +269,7 @@ impl<'a> Transfer<'a> {
                 Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
             };
             drop(permit);
+            self.progress.remove_done(sent.load(Ordering::Relaxed));
             // A rate limit does not count as a failure at first.
             if !(throttled && started.elapsed() < MAX_THROTTLED_TIME) {
                 failures += 1;

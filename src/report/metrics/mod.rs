@@ -247,7 +247,10 @@ impl Observer for Metrics {
             Event::ReloadRefused { .. } => self.plugins.reloaded(false),
             Event::Throttled { registry } => self.registries.throttled(registry),
             Event::PullsLeft { registry, left } => self.registries.pulls_left(registry, left),
-            Event::InCooldown { .. } | Event::TagTaken { .. } => {}
+            Event::CopyStarted { .. }
+            | Event::TransferStarted { .. }
+            | Event::InCooldown { .. }
+            | Event::TagTaken { .. } => {}
             Event::WatchRestarted(resource) => self.watch_restarts.with_label_values(&[resource]).inc(),
         }
     }
