@@ -103,6 +103,8 @@ pub struct ImageRecord {
     pub to_be_copied_since: Option<SystemTime>,
     /// Failed attempts since the last success.
     pub failures: u32,
+    /// Successful attempts since the last failure.
+    pub successes: u32,
 }
 
 /// The part of a record whose changes are reported.
@@ -149,6 +151,7 @@ impl ImageRecord {
             failing_since: None,
             to_be_copied_since: Some(now),
             failures: 0,
+            successes: 0,
         }
     }
 
@@ -193,10 +196,11 @@ impl ImageRecord {
             _ => None,
         };
         if failure.is_some() {
-            self.failures = self.failures.saturating_add(1);
+            (self.failures, self.successes) = (self.failures.saturating_add(1), 0);
             self.failing_since.get_or_insert(now);
         } else {
-            (self.failures, self.failing_since) = (0, None);
+            (self.failures, self.successes) = (0, self.successes.saturating_add(1));
+            self.failing_since = None;
         }
         if self.state == ImageState::Mirrored {
             self.last_mirrored = Some(now);
