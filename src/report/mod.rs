@@ -5,6 +5,7 @@ mod endpoints;
 mod log;
 mod metrics;
 mod observers;
+pub mod status;
 #[cfg(test)]
 mod testing;
 mod utc;

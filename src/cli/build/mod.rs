@@ -13,7 +13,7 @@ use crate::{
 
 pub use artifacts::{FetchError, PluginArtifacts};
 pub use mirror::{copier, max_concurrency, mirror};
-pub use policy::{invalid_plugins, policy, policy_settings};
+pub use policy::{invalid_plugins, policy, policy_settings, targets};
 pub use registry::aws;
 pub use stores::aws_identities;
 

@@ -25,7 +25,10 @@ use crate::{
     config::{Config, Flags},
     mirror::{Mirror, Stopped},
     model::Observer,
-    report::{ClusterEvents, Condition, LogObserver, Metrics, Observers, Readiness, serve_health, serve_operations},
+    report::{
+        ClusterEvents, Condition, LogObserver, Metrics, Observers, Readiness, serve_health, serve_operations,
+        status::Traffic,
+    },
     workload::{self, Change},
 };
 
@@ -58,8 +61,9 @@ pub async fn run(
         }
     };
     let (events, publisher) = ClusterEvents::new(client.clone(), env::hostname(), env::namespace(), metrics.clone());
+    let traffic = Arc::new(Traffic::default());
     let observer: Arc<dyn Observer> =
-        Arc::new(Observers::new(vec![metrics.clone(), Arc::new(LogObserver), Arc::new(events)]));
+        Arc::new(Observers::new(vec![metrics.clone(), traffic.clone(), Arc::new(LogObserver), Arc::new(events)]));
     let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
     plugins_loaded.fulfil();
     let aws = build::aws(&config);
@@ -79,7 +83,7 @@ pub async fn run(
     });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
-        let served = serve_operations(listener, metrics.clone(), operations, shutdown.clone());
+        let served = serve_operations(listener, metrics.clone(), operations, traffic, shutdown.clone());
         servers.push(tokio::spawn(log_failure("metrics", served)));
     }
     if let Some(listener) = listen(config.process.health_addr).await? {

@@ -4,13 +4,14 @@ use std::{io, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,13 @@ use super::{
     plugins::{Page, PluginsReport},
     server::serve,
 };
-use crate::{model::printable_json, report::Metrics};
+use crate::{
+    model::printable_json,
+    report::{
+        Metrics,
+        status::{Query, ReplicaStatus, Snapshots, Traffic},
+    },
+};
 
 /// The result of clearing the cooldowns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +64,12 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The active plugins.
     fn plugins(&self) -> PluginsReport;
+
+    /// The state of this replica; none if the mirror has stopped.
+    fn status(&self) -> BoxFuture<'_, Option<ReplicaStatus>>;
 }
 
-/// Serves `/metrics`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds.
+/// Serves `/metrics`, `/status`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds.
 ///
 /// # Errors
 ///
@@ -68,14 +78,21 @@ pub async fn serve_operations(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     operations: Arc<dyn Operations>,
+    traffic: Arc<Traffic>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(scrape))
         .route("/plugins", get(plugins))
+        .route("/status", get(status))
         .route("/reset-cooldown", any(reset_cooldown))
         .route("/force-reconcile", any(force_reconcile))
-        .with_state(Endpoints { metrics, operations, shutdown: shutdown.clone() });
+        .with_state(Endpoints {
+            metrics,
+            operations,
+            snapshots: Arc::new(Snapshots::new(traffic)),
+            shutdown: shutdown.clone(),
+        });
     serve(listener, router, shutdown).await
 }
 
@@ -83,6 +100,7 @@ pub async fn serve_operations(
 struct Endpoints {
     metrics: Arc<Metrics>,
     operations: Arc<dyn Operations>,
+    snapshots: Arc<Snapshots>,
     shutdown: CancellationToken,
 }
 
@@ -98,6 +116,20 @@ async fn scrape(State(endpoints): State<Endpoints>) -> Response {
 
 async fn plugins(State(endpoints): State<Endpoints>) -> Response {
     json(&Page::from(&endpoints.operations.plugins()))
+}
+
+async fn status(State(endpoints): State<Endpoints>, RawQuery(query): RawQuery) -> Response {
+    let query = match Query::parse(&query.unwrap_or_default()) {
+        Ok(query) => query,
+        Err(error) => return (StatusCode::BAD_REQUEST, json(&json!({ "error": error.to_string() }))).into_response(),
+    };
+    match endpoints.snapshots.get(endpoints.operations.status()).await {
+        Some(snapshot) => json(&snapshot.status(&query)),
+        None => {
+            let error = json!({ "error": "the mirror did not report its state; it may be shutting down" });
+            (StatusCode::SERVICE_UNAVAILABLE, json(&error)).into_response()
+        }
+    }
 }
 
 async fn reset_cooldown(State(endpoints): State<Endpoints>, method: Method) -> Response {
@@ -259,6 +291,11 @@ mod tests {
         fn plugins(&self) -> PluginsReport {
             PluginsReport { needs_restart: vec!["watchResources"], ..PluginsReport::default() }
         }
+
+        fn status(&self) -> BoxFuture<'_, Option<ReplicaStatus>> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Some(ReplicaStatus::default())).boxed()
+        }
     }
 
     struct Server {
@@ -274,7 +311,13 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (metrics, operations) = (Arc::new(Metrics::new().unwrap()), Arc::new(FakeOperations::default()));
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(serve_operations(listener, metrics.clone(), operations.clone(), shutdown.clone()));
+        let ended = tokio::spawn(serve_operations(
+            listener,
+            metrics.clone(),
+            operations.clone(),
+            Arc::default(),
+            shutdown.clone(),
+        ));
         Server { address, metrics, operations, shutdown, ended }
     }
 
