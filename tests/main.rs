@@ -34,6 +34,7 @@ mod settings;
 mod shipped;
 mod signals;
 mod soak;
+mod status;
 mod support;
 mod syncing;
 mod watching;

@@ -490,7 +490,8 @@ mod tests {
 
     #[test]
     fn the_worst_images_come_first() {
-        let all = ["postgres:17 missing", "kafka:4 unknown", "redis:7 unverified", "nginx:1 mirrored", "busybox skipped"];
+        let all =
+            ["postgres:17 missing", "kafka:4 unknown", "redis:7 unverified", "nginx:1 mirrored", "busybox skipped"];
         assert_eq!(images(""), all);
     }
 
