@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Digest, Failure, FailureKind, Outcome, Status, StatusKind};
+use super::{AtTarget, Failure, FailureKind, Outcome, Seen, Status, StatusKind};
 
 /// What is at a destination; a closed list, used as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,37 +50,6 @@ impl ImageState {
     /// Whether the image still has to be copied, as far as is known.
     pub fn is_to_be_copied(self) -> bool {
         matches!(self, Self::Missing | Self::Stale | Self::Unknown)
-    }
-}
-
-/// What an attempt saw, whatever became of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// What the target has at the destination.
-    pub at_target: AtTarget,
-    /// The digest that the destination is to have, if the source, a Pod or the image reference gave it.
-    pub at_source: Option<Digest>,
-}
-
-/// What a target has at a destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AtTarget {
-    /// It was not queried, or did not answer.
-    #[default]
-    Unknown,
-    /// Nothing.
-    Nothing,
-    /// This digest.
-    Digest(Digest),
-}
-
-impl AtTarget {
-    /// The digest.
-    pub fn digest(&self) -> Option<&Digest> {
-        match self {
-            Self::Digest(digest) => Some(digest),
-            Self::Unknown | Self::Nothing => None,
-        }
     }
 }
 
