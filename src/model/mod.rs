@@ -19,6 +19,7 @@ mod reference;
 mod registry_host;
 mod target;
 mod target_address;
+mod token_verdict;
 mod workload;
 
 pub use access::{ClientCertificate, PemFile, RegistryAccess};
@@ -39,4 +40,5 @@ pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
 pub use registry_host::canonical_registry;
 pub use target::{Destination, Target, TargetKind};
 pub use target_address::TargetAddress;
+pub use token_verdict::TokenVerdict;
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};
