@@ -1,5 +1,6 @@
 //! `run`: the controller.
 
+mod authorization;
 mod leader;
 mod operations;
 
@@ -79,7 +80,8 @@ pub async fn run(
     });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
-        let served = serve_operations(listener, metrics.clone(), operations, shutdown.clone());
+        let authorization = authorization::authorization(config.process.operations_authorization, &client);
+        let served = serve_operations(listener, metrics.clone(), operations, authorization, shutdown.clone());
         servers.push(tokio::spawn(log_failure("metrics", served)));
     }
     if let Some(listener) = listen(config.process.health_addr).await? {

@@ -6,6 +6,7 @@ use axum::{
     Router,
     extract::State,
     http::{Method, StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    authorization::{CallerAuthorization, guard},
     plugins::{Page, PluginsReport},
     server::serve,
 };
@@ -59,7 +61,8 @@ pub trait Operations: Send + Sync + 'static {
     fn plugins(&self) -> PluginsReport;
 }
 
-/// Serves `/metrics`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds.
+/// Serves `/metrics`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds. With
+/// `authorization`, only those callers can use the last two whom it allows to.
 ///
 /// # Errors
 ///
@@ -68,13 +71,18 @@ pub async fn serve_operations(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     operations: Arc<dyn Operations>,
+    authorization: Option<Arc<dyn CallerAuthorization>>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    let mut acting =
+        Router::new().route("/reset-cooldown", any(reset_cooldown)).route("/force-reconcile", any(force_reconcile));
+    if let Some(authorization) = authorization {
+        acting = acting.route_layer(middleware::from_fn_with_state(authorization, guard));
+    }
     let router = Router::new()
         .route("/metrics", get(scrape))
         .route("/plugins", get(plugins))
-        .route("/reset-cooldown", any(reset_cooldown))
-        .route("/force-reconcile", any(force_reconcile))
+        .merge(acting)
         .with_state(Endpoints { metrics, operations, shutdown: shutdown.clone() });
     serve(listener, router, shutdown).await
 }
@@ -97,16 +105,18 @@ async fn scrape(State(endpoints): State<Endpoints>) -> Response {
 }
 
 async fn plugins(State(endpoints): State<Endpoints>) -> Response {
-    json(&Page::from(&endpoints.operations.plugins()))
+    json(StatusCode::OK, &Page::from(&endpoints.operations.plugins()))
 }
 
 async fn reset_cooldown(State(endpoints): State<Endpoints>, method: Method) -> Response {
     if !is_allowed(&method) {
         return not_allowed();
     }
-    let answer = ResetAnswer::from(endpoints.operations.reset_cooldown().await);
+    let reset = endpoints.operations.reset_cooldown().await;
+    let status = status(reset != CooldownReset::NotReady);
+    let answer = ResetAnswer::from(reset);
     tracing::info!(%method, cleared_targets = answer.cleared_targets, "cooldown reset requested: {}", answer.message);
-    json(&answer)
+    json(status, &answer)
 }
 
 async fn force_reconcile(State(endpoints): State<Endpoints>, method: Method) -> Response {
@@ -121,6 +131,7 @@ async fn force_reconcile(State(endpoints): State<Endpoints>, method: Method) -> 
             failures: vec!["the program is shutting down".to_owned()],
         },
     };
+    let status = status(pass != ForcedPass::NotReady);
     let answer = PassAnswer::from(pass);
     tracing::info!(
         %method,
@@ -129,7 +140,7 @@ async fn force_reconcile(State(endpoints): State<Endpoints>, method: Method) -> 
         success = answer.success,
         "forced pass ended"
     );
-    json(&answer)
+    json(status, &answer)
 }
 
 /// Whether a method may start an operation. HEAD, which axum routes like GET, must not: crawlers and health checks send it.
@@ -189,10 +200,16 @@ impl From<ForcedPass> for PassAnswer {
     }
 }
 
-/// One line of JSON, always with status 200: scripts written for the original check only the body.
-fn json(answer: &impl Serialize) -> Response {
+/// 200 even if the operation failed: scripts written for the original check only the body. 503 if another replica has to be
+/// asked.
+fn status(is_ready: bool) -> StatusCode {
+    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// One line of JSON.
+fn json(status: StatusCode, answer: &impl Serialize) -> Response {
     match printable_json(answer) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
@@ -274,7 +291,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (metrics, operations) = (Arc::new(Metrics::new().unwrap()), Arc::new(FakeOperations::default()));
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(serve_operations(listener, metrics.clone(), operations.clone(), shutdown.clone()));
+        let ended = tokio::spawn(serve_operations(listener, metrics.clone(), operations.clone(), None, shutdown.clone()));
         Server { address, metrics, operations, shutdown, ended }
     }
 
@@ -312,9 +329,10 @@ mod tests {
             ),
         ] {
             *server.operations.reset.lock().unwrap() = Some(reset);
+            let status = if reset == CooldownReset::NotReady { "503 " } else { "200 " };
             for method in ["GET", "POST"] {
                 let (head, body) = exchange(server.address, method, "/reset-cooldown").await;
-                assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+                assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
                 assert!(head.contains("content-type: application/json"), "{head}");
                 assert_eq!(body, format!("{line}\n"));
             }
@@ -339,10 +357,11 @@ mod tests {
                 r#"{"triggered":false,"success":false,"workloadsProcessed":0,"imagesMirrored":0,"message":"force reconcile service not ready"}"#,
             ),
         ] {
+            let status = if pass == ForcedPass::NotReady { "503 " } else { "200 " };
             *server.operations.pass.lock().unwrap() = Some(pass);
             for method in ["GET", "POST"] {
                 let (head, body) = exchange(server.address, method, "/force-reconcile").await;
-                assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+                assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
                 assert!(head.contains("content-type: application/json"), "{head}");
                 assert_eq!(body, format!("{line}\n"));
             }
