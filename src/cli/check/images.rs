@@ -1,0 +1,75 @@
+//! Which images would be mirrored: their sources and destinations are what is worth checking.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::finding::{Finding, Group};
+use crate::{
+    cli::collect,
+    config::Config,
+    model::{Reference, Verdict, error_chain},
+    policy::Policy,
+};
+
+/// To list the workloads of a large cluster.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The images that would be mirrored, by where they come from and where they go to.
+#[derive(Default)]
+pub struct Images {
+    /// By registry: one of its images, and the number of different ones.
+    pub sources: BTreeMap<String, (Reference, usize)>,
+    /// By target: one repository that is written to.
+    pub repositories: BTreeMap<String, String>,
+}
+
+/// Of the cluster, or of `files`.
+pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Finding, Images) {
+    let uses = match timeout(DEADLINE, collect::image_uses(config, files)).await {
+        Ok(Ok(uses)) => uses,
+        Ok(Err(error)) => {
+            let remedy = "correct the files, or the rights at the API server; sources are not checked";
+            return (Group::Images.failed("workloads", error_chain(&error), remedy), Images::default());
+        }
+        Err(_) => {
+            let found = format!("not listed within {} s", DEADLINE.as_secs());
+            return (Group::Images.failed("workloads", found, "check the API server's load"), Images::default());
+        }
+    };
+    let workloads: HashSet<_> = uses.iter().map(|image_use| image_use.workload.id.clone()).collect();
+    let (containers, mut skipped, mut undecided) = (uses.len(), 0, 0);
+    let mut sources: BTreeMap<String, BTreeSet<Reference>> = BTreeMap::new();
+    let mut repositories = BTreeMap::new();
+    for decision in policy.decide(uses).await {
+        match decision.verdict {
+            Verdict::Mirror { source, destinations } => {
+                for destination in destinations {
+                    repositories.entry(destination.target.name.clone()).or_insert(destination.repository);
+                }
+                sources.entry(source.registry().to_owned()).or_default().insert(source);
+            }
+            Verdict::Skip(_) => skipped += 1,
+            Verdict::Error { .. } => undecided += 1,
+        }
+    }
+    let images: usize = sources.values().map(BTreeSet::len).sum();
+    let found = format!(
+        "{containers} containers of {} workloads: {images} images to mirror, {skipped} containers skipped, {undecided} \
+         undecided",
+        workloads.len()
+    );
+    let finding = match undecided {
+        0 => Group::Images.ok("workloads", found),
+        _ => Group::Images.warning("workloads", found, "`k8s-copycat plan` names the undecided ones"),
+    };
+    let sources = sources.into_iter().filter_map(|(registry, images)| {
+        let count = images.len();
+        Some((registry, (images.into_iter().next()?, count)))
+    });
+    (finding, Images { sources: sources.collect(), repositories })
+}
