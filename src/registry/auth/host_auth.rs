@@ -122,6 +122,11 @@ impl HostAuth {
         }
     }
 
+    /// Whether the host wants tokens of a token service.
+    pub(in crate::registry) fn uses_tokens(&self) -> bool {
+        matches!(self.scheme.current(), AuthScheme::Token(_))
+    }
+
     /// The credentials for the next request, with a token for `scopes` if the host wants one.
     pub(in crate::registry) async fn authorization(
         &self,

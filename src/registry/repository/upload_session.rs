@@ -85,17 +85,26 @@ impl Drop for UploadSession {
     }
 }
 
-/// Returns the status of the response.
+/// Returns the status of the response. Distribution wants the right to delete for this (its `app.go`), which not every token
+/// service knows: it is requested only if the right to push is not enough.
 async fn send_cancel(repository: &Repository, at: Endpoint) -> Result<StatusCode, Fault> {
-    let request = Request {
-        method: Method::DELETE,
-        target: Target::Endpoint(at),
-        headers: HeaderMap::new(),
-        scopes: &[repository.push_scope()],
-        permit: Permit::Acquire,
-        payload: Payload::Empty,
+    let send = async |at: Endpoint, scope: String| {
+        let request = Request {
+            method: Method::DELETE,
+            target: Target::Endpoint(at),
+            headers: HeaderMap::new(),
+            scopes: &[scope],
+            permit: Permit::Acquire,
+            payload: Payload::Empty,
+        };
+        Ok::<_, Fault>(repository.client.send(&repository.host, request).await?.status())
     };
-    Ok(repository.client.send(&repository.host, request).await?.status())
+    match send(at.clone(), repository.push_scope()).await? {
+        StatusCode::UNAUTHORIZED if repository.host.auth.uses_tokens() => {
+            send(at, format!("{},delete", repository.push_scope())).await
+        }
+        status => Ok(status),
+    }
 }
 
 /// Cancels all sessions of a host that are kept for reuse.
