@@ -126,7 +126,12 @@ fn set_up_logging(command: &Command, config: &Config) -> Result<(), CommandError
     if *command == Command::Run {
         Ok(init_logging(level, log_format(config, io::stdout().is_terminal()), io::stdout)?)
     } else {
-        let level = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
+        let level = match (level, command) {
+            // It reports itself what is worth a warning.
+            (LevelFilter::INFO | LevelFilter::WARN, Command::Check { .. }) => LevelFilter::ERROR,
+            (LevelFilter::INFO, _) => LevelFilter::WARN,
+            (level, _) => level,
+        };
         Ok(init_logging(level, log_format(config, io::stderr().is_terminal()), io::stderr)?)
     }
 }

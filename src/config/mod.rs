@@ -32,6 +32,6 @@ pub use flags::Flags;
 pub use load::{Loaded, load};
 pub use schema::schema;
 pub use settings::{
-    Config, CopyConfig, EcrConfig, LogFormat, OperationsAuthorization, PathMapRule, PlatformConfig, PluginConfig, PluginLimitsConfig,
-    PluginModule, PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
+    Config, CopyConfig, EcrConfig, LogFormat, OperationsAuthorization, PathMapRule, PlatformConfig, PluginConfig,
+    PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
 };

@@ -189,7 +189,8 @@ fn root() -> Vec<Key> {
     keys
 }
 
-const TOKENS: &str = "It precedes the repository path and may contain $namespace, $podname, $container_name and $registry.";
+const TOKENS: &str =
+    "It precedes the repository path and may contain $namespace, $podname, $container_name and $registry.";
 
 fn copy() -> Vec<Key> {
     let minutes = || integer(None, Some(MAX_SECONDS / 60));
@@ -206,11 +207,19 @@ fn copy() -> Vec<Key> {
         key("digestPullIgnoredTags", texts(), "Tags, in any case, to which `digestPull` does not apply.")
             .variable("DIGEST_PULL_IGNORED_TAGS")
             .default(json!(["latest"])),
-        key("mirrorPlatforms", texts(), "With `digestPull`: the platforms to copy, such as arm64 or linux/arm/v7, or all.")
-            .variable("MIRROR_PLATFORMS"),
-        key("checkNodePlatform", boolean(), "With `digestPull`: copy the platforms of the nodes that may run an image.")
-            .variable("CHECK_NODE_PLATFORM")
-            .default(false),
+        key(
+            "mirrorPlatforms",
+            texts(),
+            "With `digestPull`: the platforms to copy, such as arm64 or linux/arm/v7, or all.",
+        )
+        .variable("MIRROR_PLATFORMS"),
+        key(
+            "checkNodePlatform",
+            boolean(),
+            "With `digestPull`: copy the platforms of the nodes that may run an image.",
+        )
+        .variable("CHECK_NODE_PLATFORM")
+        .default(false),
         key(
             "ignoreMissingPlatforms",
             texts(),
@@ -253,8 +262,12 @@ fn copy() -> Vec<Key> {
         key("maxConnectionsPerRegistry", count(), "Concurrent requests to one registry, all images together.")
             .variable("MAX_CONNECTIONS_PER_REGISTRY")
             .default(DEFAULT_CONNECTIONS),
-        key("insecureRegistries", texts(), "Source registries (host[:port]) with plain HTTP or unverified certificates.")
-            .variable("INSECURE_REGISTRIES"),
+        key(
+            "insecureRegistries",
+            texts(),
+            "Source registries (host[:port]) with plain HTTP or unverified certificates.",
+        )
+        .variable("INSECURE_REGISTRIES"),
         key(
             "privateRedirects",
             texts(),

@@ -251,10 +251,9 @@ fn describe(error: &reqwest::Error) -> (String, Option<&'static str>) {
             format!("the server's certificate was not accepted ({cause})"),
             Some("add its CA by caFile in `registries`, or by SSL_CERT_FILE"),
         ),
-        Some(TlsFailure::NotTls) => (
-            "the server does not use TLS".to_owned(),
-            Some("set plainHTTP in `registries` if plain HTTP is intended"),
-        ),
+        Some(TlsFailure::NotTls) => {
+            ("the server does not use TLS".to_owned(), Some("set plainHTTP in `registries` if plain HTTP is intended"))
+        }
         Some(TlsFailure::ClientCertificateRequired) => (
             format!("the server requires a client certificate, or another one ({cause})"),
             Some("set clientCertFile and clientKeyFile in `registries`"),

@@ -66,9 +66,7 @@ impl BearerTokens {
                 verdict
             }
             Ok(Err(problem)) => TokenVerdict::Unknown(problem),
-            Err(_) => {
-                TokenVerdict::Unknown(format!("the API server did not answer within {} s", DEADLINE.as_secs()))
-            }
+            Err(_) => TokenVerdict::Unknown(format!("the API server did not answer within {} s", DEADLINE.as_secs())),
         }
     }
 

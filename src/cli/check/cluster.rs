@@ -62,7 +62,9 @@ fn describe(server: &Server) -> String {
     let version = server.version.as_deref().unwrap_or("unknown version");
     match server.user.as_deref() {
         Some(user) if user.starts_with("system:serviceaccount:") => format!("{version}, as {user}"),
-        Some(user) => format!("{version}, as {user}, whose rights are checked, not those of the program's ServiceAccount"),
+        Some(user) => {
+            format!("{version}, as {user}, whose rights are checked, not those of the program's ServiceAccount")
+        }
         None => version.to_owned(),
     }
 }
@@ -100,7 +102,11 @@ async fn rights(client: &Client, rights: Vec<Right>) -> Vec<Finding> {
             }
             Err(problem) => {
                 let found = format!("can't be asked: {problem}");
-                findings.push(Group::Cluster.failed(right.to_string(), found, "ask again; the API server may be overloaded"));
+                findings.push(Group::Cluster.failed(
+                    right.to_string(),
+                    found,
+                    "ask again; the API server may be overloaded",
+                ));
             }
         }
     }
@@ -111,7 +117,11 @@ async fn lease(client: &Client, namespace: &str) -> Finding {
     let holder = match lease_holder(client, namespace).await {
         Ok(holder) => holder,
         Err(error) => {
-            return Group::Cluster.failed("Lease", error_chain(&error), "grant the rights on leases that are listed above");
+            return Group::Cluster.failed(
+                "Lease",
+                error_chain(&error),
+                "grant the rights on leases that are listed above",
+            );
         }
     };
     let ago = |renewed: Option<Duration>| match renewed {

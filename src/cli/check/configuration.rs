@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Names the remedy of errors that say what is allowed.
-const CORRECT: &str = "correct it; docs/configuration.md has all settings";
+const CORRECT: &str = "see docs/configuration.md";
 
 /// Findings about settings that are valid.
 pub fn settings(loaded: &Loaded) -> Vec<Finding> {
@@ -38,7 +38,10 @@ pub fn settings(loaded: &Loaded) -> Vec<Finding> {
 
 /// Findings about invalid settings.
 pub fn invalid_settings(errors: &ConfigErrors) -> Vec<Finding> {
-    errors.iter().map(|error| Group::Configuration.failed(error.location.to_string(), &error.message, CORRECT)).collect()
+    errors
+        .iter()
+        .map(|error| Group::Configuration.failed(error.location.to_string(), &error.message, CORRECT))
+        .collect()
 }
 
 /// Findings about plugins that can't be loaded.

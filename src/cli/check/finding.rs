@@ -54,12 +54,7 @@ impl Group {
         Finding { group: self, subject: subject.into(), result: Verdict::Ok, found: found.into(), remedy: None }
     }
 
-    pub fn warning(
-        self,
-        subject: impl Into<String>,
-        found: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Finding {
+    pub fn warning(self, subject: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
         let (subject, found, remedy) = (subject.into(), found.into(), Some(remedy.into()));
         Finding { group: self, subject, result: Verdict::Warning, found, remedy }
     }

@@ -33,7 +33,7 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Fin
     let uses = match timeout(DEADLINE, collect::image_uses(config, files)).await {
         Ok(Ok(uses)) => uses,
         Ok(Err(error)) => {
-            let remedy = "correct the files, or the rights at the API server; sources are not checked";
+            let remedy = "correct the files, or the rights above; until then no source is checked";
             return (Group::Images.failed("workloads", error_chain(&error), remedy), Images::default());
         }
         Err(_) => {
@@ -59,9 +59,10 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Fin
     }
     let images: usize = sources.values().map(BTreeSet::len).sum();
     let found = format!(
-        "{containers} containers of {} workloads: {images} images to mirror, {skipped} containers skipped, {undecided} \
-         undecided",
-        workloads.len()
+        "{} of {}: {} to mirror, {skipped} skipped, {undecided} undecided",
+        counted(containers, "container"),
+        counted(workloads.len(), "workload"),
+        counted(images, "image")
     );
     let finding = match undecided {
         0 => Group::Images.ok("workloads", found),
@@ -72,4 +73,9 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Fin
         Some((registry, (images.into_iter().next()?, count)))
     });
     (finding, Images { sources: sources.collect(), repositories })
+}
+
+/// `1 image`, `2 images`
+pub fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

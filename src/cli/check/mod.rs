@@ -72,7 +72,12 @@ async fn valid_configuration(
             report.add(vec![finding])?;
             images
         }
-        _ => Images::default(),
+        _ => {
+            let remedy = "correct what failed above, or name manifest files with -f";
+            let unknown = "not known, so no source is checked, and targets with a neutral repository";
+            report.add(vec![finding::Group::Images.warning("workloads", unknown, remedy)])?;
+            Images::default()
+        }
     };
     for findings in registries::registries(&config, &images).await {
         report.add(findings)?;

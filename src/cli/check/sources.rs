@@ -3,10 +3,11 @@
 use super::{
     deadline::within_deadline,
     finding::{Finding, Group},
+    images::counted,
 };
 use crate::{
     model::Reference,
-    registry::{ProbeError, PullAnswer, PullQuota, Registries, TagOrDigest},
+    registry::{Account, ProbeError, PullAnswer, PullQuota, Registries, TagOrDigest},
 };
 
 /// Below this share of the quota, in percent, a registry soon refuses.
@@ -30,15 +31,21 @@ pub async fn source(registries: &Registries, registry: &str, image: &Reference, 
         Err(error) => return Group::Sources.failed_probe(registry, error),
     };
     let over = if uses_tls { "TLS" } else { "plain HTTP" };
-    let images = if count == 1 { "1 image".to_owned() } else { format!("{count} images") };
+    let images = counted(count, "image");
     let left = quota.map(|quota| format!(", {}", describe(quota))).unwrap_or_default();
-    let found = format!("reached over {over} as {}, {images}{left}", probe.account());
+    let account = match probe.account() {
+        Account::Anonymous => "anonymously".to_owned(),
+        account => format!("as {account}"),
+    };
+    let found = format!("reached over {over} {account}, {images}{left}");
     match quota {
         Some(PullQuota { remaining: 0, .. }) => {
             let remedy = "wait until the quota is renewed, or set registryCredentials of an account with a larger one";
             Group::Sources.failed(registry, found, remedy)
         }
-        Some(PullQuota { remaining, limit: Some(limit) }) if remaining.saturating_mul(100) < limit.saturating_mul(FEW_PULLS) => {
+        Some(PullQuota { remaining, limit: Some(limit) })
+            if remaining.saturating_mul(100) < limit.saturating_mul(FEW_PULLS) =>
+        {
             let remedy = "set registryCredentials of an account with a larger quota";
             Group::Sources.warning(registry, found, remedy)
         }

@@ -133,8 +133,7 @@ async fn ecr_registry(
         let identity = aws.caller_identity(&ecr.registry.region).await;
         identity.map_err(|error| ProbeError { problem: error.to_string(), remedy: IAM.to_owned() })
     };
-    let (identity, token) =
-        future::join(within_deadline(identity), within_deadline(probe.authorize())).await;
+    let (identity, token) = future::join(within_deadline(identity), within_deadline(probe.authorize())).await;
     // Without a token there is one problem, not two.
     token.map_err(|error| ("token", ProbeError { remedy: IAM.to_owned(), ..error }))?;
     let subject = format!("{}: identity", place.name);

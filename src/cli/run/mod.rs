@@ -131,10 +131,11 @@ async fn forward_changes(
             Change::Set { workload, uses } => mirror.set(workload, uses).await,
             Change::Removed(workload) => mirror.removed(workload).await,
             Change::InventoryComplete => {
-                caches_filled.fulfil();
                 info!("all existing workloads are known");
                 let sent = mirror.inventory_complete().await;
                 all_known.cancel();
+                // Last: who waits for readiness may request a pass.
+                caches_filled.fulfil();
                 sent
             }
         };

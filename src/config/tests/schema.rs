@@ -157,7 +157,9 @@ fn every_key_is_described_and_no_other_is_allowed() {
         assert!(leaf["description"].as_str().is_some_and(|about| about.ends_with('.')), "{path}: {leaf}");
     }
     let validator = validator();
-    for file in ["dryrun: true\n", "docker: { host: a }\n", "registries: [{ registry: a.test, ca: x }]\n", "[]\n", "a\n"] {
+    for file in
+        ["dryrun: true\n", "docker: { host: a }\n", "registries: [{ registry: a.test, ca: x }]\n", "[]\n", "a\n"]
+    {
         assert!(!validator.is_valid(&json_of(file)), "{file}");
         assert!(Setup::with_target(file).load().is_err(), "{file}");
     }
@@ -167,8 +169,26 @@ fn every_key_is_described_and_no_other_is_allowed() {
 fn both_accept_and_refuse_the_same_types() {
     let validator = validator();
     let values = [
-        "true", "false", "yes", "'no'", "'On'", "0", "1", "7", "-3", "'15'", "1.5", "99999999999999999999", "maybe",
-        "'1 h'", "[]", "[a, b]", "{}", "{ a: b }", "[[a]]", "null",
+        "true",
+        "false",
+        "yes",
+        "'no'",
+        "'On'",
+        "0",
+        "1",
+        "7",
+        "-3",
+        "'15'",
+        "1.5",
+        "99999999999999999999",
+        "maybe",
+        "'1 h'",
+        "[]",
+        "[a, b]",
+        "{}",
+        "{ a: b }",
+        "[[a]]",
+        "null",
     ];
     let mut tried = 0;
     for (path, leaf) in leaves() {
@@ -234,7 +254,12 @@ fn the_defaults_of_the_schema_are_those_of_the_readers() {
             setup.load().map(|mut loaded| {
                 // It contains the temporary folder.
                 loaded.config.policy.plugin_dir = PathBuf::new();
-                loaded.config.policy.plugins.iter_mut().for_each(|plugin| plugin.module = PluginModule::File(PathBuf::new()));
+                loaded
+                    .config
+                    .policy
+                    .plugins
+                    .iter_mut()
+                    .for_each(|plugin| plugin.module = PluginModule::File(PathBuf::new()));
                 loaded.config
             })
         };

@@ -125,8 +125,9 @@ impl Probe {
     pub async fn connect(&self) -> Result<bool, ProbeError> {
         let Repository { client, host, .. } = &self.repository;
         let reached = client.reach(host, base_request()).await;
-        let response =
-            reached.map_err(|fault| error(&fault, "check the host name, the port and the network (firewall, NetworkPolicy)"))?;
+        let response = reached.map_err(|fault| {
+            error(&fault, "check the host name, the port and the network (firewall, NetworkPolicy)")
+        })?;
         let status = response.status();
         if status.is_server_error() {
             let fault = self.repository.fault(response).await;
@@ -179,7 +180,8 @@ impl Probe {
             return Err(self.push_error(status, response).await);
         }
         let location = repository.client.transport().location(&response);
-        let location = location.map_err(|fault| error(&fault, "the registry does not keep to the OCI specification"))?;
+        let location =
+            location.map_err(|fault| error(&fault, "the registry does not keep to the OCI specification"))?;
         match UploadSession::new(repository.clone(), location).cancel().await {
             Ok(status) if status.is_success() || status == StatusCode::NOT_FOUND => Ok(PushAnswer::Cancelled),
             Ok(_) | Err(_) => Ok(PushAnswer::Expires),

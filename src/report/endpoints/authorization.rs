@@ -59,7 +59,12 @@ pub(super) async fn guard(
             )
         }
         TokenVerdict::Unknown(problem) => {
-            tracing::warn!(error = problem, verb, path, "refused: the API server can't be asked about the caller's token");
+            tracing::warn!(
+                error = problem,
+                verb,
+                path,
+                "refused: the API server can't be asked about the caller's token"
+            );
             let message = "the API server can't be asked about this token; the log of k8s-copycat says why";
             refuse(StatusCode::SERVICE_UNAVAILABLE, message.to_owned())
         }

@@ -291,7 +291,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (metrics, operations) = (Arc::new(Metrics::new().unwrap()), Arc::new(FakeOperations::default()));
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(serve_operations(listener, metrics.clone(), operations.clone(), None, shutdown.clone()));
+        let ended =
+            tokio::spawn(serve_operations(listener, metrics.clone(), operations.clone(), None, shutdown.clone()));
         Server { address, metrics, operations, shutdown, ended }
     }
 

@@ -43,8 +43,7 @@ fn holder(spec: LeaseSpec, now: Timestamp) -> Option<LeaseHolder> {
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs);
     // A clock that is behind the holder's counts as now.
-    let renewed =
-        spec.renew_time.map(|renewed| Duration::try_from(now.duration_since(renewed.0)).unwrap_or_default());
+    let renewed = spec.renew_time.map(|renewed| Duration::try_from(now.duration_since(renewed.0)).unwrap_or_default());
     let expired = renewed.is_none_or(|renewed| renewed > duration);
     Some(LeaseHolder { identity, renewed, expired })
 }

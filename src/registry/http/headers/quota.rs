@@ -51,10 +51,7 @@ mod tests {
                 &[("ratelimit-remaining", "76;w=21600"), ("ratelimit-limit", "100;w=21600")][..],
                 Some((76, Some(100), refill(216))),
             ),
-            (
-                &[("ratelimit-remaining", "0 ; w=21600"), ("ratelimit-limit", "200")],
-                Some((0, Some(200), refill(108))),
-            ),
+            (&[("ratelimit-remaining", "0 ; w=21600"), ("ratelimit-limit", "200")], Some((0, Some(200), refill(108)))),
             (&[("ratelimit-remaining", "5")], Some((5, None, None))),
             (
                 &[("ratelimit-remaining", "0;w=18446744073709551615"), ("ratelimit-limit", "1")],
