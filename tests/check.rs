@@ -157,6 +157,19 @@ async fn names_every_invalid_setting_and_exits_with_2() {
 }
 
 #[tokio::test]
+async fn names_a_certificate_with_the_key_of_another() {
+    let (one, other) = (Registry::distribution_mutual_tls().await, Registry::distribution_mutual_tls().await);
+    let ([certificate, _], [_, key]) = (one.client_certificate(), other.client_certificate());
+    let config = format!(
+        "registries: [{{ registry: a.test, clientCertFile: {}, clientKeyFile: {} }}]\n",
+        certificate.display(),
+        key.display()
+    );
+    let page = page(&check_target("mirror.test").config(&config).run().await.assert_code(2));
+    assert_only_failure(&page, "configuration", "registries", "the certificate can't be used", "docs/configuration.md");
+}
+
+#[tokio::test]
 async fn names_a_plugin_for_another_contract_and_still_checks_the_rest() {
     let next = wat::parse_str(r#"(component (import "k8s-copycat:policy/log@2.0.0" (instance)))"#).unwrap();
     for arguments in [&["check", "--offline", "-o", "json"][..], &["check", "-o", "json", "-f", "-"]] {
@@ -487,6 +500,8 @@ async fn names_each_missing_right_as_the_rule_to_add() {
         let found = format!("granted in namespace {namespace}");
         assert_eq!(finding(&page, granted)["found"], found, "{page:#}");
     }
+    let has_lease = page["checks"].as_array().unwrap().iter().any(|finding| finding["subject"] == "Lease");
+    assert!(!has_lease, "the missing right is named once: {page:#}");
     assert!(!finished.stdout.contains(&token));
 }
 

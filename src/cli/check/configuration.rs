@@ -12,8 +12,8 @@ use crate::{
     policy::{LoadError, Policy},
 };
 
-/// Names the remedy of errors that say what is allowed.
-const CORRECT: &str = "see docs/configuration.md";
+/// The remedy for errors that say themselves what is allowed.
+pub const CORRECT: &str = "see docs/configuration.md";
 
 /// Findings about settings that are valid.
 pub fn settings(loaded: &Loaded) -> Vec<Finding> {

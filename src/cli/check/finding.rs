@@ -19,7 +19,7 @@ pub enum Group {
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum CheckResult {
     Ok,
     /// The program works, but perhaps not as intended; or it could not be checked.
     Warning,
@@ -32,7 +32,7 @@ pub enum Verdict {
 pub struct Finding {
     pub group: Group,
     pub subject: String,
-    pub result: Verdict,
+    pub result: CheckResult,
     pub found: String,
     /// None if there is nothing to do.
     pub remedy: Option<String>,
@@ -51,16 +51,16 @@ impl Group {
     }
 
     pub fn ok(self, subject: impl Into<String>, found: impl Into<String>) -> Finding {
-        Finding { group: self, subject: subject.into(), result: Verdict::Ok, found: found.into(), remedy: None }
+        Finding { group: self, subject: subject.into(), result: CheckResult::Ok, found: found.into(), remedy: None }
     }
 
     pub fn warning(self, subject: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
         let (subject, found, remedy) = (subject.into(), found.into(), Some(remedy.into()));
-        Finding { group: self, subject, result: Verdict::Warning, found, remedy }
+        Finding { group: self, subject, result: CheckResult::Warning, found, remedy }
     }
 
     pub fn failed(self, subject: impl Into<String>, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { result: Verdict::Failed, ..self.warning(subject, found, remedy) }
+        Finding { result: CheckResult::Failed, ..self.warning(subject, found, remedy) }
     }
 
     pub fn failed_probe(self, subject: impl Into<String>, error: ProbeError) -> Finding {
@@ -68,7 +68,7 @@ impl Group {
     }
 }
 
-impl Verdict {
+impl CheckResult {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",

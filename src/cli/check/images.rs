@@ -16,7 +16,7 @@ use crate::{
     policy::Policy,
 };
 
-/// To list the workloads of a large cluster.
+/// To list the workloads of a large cluster, and to decide on them.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The images that would be mirrored, by where they come from and where they go to.
@@ -33,7 +33,7 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Fin
     let uses = match timeout(DEADLINE, collect::image_uses(config, files)).await {
         Ok(Ok(uses)) => uses,
         Ok(Err(error)) => {
-            let remedy = "correct the files, or the rights above; until then no source is checked";
+            let remedy = "correct what it says; until then no source is checked";
             return (Group::Images.failed("workloads", error_chain(&error), remedy), Images::default());
         }
         Err(_) => {
@@ -45,7 +45,12 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Fin
     let (containers, mut skipped, mut undecided) = (uses.len(), 0, 0);
     let mut sources: BTreeMap<String, BTreeSet<Reference>> = BTreeMap::new();
     let mut repositories = BTreeMap::new();
-    for decision in policy.decide(uses).await {
+    let Ok(decisions) = timeout(DEADLINE, policy.decide(uses)).await else {
+        let found = format!("the plugins did not decide on {containers} containers within {} s", DEADLINE.as_secs());
+        let remedy = "find the slow plugin with `k8s-copycat plan`";
+        return (Group::Images.failed("workloads", found, remedy), Images::default());
+    };
+    for decision in decisions {
         match decision.verdict {
             Verdict::Mirror { source, destinations } => {
                 for destination in destinations {

@@ -7,12 +7,14 @@ mod finding;
 mod images;
 mod registries;
 mod report;
+mod rights;
 mod sources;
 mod targets;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use configuration::LoadedPolicy;
+use configuration::{CORRECT, LoadedPolicy};
+use finding::Group;
 use images::Images;
 use report::Report;
 
@@ -62,9 +64,9 @@ async fn valid_configuration(
     report.add(findings)?;
     let mut has_workloads = true;
     if files.is_empty() {
-        let (findings, client) = cluster::cluster(&config).await;
+        let (findings, can_list) = cluster::cluster(&config).await;
         report.add(findings)?;
-        has_workloads = client.is_some();
+        has_workloads = can_list;
     }
     let images = match &policy {
         Some(policy) if has_workloads => {
@@ -75,12 +77,20 @@ async fn valid_configuration(
         _ => {
             let remedy = "correct what failed above, or name manifest files with -f";
             let unknown = "not known, so no source is checked, and targets with a neutral repository";
-            report.add(vec![finding::Group::Images.warning("workloads", unknown, remedy)])?;
+            report.add(vec![Group::Images.warning("workloads", unknown, remedy)])?;
             Images::default()
         }
     };
-    for findings in registries::registries(&config, &images).await {
-        report.add(findings)?;
+    match registries::registries(&config, &images).await {
+        Ok(groups) => {
+            for findings in groups {
+                report.add(findings)?;
+            }
+            Ok(!is_invalid)
+        }
+        Err(error) => {
+            report.add(vec![Group::Configuration.failed("registries", error.to_string(), CORRECT)])?;
+            Ok(false)
+        }
     }
-    Ok(!is_invalid)
 }

@@ -19,7 +19,7 @@ use crate::{
     cli::build,
     config::Config,
     model::Reference,
-    registry::{self, Registries},
+    registry::{self, CertificateError, Registries},
 };
 
 /// For all targets and sources together.
@@ -27,12 +27,15 @@ const OVERALL_DEADLINE: Duration = Duration::from_secs(90);
 const CONCURRENT_SOURCES: usize = 16;
 
 /// The findings about targets, and those about sources.
-pub async fn registries(config: &Config, images: &Images) -> [Vec<Finding>; 2] {
+///
+/// # Errors
+/// If a configured certificate can't be used.
+pub async fn registries(config: &Config, images: &Images) -> Result<[Vec<Finding>; 2], CertificateError> {
     if config.copy.dry_pull {
         let skipped = |group: Group| {
             group.warning("registries", "not contacted, since dryPull is set", "check them with --dry-pull=false")
         };
-        return [vec![skipped(Group::Targets)], vec![skipped(Group::Sources)]];
+        return Ok([vec![skipped(Group::Targets)], vec![skipped(Group::Sources)]]);
     }
     let aws = build::aws(config);
     let settings = build::registry_settings(config, &aws, Arc::new(()));
@@ -42,13 +45,7 @@ pub async fn registries(config: &Config, images: &Images) -> [Vec<Finding>; 2] {
         backoff: registry::Backoff { attempts: 1, ..settings.backoff },
         ..settings
     };
-    let registries = match build::registries(config, settings.clone()) {
-        Ok(registries) => registries,
-        Err(error) => {
-            let remedy = "correct the files in `registries`";
-            return [vec![Group::Targets.failed("certificates", error.to_string(), remedy)], Vec::new()];
-        }
-    };
+    let registries = build::registries(config, settings.clone())?;
     let end = Instant::now() + OVERALL_DEADLINE;
     let targets = config.targets.iter().map(|target| {
         let store = build::store(target, &registries, &settings);
@@ -63,7 +60,7 @@ pub async fn registries(config: &Config, images: &Images) -> [Vec<Finding>; 2] {
     let (targets, sources) = future::join(targets, all_sources(&registries, &images.sources, end)).await;
     // Uploads that were cancelled by a deadline.
     let _ = timeout_at(end.into(), registries.background_finished()).await;
-    [targets.into_iter().flatten().collect(), sources]
+    Ok([targets.into_iter().flatten().collect(), sources])
 }
 
 async fn all_sources(

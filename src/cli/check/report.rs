@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::finding::{Finding, Verdict};
+use super::finding::{CheckResult, Finding};
 use crate::{
     cli::{CommandError, args::CheckFormat},
     model::{printable, printable_json},
@@ -58,12 +58,12 @@ impl Report {
     }
 
     pub fn has_failures(&self) -> bool {
-        self.findings.iter().any(|finding| finding.result == Verdict::Failed)
+        self.findings.iter().any(|finding| finding.result == CheckResult::Failed)
     }
 
     fn summary(&self) -> Summary {
         let count = |result| self.findings.iter().filter(|finding| finding.result == result).count();
-        Summary { ok: count(Verdict::Ok), warning: count(Verdict::Warning), failed: count(Verdict::Failed) }
+        Summary { ok: count(CheckResult::Ok), warning: count(CheckResult::Warning), failed: count(CheckResult::Failed) }
     }
 }
 
