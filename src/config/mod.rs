@@ -10,6 +10,8 @@ mod file;
 mod flags;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(test)]
+mod known_keys;
 mod load;
 mod platforms;
 mod plugin;

@@ -243,7 +243,7 @@ impl<'n> Section<'n> {
     /// Rejects all keys that were not read.
     pub fn finish(self, reader: &mut Reader<'_>) {
         #[cfg(test)]
-        known_keys::record(&self.path, &self.known_keys);
+        super::known_keys::record(&self.path, &self.known_keys);
         for entry in self.entries.iter().filter(|entry| !self.known_keys.contains(&entry.key.as_str())) {
             let message = match closest(&entry.key, &self.known_keys) {
                 _ if matches!(entry.key.as_str(), "startupPush" | "offline") && self.path.is_empty() => {
@@ -254,32 +254,6 @@ impl<'n> Section<'n> {
             };
             reader.reject(&self.location_at(entry.position, self.path_of(quoted_key(&entry.key))), message);
         }
-    }
-}
-
-/// The keys that were read, for the test that compares them with the schema.
-#[cfg(test)]
-pub(super) mod known_keys {
-    use std::{
-        cell::RefCell,
-        collections::{BTreeMap, BTreeSet},
-    };
-
-    /// By the path of the section, without the indexes of lists: `registries[]`.
-    type KnownKeys = BTreeMap<String, BTreeSet<&'static str>>;
-
-    thread_local! {
-        static KNOWN_KEYS: RefCell<KnownKeys> = RefCell::default();
-    }
-
-    pub fn record(path: &str, keys: &[&'static str]) {
-        let path: String = path.chars().filter(|character| !character.is_ascii_digit()).collect();
-        KNOWN_KEYS.with_borrow_mut(|known| known.entry(path).or_default().extend(keys));
-    }
-
-    /// Of this thread, since the last call.
-    pub fn take() -> KnownKeys {
-        KNOWN_KEYS.take()
     }
 }
 

@@ -35,9 +35,9 @@ pub async fn rights(client: &Client, rights: Vec<Right>) -> Rights {
         let found = format!("{known} of {} were known within {seconds} s", rights.len());
         findings.push(Group::Cluster.failed("rights", found, "check the API server's load"));
     }
-    let lacks = |verb: &str, of: &dyn Fn(&Right) -> bool| {
-        let lacks = |missing: &[&str]| missing.iter().any(|missing| *missing == verb);
-        answers.iter().any(|(right, missing)| of(right) && missing.as_ref().is_ok_and(|missing| lacks(missing)))
+    let lacks = |verb: &'static str, of: &dyn Fn(&Right) -> bool| {
+        let mut asked = answers.iter().filter(|(right, _)| of(right));
+        asked.any(|(_, missing)| missing.as_ref().is_ok_and(|missing| missing.contains(&verb)))
     };
     let can_list = !lacks("list", &|right| right.need == Need::Required);
     let can_read_lease = !lacks("get", &|_| true);

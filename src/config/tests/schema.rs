@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use serde_json::Value as Json;
 
 use super::Setup;
-use crate::config::{PluginModule, reader::known_keys, schema::schema, yaml};
+use crate::config::{PluginModule, known_keys, schema::schema, yaml};
 
 const FILE: &str = "docs/config.schema.json";
 
