@@ -579,8 +579,9 @@ async fn checks_the_sources_of_the_clusters_workloads() {
     }
     deployment("broken").image("Not An Image").apply(&cluster.admin(), &namespace).await;
     let program = check_cluster(cluster, cluster.admin_token(), &namespace)
-        .config(&format!("includeNamespaces: [{namespace}]\n"));
+        .config(&format!("includeNamespaces: [{namespace}, {namespace}-typo]\n"));
     let page = page(&program.run().await.assert_code(0));
+    assert_eq!(finding(&page, &format!("namespace {namespace}-typo"))["result"], "warning", "{page:#}");
     assert_eq!(finding(&page, &source.host())["found"], "reached over plain HTTP anonymously, 2 images");
     let workloads = finding(&page, "workloads");
     assert_eq!(workloads["found"], "3 containers of 3 workloads: 2 images to mirror, 0 skipped, 1 undecided");

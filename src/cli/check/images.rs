@@ -10,10 +10,11 @@ use tokio::time::timeout;
 
 use super::finding::{Finding, Group};
 use crate::{
-    cli::collect,
+    cli::{build, collect},
     config::Config,
-    model::{Reference, Verdict, error_chain},
+    model::{ImageUse, Reference, Verdict, error_chain},
     policy::Policy,
+    workload::Namespaces,
 };
 
 /// To list the workloads of a large cluster, and to decide on them.
@@ -29,18 +30,19 @@ pub struct Images {
 }
 
 /// Of the cluster, or of `files`.
-pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Finding, Images) {
+pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Vec<Finding>, Images) {
     let uses = match timeout(DEADLINE, collect::image_uses(config, files)).await {
         Ok(Ok(uses)) => uses,
         Ok(Err(error)) => {
             let remedy = "correct what it says; until then no source is checked";
-            return (Group::Images.failed("workloads", error_chain(&error), remedy), Images::default());
+            return (vec![Group::Images.failed("workloads", error_chain(&error), remedy)], Images::default());
         }
         Err(_) => {
             let found = format!("not listed within {} s", DEADLINE.as_secs());
-            return (Group::Images.failed("workloads", found, "check the API server's load"), Images::default());
+            return (vec![Group::Images.failed("workloads", found, "check the API server's load")], Images::default());
         }
     };
+    let empty_namespaces = if files.is_empty() { empty_namespaces(config, &uses) } else { Vec::new() };
     let workloads: HashSet<_> = uses.iter().map(|image_use| image_use.workload.id.clone()).collect();
     let (containers, mut skipped, mut undecided) = (uses.len(), 0, 0);
     let mut sources: BTreeMap<String, BTreeSet<Reference>> = BTreeMap::new();
@@ -48,7 +50,7 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Fin
     let Ok(decisions) = timeout(DEADLINE, policy.decide(uses)).await else {
         let found = format!("the plugins did not decide on {containers} containers within {} s", DEADLINE.as_secs());
         let remedy = "find the slow plugin with `k8s-copycat plan`";
-        return (Group::Images.failed("workloads", found, remedy), Images::default());
+        return (vec![Group::Images.failed("workloads", found, remedy)], Images::default());
     };
     for decision in decisions {
         match decision.verdict {
@@ -77,7 +79,20 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Fin
         let count = images.len();
         Some((registry, (images.into_iter().next()?, count)))
     });
-    (finding, Images { sources: sources.collect(), repositories })
+    let findings = [finding].into_iter().chain(empty_namespaces).collect();
+    (findings, Images { sources: sources.collect(), repositories })
+}
+
+/// A namespace with another name than intended would be mirrored without an error: there is nothing in it.
+fn empty_namespaces(config: &Config, uses: &[ImageUse]) -> Vec<Finding> {
+    let used: HashSet<&str> = uses.iter().map(|image_use| image_use.workload.id.namespace.as_str()).collect();
+    let Namespaces::Named(names) = build::watch_settings(config).namespaces else { return Vec::new() };
+    let empty = names.iter().filter(|name| !used.contains(name.as_str()));
+    let finding = |name: &String| {
+        let remedy = "correct includeNamespaces if the namespace has another name";
+        Group::Images.warning(format!("namespace {name}"), "no workload with a container is in it", remedy)
+    };
+    empty.map(finding).collect()
 }
 
 /// `1 image`, `2 images`

@@ -70,8 +70,8 @@ async fn valid_configuration(
     }
     let images = match &policy {
         Some(policy) if has_workloads => {
-            let (finding, images) = images::images(&config, files, policy).await;
-            report.add(vec![finding])?;
+            let (findings, images) = images::images(&config, files, policy).await;
+            report.add(findings)?;
             images
         }
         _ => {
