@@ -10,6 +10,8 @@
 
 mod access;
 mod authoring;
+mod authorization;
+mod check;
 mod compatibility;
 mod confined;
 mod contract;

@@ -185,7 +185,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("includeNamespaces", old_watch.namespaces != new_watch.namespaces),
         ("checkNodePlatform", old_watch.nodes != new_watch.nodes),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
-        ("logLevel", old.process != new.process),
+        ("logLevel", old.process.log_level != new.process.log_level),
+        ("operationsAuthorization", old.process.operations_authorization != new.process.operations_authorization),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(setting, _)| setting).collect()
 }

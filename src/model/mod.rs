@@ -23,6 +23,7 @@ mod registry_host;
 mod seen;
 mod target;
 mod target_address;
+mod token_verdict;
 mod workload;
 
 pub use access::{ClientCertificate, PemFile, RegistryAccess};
@@ -47,4 +48,5 @@ pub use registry_host::canonical_registry;
 pub use seen::{AtTarget, Seen};
 pub use target::{Destination, Target, TargetKind};
 pub use target_address::TargetAddress;
+pub use token_verdict::TokenVerdict;
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

@@ -12,7 +12,8 @@ mod utc;
 
 pub use cluster_events::{ClusterEvents, Publisher};
 pub use endpoints::{
-    Condition, CooldownReset, ForcedPass, Operations, PluginsReport, Readiness, serve_health, serve_operations,
+    CallerAuthorization, Condition, CooldownReset, ForcedPass, Operations, PluginsReport, Readiness, serve_health,
+    serve_operations,
 };
 pub use log::{LogFormat, LogObserver, LoggingError, init_logging};
 pub use metrics::{Metrics, MetricsError};

@@ -1,5 +1,6 @@
 //! `run`: the controller.
 
+mod authorization;
 mod leader;
 mod operations;
 
@@ -83,7 +84,8 @@ pub async fn run(
     });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
-        let served = serve_operations(listener, metrics.clone(), operations, traffic, shutdown.clone());
+        let authorization = authorization::authorization(config.process.operations_authorization, &client);
+        let served = serve_operations(listener, metrics.clone(), operations, traffic, authorization, shutdown.clone());
         servers.push(tokio::spawn(log_failure("metrics", served)));
     }
     if let Some(listener) = listen(config.process.health_addr).await? {
@@ -133,10 +135,11 @@ async fn forward_changes(
             Change::Set { workload, uses } => mirror.set(workload, uses).await,
             Change::Removed(workload) => mirror.removed(workload).await,
             Change::InventoryComplete => {
-                caches_filled.fulfil();
                 info!("all existing workloads are known");
                 let sent = mirror.inventory_complete().await;
                 all_known.cancel();
+                // Last: who waits for readiness may request a pass.
+                caches_filled.fulfil();
                 sent
             }
         };

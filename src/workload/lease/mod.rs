@@ -2,6 +2,7 @@
 //!
 //! The Lease is replaced with its resourceVersion, so one of two concurrent writes is rejected.
 
+mod holder;
 mod record;
 
 use std::{
@@ -25,6 +26,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::client::describe;
+
+pub use holder::{LeaseHolder, lease_holder};
 
 /// The name that replicas of the original Go program use.
 const NAME: &str = "k8s-copycat.k8s-copycat";
