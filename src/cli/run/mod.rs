@@ -46,6 +46,7 @@ pub async fn run(
     signals: &Signals,
 ) -> Result<ExitCode, CommandError> {
     let config = Arc::new(config);
+    log_start(&config);
     let metrics = Arc::new(Metrics::new()?);
     // Before connecting to the cluster: an invalid plugin is an error everywhere.
     let plugin_observers = Arc::new(Observers::new(vec![metrics.clone(), Arc::new(LogObserver)]));
@@ -121,6 +122,18 @@ pub async fn run(
     }
     tasks::wait_for_background_tasks(CLEANUP_DEADLINE).await;
     ended
+}
+
+fn log_start(config: &Config) {
+    let targets = config.targets.iter().map(|target| format!("{} {}", target.kind, target.registry));
+    let targets = targets.collect::<Vec<_>>().join(", ");
+    let (dry_run, dry_pull) = (config.copy.dry_run, config.copy.dry_pull);
+    let doing = match (dry_run, dry_pull) {
+        (false, false) => "starting: copies images to the targets",
+        (true, false) => "starting: dry run, writes to no target",
+        (_, true) => "starting: dry run, contacts no registry",
+    };
+    info!(version = env!("CARGO_PKG_VERSION"), targets, dry_run, dry_pull, "{doing}");
 }
 
 /// Passes all changes of the cluster to the mirror. Returns when the mirror has stopped.
