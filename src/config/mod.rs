@@ -17,6 +17,7 @@ mod policy;
 mod process;
 mod reader;
 mod registry_name;
+mod secret_file;
 mod settings;
 mod target;
 mod value;
