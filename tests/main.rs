@@ -10,6 +10,7 @@
 
 mod access;
 mod authoring;
+mod command_line;
 mod compatibility;
 mod confined;
 mod contract;

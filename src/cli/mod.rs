@@ -5,18 +5,21 @@ mod aws_identity;
 mod build;
 mod collect;
 mod compile_child;
+mod completion;
 mod dispatch;
 mod env;
 mod error;
 mod file_states;
+mod help;
 mod plan;
 mod plugin;
-mod progress;
 mod reload;
 mod run;
 mod signals;
 mod sync;
 mod tasks;
+mod terminal;
+mod version;
 
 use error::CommandError;
 
