@@ -12,7 +12,7 @@ struct Help {
 /// Flags that set what is logged.
 const LOGS: [&str; 4] = ["log_format", "zap_devel", "zap_encoder", "zap_log_level"];
 
-const HELP: [Help; 5] = [
+const HELP: [Help; 8] = [
     Help {
         command: "sync",
         flags: &["config", "dry_run", "dry_pull", "kubeconfig"],
@@ -29,6 +29,29 @@ const HELP: [Help; 5] = [
   0  the plan was printed, also with conflicts or undecided image uses
   1  --fail-on found a problem; or another error
   2  unusable flags, configuration or plugins",
+    },
+    Help {
+        command: "status",
+        flags: &["kubeconfig"],
+        exit_codes: "
+  0  everything is mirrored, or skipped by policy
+  1  something is missing, stale, in conflict, unknown or undecided; or no leader was found
+  2  the program can't be asked, or unusable flags",
+    },
+    Help {
+        command: "check",
+        flags: &["config", "kubeconfig"],
+        exit_codes: "
+  0  nothing failed; there may be warnings
+  1  something failed
+  2  unusable flags, configuration or plugins",
+    },
+    Help {
+        command: "config",
+        flags: &[],
+        exit_codes: "
+  0  done
+  2  unusable flags",
     },
     Help {
         command: "plugin",

@@ -18,6 +18,7 @@ mod plugin;
 mod reload;
 mod run;
 mod signals;
+mod status;
 mod sync;
 mod tasks;
 mod terminal;
