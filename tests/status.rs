@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     mirroring::single,
-    support::{Access, Cluster, Fault, Program, Registry, Request, Running, deployment, eventually, free_port},
+    support::{Access, Cluster, Fault, Program, Registry, Request, Running, deployment, eventually},
 };
 
 struct Setup<'a> {
@@ -257,70 +257,37 @@ async fn the_command_shows_what_is_not_mirrored_and_why() {
     assert!(silent.stderr.contains("cannot read the status of http://127.0.0.1:9: "), "{}", silent.stderr);
 }
 
-/// The address of this machine that others can reach; the API server proxies to no loopback address.
-fn host_address() -> std::net::IpAddr {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Sends nothing.
-    socket.connect("198.51.100.1:9").unwrap();
-    socket.local_addr().unwrap().ip()
-}
-
 #[tokio::test]
-async fn the_command_asks_through_the_api_server() {
-    let setup = Setup::new(Cluster::shared().await).await;
-    setup.deploy("app").await;
-    let (namespace, address) = (&setup.namespace, host_address());
-    let [metrics, health] = [free_port(), free_port()].map(|port| format!("{address}:{port}"));
-    let program = Program::new(&["run"]);
-    let kubeconfig = setup.cluster.kubeconfig(program.directory(), setup.cluster.admin_token());
-    let program = program
-        .env("KUBECONFIG", &kubeconfig)
-        .env("TARGET_KIND", "docker")
-        .env("TARGET_REGISTRY", setup.target.host())
-        .env("INCLUDE_NAMESPACES", namespace)
-        .env("WATCH_RESOURCES", "deployments")
-        .args(&["--metrics-bind-address", &metrics, "--health-probe-bind-address", &health]);
-    let mut program = program.start_at(metrics.clone(), health);
-    program.ready().await;
-    has_states(&program, &[("mirrored", 1)]).await;
-    let port = metrics.rsplit_once(':').unwrap().1;
-    setup
-        .cluster
+async fn the_command_asks_the_service_through_the_api_server() {
+    let cluster = Cluster::shared().await;
+    let namespace = &cluster.namespace().await;
+    cluster
         .apply(&format!(
             "
 apiVersion: v1
 kind: Service
 metadata: {{ name: copycat, namespace: {namespace} }}
-spec: {{ ports: [{{ name: metrics, port: 8080, targetPort: {port} }}] }}
+spec: {{ ports: [{{ name: metrics, port: 8080 }}] }}
 ---
 apiVersion: v1
-kind: Endpoints
-metadata: {{ name: copycat, namespace: {namespace} }}
-subsets: [{{ addresses: [{{ ip: {address} }}], ports: [{{ name: metrics, port: {port} }}] }}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{ name: copycat-1, namespace: {namespace}, labels: {{ kubernetes.io/service-name: copycat }} }}
-addressType: IPv4
-endpoints: [{{ addresses: [{address}] }}]
-ports: [{{ name: metrics, port: {port} }}]
+kind: ServiceAccount
+metadata: {{ name: nobody, namespace: {namespace} }}
 "
         ))
         .await;
-    let command = |service: &str, kubeconfig: &std::path::Path| {
-        status_command(&["--install-namespace", namespace, "--service", service]).env("KUBECONFIG", kubeconfig)
+    let command = |service: &'static str, token: String| async move {
+        let program = status_command(&["--install-namespace", namespace, "--service", service]);
+        let kubeconfig = cluster.kubeconfig(program.directory(), &token);
+        program.env("KUBECONFIG", kubeconfig).run().await.assert_code(2).stderr
     };
-    let found = command("copycat", &kubeconfig).run().await.assert_code(0);
-    assert!(found.stdout.contains("1 of 1 images mirrored"), "{}", found.stdout);
-    let missing = command("other", &kubeconfig).run().await.assert_code(2);
-    assert!(missing.stderr.contains("name it with --install-namespace and --service"), "{}", missing.stderr);
-
-    let directory = tempfile::tempdir().unwrap();
-    let account =
-        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: nobody, namespace: {namespace} }}\n");
-    setup.cluster.apply(&account).await;
-    let token = setup.cluster.service_account_token(namespace, "nobody").await;
-    let forbidden = command("copycat", &setup.cluster.kubeconfig(directory.path(), &token)).run().await.assert_code(2);
-    let rule = format!("grant get on services/proxy in namespace {namespace}");
-    assert!(forbidden.stderr.contains(&rule), "{}", forbidden.stderr);
+    let nobody = cluster.service_account_token(namespace, "nobody").await;
+    for (service, token, place, remedy) in [
+        ("copycat", cluster.admin_token().to_owned(), "copycat", "no Pod of it is ready"),
+        ("other", cluster.admin_token().to_owned(), "other", "name it with --install-namespace and --service"),
+        ("copycat", nobody, "copycat", "grant get on services/proxy in namespace"),
+    ] {
+        let error = command(service, token).await;
+        let place = format!("cannot read the status of Service {namespace}/{place}: ");
+        assert!(error.starts_with(&place) && error.contains(remedy), "{error}");
+    }
 }

@@ -38,6 +38,21 @@ pub enum ClientError {
 ///
 /// Inside a cluster its `default_namespace` is the Pod's namespace.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
+    connect(cluster_config(kubeconfig).await?)
+}
+
+/// The same for a single question to a person's cluster: a failed request is not repeated.
+pub(super) async fn client_without_retries(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
+    let mut config = cluster_config(kubeconfig).await?;
+    config.default_retry = false;
+    connect(config)
+}
+
+fn connect(config: Config) -> Result<Client, ClientError> {
+    Client::try_from(config).map_err(|source| ClientError::Credentials(Box::new(source)))
+}
+
+async fn cluster_config(kubeconfig: Option<&Path>) -> Result<Config, ClientError> {
     let mut config = match kubeconfig {
         Some(path) => {
             let unusable =
@@ -51,7 +66,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
     // Without it a list without an answer would wait forever.
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(|source| ClientError::Credentials(Box::new(source)))
+    Ok(config)
 }
 
 /// The proxy to the cluster: from the kubeconfig, or from the environment. By itself, kube ignores `NO_PROXY`.

@@ -1,11 +1,11 @@
 //! Reads `/status` of a running program: through the API server, or from its address.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use kube::{Client, Config};
 use tokio::time::timeout;
 
-use super::client::describe;
+use super::client::{ClientError, client_without_retries, describe};
 
 /// How long an answer may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -65,13 +65,19 @@ impl RemoteProgram {
         if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
             return Err(invalid("it needs http or https and a host".to_owned()));
         }
-        let client = Client::try_from(Config::new(parsed)).map_err(|error| invalid(error.to_string()))?;
+        let mut config = Config::new(parsed);
+        config.default_retry = false;
+        let client = Client::try_from(config).map_err(|error| invalid(error.to_string()))?;
         Ok(Self { client, access: Access::Url(with_scheme) })
     }
 
     /// Behind this Service of the cluster, through the API server.
-    pub fn at_service(client: Client, namespace: &str, name: &str) -> Self {
-        Self { client, access: Access::Service { namespace: namespace.to_owned(), name: name.to_owned() } }
+    ///
+    /// # Errors
+    /// If there is no usable cluster configuration.
+    pub async fn at_service(kubeconfig: Option<&Path>, namespace: &str, name: &str) -> Result<Self, ClientError> {
+        let access = Access::Service { namespace: namespace.to_owned(), name: name.to_owned() };
+        Ok(Self { client: client_without_retries(kubeconfig).await?, access })
     }
 
     /// The Pod that leads, if this program is behind a Service. `leader` is the identity in the Lease.
@@ -141,10 +147,12 @@ impl Access {
             (Self::Pod { namespace, .. }, 403) => {
                 format!("; grant get on pods/proxy in namespace {namespace}, or use --url with kubectl port-forward")
             }
-            (Self::Service { .. }, 404) => "; name it with --install-namespace and --service".to_owned(),
-            (Self::Service { .. } | Self::Pod { .. }, 503) => {
-                "; no Pod of the program is ready, or the API server can't reach it".to_owned()
+            // The API server does not tell the two apart.
+            (Self::Service { .. }, 404 | 503) => {
+                "; there is no such Service (name it with --install-namespace and --service), or no Pod of it is ready"
+                    .to_owned()
             }
+            (Self::Pod { .. }, 503) => "; the API server can't reach the Pod".to_owned(),
             _ => String::new(),
         }
     }

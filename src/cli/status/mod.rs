@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::Flags,
     report::status::{Query, document::Status},
-    workload::{self, RemoteProgram},
+    workload::RemoteProgram,
 };
 
 /// Between two requests with `--watch`.
@@ -44,8 +44,8 @@ pub async fn status(flags: &Flags, args: &StatusArgs) -> Result<ExitCode, Comman
             Err(error) => return Ok(refuse(&error)),
         },
         None => {
-            let client = workload::client(flags.kubeconfig.as_deref()).await?;
-            RemoteProgram::at_service(client, &args.install_namespace, &args.service)
+            let kubeconfig = flags.kubeconfig.as_deref();
+            RemoteProgram::at_service(kubeconfig, &args.install_namespace, &args.service).await?
         }
     };
     loop {
