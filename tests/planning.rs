@@ -214,13 +214,14 @@ fn printed_on_terminal(output: &str) -> Vec<String> {
             other => lines.last_mut().unwrap().push(other),
         }
     }
-    lines.retain(|line| !line.is_empty() && !line.contains(" under way, ") && !line.contains("CONFIG_PATH"));
+    lines.retain(|line| !line.is_empty() && !line.contains(" under way, "));
     lines
 }
 
-/// The program with these arguments on a terminal of so many columns, with `manifests` as `m.yaml`.
+/// The program with these arguments on a terminal of so many columns, with `manifests` as `m.yaml`, without its log.
 pub fn on_terminal(columns: usize, arguments: &str, manifests: &str) -> Program {
-    let line = format!("stty cols {columns} rows 30; exec {} {arguments}", env!("CARGO_BIN_EXE_k8s-copycat"));
+    let line =
+        format!("stty cols {columns} rows 30; exec {} {arguments} 2>/dev/null", env!("CARGO_BIN_EXE_k8s-copycat"));
     let program = command(&["-qec", &line, "/dev/null"], "").binary("/usr/bin/script".as_ref());
     program.file("m.yaml", manifests).env("TERM", "xterm").env("PATH", "/usr/bin:/bin")
 }
