@@ -1,0 +1,5 @@
+//! The chart, the alerts and the dashboard with the tools that operators use. `make drills` runs them.
+
+mod alerts;
+mod dashboard;
+mod helm;
