@@ -1,5 +1,9 @@
 //! The chart, the alerts and the dashboard with the tools that operators use. `make drills` runs them.
 
 mod alerts;
+mod chart;
 mod dashboard;
+mod drift;
 mod helm;
+mod schema;
+mod templates;

@@ -211,19 +211,29 @@ impl Cluster {
 
     /// Applies all documents of `yaml` in order, like `kubectl apply --server-side`.
     pub async fn apply(&self, yaml: &str) {
-        let client = self.admin();
         for object in serde_yaml::from_multiple::<DynamicObject>(yaml).unwrap() {
-            let types = object.types.clone().unwrap();
-            let kind = GroupVersionKind::try_from(types).unwrap();
-            let (resource, capabilities) = discovery::pinned_kind(&client, &kind).await.unwrap();
-            let api: Api<DynamicObject> = match (&capabilities.scope, object.namespace()) {
-                (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), &namespace, &resource),
-                (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
-                (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
-            };
-            let parameters = PatchParams::apply(FIELD_MANAGER).force();
-            api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await.unwrap();
+            self.patch(&object, &PatchParams::apply(FIELD_MANAGER).force()).await.unwrap();
         }
+    }
+
+    /// Asks what an `apply` of this object would do, like `kubectl apply --dry-run=server --validate=strict`; its namespace
+    /// must exist.
+    pub async fn validate(&self, object: &Value) -> kube::Result<()> {
+        let object = serde_json::from_value(object.clone()).unwrap();
+        self.patch(&object, &PatchParams::apply(FIELD_MANAGER).force().dry_run().validation_strict()).await
+    }
+
+    async fn patch(&self, object: &DynamicObject, parameters: &PatchParams) -> kube::Result<()> {
+        let client = self.admin();
+        let types = object.types.clone().unwrap();
+        let kind = GroupVersionKind::try_from(types).unwrap();
+        let (resource, capabilities) = discovery::pinned_kind(&client, &kind).await?;
+        let api: Api<DynamicObject> = match (&capabilities.scope, object.namespace()) {
+            (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client, &namespace, &resource),
+            (Scope::Namespaced, None) => Api::default_namespaced_with(client, &resource),
+            (Scope::Cluster, _) => Api::all_with(client, &resource),
+        };
+        api.patch(&object.name_any(), parameters, &Patch::Apply(object)).await.map(drop)
     }
 }
 
