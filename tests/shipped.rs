@@ -306,5 +306,5 @@ async fn a_role_in_each_included_namespace_is_sufficient() {
     let audit = cluster.audit(&namespace, "copycat");
     let refused = audit.iter().filter(|event| status(event) == 403);
     let refused: Vec<_> = refused.map(|event| event["objectRef"]["resource"].as_str().unwrap()).collect();
-    assert!(refused.iter().all(|resource| *resource == "namespaces"), "{refused:?}");
+    assert!(refused.is_empty(), "{refused:?}");
 }
