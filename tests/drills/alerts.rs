@@ -214,7 +214,7 @@ const CASES: [Case; 18] = [
 ];
 
 /// The rules of all groups.
-fn rules() -> Vec<Value> {
+pub fn rules() -> Vec<Value> {
     let file: Value = serde_yaml::from_str(&chart_file("files/rules.yaml")).unwrap();
     let groups = file["groups"].as_array().unwrap().iter();
     groups.flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()

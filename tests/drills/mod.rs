@@ -5,5 +5,8 @@ mod chart;
 mod dashboard;
 mod drift;
 mod helm;
+mod installing;
+mod monitoring;
+mod node;
 mod schema;
 mod templates;
