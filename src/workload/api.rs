@@ -112,10 +112,8 @@ async fn may_list_namespaces(client: &Client) -> bool {
         verb: Some("list".to_owned()),
         ..ResourceAttributes::default()
     };
-    let spec = SelfSubjectAccessReviewSpec {
-        resource_attributes: Some(attributes),
-        ..SelfSubjectAccessReviewSpec::default()
-    };
+    let spec =
+        SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..SelfSubjectAccessReviewSpec::default() };
     let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
     let api = Api::<SelfSubjectAccessReview>::all(client.clone());
     let answer = tokio::time::timeout(PAGE_DEADLINE, api.create(&PostParams::default(), &review)).await;

@@ -135,10 +135,7 @@ const CASES: [Case; 18] = [
     Case {
         alert: "K8sCopycatPluginFails",
         interval: 1,
-        series: &[(
-            r#"k8s_copycat_plugin_failures_total{plugin="tenants",hook="skip",kind="trap""#,
-            "0+1x30 30x30",
-        )],
+        series: &[(r#"k8s_copycat_plugin_failures_total{plugin="tenants",hook="skip",kind="trap""#, "0+1x30 30x30")],
         fires: 15,
         clears: 50,
         labels: &[("plugin", "tenants"), ("hook", "skip"), ("kind", "trap")],
@@ -175,18 +172,9 @@ const CASES: [Case; 18] = [
         alert: "K8sCopycatRegistryErrors",
         interval: 1,
         series: &[
-            (
-                r#"k8s_copycat_registry_requests_total{registry="quay.io",method="GET",status="200""#,
-                "0+2x120",
-            ),
-            (
-                r#"k8s_copycat_registry_requests_total{registry="quay.io",method="GET",status="503""#,
-                "0+3x40 120x60",
-            ),
-            (
-                r#"k8s_copycat_registry_requests_total{registry="quay.io",method="HEAD",status="error""#,
-                "0+3x40 120x60",
-            ),
+            (r#"k8s_copycat_registry_requests_total{registry="quay.io",method="GET",status="200""#, "0+2x120"),
+            (r#"k8s_copycat_registry_requests_total{registry="quay.io",method="GET",status="503""#, "0+3x40 120x60"),
+            (r#"k8s_copycat_registry_requests_total{registry="quay.io",method="HEAD",status="error""#, "0+3x40 120x60"),
         ],
         fires: 35,
         clears: 75,
@@ -254,9 +242,7 @@ fn unit_test(case: &Case) -> Value {
     }
     let mut annotations = alert["annotations"].clone();
     annotations["summary"] = case.summary.into();
-    let at = |minutes: u32, expected: Value| {
-        json!({ "eval_time": format!("{minutes}m"), "alertname": case.alert, "exp_alerts": expected })
-    };
+    let at = |minutes: u32, expected: Value| json!({ "eval_time": format!("{minutes}m"), "alertname": case.alert, "exp_alerts": expected });
     json!({
         "interval": format!("{}m", case.interval),
         "input_series": series.collect::<Vec<_>>(),
@@ -272,9 +258,7 @@ fn each_alert_fires_and_clears() {
     let tested: BTreeSet<_> = CASES.iter().map(|case| case.alert.to_owned()).collect();
     let shipped: BTreeSet<_> = alerts().iter().map(|alert| alert["alert"].as_str().unwrap().to_owned()).collect();
     assert_eq!(tested, shipped);
-    let mirrored = |state: &str, count: u32| {
-        json!({ "series": format!("k8s_copycat_destinations{{state=\"{state}\",{OF}}}"), "values": format!("{count}x5") })
-    };
+    let mirrored = |state: &str, count: u32| json!({ "series": format!("k8s_copycat_destinations{{state=\"{state}\",{OF}}}"), "values": format!("{count}x5") });
     let recorded = json!({
         "interval": "1m",
         "input_series": [mirrored("mirrored", 5), mirrored("unverified", 1), mirrored("missing", 2), mirrored("conflict", 0)],
@@ -305,11 +289,15 @@ fn each_alert_says_what_it_is_and_has_a_page() {
         let severity = alert["labels"]["severity"].as_str().unwrap();
         assert!(["critical", "warning", "info"].contains(&severity), "{name}: {severity}");
         for annotation in ["summary", "description"] {
-            assert!(alert["annotations"][annotation].as_str().is_some_and(|text| text.len() > 20), "{name}: {annotation}");
+            assert!(
+                alert["annotations"][annotation].as_str().is_some_and(|text| text.len() > 20),
+                "{name}: {annotation}"
+            );
         }
         let url = format!("{}/blob/main/docs/alerts/{name}.md", env!("CARGO_PKG_REPOSITORY"));
         assert_eq!(alert["annotations"]["runbook_url"], url, "{name}");
-        let page = fs::read_to_string(pages.join(format!("{name}.md"))).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let page =
+            fs::read_to_string(pages.join(format!("{name}.md"))).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(page.starts_with(&format!("# {name}\n")), "{name}");
         for section in ["\n## Meaning\n", "\n## Impact\n", "\n## Diagnosis\n", "\n## Mitigation\n", "```sh\n"] {
             assert!(page.contains(section), "{name}: {section:?}");

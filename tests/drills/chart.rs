@@ -65,8 +65,15 @@ fn the_readme_has_every_value() {
     let mut paths = Vec::new();
     leaves(&yaml("values.yaml"), "", &mut paths);
     // Objects that are passed on as a whole.
-    let whole =
-        ["resources", "podSecurityContext", "securityContext", "livenessProbe", "readinessProbe", "nodeSelector", "service.annotations"];
+    let whole = [
+        "resources",
+        "podSecurityContext",
+        "securityContext",
+        "livenessProbe",
+        "readinessProbe",
+        "nodeSelector",
+        "service.annotations",
+    ];
     for path in paths {
         let whole = whole.iter().find(|whole| path.starts_with(&format!("{whole}.")));
         let path = whole.map_or(path.as_str(), |whole| whole);

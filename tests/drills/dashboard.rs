@@ -31,11 +31,8 @@ pub fn queries(dashboard: &Value) -> Vec<(String, String)> {
 
 /// What Grafana's own schema says about it.
 fn complaints(text: &str) -> String {
-    let mut check = Command::new(program("check-dashboard"))
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut check =
+        Command::new(program("check-dashboard")).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = check.wait_with_output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();

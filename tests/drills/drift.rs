@@ -69,7 +69,8 @@ fn chart_and_manifest_run_the_same_pod() {
         pod["containers"][0].clone()
     });
     // Everything: what one of them sets, the other has to set as well.
-    let keys: BTreeSet<&String> = [&chart, &manifest].iter().flat_map(|part| part.as_object().unwrap().keys()).collect();
+    let keys: BTreeSet<&String> =
+        [&chart, &manifest].iter().flat_map(|part| part.as_object().unwrap().keys()).collect();
     for key in keys {
         assert_eq!(chart[key], manifest[key], "{key}");
     }

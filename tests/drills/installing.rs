@@ -31,8 +31,19 @@ fn arguments(command: &str, values: &[&str]) -> Vec<String> {
     let config: Value =
         serde_yaml::from_str(&format!("targetKind: docker\n{registry}\ninsecureRegistries: ['{REGISTRY}']\n")).unwrap();
     let fixed = [
-        command, NAMESPACE, &chart, "--namespace", NAMESPACE, "--wait", "--timeout", "3m", "--set",
-        &format!("image.repository={REGISTRY}/k8s-copycat"), "--set-string", "image.tag=1", "--set-json",
+        command,
+        NAMESPACE,
+        &chart,
+        "--namespace",
+        NAMESPACE,
+        "--wait",
+        "--timeout",
+        "3m",
+        "--set",
+        &format!("image.repository={REGISTRY}/k8s-copycat"),
+        "--set-string",
+        "image.tag=1",
+        "--set-json",
         &format!("config={config}"),
     ];
     fixed.iter().chain(values).map(|argument| (*argument).to_owned()).collect()
@@ -52,7 +63,8 @@ fn uninstall(node: &Node) {
 async fn make_namespaces(cluster: &Cluster) {
     for (name, enforced) in [(NAMESPACE, "restricted"), ("team-a", "privileged"), ("team-b", "privileged")] {
         let labels = json!({ "pod-security.kubernetes.io/enforce": enforced });
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } });
+        let namespace =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } });
         cluster.apply(&namespace.to_string()).await;
     }
 }
@@ -156,8 +168,12 @@ fn the_chart_mirrors_two_namespaces_under_restricted_pod_security_without_a_refu
         assert_all_allowed(
             &node.cluster,
             &[
-                ("list", "deployments"), ("watch", "pods"), ("list", "cronjobs"), ("create", "events"),
-                ("create", "leases"), ("update", "leases"),
+                ("list", "deployments"),
+                ("watch", "pods"),
+                ("list", "cronjobs"),
+                ("create", "events"),
+                ("create", "leases"),
+                ("update", "leases"),
             ],
         );
         uninstall(&node);
@@ -168,8 +184,7 @@ fn the_chart_mirrors_two_namespaces_under_restricted_pod_security_without_a_refu
 /// Whether a ServiceAccount may do this.
 async fn may(cluster: &Cluster, account: &str, verb: &str, path: &str) -> bool {
     let token = cluster.service_account_token(NAMESPACE, account).await;
-    let attributes =
-        NonResourceAttributes { path: Some(path.to_owned()), verb: Some(verb.to_owned()) };
+    let attributes = NonResourceAttributes { path: Some(path.to_owned()), verb: Some(verb.to_owned()) };
     let spec = SelfSubjectAccessReviewSpec {
         non_resource_attributes: Some(attributes),
         ..SelfSubjectAccessReviewSpec::default()
@@ -187,12 +202,22 @@ fn the_chart_mirrors_the_whole_cluster_and_lets_only_bound_callers_act() {
         make_namespaces(&node.cluster).await;
         for account in ["caller", "stranger"] {
             let metadata = json!({ "name": account, "namespace": NAMESPACE });
-            node.cluster.apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }).to_string()).await;
+            node.cluster
+                .apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }).to_string())
+                .await;
         }
         deploy(&client, "team-a", "app", "team/app:1").await;
         let subject = json!([{ "kind": "ServiceAccount", "name": "caller", "namespace": NAMESPACE }]);
-        let notes =
-            helm(&node, "install", &["--set-json", &format!("rbac.operationsSubjects={subject}"), "--set", "config.digestPull=true,config.checkNodePlatform=true"]);
+        let notes = helm(
+            &node,
+            "install",
+            &[
+                "--set-json",
+                &format!("rbac.operationsSubjects={subject}"),
+                "--set",
+                "config.digestPull=true,config.checkNodePlatform=true",
+            ],
+        );
         assert!(notes.contains("need") && notes.contains("k8s-copycat-operations"), "{notes}");
         is_mirrored("mirror/team/app:1", "team/app:1").await;
         // Its own image is one of the cluster's.

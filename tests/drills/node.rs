@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Node as NodeObject;
@@ -102,7 +103,12 @@ impl Node {
         let cluster = Cluster::start_for_pods(NETWORK).await;
         let kubeconfig = cluster.kubeconfig(&directory, cluster.admin_token()).display().to_string();
         let controllers = [
-            "deployment", "replicaset", "serviceaccount", "root-ca-certificate-publisher", "namespace", "garbage-collector",
+            "deployment",
+            "replicaset",
+            "serviceaccount",
+            "root-ca-certificate-publisher",
+            "namespace",
+            "garbage-collector",
         ];
         let controllers: Vec<_> = controllers.iter().map(|name| format!("{name}-controller")).collect();
         let common = [format!("--kubeconfig={kubeconfig}"), "--leader-elect=false".into(), "--secure-port=0".into()];
@@ -130,8 +136,18 @@ impl Node {
         let path = format!("PATH={binaries}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin");
         let place = folder.display().to_string();
         let arguments = [
-            "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "env", &path, "sh", "-c", IN_NAMESPACES,
-            &place, NETWORK.node,
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child=SIGKILL",
+            "--mount-proc",
+            "env",
+            &path,
+            "sh",
+            "-c",
+            IN_NAMESPACES,
+            &place,
+            NETWORK.node,
         ];
         let log = folder.join("kubelet.log");
         let kubelet = ServerProcess::start(Path::new("unshare"), &arguments.map(Into::into), &log, None);
@@ -304,15 +320,23 @@ fn cgroups(folder: &Path) -> Vec<PathBuf> {
         return vec![root.join(name)];
     }
     let controllers = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    controllers.filter(|controller| controller.join("cgroup.procs").exists()).map(|controller| controller.join(&name)).collect()
+    controllers
+        .filter(|controller| controller.join("cgroup.procs").exists())
+        .map(|controller| controller.join(&name))
+        .collect()
 }
 
-/// What is left is empty: processes that have been killed may take a moment.
+/// Removes a cgroup and those in it. Processes that have been killed may take a moment to end.
 fn remove_cgroup(cgroup: &Path) {
     for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_cgroup(&entry.path());
         }
     }
-    let _ = fs::remove_dir(cgroup);
+    for _ in 0..100 {
+        if fs::remove_dir(cgroup).is_ok() || !cgroup.exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }

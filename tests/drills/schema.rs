@@ -77,12 +77,18 @@ fn contradicting_values_are_explained() {
     let module = format!("plugins.inline[0].module={}", file.display());
     for (arguments, text) in [
         (&["--set", "config.targetKind="][..], "config/targetKind"),
-        (&["--set", "scopedNamespaces={a},config.includeNamespaces={b}"], "either scopedNamespaces or config.includeNamespaces"),
+        (
+            &["--set", "scopedNamespaces={a},config.includeNamespaces={b}"],
+            "either scopedNamespaces or config.includeNamespaces",
+        ),
         (&["--set", "scopedNamespaces={a},operationsAuthorization=kubernetes"], "needs a ClusterRole"),
         (&["--set", "scopedNamespaces={a},config.checkNodePlatform=true"], "use config.mirrorPlatforms"),
         (&["--set", "config.operationsAuthorization=none"], "set operationsAuthorization beside config"),
         (&["--set", "plugins.inline[0].name=a", "--set-file", &module], "a ConfigMap holds 1 MiB"),
-        (&["--set", "plugins.inline[0].name=a,plugins.inline[0].module=aGVsbG8K"], "is not base64 of a .wasm or .wasm.gz"),
+        (
+            &["--set", "plugins.inline[0].name=a,plugins.inline[0].module=aGVsbG8K"],
+            "is not base64 of a .wasm or .wasm.gz",
+        ),
         (
             &["--set", "prometheusRule.enabled=true,prometheusRule.disabled={ImagesNotMirrored}"],
             "there is no alert ImagesNotMirrored; there are: K8sCopycat",
@@ -131,9 +137,13 @@ async fn the_schema_has_exactly_the_keys_that_the_program_knows() {
         targets.extend(known_keys(&format!("targets: [{{ name: a, kind: {kind}, {UNKNOWN}: 1 }}]")).await);
     }
     assert_eq!(keys(&config["properties"]["targets"]["items"]), targets);
-    let [plugin, oci] = [&config["properties"]["plugins"]["items"], &schema["properties"]["plugins"]["properties"]["oci"]["items"]];
+    let [plugin, oci] =
+        [&config["properties"]["plugins"]["items"], &schema["properties"]["plugins"]["properties"]["oci"]["items"]];
     let without = |names: &[&str]| keys(plugin).into_iter().filter(|key| !names.contains(&key.as_str())).collect();
     let settings: BTreeSet<String> = without(&["module", "oci"]);
     assert_eq!(keys(oci), without(&["module"]));
-    assert_eq!(keys(&schema["properties"]["plugins"]["properties"]["inline"]["items"]["properties"]["settings"]), settings);
+    assert_eq!(
+        keys(&schema["properties"]["plugins"]["properties"]["inline"]["items"]["properties"]["settings"]),
+        settings
+    );
 }

@@ -70,7 +70,11 @@ async fn a_real_api_server_takes_all_objects() {
             let expected = ["k8s-copycat", "-reader", "-authorizer", "-operations", "mirror"];
             let name = object["metadata"]["name"].as_str().unwrap();
             assert!(expected.iter().any(|part| name.contains(part)), "{identity}");
-            assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/managed-by"].as_str(), managed(object), "{identity}");
+            assert_eq!(
+                object["metadata"]["labels"]["app.kubernetes.io/managed-by"].as_str(),
+                managed(object),
+                "{identity}"
+            );
         }
         // Pod Security looks at Pods, and there is no controller that creates them.
         let template = object(&objects, "Deployment", "")["spec"]["template"].clone();
@@ -162,7 +166,10 @@ async fn the_program_loads_the_plugins_of_the_values() {
             "--set-file",
             &format!("plugins.inline[0].module={}", module.display()),
             "--set",
-            &format!("plugins.oci[0].oci={},plugins.oci[0].name=second,plugins.oci[0].config.version=v1", pushed.stdout.trim()),
+            &format!(
+                "plugins.oci[0].oci={},plugins.oci[0].name=second,plugins.oci[0].config.version=v1",
+                pushed.stdout.trim()
+            ),
         ],
     );
     let files = object(&objects, "ConfigMap", "-plugins");
@@ -170,7 +177,8 @@ async fn the_program_loads_the_plugins_of_the_values() {
     mount(files, directory.path());
     let finished = planning(&objects, directory.path(), directory.path()).run().await.assert_code(0);
     let plan: Value = serde_json::from_str(&finished.stdout).unwrap();
-    let asked: Vec<_> = plan["trace"].as_array().unwrap().iter().map(|answer| answer["plugin"].as_str().unwrap()).collect();
+    let asked: Vec<_> =
+        plan["trace"].as_array().unwrap().iter().map(|answer| answer["plugin"].as_str().unwrap()).collect();
     assert!(asked.contains(&"first") && asked.contains(&"second"), "{plan:#}");
 
     let volumes = |objects: &[Value]| object(objects, "Deployment", "")["spec"]["template"]["spec"]["volumes"].clone();
@@ -230,7 +238,11 @@ fn namespaced_mode_has_no_right_outside_its_namespaces() {
         .map(|role| format!("{} {}", role["metadata"]["namespace"], role["metadata"]["name"]))
         .collect();
     places.sort();
-    let expected = [r#""k8s-copycat" "k8s-copycat-leader""#, r#""team-a" "k8s-copycat-reader""#, r#""team-b" "k8s-copycat-reader""#];
+    let expected = [
+        r#""k8s-copycat" "k8s-copycat-leader""#,
+        r#""team-a" "k8s-copycat-reader""#,
+        r#""team-b" "k8s-copycat-reader""#,
+    ];
     assert_eq!(places, expected);
     let config: Value = serde_yaml::from_str(configuration(&objects)).unwrap();
     assert_eq!(config["includeNamespaces"], json!(["team-a", "team-b"]));
