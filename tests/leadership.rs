@@ -122,6 +122,7 @@ async fn only_the_leader_mirrors() {
     assert_eq!(metrics.sum("k8s_copycat_leader", &[]), 0.0);
     assert!(!metrics.0.contains("k8s_copycat_registry_"), "{metrics:?}");
     assert_eq!(standby.health("/readyz").await.0, 200);
+    assert_eq!(standby.post("/reset-cooldown").await.0, 503);
     assert_eq!(
         standby.post("/reset-cooldown").await.1,
         "{\"reset\":false,\"clearedTargets\":0,\"message\":\"cooldown reset service not ready\"}\n"
@@ -131,6 +132,7 @@ async fn only_the_leader_mirrors() {
         "{\"triggered\":false,\"success\":false,\"workloadsProcessed\":0,\"imagesMirrored\":0,\
          \"message\":\"force reconcile service not ready\"}\n"
     );
+    assert_eq!(standby.post("/force-reconcile").await.0, 503);
     assert!(leader.post("/force-reconcile").await.1.contains(r#""triggered":true,"success":true"#));
 
     standby.terminate().await.assert_code(0);

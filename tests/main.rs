@@ -10,6 +10,8 @@
 
 mod access;
 mod authoring;
+mod authorization;
+mod check;
 mod compatibility;
 mod confined;
 mod contract;
@@ -36,6 +38,7 @@ mod settings;
 mod shipped;
 mod signals;
 mod soak;
+mod status;
 mod support;
 mod syncing;
 mod watching;

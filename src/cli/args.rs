@@ -43,6 +43,27 @@ pub enum Command {
         #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
         fail_on: Vec<FailOn>,
     },
+    /// Check configuration, plugins, rights in the cluster, targets and sources; changes nothing
+    ///
+    /// One line for each check: ok, warning or failed, what was found, and what to do. Exit code 0: nothing failed; 1:
+    /// something failed; 2: configuration, plugins or the command line are invalid.
+    Check {
+        /// Read workloads from these instead of the cluster: files, folders, `-` for standard input
+        #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1.., conflicts_with = "offline")]
+        files: Vec<PathBuf>,
+        /// Check configuration and plugins alone: contact neither cluster nor registries
+        #[arg(long)]
+        offline: bool,
+        /// The format of the result
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: CheckFormat,
+    },
+    /// Print the JSON schema of the configuration file; `check --offline` validates a file
+    Config {
+        /// The subcommand
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Create, inspect, test and benchmark plugins
     Plugin {
         /// The subcommand
@@ -58,6 +79,22 @@ pub enum PlanFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// The format of the result of `check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The subcommands of `config`.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the JSON schema of the configuration file, for editors
+    Schema,
 }
 
 /// A problem that a plan can fail on.

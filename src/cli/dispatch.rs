@@ -13,8 +13,8 @@ use tracing::{level_filters::LevelFilter, warn};
 
 use super::{
     CommandError,
-    args::{self, Args, Command},
-    build, compile_child, env,
+    args::{self, Args, CheckFormat, Command},
+    build, check, compile_child, config_schema, env,
     file_states::FileStates,
     plan, plugin, run,
     signals::Signals,
@@ -62,6 +62,8 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
         Command::Plan { files, output, fail_on } => {
             runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, fail_on).await })
         }
+        Command::Check { files, offline, output } => runtime.block_on(check(args, files, *offline, *output)),
+        Command::Config { command } => config_schema::config(command),
         Command::Plugin { command } => runtime.block_on(plugin::plugin(command)),
     };
     policy::interrupt_calls();
@@ -84,6 +86,16 @@ async fn sync(args: &Args, files: &[PathBuf], signals: &Signals) -> Result<ExitC
         Ok(loaded) => sync::sync(&loaded?.0, files, signals).await,
         Err(signal) => Ok(sync::interrupted(signal, None)),
     }
+}
+
+async fn check(args: &Args, files: &[PathBuf], offline: bool, output: CheckFormat) -> Result<ExitCode, CommandError> {
+    let flags = args.flags.clone();
+    let loaded = spawn_blocking(move || config::load(&flags, &env::variable)).await;
+    let loaded = loaded.map_err(|source| CommandError::Panicked { task: "reading the configuration", source })?;
+    if let Ok(loaded) = &loaded {
+        set_up_logging(&args.command, &loaded.config)?;
+    }
+    check::check(loaded, files, offline, output).await
 }
 
 /// [`load_config`] in a thread that may block.
@@ -114,7 +126,12 @@ fn set_up_logging(command: &Command, config: &Config) -> Result<(), CommandError
     if *command == Command::Run {
         Ok(init_logging(level, log_format(config, io::stdout().is_terminal()), io::stdout)?)
     } else {
-        let level = if level == LevelFilter::INFO { LevelFilter::WARN } else { level };
+        let level = match (level, command) {
+            // It reports itself what is worth a warning.
+            (LevelFilter::INFO | LevelFilter::WARN, Command::Check { .. }) => LevelFilter::ERROR,
+            (LevelFilter::INFO, _) => LevelFilter::WARN,
+            (level, _) => level,
+        };
         Ok(init_logging(level, log_format(config, io::stderr().is_terminal()), io::stderr)?)
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The exit code for an invalid configuration.
-const INVALID_CONFIGURATION: u8 = 2;
+pub const INVALID_CONFIGURATION: u8 = 2;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,10 @@
 mod args;
 mod aws_identity;
 mod build;
+mod check;
 mod collect;
 mod compile_child;
+mod config_schema;
 mod dispatch;
 mod env;
 mod error;

@@ -25,9 +25,11 @@ use crate::{
 /// Between two checks of the files. The kubelet takes up to a minute to update a mounted ConfigMap.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The state of reloading, for `/plugins`.
-#[derive(Clone, Debug, Default)]
+/// The state of reloading, for `/plugins` and `/status`.
+#[derive(Clone, Debug)]
 pub struct ReloadState {
+    /// The active configuration.
+    pub active: Arc<Config>,
     /// Why the changed configuration was rejected; none if it is active.
     pub error: Option<String>,
     /// Changed settings that take effect only after a restart.
@@ -57,7 +59,8 @@ impl Reloader {
         aws: Aws,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let (initial, current, state) = (config.clone(), config, Arc::default());
+        let state = ReloadState { active: config.clone(), error: None, needs_restart: Vec::new() };
+        let (initial, current, state) = (config.clone(), config, Arc::new(Mutex::new(state)));
         Self { flags, initial, current, artifacts, policy, mirror, aws, observer, state }
     }
 
@@ -142,6 +145,7 @@ impl Reloader {
         let new = Reconfiguration { policy: prepared, copier, cooldown, max_concurrency };
         self.mirror.reconfigure(new).await?;
         (self.current, self.artifacts) = (Arc::new(config), artifacts);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).active = Arc::clone(&self.current);
         Ok(read)
     }
 }
@@ -181,7 +185,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("includeNamespaces", old_watch.namespaces != new_watch.namespaces),
         ("checkNodePlatform", old_watch.nodes != new_watch.nodes),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
-        ("logLevel", old.process != new.process),
+        ("logLevel", old.process.log_level != new.process.log_level),
+        ("operationsAuthorization", old.process.operations_authorization != new.process.operations_authorization),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(setting, _)| setting).collect()
 }

@@ -11,13 +11,13 @@ use super::{
 };
 
 /// More than four are no faster.
-const DEFAULT_BLOBS: usize = 4;
+pub(super) const DEFAULT_BLOBS: usize = 4;
 
 /// Rarely reached with the default number of concurrent images.
-const DEFAULT_CONNECTIONS: usize = 64;
+pub(super) const DEFAULT_CONNECTIONS: usize = 64;
 
 /// In bytes per second. Far below any usable connection, far above a slow-drip attack.
-const DEFAULT_MIN_TRANSFER_RATE: u64 = 4 * 1024;
+pub(super) const DEFAULT_MIN_TRANSFER_RATE: u64 = 4 * 1024;
 
 pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> CopyConfig {
     let cooldown = reader.setting(root, "failureCooldownMinutes", Some("FAILURE_COOLDOWN_MINUTES"), minutes);

@@ -25,6 +25,9 @@ pub(super) struct EcrSettings {
     fips: Option<Spanned<bool>>,
 }
 
+/// The words of `tagMutability`: whether tags may move.
+pub(super) const MUTABILITY: [(&str, bool); 2] = [("mutable", true), ("immutable", false)];
+
 impl EcrSettings {
     /// Reads the section. With `with_variables`, the variables of the original program take precedence; with
     /// `with_fallbacks`, those of the AWS SDK replace missing keys.
@@ -81,8 +84,7 @@ fn new_repository(reader: &mut Reader<'_>, section: &mut Section<'_>) -> NewRepo
     let repository_policy = reader.setting(section, "repositoryPolicy", None, json_text);
     let scan = reader.setting(section, "scanOnPush", None, boolean);
     let key = reader.setting(section, "kmsKey", None, |text| Ok(text.trim().to_owned()));
-    let words = [("mutable", true), ("immutable", false)];
-    let mutable = reader.setting(section, "tagMutability", None, |text| keyword(text, &words));
+    let mutable = reader.setting(section, "tagMutability", None, |text| keyword(text, &MUTABILITY));
     let exclusions = section.node("mutabilityExclusions").map(|(_, location)| location);
     let except = reader.list_of(section, "mutabilityExclusions", None, tag_pattern);
     if let (Some(location), None, false) = (exclusions, &mutable, except.is_empty()) {

@@ -10,6 +10,8 @@ mod file;
 mod flags;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+#[cfg(test)]
+mod known_keys;
 mod load;
 mod platforms;
 mod plugin;
@@ -17,6 +19,7 @@ mod policy;
 mod process;
 mod reader;
 mod registry_name;
+mod schema;
 mod settings;
 mod target;
 mod value;
@@ -29,7 +32,8 @@ mod tests;
 pub use error::{ConfigError, ConfigErrors, SourceLocation};
 pub use flags::Flags;
 pub use load::{Loaded, load};
+pub use schema::schema;
 pub use settings::{
-    Config, CopyConfig, EcrConfig, LogFormat, PathMapRule, PlatformConfig, PluginConfig, PluginLimitsConfig,
-    PluginModule, PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
+    Config, CopyConfig, EcrConfig, LogFormat, OperationsAuthorization, PathMapRule, PlatformConfig, PluginConfig,
+    PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
 };

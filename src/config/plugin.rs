@@ -21,6 +21,9 @@ const UNNAMED: &str = "unnamed";
 /// Extensions of plugins, plain and compressed with gzip.
 const EXTENSIONS: [&str; 2] = [".wasm", ".wasm.gz"];
 
+/// The words of `onFailure`.
+pub(super) const ON_FAILURE: [(&str, OnFailure); 2] = [("fail", OnFailure::Fail), ("pass", OnFailure::Pass)];
+
 pub(super) fn plugins(
     reader: &mut Reader<'_>,
     root: &mut Section<'_>,
@@ -126,8 +129,7 @@ fn entry(reader: &mut Reader<'_>, mut section: Section<'_>, stem: &str, module: 
     let name = reader.setting(&mut section, "name", None, name);
     let config = section.node("config").map(|(node, _)| node.to_json());
     let limits = limits(reader, &mut section);
-    let on_failure = [("fail", OnFailure::Fail), ("pass", OnFailure::Pass)];
-    let on_failure = reader.setting(&mut section, "onFailure", None, |text| keyword(text, &on_failure));
+    let on_failure = reader.setting(&mut section, "onFailure", None, |text| keyword(text, &ON_FAILURE));
     let location = section.location();
     section.finish(reader);
     let name = match name {

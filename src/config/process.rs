@@ -5,19 +5,27 @@ use std::net::SocketAddr;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    Flags, LogFormat, ProcessConfig,
+    Flags, LogFormat, OperationsAuthorization, ProcessConfig,
     error::SourceLocation,
     reader::{Reader, Section, Spanned},
-    value::{level, listener},
+    value::{keyword, level, listener},
 };
+
+/// The words of `operationsAuthorization`.
+pub(super) const AUTHORIZATIONS: [(&str, OperationsAuthorization); 2] =
+    [("none", OperationsAuthorization::None), ("kubernetes", OperationsAuthorization::Kubernetes)];
 
 pub(super) fn process(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flags) -> ProcessConfig {
     let level = reader.setting(root, "logLevel", None, level).map(|found| found.value);
+    let authorization = reader.setting(root, "operationsAuthorization", Some("OPERATIONS_AUTHORIZATION"), |text| {
+        keyword(text, &AUTHORIZATIONS)
+    });
     let devel = flags.zap_devel.unwrap_or(false);
     let default_level = if devel { LevelFilter::DEBUG } else { LevelFilter::INFO };
     ProcessConfig {
         metrics_addr: metrics_addr(reader, flags),
         health_addr: health_addr(reader, flags),
+        operations_authorization: authorization.map_or(OperationsAuthorization::None, |found| found.value),
         leader_elect: flags.leader_elect.unwrap_or(true),
         kubeconfig: flags.kubeconfig.clone(),
         log_level: flags.zap_log_level.or(level).unwrap_or(default_level),

@@ -242,6 +242,8 @@ impl<'n> Section<'n> {
 
     /// Rejects all keys that were not read.
     pub fn finish(self, reader: &mut Reader<'_>) {
+        #[cfg(test)]
+        super::known_keys::record(&self.path, &self.known_keys);
         for entry in self.entries.iter().filter(|entry| !self.known_keys.contains(&entry.key.as_str())) {
             let message = match closest(&entry.key, &self.known_keys) {
                 _ if matches!(entry.key.as_str(), "startupPush" | "offline") && self.path.is_empty() => {

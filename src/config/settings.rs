@@ -213,12 +213,23 @@ pub struct ProcessConfig {
     pub health_addr: Option<SocketAddr>,
     /// Whether to use leader election.
     pub leader_elect: bool,
+    /// Who may call the endpoints that act.
+    pub operations_authorization: OperationsAuthorization,
     /// The kubeconfig file. None: the default locations.
     pub kubeconfig: Option<PathBuf>,
     /// The minimum level of log lines.
     pub log_level: tracing::level_filters::LevelFilter,
     /// The format of log lines. None: text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
+}
+
+/// Who may call `/force-reconcile` and `/reset-cooldown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationsAuthorization {
+    /// Everybody who can reach the port.
+    None,
+    /// Those whose bearer token the API server knows, and whom its RBAC allows the path.
+    Kubernetes,
 }
 
 /// The format of log lines.

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::model::{Login, TargetKind};
 
-const KINDS: [(&str, TargetKind); 3] =
+/// The words of `targetKind` and `kind`.
+pub(super) const KINDS: [(&str, TargetKind); 3] =
     [("ecr", TargetKind::Ecr), ("docker", TargetKind::Docker), ("oci-layout", TargetKind::OciLayout)];
 
 /// The variables of the single target. `AWS_REGION` is not one of them: AWS sets it by itself, and it is the default of

@@ -13,6 +13,7 @@ mod ecr;
 mod errors;
 mod platforms;
 mod plugins;
+mod schema;
 
 /// Settings in a temporary folder.
 struct Setup {

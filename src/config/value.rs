@@ -72,7 +72,7 @@ fn integer(text: &str, max: i64, unit: &str) -> Result<i64, String> {
 }
 
 /// Ten years in seconds, which clocks can add without overflow.
-const MAX_SECONDS: i64 = 10 * 366 * 24 * 60 * 60;
+pub(super) const MAX_SECONDS: i64 = 10 * 366 * 24 * 60 * 60;
 
 /// Seconds. None: 0 or less, which disables the setting.
 pub(super) fn seconds(text: &str) -> Result<Option<Duration>, String> {
@@ -84,9 +84,12 @@ pub(super) fn minutes(text: &str) -> Result<Option<Duration>, String> {
     Ok(positive(integer(text, MAX_SECONDS / 60, " of minutes")?.saturating_mul(60)))
 }
 
+/// A GiB in KiB.
+pub(super) const MAX_KIB: i64 = 1 << 20;
+
 /// KiB, returned in bytes. None: 0 or less, which disables the setting.
 pub(super) fn kib(text: &str) -> Result<Option<u64>, String> {
-    let kib = integer(text, 1 << 20, " of KiB")?;
+    let kib = integer(text, MAX_KIB, " of KiB")?;
     Ok(u64::try_from(kib).ok().filter(|kib| *kib > 0).map(|kib| kib * 1024))
 }
 
@@ -106,9 +109,12 @@ pub(super) fn regular_expression(text: &str) -> Result<Regex, String> {
     })
 }
 
-/// From 1 to 10,000.
+/// The largest count.
+pub(super) const MAX_COUNT: i64 = 10_000;
+
+/// From 1 to [`MAX_COUNT`].
 pub(super) fn count(text: &str) -> Result<usize, String> {
-    match usize::try_from(integer(text, 10_000, "")?) {
+    match usize::try_from(integer(text, MAX_COUNT, "")?) {
         Ok(count) if count > 0 => Ok(count),
         _ => Err(format!("{} is too small; the minimum is 1", text.trim())),
     }
@@ -150,19 +156,19 @@ pub(super) fn memory(text: &str) -> Result<usize, String> {
 }
 
 /// The levels of the original program's logger. The three above `error` mean `error`: no level hides errors.
+pub(super) const LEVELS: [(&str, LevelFilter); 7] = [
+    ("debug", LevelFilter::DEBUG),
+    ("info", LevelFilter::INFO),
+    ("warn", LevelFilter::WARN),
+    ("error", LevelFilter::ERROR),
+    ("dpanic", LevelFilter::ERROR),
+    ("panic", LevelFilter::ERROR),
+    ("fatal", LevelFilter::ERROR),
+];
+
+/// One of [`LEVELS`].
 pub(super) fn level(text: &str) -> Result<LevelFilter, String> {
-    keyword(
-        text,
-        &[
-            ("debug", LevelFilter::DEBUG),
-            ("info", LevelFilter::INFO),
-            ("warn", LevelFilter::WARN),
-            ("error", LevelFilter::ERROR),
-            ("dpanic", LevelFilter::ERROR),
-            ("panic", LevelFilter::ERROR),
-            ("fatal", LevelFilter::ERROR),
-        ],
-    )
+    keyword(text, &LEVELS)
 }
 
 /// A listen address in Go's form. None: `0`, which disables the listener. An empty host means all addresses.

@@ -10,7 +10,7 @@ use super::{
 use crate::model::WorkloadKind;
 
 /// Kind, key below `skipNames`, variable.
-const SKIP_NAMES: [(WorkloadKind, &str, &str); 6] = [
+pub(super) const SKIP_NAMES: [(WorkloadKind, &str, &str); 6] = [
     (WorkloadKind::Deployment, "deployments", "SKIP_DEPLOYMENTS"),
     (WorkloadKind::StatefulSet, "statefulSets", "SKIP_STATEFULSETS"),
     (WorkloadKind::DaemonSet, "daemonSets", "SKIP_DAEMONSETS"),

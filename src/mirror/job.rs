@@ -102,4 +102,6 @@ pub struct CopyResult {
     pub outcome: Outcome,
     /// Whether the source registry answered, if only that it does not have the image.
     pub source_answered: bool,
+    /// Whether the registry that failed answers otherwise, so that only this image fails there.
+    pub registry_is_up: bool,
 }

@@ -27,7 +27,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::{ImageUse, Observer, WorkloadId},
+    model::{ImageUse, MirrorStatus, Observer, WorkloadId},
     policy::Policy,
 };
 
@@ -141,6 +141,22 @@ impl Mirror {
     /// If the mirror has stopped.
     pub async fn reconfigure(&self, new: Reconfiguration) -> Result<(), Stopped> {
         self.send(Command::Reconfigure(Box::new(new))).await
+    }
+
+    /// The state of everything. Takes time in proportion to the number of images: do not call it often.
+    ///
+    /// # Errors
+    /// If the mirror has stopped.
+    pub async fn status(&self) -> Result<MirrorStatus, Stopped> {
+        self.request(Command::Status).await
+    }
+
+    /// The image uses of a workload; none if there is no such workload.
+    ///
+    /// # Errors
+    /// If the mirror has stopped.
+    pub async fn image_uses(&self, workload: WorkloadId) -> Result<Option<Arc<Vec<ImageUse>>>, Stopped> {
+        self.request(|answer| Command::ImageUses(workload, answer)).await
     }
 
     /// Ends all cooldowns and returns their number; none if no cooldown is configured.

@@ -12,7 +12,11 @@ pub fn undecided_after_panic() -> Decision {
 
 /// In place of a copy.
 pub fn result_after_panic(job: &CopyJob) -> CopyResult {
-    CopyResult { outcome: job.failed_before_start(failure_after_panic()), source_answered: false }
+    CopyResult {
+        outcome: job.failed_before_start(failure_after_panic()),
+        source_answered: false,
+        registry_is_up: false,
+    }
 }
 
 /// In place of a copy's failure.

@@ -92,11 +92,6 @@ impl Records {
         Some(&self.entry(key, source)?.record)
     }
 
-    /// The destination of an image as last reported.
-    pub fn destination(&self, key: &DestinationKey, source: &Reference) -> Option<&Destination> {
-        Some(&self.entry(key, source)?.destination)
-    }
-
     /// Whether the last attempt failed.
     pub fn is_failure(&self, key: &DestinationKey, source: &Reference) -> bool {
         let last = self.get(key, source).and_then(|record| record.last_attempt.as_ref());

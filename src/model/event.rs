@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    CopyProgress, Destination, Digest, Hook, ImageRecord, Known, Outcome, PassSummary, PluginStatus, Reference, WorkloadId,
+    CopyProgress, Destination, Digest, Hook, ImageRecord, Known, Outcome, PassSummary, PluginStatus, Reference,
+    WorkloadId,
 };
 
 /// Something that happened. The first four feed the four `…_total` counters of pulls and pushes.

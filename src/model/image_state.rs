@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Digest, Failure, FailureKind, Outcome, Status, StatusKind};
+use super::{AtTarget, Failure, FailureKind, Outcome, Seen, Status, StatusKind};
 
 /// What is at a destination; a closed list, used as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,37 +53,6 @@ impl ImageState {
     }
 }
 
-/// What an attempt saw, whatever became of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// What the target has at the destination.
-    pub at_target: AtTarget,
-    /// The digest that the destination is to have, if the source, a Pod or the image reference gave it.
-    pub at_source: Option<Digest>,
-}
-
-/// What a target has at a destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AtTarget {
-    /// It was not queried, or did not answer.
-    #[default]
-    Unknown,
-    /// Nothing.
-    Nothing,
-    /// This digest.
-    Digest(Digest),
-}
-
-impl AtTarget {
-    /// The digest.
-    pub fn digest(&self) -> Option<&Digest> {
-        match self {
-            Self::Digest(digest) => Some(digest),
-            Self::Unknown | Self::Nothing => None,
-        }
-    }
-}
-
 /// What is known of one image at one destination since this process first saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRecord {
@@ -103,6 +72,8 @@ pub struct ImageRecord {
     pub to_be_copied_since: Option<SystemTime>,
     /// Failed attempts since the last success.
     pub failures: u32,
+    /// Successful attempts since the last failure.
+    pub successes: u32,
 }
 
 /// The part of a record whose changes are reported.
@@ -149,6 +120,7 @@ impl ImageRecord {
             failing_since: None,
             to_be_copied_since: Some(now),
             failures: 0,
+            successes: 0,
         }
     }
 
@@ -193,10 +165,11 @@ impl ImageRecord {
             _ => None,
         };
         if failure.is_some() {
-            self.failures = self.failures.saturating_add(1);
+            (self.failures, self.successes) = (self.failures.saturating_add(1), 0);
             self.failing_since.get_or_insert(now);
         } else {
-            (self.failures, self.failing_since) = (0, None);
+            (self.failures, self.successes) = (0, self.successes.saturating_add(1));
+            self.failing_since = None;
         }
         if self.state == ImageState::Mirrored {
             self.last_mirrored = Some(now);

@@ -131,6 +131,10 @@ impl Client {
         &self.transport
     }
 
+    pub(super) fn shared_transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
     pub(super) fn backoff(&self) -> Backoff {
         self.settings.backoff
     }
@@ -161,6 +165,12 @@ impl Client {
 
     pub(super) fn min_rate(&self) -> Option<MinTransferRate> {
         self.transport.min_rate()
+    }
+
+    /// Sends a request without credentials. Returns responses of any status.
+    pub(super) async fn reach(&self, host: &Host, mut request: Request<'_>) -> Result<Response, Fault> {
+        let _permit = self.permit(host, request.permit).await;
+        self.send_with_scheme_fallback(host, &mut request, None).await
     }
 
     /// Sends a request, again with other credentials after a 401. Returns responses of any status.

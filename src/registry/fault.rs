@@ -19,7 +19,7 @@ use crate::model::{Digest, Retry};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// Connecting failed, or the connection broke.
-    #[error("{}", describe(.0))]
+    #[error("{}", joined(describe(.0)))]
     Network(reqwest::Error),
     /// No response, or no further bytes of a body.
     #[error("nothing received for {}s", .0.as_secs_f32())]
@@ -100,6 +100,25 @@ impl Fault {
             Self::Aws(error) => error.retry(),
             Self::Permanent(_) | Self::ForbiddenAddress { .. } | Self::TooManyChallenges { .. } => Retry::Later,
             Self::Token { fault, .. } => fault.retry(),
+        }
+    }
+
+    /// The text in two parts: what is wrong, and what to do about it, if that depends on the fault alone.
+    pub(super) fn problem_and_remedy(&self) -> (String, Option<String>) {
+        match self {
+            Self::Network(error) => {
+                let (problem, remedy) = describe(error);
+                (problem, remedy.map(str::to_owned))
+            }
+            Self::Status { host, status, errors, advice, .. } => {
+                let remedy = Some(advice.trim_start_matches("; ")).filter(|remedy| !remedy.is_empty());
+                (format!("{host} responded with {status}{errors}"), remedy.map(str::to_owned))
+            }
+            Self::Token { service, fault } => {
+                let (problem, remedy) = fault.problem_and_remedy();
+                (format!("no token from the token service {service}: {problem}"), remedy)
+            }
+            other => (other.to_string(), None),
         }
     }
 
@@ -224,29 +243,33 @@ fn tls_failure(error: &reqwest::Error) -> Option<TlsFailure> {
     TlsFailure::of(error).filter(|failure| *failure != TlsFailure::UntrustedCertificate || error.is_connect())
 }
 
-fn describe(error: &reqwest::Error) -> String {
+/// What is wrong, and what to do.
+fn describe(error: &reqwest::Error) -> (String, Option<&'static str>) {
     let cause = root_cause(error);
     match tls_failure(error) {
-        Some(TlsFailure::UntrustedCertificate) => {
-            format!(
-                "the server's certificate was not accepted ({cause}): add its CA by caFile in `registries`, or by \
-                 SSL_CERT_FILE"
-            )
-        }
+        Some(TlsFailure::UntrustedCertificate) => (
+            format!("the server's certificate was not accepted ({cause})"),
+            Some("add its CA by caFile in `registries`, or by SSL_CERT_FILE"),
+        ),
         Some(TlsFailure::NotTls) => {
-            "the server does not use TLS: set plainHTTP in `registries` if plain HTTP is intended".to_owned()
+            ("the server does not use TLS".to_owned(), Some("set plainHTTP in `registries` if plain HTTP is intended"))
         }
-        Some(TlsFailure::ClientCertificateRequired) => {
-            format!(
-                "the server requires a client certificate, or another one ({cause}): set clientCertFile and clientKeyFile \
-                 in `registries`"
-            )
-        }
+        Some(TlsFailure::ClientCertificateRequired) => (
+            format!("the server requires a client certificate, or another one ({cause})"),
+            Some("set clientCertFile and clientKeyFile in `registries`"),
+        ),
         None => match (error.is_connect(), error.is_timeout()) {
-            (true, true) => "connecting timed out: check the address and the network".to_owned(),
-            (true, false) => format!("can't connect: {cause}"),
-            _ => format!("the connection broke: {cause}"),
+            (true, true) => ("connecting timed out".to_owned(), Some("check the address and the network")),
+            (true, false) => (format!("can't connect: {cause}"), None),
+            _ => (format!("the connection broke: {cause}"), None),
         },
+    }
+}
+
+fn joined((problem, remedy): (String, Option<&str>)) -> String {
+    match remedy {
+        Some(remedy) => format!("{problem}: {remedy}"),
+        None => problem,
     }
 }
 

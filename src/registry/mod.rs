@@ -28,6 +28,7 @@ mod store;
 pub(crate) mod testing;
 mod text;
 
+pub use auth::account::Account;
 pub use ecr::{Aws, AwsError, CallerIdentity, EcrRepositories};
 pub use error::{CertificateError, Error, UploadError};
 pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
@@ -36,7 +37,11 @@ pub use limits::rate_limiter::MAX_THROTTLED_TIME;
 pub use manifest::{Contents, Descriptor, Manifest, TagOrDigest, index::IndexEntry};
 pub use plugin_artifact::{ComponentInterfaces, fetch_component, push_component};
 pub use registries::Registries;
-pub use repository::{Repository, pull::BlobStream};
+pub use repository::{
+    Repository,
+    probe::{LoginAnswer, Probe, ProbeError, PullAnswer, PullQuota, PushAnswer, Resolved},
+    pull::BlobStream,
+};
 pub use settings::Settings;
 pub use store::{
     ManifestRef, Store, StoreRepository,

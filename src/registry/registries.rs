@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     client::Client,
     error::CertificateError,
-    repository::{Repository, upload_session::cancel_kept_sessions},
+    repository::{Repository, probe::Probe, upload_session::cancel_kept_sessions},
     settings::Settings,
 };
 use crate::model::RegistryAccess;
@@ -58,5 +58,10 @@ impl Registries {
     /// (`library/` included). The first request reports an invalid `registry`.
     pub fn repository(&self, registry: &str, name: &str) -> Repository {
         Repository::new(Arc::clone(&self.client), registry, name)
+    }
+
+    /// Questions about a repository of a registry, as [`Registries::repository`] names them.
+    pub fn probe(&self, registry: &str, name: &str) -> Probe {
+        Probe::new(self.repository(registry, name))
     }
 }

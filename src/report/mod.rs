@@ -5,13 +5,15 @@ mod endpoints;
 mod log;
 mod metrics;
 mod observers;
+pub mod status;
 #[cfg(test)]
 mod testing;
 mod utc;
 
 pub use cluster_events::{ClusterEvents, Publisher};
 pub use endpoints::{
-    Condition, CooldownReset, ForcedPass, Operations, PluginsReport, Readiness, serve_health, serve_operations,
+    CallerAuthorization, Condition, CooldownReset, ForcedPass, Operations, PluginsReport, Readiness, serve_health,
+    serve_operations,
 };
 pub use log::{LogFormat, LogObserver, LoggingError, init_logging};
 pub use metrics::{Metrics, MetricsError};

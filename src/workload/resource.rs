@@ -122,9 +122,9 @@ impl WatchScope {
         }
     }
 
-    /// The permission that an administrator has to grant.
-    pub fn rule(&self) -> String {
-        let group = match self.resource {
+    /// The API group in RBAC rules.
+    pub fn group(&self) -> &'static str {
+        match self.resource {
             ResourceKind::Objects { kind: ObjectKind::Workload(WorkloadKind::Pod), .. }
             | ResourceKind::Namespaces
             | ResourceKind::Nodes => "",
@@ -132,7 +132,12 @@ impl WatchScope {
                 "batch"
             }
             ResourceKind::Objects { .. } => "apps",
-        };
+        }
+    }
+
+    /// The permission that an administrator has to grant.
+    pub fn rule(&self) -> String {
+        let group = self.group();
         let role = match &self.namespace {
             Some(namespace) => format!("a Role in namespace {namespace}"),
             None => "a ClusterRole".to_owned(),

@@ -61,7 +61,7 @@ const CASES: [Case; 18] = [
         fires: 40,
         clears: 65,
         labels: &[],
-        summary: "Images have been missing or stale in the mirror for 39m 0s",
+        summary: "Images have not been in the mirror, or outdated there, for 39m 0s",
     },
     Case {
         alert: "K8sCopycatTargetNotAsked",

@@ -68,9 +68,20 @@ impl CaseResult {
 
 /// Copies the images of all `cases` with one `sync`.
 pub async fn run(access: Access, cases: Vec<Case>) -> Batch {
+    run_with(access, cases, |config| config).await
+}
+
+/// Copies the images of all `cases` one after another, in their order.
+pub async fn run_one_by_one(access: Access, cases: Vec<Case>) -> Batch {
+    let one_by_one = "maxConcurrentReconciles: 1\nwatchResources: [deployments]\n";
+    run_with(access, cases, |config| config.replace("maxConcurrentReconciles: 8\n", one_by_one)).await
+}
+
+async fn run_with(access: Access, cases: Vec<Case>, config: impl Fn(String) -> String) -> Batch {
     let environment = TestEnvironment::new(access, &cases);
     let manifests: Vec<_> = environment.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
-    let program = Program::new(&["sync", "-f", "-"]).config(&environment.config(1)).stdin(&list(&manifests));
+    let config = config(environment.config(1));
+    let program = Program::new(&["sync", "-f", "-"]).config(&config).stdin(&list(&manifests));
     let started = Instant::now();
     let finished = program.run().await;
     evaluate(&environment, cases, &finished, started)

@@ -172,3 +172,24 @@ async fn probes_a_failing_target_with_its_login() {
         assert_all_arrive(access, vec![case]).await;
     }
 }
+
+/// They failed the fourth, untried: the registry counted as down.
+#[tokio::test]
+async fn repositories_that_fail_at_a_target_do_not_fail_the_others() {
+    let mut cases: Vec<Case> = (0..3)
+        .map(|number| {
+            let mut case = Case::new(&format!("team/broken{number}"), single(&format!("broken{number}")));
+            case.target_faults.push(ScheduledFault::permanent(
+                RequestKind::UploadPost,
+                0,
+                Fault::Status(500, RetryAfter::Absent),
+            ));
+            case
+        })
+        .collect();
+    cases.push(Case::new("team/healthy", single("healthy")));
+    let batch = batch::run_one_by_one(Access::Anonymous, cases).await;
+    assert!(batch.errors.is_empty(), "{}", batch.errors.join("\n"));
+    let results: Vec<bool> = batch.results.iter().map(|result| result.is_success()).collect();
+    assert_eq!(results, [false, false, false, true], "{}", batch.results.last().unwrap().line);
+}

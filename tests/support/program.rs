@@ -203,6 +203,13 @@ impl Running {
         self.request_to(reqwest::Method::POST, &self.metrics, path).await
     }
 
+    /// Status and body of a request with a bearer token to a path on the metrics address.
+    pub async fn request_as(&self, token: &str, method: reqwest::Method, path: &str) -> (u16, String) {
+        let request = self.client.request(method, format!("http://{}{path}", self.metrics)).bearer_auth(token);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     /// Status and body of a path on the health address.
     pub async fn health(&self, path: &str) -> (u16, String) {
         self.request_to(reqwest::Method::GET, &self.health, path).await

@@ -61,7 +61,16 @@ impl Registry {
         Self::distribution_with(Access::Anonymous, validation).await
     }
 
+    /// The same, in read-only mode.
+    pub async fn distribution_read_only() -> Self {
+        Self::distribution_on(Access::Anonymous, "", "maintenance: { readonly: { enabled: true } }").await
+    }
+
     async fn distribution_with(access: Access, more: &str) -> Self {
+        Self::distribution_on(access, more, "").await
+    }
+
+    async fn distribution_on(access: Access, more: &str, storage: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tokens = (access == Access::Token).then(TokenServer::start);
         let auth = match access {
@@ -82,7 +91,7 @@ impl Registry {
             }
         };
         let port = free_port();
-        let server = start_distribution(directory.path(), port, "", &format!("{auth}\n{more}"));
+        let server = start_distribution(directory.path(), port, "", &format!("{auth}\n{more}"), storage);
         let url = format!("http://127.0.0.1:{port}");
         let proxy = Some(Proxy::start(&url));
         Self::ready(Self { url, access, client: client(None), proxy, tokens, server, directory }).await
@@ -114,7 +123,7 @@ impl Registry {
         let (certificate, key) = (file("server.pem"), file("server.key"));
         let tls = format!("tls: {{ certificate: {}, key: {}{clients} }}", certificate.display(), key.display());
         let port = free_port();
-        let server = start_distribution(directory.path(), port, &tls, "");
+        let server = start_distribution(directory.path(), port, &tls, "", "");
         let url = format!("https://127.0.0.1:{port}");
         let identity = [fs::read(file("client.pem")).unwrap(), fs::read(file("client.key")).unwrap()].concat();
         let client = client(Some((&authority, &identity)));
@@ -172,6 +181,11 @@ impl Registry {
     /// The queries to its token service since the last call.
     pub fn take_token_queries(&self) -> Vec<String> {
         self.tokens.as_ref().unwrap().take_queries()
+    }
+
+    /// From now on its token service grants pulls only.
+    pub fn grant_pulls_only(&self) {
+        self.tokens.as_ref().unwrap().grant_pulls_only();
     }
 
     /// A token of its token service to pull from one repository.
@@ -325,12 +339,13 @@ impl Registry {
     }
 }
 
-fn start_distribution(directory: &Path, port: u16, tls: &str, auth: &str) -> ServerProcess {
+fn start_distribution(directory: &Path, port: u16, tls: &str, auth: &str, storage: &str) -> ServerProcess {
     let config = format!(
         "version: 0.1
 storage:
   filesystem: {{ rootdirectory: {} }}
   delete: {{ enabled: true }}
+  {storage}
 http:
   addr: 127.0.0.1:{port}
   {tls}

@@ -1,7 +1,10 @@
 //! A token service for registries, following Docker's token authentication specification.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -36,6 +39,8 @@ struct Shared {
     key: EncodingKey,
     certificate: rcgen::Certificate,
     queries: Mutex<Vec<String>>,
+    /// Whether only pulls are granted.
+    read_only: AtomicBool,
 }
 
 impl TokenServer {
@@ -48,6 +53,7 @@ impl TokenServer {
             key: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap(),
             certificate: params.self_signed(&pair).unwrap(),
             queries: Mutex::default(),
+            read_only: AtomicBool::new(false),
         });
         let serving = BackgroundServer::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
         Self { shared, serving }
@@ -68,6 +74,11 @@ impl TokenServer {
         std::mem::take(&mut self.shared.queries.lock().unwrap())
     }
 
+    /// From now on grants pulls only.
+    pub fn grant_pulls_only(&self) {
+        self.shared.read_only.store(true, Ordering::SeqCst);
+    }
+
     /// Issues a token for scopes such as `repository:team/app:pull,push`.
     pub fn issue(&self, scopes: &[&str]) -> String {
         self.shared.issue(scopes.iter().copied())
@@ -76,7 +87,8 @@ impl TokenServer {
 
 impl Shared {
     fn issue<'a>(&self, scopes: impl Iterator<Item = &'a str>) -> String {
-        let access: Vec<Value> = scopes.filter_map(grant).collect();
+        let read_only = self.read_only.load(Ordering::SeqCst);
+        let access: Vec<Value> = scopes.filter_map(|scope| grant(scope, read_only)).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let claims = json!({
             "iss": ISSUER,
@@ -94,11 +106,12 @@ impl Shared {
     }
 }
 
-fn grant(scope: &str) -> Option<Value> {
+fn grant(scope: &str, read_only: bool) -> Option<Value> {
     // A repository name may contain a colon, as in `host:5000/app`.
     let (kind, rest) = scope.split_once(':')?;
     let (name, actions) = rest.rsplit_once(':')?;
-    Some(json!({ "type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>() }))
+    let actions: Vec<&str> = actions.split(',').filter(|action| !read_only || *action == "pull").collect();
+    Some(json!({ "type": kind, "name": name, "actions": actions }))
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response<Body> {

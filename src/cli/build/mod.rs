@@ -13,9 +13,9 @@ use crate::{
 
 pub use artifacts::{FetchError, PluginArtifacts};
 pub use mirror::{copier, max_concurrency, mirror};
-pub use policy::{invalid_plugins, policy, policy_settings};
-pub use registry::aws;
-pub use stores::aws_identities;
+pub use policy::{invalid_plugins, policy, policy_settings, targets};
+pub use registry::{aws, registries, settings as registry_settings};
+pub use stores::{aws_identities, store};
 
 /// What to watch in the cluster.
 pub fn watch_settings(config: &Config) -> WatchSettings {

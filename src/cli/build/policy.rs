@@ -35,7 +35,7 @@ pub fn policy_settings(config: &Config, artifacts: &PluginArtifacts) -> policy::
 }
 
 /// The configured targets, as plugins see them.
-fn targets(config: &Config) -> Vec<Arc<Target>> {
+pub fn targets(config: &Config) -> Vec<Arc<Target>> {
     config
         .targets
         .iter()

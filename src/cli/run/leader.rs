@@ -4,10 +4,10 @@ use std::{
     future::pending,
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -31,18 +31,36 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 /// How long [`lead`] takes at most once the mirror is to stop.
 pub const SHUTDOWN_DEADLINE: Duration = GRACE_PERIOD.saturating_add(RELEASE_DEADLINE);
 
-/// Whether this replica is the leader. Clones share the state.
+/// Whether this replica is the leader, and what it plans. Clones share the state.
 #[derive(Clone, Default)]
-pub struct LeaderStatus(Arc<AtomicBool>);
+pub struct LeaderStatus {
+    is_leader: Arc<AtomicBool>,
+    holder: Arc<OnceLock<watch::Receiver<Option<String>>>>,
+    next_pass: Arc<Mutex<Option<SystemTime>>>,
+}
 
 impl LeaderStatus {
     pub fn is_leader(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.is_leader.load(Ordering::Acquire)
+    }
+
+    /// The holder of the Lease; none if it is not known, and without leader election.
+    pub fn holder(&self) -> Option<String> {
+        self.holder.get().and_then(|holder| holder.borrow().clone())
+    }
+
+    /// When the next periodic pass begins.
+    pub fn next_pass(&self) -> Option<SystemTime> {
+        *self.next_pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, is_leader: bool, metrics: &Metrics) {
-        self.0.store(is_leader, Ordering::Release);
+        self.is_leader.store(is_leader, Ordering::Release);
         metrics.set_leader(is_leader);
+    }
+
+    fn set_next_pass(&self, next: SystemTime) {
+        *self.next_pass.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
     }
 }
 
@@ -58,6 +76,8 @@ pub async fn lead(
     let election = if config.process.leader_elect { election(client) } else { None };
     let leadership = match &election {
         Some(election) => {
+            // Set once for each process.
+            let _ = status.holder.set(election.holder());
             info!(identity = election.identity(), "waiting for leadership");
             tokio::select! {
                 leadership = election.campaign() => Some(leadership),
@@ -80,7 +100,7 @@ pub async fn lead(
             mirror.stop(GRACE_PERIOD).await;
             return Ok(ExitCode::FAILURE);
         }
-        () = run_periodic_passes(config.copy.force_reconcile, mirror) => ExitCode::FAILURE,
+        () = run_periodic_passes(config.copy.force_reconcile, mirror, status) => ExitCode::FAILURE,
         () = mirror.stopped() => return Err(CommandError::Stopped(Stopped)),
         signal = signals.received() => {
             info!(signal = signal.name(), "shutting down");
@@ -146,12 +166,13 @@ async fn follow_lease(
 }
 
 /// Runs a pass after each period; waits forever without one. Returns when the mirror has stopped.
-async fn run_periodic_passes(period: Option<Duration>, mirror: &Mirror) {
+async fn run_periodic_passes(period: Option<Duration>, mirror: &Mirror, status: &LeaderStatus) {
     let Some(period) = period else { return pending().await };
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
+        status.set_next_pass(SystemTime::now() + period);
         ticks.tick().await;
         match mirror.pass().await {
             Ok(report) => info!(

@@ -1,5 +1,6 @@
 //! `run`: the controller.
 
+mod authorization;
 mod leader;
 mod operations;
 
@@ -25,7 +26,10 @@ use crate::{
     config::{Config, Flags},
     mirror::{Mirror, Stopped},
     model::Observer,
-    report::{ClusterEvents, Condition, LogObserver, Metrics, Observers, Readiness, serve_health, serve_operations},
+    report::{
+        ClusterEvents, Condition, LogObserver, Metrics, Observers, Readiness, serve_health, serve_operations,
+        status::Traffic,
+    },
     workload::{self, Change},
 };
 
@@ -42,6 +46,7 @@ pub async fn run(
     signals: &Signals,
 ) -> Result<ExitCode, CommandError> {
     let config = Arc::new(config);
+    log_start(&config);
     let metrics = Arc::new(Metrics::new()?);
     // Before connecting to the cluster: an invalid plugin is an error everywhere.
     let plugin_observers = Arc::new(Observers::new(vec![metrics.clone(), Arc::new(LogObserver)]));
@@ -58,8 +63,9 @@ pub async fn run(
         }
     };
     let (events, publisher) = ClusterEvents::new(client.clone(), env::hostname(), env::namespace(), metrics.clone());
+    let traffic = Arc::new(Traffic::default());
     let observer: Arc<dyn Observer> =
-        Arc::new(Observers::new(vec![metrics.clone(), Arc::new(LogObserver), Arc::new(events)]));
+        Arc::new(Observers::new(vec![metrics.clone(), traffic.clone(), Arc::new(LogObserver), Arc::new(events)]));
     let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
     plugins_loaded.fulfil();
     let aws = build::aws(&config);
@@ -79,7 +85,8 @@ pub async fn run(
     });
     let mut servers = Vec::new();
     if let Some(listener) = listen(config.process.metrics_addr).await? {
-        let served = serve_operations(listener, metrics.clone(), operations, shutdown.clone());
+        let authorization = authorization::authorization(config.process.operations_authorization, &client);
+        let served = serve_operations(listener, metrics.clone(), operations, traffic, authorization, shutdown.clone());
         servers.push(tokio::spawn(log_failure("metrics", served)));
     }
     if let Some(listener) = listen(config.process.health_addr).await? {
@@ -117,6 +124,18 @@ pub async fn run(
     ended
 }
 
+fn log_start(config: &Config) {
+    let targets = config.targets.iter().map(|target| format!("{} {}", target.kind, target.registry));
+    let targets = targets.collect::<Vec<_>>().join(", ");
+    let (dry_run, dry_pull) = (config.copy.dry_run, config.copy.dry_pull);
+    let doing = match (dry_run, dry_pull) {
+        (false, false) => "starting: copies images to the targets",
+        (true, false) => "starting: dry run, writes to no target",
+        (_, true) => "starting: dry run, contacts no registry",
+    };
+    info!(version = env!("CARGO_PKG_VERSION"), targets, dry_run, dry_pull, "{doing}");
+}
+
 /// Passes all changes of the cluster to the mirror. Returns when the mirror has stopped.
 async fn forward_changes(
     mut changes: BoxStream<'static, Change>,
@@ -129,10 +148,11 @@ async fn forward_changes(
             Change::Set { workload, uses } => mirror.set(workload, uses).await,
             Change::Removed(workload) => mirror.removed(workload).await,
             Change::InventoryComplete => {
-                caches_filled.fulfil();
                 info!("all existing workloads are known");
                 let sent = mirror.inventory_complete().await;
                 all_known.cancel();
+                // Last: who waits for readiness may request a pass.
+                caches_filled.fulfil();
                 sent
             }
         };

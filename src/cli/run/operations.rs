@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::leader::LeaderStatus;
 use crate::{
-    cli::reload::ReloadState,
+    cli::{build, reload::ReloadState},
     mirror::{Mirror, Stopped},
     policy::Policy,
-    report::{CooldownReset, ForcedPass, Operations, PluginsReport},
+    report::{CooldownReset, ForcedPass, Operations, PluginsReport, status::ReplicaStatus},
 };
 
 /// Operations on the mirror while this replica is the leader.
@@ -61,8 +61,26 @@ impl Operations for MirrorOperations {
         .boxed()
     }
 
+    fn status(&self) -> BoxFuture<'_, Option<ReplicaStatus>> {
+        async move {
+            let mirror = self.mirror.status().await.ok()?;
+            let config = self.reload.lock().unwrap_or_else(PoisonError::into_inner).active.clone();
+            Some(ReplicaStatus {
+                is_leader: self.leader.is_leader(),
+                leader: self.leader.holder(),
+                targets: build::targets(&config),
+                dry_run: config.copy.dry_run,
+                dry_pull: config.copy.dry_pull,
+                next_pass: self.leader.next_pass(),
+                mirror,
+            })
+        }
+        .boxed()
+    }
+
     fn plugins(&self) -> PluginsReport {
-        let ReloadState { error, needs_restart } = self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ReloadState { error, needs_restart, .. } =
+            self.reload.lock().unwrap_or_else(PoisonError::into_inner).clone();
         PluginsReport { plugins: self.policy.plugins(), reload_error: error, needs_restart }
     }
 }

@@ -38,7 +38,7 @@ impl Actor {
             Err(failure) => {
                 let failed = jobs.into_iter().map(|(job, _)| {
                     let outcome = job.failed_before_start(failure.clone());
-                    (job, CopyResult { outcome, source_answered: false })
+                    (job, CopyResult { outcome, source_answered: false, registry_is_up: false })
                 });
                 self.apply_outcomes(&key, failed.collect());
             }
@@ -60,8 +60,9 @@ impl Actor {
         let claimed = self.claims.jobs(key);
         let mut outcomes = Vec::with_capacity(done.len());
         let mut jobs = Vec::with_capacity(done.len());
-        for (job, CopyResult { mut outcome, source_answered }) in done {
-            self.note_availability(&outcome, source_answered, now);
+        for (job, result) in done {
+            self.note_availability(&result, now);
+            let mut outcome = result.outcome;
             // Outcomes of images that are not claimed any more are not reported.
             if claimed.iter().any(|claimed| claimed.has_same_route(&job)) {
                 self.apply_outcome(key, &job, &mut outcome, now);

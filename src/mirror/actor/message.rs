@@ -1,12 +1,12 @@
 //! What the actor receives.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
 use crate::{
     mirror::{copying::Copier, passes::PassRequest},
-    model::{ImageUse, WorkloadId},
+    model::{ImageUse, MirrorStatus, WorkloadId},
     policy::PreparedPolicy,
 };
 
@@ -35,6 +35,10 @@ pub enum Command {
     SinglePass(PassRequest),
     /// Replace policy and settings.
     Reconfigure(Box<Reconfiguration>),
+    /// Report everything that is known.
+    Status(oneshot::Sender<MirrorStatus>),
+    /// Return the image uses of a workload; none if there is no such workload.
+    ImageUses(WorkloadId, oneshot::Sender<Option<Arc<Vec<ImageUse>>>>),
     /// End all cooldowns, and return their number; none if no cooldown is configured.
     ResetCooldown(oneshot::Sender<Option<usize>>),
 }

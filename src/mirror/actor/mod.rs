@@ -9,6 +9,7 @@ mod phase;
 mod reconfigure;
 mod start_copies;
 mod state;
+mod status;
 mod unavailable;
 
 use std::{sync::atomic::Ordering, time::Duration};
@@ -72,6 +73,7 @@ impl Actor {
             Command::Remove(workload) => {
                 self.decisions.remove(&workload);
                 self.set_undecided(&workload, 0);
+                self.unmirrored.remove(&workload);
                 self.claim(&workload, Vec::new());
                 if let Some(pass) = self.passes.current() {
                     pass.decided(&workload, now);
@@ -89,6 +91,12 @@ impl Actor {
                 self.passes.request(request);
             }
             Command::Reconfigure(new) => self.reconfigure(*new),
+            Command::Status(status) => {
+                let _ = status.send(self.status());
+            }
+            Command::ImageUses(workload, uses) => {
+                let _ = uses.send(self.decisions.uses(&workload));
+            }
             Command::ResetCooldown(ended) => {
                 self.copier.end_rate_limit_waits();
                 let _ = ended.send(self.reset_cooldown());

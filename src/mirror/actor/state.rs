@@ -23,7 +23,7 @@ use crate::{
         queue::{Admission, Availability, Cause, Lengths, Queue},
         records::{RecordChange, Records},
     },
-    model::{CopyProgress, Event, Failure, Observer, Outcome, Reference},
+    model::{CopyProgress, Event, Failure, Observer, Outcome, Reference, UnmirroredUse, WorkloadId},
     policy::Policy,
 };
 
@@ -44,6 +44,8 @@ pub struct Actor {
     pub(super) is_single_pass: bool,
     pub(super) decisions: Decisions,
     pub(super) undecided: UndecidedCounts,
+    /// Image uses that are skipped or undecided.
+    pub(super) unmirrored: HashMap<WorkloadId, Vec<Arc<UnmirroredUse>>>,
     pub(super) claims: Claims,
     pub(super) registries_in_use: RegistriesInUse,
     pub(super) queue: Queue,
@@ -108,6 +110,7 @@ impl Actor {
             is_single_pass: false,
             decisions: Decisions::default(),
             undecided: UndecidedCounts::default(),
+            unmirrored: HashMap::new(),
             claims: Claims::default(),
             registries_in_use: RegistriesInUse::default(),
             queue: Queue::new(cooldown),

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::{
     mirror::{
         destination_key::DestinationKey,
-        job::{CopyJob, SourceUnavailable},
+        job::{CopyJob, CopyResult, SourceUnavailable},
         queue::Unavailable,
     },
     model::{Failure, FailureKind, Outcome, Retry, Status},
@@ -82,7 +82,8 @@ impl Actor {
         }
     }
 
-    pub(super) fn note_availability(&mut self, outcome: &Outcome, source_answered: bool, now: Instant) {
+    pub(super) fn note_availability(&mut self, result: &CopyResult, now: Instant) {
+        let CopyResult { outcome, source_answered, registry_is_up } = result;
         let host = outcome.source.registry();
         let target = &outcome.destination.target.registry;
         let failure = match &outcome.status {
@@ -93,7 +94,14 @@ impl Actor {
         if let Some(Failure { kind, message, retry: Retry::Soon }) = failure {
             source_fails = matches!(kind, FailureKind::Source | FailureKind::SourceBlob);
             target_fails = *kind == FailureKind::Target;
-            let failing = if source_fails {
+            let failing = if *registry_is_up {
+                if source_fails {
+                    self.sources.failed_for_one_image(host);
+                } else if target_fails {
+                    self.targets.failed_for_one_image(target);
+                }
+                None
+            } else if source_fails {
                 self.sources.failed(host, message, now).map(|until| (host, until))
             } else if target_fails {
                 self.targets.failed(target, message, now).map(|until| (target.as_str(), until))
@@ -110,7 +118,7 @@ impl Actor {
                 );
             }
         }
-        if source_answered && !source_fails {
+        if *source_answered && !source_fails {
             self.source_answered(host);
         }
         let is_dry = matches!(outcome.status, Status::WouldPull);

@@ -7,7 +7,7 @@ use crate::{
         destination_key::DestinationKey,
         job::{CopyJob, Role},
     },
-    model::{Reference, Target},
+    model::{Destination, Reference, Target, Workload},
 };
 
 use super::{
@@ -29,6 +29,18 @@ pub(super) struct Assignment {
     source: Reference,
     target: Option<Arc<Target>>,
     role: Role,
+}
+
+/// An image that claims a destination.
+#[derive(Debug)]
+pub struct ClaimedImage<'a> {
+    /// As written by the oldest workload that uses it.
+    pub image: &'a str,
+    pub source: &'a Reference,
+    pub destination: Destination,
+    pub role: Role,
+    /// Oldest first, without duplicates.
+    pub workloads: Vec<Arc<Workload>>,
 }
 
 impl DestinationClaims {
@@ -90,18 +102,29 @@ impl DestinationClaims {
         assigned.collect()
     }
 
+    /// The images that claim the destination.
+    pub fn images(&self, key: &DestinationKey) -> Vec<ClaimedImage<'_>> {
+        let images = self.assigned(key).into_iter().filter_map(|(claims, role)| {
+            let (_, oldest) = claims.oldest()?;
+            Some(ClaimedImage {
+                image: &oldest.image,
+                source: &claims.source,
+                destination: destination(claims, oldest, &role),
+                role,
+                workloads: claims.all_workloads(),
+            })
+        });
+        images.collect()
+    }
+
     /// The jobs, in the order in which they are to be done.
     pub fn jobs(&self, key: &DestinationKey) -> Vec<CopyJob> {
         let jobs = self.assigned(key).into_iter().filter_map(|(claims, role)| {
             let (_, oldest) = claims.oldest()?;
-            let mut destination = oldest.key.destination(&claims.source);
-            if role == Role::ByDigest {
-                destination.tag = None;
-            }
             Some(CopyJob {
                 image: oldest.image.clone(),
                 source: claims.source.clone(),
-                destination,
+                destination: destination(claims, oldest, &role),
                 workloads: claims.workloads(),
                 running: claims.pod_digests(),
                 platforms: claims.platforms(),
@@ -150,6 +173,14 @@ impl DestinationClaims {
         assigned.extend(conflicts.into_iter().map(|claims| (claims, Role::Conflict { owner: owner_name.clone() })));
         assigned
     }
+}
+
+fn destination(claims: &SourceClaims, oldest: &Claim, role: &Role) -> Destination {
+    let mut destination = oldest.key.destination(&claims.source);
+    if *role == Role::ByDigest {
+        destination.tag = None;
+    }
+    destination
 }
 
 fn is_same_repository(one: &Reference, other: &Reference) -> bool {

@@ -15,6 +15,8 @@ use super::{destination_key::DestinationKey, job::CopyJob};
 use claimant::{Claim, Claimant};
 use destination_claims::{Assignment, DestinationClaims};
 
+pub use destination_claims::ClaimedImage;
+
 pub use registries_in_use::RegistriesInUse;
 
 /// An image use that the policy decided to mirror.
@@ -198,6 +200,11 @@ impl Claims {
     /// that follows the tag has it; if all name a digest, the newest workload's. The other digests are kept by digest.
     pub fn jobs(&self, key: &DestinationKey) -> Vec<CopyJob> {
         self.destinations.get(key).map(|claims| claims.jobs(key)).unwrap_or_default()
+    }
+
+    /// Every image that claims a destination.
+    pub fn images(&self) -> impl Iterator<Item = (&DestinationKey, ClaimedImage<'_>)> {
+        self.destinations.iter().flat_map(|(key, claims)| claims.images(key).into_iter().map(move |image| (key, image)))
     }
 
     fn assignments(&self, key: &DestinationKey) -> Vec<Assignment> {

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     mirror::job::MAX_WORKLOADS,
-    model::{Digest, Platform, Reference, WorkloadId},
+    model::{Digest, Platform, Reference, Workload, WorkloadId},
 };
 
 use super::claimant::{Claim, Claimant};
@@ -101,6 +101,17 @@ impl SourceClaims {
                 break;
             }
             workloads.push(claimant.workload.id.clone());
+        }
+        workloads
+    }
+
+    /// All workloads, oldest first, without duplicates.
+    pub fn all_workloads(&self) -> Vec<Arc<Workload>> {
+        let mut workloads: Vec<Arc<Workload>> = Vec::new();
+        for claimant in self.claims.keys() {
+            if workloads.last().is_none_or(|last| last.id != claimant.workload.id) {
+                workloads.push(Arc::clone(&claimant.workload));
+            }
         }
         workloads
     }

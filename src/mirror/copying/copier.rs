@@ -3,9 +3,10 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     mirror::job::{CopyJob, CopyResult},
@@ -28,6 +29,9 @@ use super::{
     settings::CopySettings,
     subsets::SubsetCache,
 };
+
+/// How long a registry may take to show that it answers otherwise.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Copies images from any source to the configured targets.
 pub struct Copier {
@@ -73,12 +77,14 @@ impl Copier {
     ) -> CopyResult {
         let started = Instant::now();
         let attempt = Attempt::new(progress, on_answer);
+        let mut registry_is_up = false;
         let status = match self.try_copy(job, &attempt).await {
             Ok(status) => status,
             Err(failure) => {
                 if failure.kind == FailureKind::Source && failure.retry == Retry::Later {
                     attempt.source_answers();
                 }
+                registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
                 match failure.kind {
                     FailureKind::Source if job.source_unavailable.is_some() => {}
                     FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
@@ -105,7 +111,20 @@ impl Copier {
             took: started.elapsed(),
             next_try: None,
         };
-        CopyResult { outcome, source_answered }
+        CopyResult { outcome, source_answered, registry_is_up }
+    }
+
+    /// Whether the registry in which a copy failed answers otherwise: then other images may succeed there.
+    async fn is_up(&self, job: &CopyJob, kind: FailureKind) -> bool {
+        let Ok(Endpoints { source, target, .. }) = self.endpoints(job) else { return false };
+        let probe = async {
+            match kind {
+                FailureKind::Source | FailureKind::SourceBlob => source.is_up().await,
+                FailureKind::Target => target.is_up().await,
+                FailureKind::DifferentDigest | FailureKind::Conflict | FailureKind::Verification => true,
+            }
+        };
+        timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
     }
 
     async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {

@@ -106,6 +106,16 @@ impl Decisions {
         }
     }
 
+    /// The image uses of a workload; none if there is no such workload.
+    pub fn uses(&self, workload: &WorkloadId) -> Option<Arc<Vec<ImageUse>>> {
+        Some(Arc::clone(&self.workloads.get(workload)?.uses))
+    }
+
+    /// The number of workloads.
+    pub fn count(&self) -> usize {
+        self.workloads.len()
+    }
+
     /// All workloads.
     pub fn workloads(&self) -> impl Iterator<Item = &WorkloadId> {
         self.workloads.keys()

@@ -50,6 +50,11 @@ impl Passes {
         self.current.as_mut()
     }
 
+    /// When the running pass began.
+    pub fn began(&self) -> Option<SystemTime> {
+        self.current.as_ref().map(Pass::began)
+    }
+
     /// When the running pass is ended unless something completes before.
     pub fn deadline(&self) -> Option<Instant> {
         self.current.as_ref().map(Pass::deadline)

@@ -111,6 +111,18 @@ impl Availability {
         host.next_attempt.filter(|_| is_first)
     }
 
+    /// Records that a copy failed although the registry answers otherwise: it gets fewer copies, but does not count as
+    /// failing.
+    pub fn failed_for_one_image(&mut self, host: &str) {
+        if !self.hosts.contains_key(host) {
+            self.insert(host);
+        }
+        if let Some(host) = self.hosts.get_mut(host) {
+            *host =
+                RegistryState { failures: host.failures.saturating_add(1).min(FAILURES - 1), ..RegistryState::new() };
+        }
+    }
+
     /// Forgets all failures.
     pub fn reset(&mut self) {
         self.hosts.retain(|_, host| host.failures == 0);
@@ -155,6 +167,21 @@ mod tests {
         registries.answered("a");
         assert_eq!((registries.limit("a", 12), registries.admit("a", now)), (11, Ok(())));
         assert_eq!(registries.limit("a", 1), 1);
+    }
+
+    #[test]
+    fn a_registry_that_answers_otherwise_is_not_failing() {
+        let (mut registries, now) = (Availability::default(), Instant::now());
+        for _ in 0..9 {
+            registries.failed_for_one_image("a");
+            assert_eq!((registries.limit("a", 12), registries.admit("a", now)), (3, Ok(())));
+        }
+        for _ in 0..3 {
+            registries.failed("b", "refused", now);
+        }
+        assert!(registries.admit("b", now).is_err());
+        registries.failed_for_one_image("b");
+        assert_eq!(registries.admit("b", now), Ok(()));
     }
 
     #[test]

@@ -65,6 +65,16 @@ pub enum Admission {
     },
 }
 
+/// What happens to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueActivity {
+    Idle,
+    Waiting,
+    Active,
+    /// Until then.
+    Cooldown(Instant),
+}
+
 /// The next destination to work on.
 #[derive(Debug)]
 pub struct Next {
@@ -266,6 +276,18 @@ impl Queue {
     /// Must be called when the limits passed to [`Self::next`] have changed.
     pub fn limits_changed(&mut self) {
         self.fair_queue.rank_all();
+    }
+
+    /// What happens to the destination, and the end of the cooldown of `source`.
+    pub fn activity(&self, key: &DestinationKey, source: &Reference, now: Instant) -> QueueActivity {
+        match self.entries.get(key).map(|entry| &entry.state) {
+            Some(State::Waiting(_)) => QueueActivity::Waiting,
+            Some(State::Active { .. }) => QueueActivity::Active,
+            Some(State::Cooldown | State::Unclaimed) | None => match self.cooldown(key, source, now) {
+                Some((until, _)) => QueueActivity::Cooldown(until),
+                None => QueueActivity::Idle,
+            },
+        }
     }
 
     /// The number of destinations by state.

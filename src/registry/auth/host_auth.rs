@@ -15,6 +15,7 @@ use crate::{
     model::{EcrRegistry, Login},
     registry::{
         auth::{
+            account::Account,
             challenge::{Challenge, challenges, is_insufficient_scope},
             header::login_header,
             scheme::{AuthScheme, HostScheme, RequestScheme},
@@ -98,6 +99,32 @@ impl HostAuth {
 
     pub(in crate::registry) fn has_login(&self) -> bool {
         !matches!(self.login, HostLogin::Anonymous)
+    }
+
+    /// As whom the host is accessed.
+    pub(in crate::registry) fn account(&self) -> Account {
+        match &self.login {
+            HostLogin::Anonymous => Account::Anonymous,
+            HostLogin::Login(Login::Password { username, .. }) if username == IDENTITY_TOKEN => Account::Token,
+            HostLogin::Login(Login::Password { username, .. }) => Account::User(username.clone()),
+            HostLogin::Login(Login::Token(_)) => Account::Token,
+            HostLogin::Ecr { .. } => Account::Aws,
+            HostLogin::EcrPublic { .. } => Account::AwsOrAnonymous,
+        }
+    }
+
+    /// Whether the host has asked for credentials, and there are some.
+    pub(in crate::registry) fn is_asked_for_login(&self) -> bool {
+        match &self.login {
+            HostLogin::Anonymous => false,
+            HostLogin::Ecr { .. } => true,
+            HostLogin::Login(_) | HostLogin::EcrPublic { .. } => !matches!(self.scheme.current(), AuthScheme::Unknown),
+        }
+    }
+
+    /// Whether the host wants tokens of a token service.
+    pub(in crate::registry) fn uses_tokens(&self) -> bool {
+        matches!(self.scheme.current(), AuthScheme::Token(_))
     }
 
     /// The credentials for the next request, with a token for `scopes` if the host wants one.

@@ -1,5 +1,6 @@
 //! Authentication at registries.
 
+pub(super) mod account;
 pub(super) mod cache;
 pub(super) mod challenge;
 pub(super) mod credentials;

@@ -68,6 +68,19 @@ impl EcrRepositories {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Whether missing repositories are created.
+    pub fn creates_missing(&self) -> bool {
+        self.inner.settings.is_some()
+    }
+
+    /// Whether a repository exists. Creates nothing.
+    ///
+    /// # Errors
+    /// When AWS can't be reached, or denies it.
+    pub async fn has(&self, name: &str) -> Result<bool, AwsError> {
+        self.exists(name).await
+    }
+
     /// Creates a repository if it is missing, once for all concurrent callers.
     ///
     /// # Errors

@@ -66,6 +66,11 @@ impl Transport {
         allows_plain_http(url, &self.insecure) || self.hosts.for_url(Some(url)).plain_only
     }
 
+    /// Whether requests to the host of a URL go through a proxy.
+    pub(in crate::registry) fn is_proxied(&self, url: &Url) -> bool {
+        self.hosts.is_proxied(url)
+    }
+
     /// Sends a request and follows redirects of GET and HEAD. Only the first host receives `Authorization`. Returns
     /// responses of any status.
     pub(in crate::registry) async fn follow(

@@ -134,6 +134,22 @@ impl Folder {
         Ok(None)
     }
 
+    /// Whether the folder is a layout already. Creates a file and removes it in every existing folder that a write uses, or
+    /// in the nearest parent of one that does not exist.
+    pub(super) fn probe(&self) -> Result<bool, LayoutError> {
+        let is_layout = self.check_version()?;
+        let blobs = self.path.join("blobs");
+        let folders = [self.path.clone(), blobs.clone(), blobs.join("sha256")];
+        let existing: Vec<&Path> = folders.iter().map(PathBuf::as_path).filter(|folder| folder.exists()).collect();
+        let parent = self.path.ancestors().skip(1).find(|parent| parent.as_os_str().is_empty() || parent.exists());
+        let written = if existing.is_empty() { parent.into_iter().collect() } else { existing };
+        for folder in written {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            drop(files::temporary(folder)?);
+        }
+        Ok(is_layout)
+    }
+
     /// A manifest; None if it does not exist, or has another digest.
     pub(super) fn manifest(&self, digest: &Digest, media_type: Option<&str>) -> Result<Option<Manifest>, LayoutError> {
         let path = self.blob_path(digest);

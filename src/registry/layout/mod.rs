@@ -50,6 +50,15 @@ impl Layout {
         Self { folder: Arc::new(Folder::new(path)) }
     }
 
+    /// Whether a write can succeed: creates a file and removes it. True if the folder is a layout already; one that does
+    /// not exist is not created.
+    ///
+    /// # Errors
+    /// When the folder can't be written or created, is damaged, or is of an unknown version.
+    pub async fn probe(&self) -> Result<bool, LayoutError> {
+        self.repository("").blocking(Folder::probe).await
+    }
+
     /// A repository, whose images are named `name:TAG` and `name@DIGEST`; `name` must be a valid repository path.
     pub fn repository(&self, name: &str) -> LayoutRepository {
         LayoutRepository { folder: Arc::clone(&self.folder), name: name.into() }

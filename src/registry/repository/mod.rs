@@ -2,6 +2,7 @@
 
 pub(super) mod manifests;
 pub(super) mod mount;
+pub(super) mod probe;
 pub(super) mod pull;
 pub(super) mod push;
 pub(super) mod upload_session;

@@ -59,6 +59,13 @@ impl UploadSession {
         &self.at
     }
 
+    /// Cancels the session. Returns the status of the response.
+    pub(in crate::registry) async fn cancel(mut self) -> Result<StatusCode, Fault> {
+        let status = send_cancel(&self.repository, self.at.clone()).await?;
+        self.close();
+        Ok(status)
+    }
+
     /// The session has ended at the registry: there is nothing to cancel.
     pub(in crate::registry) fn close(&mut self) {
         self.is_open = false;
@@ -72,21 +79,31 @@ impl Drop for UploadSession {
         }
         let (repository, at) = (self.repository.clone(), self.at.clone());
         self.repository.client.spawn_background(async move {
-            let scopes = [repository.push_scope()];
-            let request = Request {
-                method: Method::DELETE,
-                target: Target::Endpoint(at),
-                headers: HeaderMap::new(),
-                scopes: &scopes,
-                permit: Permit::Acquire,
-                payload: Payload::Empty,
-            };
-            let cancel = repository.client.send(&repository.host, request);
-            let status = tokio::time::timeout(CANCEL_TIMEOUT, cancel)
-                .await
-                .map(|result| result.map(|response| response.status()));
+            let status = tokio::time::timeout(CANCEL_TIMEOUT, send_cancel(&repository, at)).await;
             tracing::debug!(%repository, ?status, "cancelled an unfinished upload");
         });
+    }
+}
+
+/// Returns the status of the response. Distribution wants the right to delete for this (its `app.go`), which not every token
+/// service knows: it is requested only if the right to push is not enough.
+async fn send_cancel(repository: &Repository, at: Endpoint) -> Result<StatusCode, Fault> {
+    let send = async |at: Endpoint, scope: String| {
+        let request = Request {
+            method: Method::DELETE,
+            target: Target::Endpoint(at),
+            headers: HeaderMap::new(),
+            scopes: &[scope],
+            permit: Permit::Acquire,
+            payload: Payload::Empty,
+        };
+        Ok::<_, Fault>(repository.client.send(&repository.host, request).await?.status())
+    };
+    match send(at.clone(), repository.push_scope()).await? {
+        StatusCode::UNAUTHORIZED if repository.host.auth.uses_tokens() => {
+            send(at, format!("{},delete", repository.push_scope())).await
+        }
+        status => Ok(status),
     }
 }
 

@@ -4,21 +4,30 @@ use std::{io, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::{Method, StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
     routing::{any, get},
 };
 use futures::future::BoxFuture;
 use serde::Serialize;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    authorization::{CallerAuthorization, guard},
     plugins::{Page, PluginsReport},
     server::serve,
 };
-use crate::{model::printable_json, report::Metrics};
+use crate::{
+    model::printable_json,
+    report::{
+        Metrics,
+        status::{Query, ReplicaStatus, Snapshots, Traffic},
+    },
+};
 
 /// The result of clearing the cooldowns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +66,13 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The active plugins.
     fn plugins(&self) -> PluginsReport;
+
+    /// The state of this replica; none if the mirror has stopped.
+    fn status(&self) -> BoxFuture<'_, Option<ReplicaStatus>>;
 }
 
-/// Serves `/metrics`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds.
+/// Serves `/metrics`, `/status`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds.
+/// With `authorization`, only those callers can use the last two whom it allows to.
 ///
 /// # Errors
 ///
@@ -68,14 +81,26 @@ pub async fn serve_operations(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     operations: Arc<dyn Operations>,
+    traffic: Arc<Traffic>,
+    authorization: Option<Arc<dyn CallerAuthorization>>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    let mut acting =
+        Router::new().route("/reset-cooldown", any(reset_cooldown)).route("/force-reconcile", any(force_reconcile));
+    if let Some(authorization) = authorization {
+        acting = acting.route_layer(middleware::from_fn_with_state(authorization, guard));
+    }
     let router = Router::new()
         .route("/metrics", get(scrape))
         .route("/plugins", get(plugins))
-        .route("/reset-cooldown", any(reset_cooldown))
-        .route("/force-reconcile", any(force_reconcile))
-        .with_state(Endpoints { metrics, operations, shutdown: shutdown.clone() });
+        .route("/status", get(status))
+        .merge(acting)
+        .with_state(Endpoints {
+            metrics,
+            operations,
+            snapshots: Arc::new(Snapshots::new(traffic)),
+            shutdown: shutdown.clone(),
+        });
     serve(listener, router, shutdown).await
 }
 
@@ -83,6 +108,7 @@ pub async fn serve_operations(
 struct Endpoints {
     metrics: Arc<Metrics>,
     operations: Arc<dyn Operations>,
+    snapshots: Arc<Snapshots>,
     shutdown: CancellationToken,
 }
 
@@ -97,16 +123,32 @@ async fn scrape(State(endpoints): State<Endpoints>) -> Response {
 }
 
 async fn plugins(State(endpoints): State<Endpoints>) -> Response {
-    json(&Page::from(&endpoints.operations.plugins()))
+    json(StatusCode::OK, &Page::from(&endpoints.operations.plugins()))
+}
+
+async fn status(State(endpoints): State<Endpoints>, RawQuery(query): RawQuery) -> Response {
+    let query = match Query::parse(&query.unwrap_or_default()) {
+        Ok(query) => query,
+        Err(error) => return json(StatusCode::BAD_REQUEST, &json!({ "error": error.to_string() })),
+    };
+    match endpoints.snapshots.get(endpoints.operations.status()).await {
+        Some(snapshot) => json(StatusCode::OK, &snapshot.status(&query)),
+        None => {
+            let error = json!({ "error": "the mirror did not report its state; it may be shutting down" });
+            json(StatusCode::SERVICE_UNAVAILABLE, &error)
+        }
+    }
 }
 
 async fn reset_cooldown(State(endpoints): State<Endpoints>, method: Method) -> Response {
     if !is_allowed(&method) {
         return not_allowed();
     }
-    let answer = ResetAnswer::from(endpoints.operations.reset_cooldown().await);
+    let reset = endpoints.operations.reset_cooldown().await;
+    let status = status_code(reset != CooldownReset::NotReady);
+    let answer = ResetAnswer::from(reset);
     tracing::info!(%method, cleared_targets = answer.cleared_targets, "cooldown reset requested: {}", answer.message);
-    json(&answer)
+    json(status, &answer)
 }
 
 async fn force_reconcile(State(endpoints): State<Endpoints>, method: Method) -> Response {
@@ -121,6 +163,7 @@ async fn force_reconcile(State(endpoints): State<Endpoints>, method: Method) -> 
             failures: vec!["the program is shutting down".to_owned()],
         },
     };
+    let status = status_code(pass != ForcedPass::NotReady);
     let answer = PassAnswer::from(pass);
     tracing::info!(
         %method,
@@ -129,7 +172,7 @@ async fn force_reconcile(State(endpoints): State<Endpoints>, method: Method) -> 
         success = answer.success,
         "forced pass ended"
     );
-    json(&answer)
+    json(status, &answer)
 }
 
 /// Whether a method may start an operation. HEAD, which axum routes like GET, must not: crawlers and health checks send it.
@@ -189,10 +232,16 @@ impl From<ForcedPass> for PassAnswer {
     }
 }
 
-/// One line of JSON, always with status 200: scripts written for the original check only the body.
-fn json(answer: &impl Serialize) -> Response {
+/// 200 even if the operation failed: scripts written for the original check only the body. 503 if another replica has to be
+/// asked.
+fn status_code(is_ready: bool) -> StatusCode {
+    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// One line of JSON.
+fn json(status: StatusCode, answer: &impl Serialize) -> Response {
     match printable_json(answer) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
@@ -259,6 +308,11 @@ mod tests {
         fn plugins(&self) -> PluginsReport {
             PluginsReport { needs_restart: vec!["watchResources"], ..PluginsReport::default() }
         }
+
+        fn status(&self) -> BoxFuture<'_, Option<ReplicaStatus>> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Some(ReplicaStatus::default())).boxed()
+        }
     }
 
     struct Server {
@@ -274,7 +328,14 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (metrics, operations) = (Arc::new(Metrics::new().unwrap()), Arc::new(FakeOperations::default()));
         let shutdown = CancellationToken::new();
-        let ended = tokio::spawn(serve_operations(listener, metrics.clone(), operations.clone(), shutdown.clone()));
+        let ended = tokio::spawn(serve_operations(
+            listener,
+            metrics.clone(),
+            operations.clone(),
+            Arc::default(),
+            None,
+            shutdown.clone(),
+        ));
         Server { address, metrics, operations, shutdown, ended }
     }
 
@@ -312,9 +373,10 @@ mod tests {
             ),
         ] {
             *server.operations.reset.lock().unwrap() = Some(reset);
+            let status = if reset == CooldownReset::NotReady { "503 " } else { "200 " };
             for method in ["GET", "POST"] {
                 let (head, body) = exchange(server.address, method, "/reset-cooldown").await;
-                assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+                assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
                 assert!(head.contains("content-type: application/json"), "{head}");
                 assert_eq!(body, format!("{line}\n"));
             }
@@ -339,10 +401,11 @@ mod tests {
                 r#"{"triggered":false,"success":false,"workloadsProcessed":0,"imagesMirrored":0,"message":"force reconcile service not ready"}"#,
             ),
         ] {
+            let status = if pass == ForcedPass::NotReady { "503 " } else { "200 " };
             *server.operations.pass.lock().unwrap() = Some(pass);
             for method in ["GET", "POST"] {
                 let (head, body) = exchange(server.address, method, "/force-reconcile").await;
-                assert!(head.starts_with("http/1.1 200 ok"), "{head}");
+                assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
                 assert!(head.contains("content-type: application/json"), "{head}");
                 assert_eq!(body, format!("{line}\n"));
             }

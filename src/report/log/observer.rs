@@ -3,7 +3,7 @@
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    model::{Event, ImageRecord, Observer, Outcome, Status},
+    model::{Event, ImageRecord, Observer, Outcome, Status, WorkloadId},
     report::utc::utc,
 };
 
@@ -14,11 +14,16 @@ pub struct LogObserver;
 impl Observer for LogObserver {
     fn observe(&self, event: &Event<'_>) {
         match event {
+            Event::TransferStarted { source, destination, workloads, .. } => {
+                let Subject { workload, namespace, pod } = Subject::of(workloads);
+                info!(%source, target = %destination, workload, namespace, pod, "copying");
+            }
             Event::Finished(outcome, record) => finished(outcome, record),
             Event::InCooldown { workload, source, destination, until, reason, .. } => {
                 info!(
                     %source,
                     target = %destination,
+                    %workload,
                     kind = workload.kind.name(),
                     namespace = workload.namespace,
                     pod = workload.name,
@@ -28,19 +33,21 @@ impl Observer for LogObserver {
                 );
             }
             Event::TagTaken { workloads, source, destination, before } => {
-                let workload = workloads.first();
+                let Subject { workload, namespace, pod } = Subject::of(workloads);
                 warn!(
                     %source,
                     target = %destination,
                     digest = %before,
-                    namespace = workload.map(|id| id.namespace.as_str()).unwrap_or_default(),
-                    pod = workload.map(|id| id.name.as_str()).unwrap_or_default(),
+                    workload,
+                    namespace,
+                    pod,
                     "moved a tag whose previous digest is unknown to the source: the tag may have belonged to another \
                      image; to keep such images apart, use $registry in the repository prefix or a pathMap rule"
                 );
             }
             Event::Undecided { workload, image, reason } => {
                 warn!(
+                    %workload,
                     namespace = workload.namespace,
                     pod = workload.name,
                     source = image,
@@ -65,20 +72,40 @@ impl Observer for LogObserver {
 
 fn finished(outcome: &Outcome, record: &ImageRecord) {
     let (source, target) = (&outcome.source, &outcome.destination);
-    let workload = outcome.workloads.first();
-    let namespace = workload.map(|id| id.namespace.as_str()).unwrap_or_default();
-    let pod = workload.map(|id| id.name.as_str()).unwrap_or_default();
+    let Subject { workload, namespace, pod } = Subject::of(&outcome.workloads);
     let milliseconds = u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX);
     match &outcome.status {
         Status::Copied(digest) => {
-            info!(%source, %target, %digest, namespace, pod, bytes = outcome.bytes, milliseconds, "copied");
+            info!(%source, %target, %digest, workload, namespace, pod, bytes = outcome.bytes, milliseconds, "copied");
         }
-        Status::AlreadyThere(digest) => debug!(%source, %target, %digest, namespace, pod, "already there"),
-        Status::WouldCopy(digest) => info!(%source, %target, %digest, namespace, pod, "dry run: would push"),
-        Status::WouldPull => info!(%source, %target, namespace, pod, "dry pull: would pull"),
+        // Each pass finds it there again.
+        Status::AlreadyThere(digest) if record.successes > 1 => {
+            debug!(%source, %target, %digest, workload, namespace, pod, "already there");
+        }
+        Status::AlreadyThere(digest) => info!(%source, %target, %digest, workload, namespace, pod, "already there"),
+        Status::WouldCopy(digest) => info!(%source, %target, %digest, workload, namespace, pod, "dry run: would push"),
+        Status::WouldPull => info!(%source, %target, workload, namespace, pod, "dry pull: would pull"),
         Status::Failed(failure) => {
             let next_try = outcome.next_try.map(utc);
-            error!(%source, %target, namespace, pod, kind = failure.kind.name(), next_try, error = %failure, "failed");
+            let (kind, state) = (failure.kind.name(), record.state.name());
+            error!(%source, %target, workload, namespace, pod, kind, state, next_try, error = %failure, "failed");
+        }
+    }
+}
+
+/// The fields for the workloads of a log line: the oldest one. The original has its namespace and name in `namespace` and
+/// `pod`.
+struct Subject<'a> {
+    workload: String,
+    namespace: &'a str,
+    pod: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    fn of(workloads: &'a [WorkloadId]) -> Self {
+        match workloads.first() {
+            Some(id) => Self { workload: id.to_string(), namespace: &id.namespace, pod: &id.name },
+            None => Self { workload: String::new(), namespace: "", pod: "" },
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! The Lease is replaced with its resourceVersion, so one of two concurrent writes is rejected.
 
+mod holder;
 mod record;
 
 use std::{
     pin::pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,6 +26,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::client::describe;
+
+pub use holder::{LeaseHolder, lease_holder};
 
 /// The name that replicas of the original Go program use.
 const NAME: &str = "k8s-copycat.k8s-copycat";
@@ -94,6 +98,7 @@ pub struct Election {
     api: Api<Lease>,
     namespace: String,
     identity: String,
+    holder: Arc<watch::Sender<Option<String>>>,
 }
 
 impl Election {
@@ -105,7 +110,13 @@ impl Election {
             api: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             identity: format!("{host}_{random:016x}"),
+            holder: Arc::default(),
         }
+    }
+
+    /// The `holderIdentity` of the Lease when it was last read; none before that, and if nobody holds it.
+    pub fn holder(&self) -> watch::Receiver<Option<String>> {
+        self.holder.subscribe()
     }
 
     /// The `holderIdentity` of this candidate.
@@ -146,6 +157,7 @@ impl Election {
             return self.write(Lease { metadata, spec: Some(spec) }).await;
         };
         let before = lease.spec.clone().unwrap_or_default();
+        self.holder.send_replace(before.holder_identity.clone().filter(|holder| !holder.is_empty()));
         let now = Instant::now();
         let seen = Observed::update(observed.take(), before.clone(), now);
         let seen = observed.insert(seen);
@@ -187,7 +199,10 @@ impl Election {
             self.request("create", self.api.create(&params, &lease)).await
         };
         match written {
-            Ok(_) => Ok(Attempt::Held),
+            Ok(_) => {
+                self.holder.send_replace(Some(self.identity.clone()));
+                Ok(Attempt::Held)
+            }
             Err(error) if error.is_lost_race() => Ok(Attempt::Raced),
             Err(error) => Err(error),
         }

@@ -42,7 +42,15 @@ struct ScopeState {
     /// The same for namespaces or nodes.
     seen_names: HashSet<String>,
     /// The current error and when it was last seen; each error is logged once.
-    failure: Option<(String, Instant)>,
+    failure: Option<Failure>,
+}
+
+/// The last failure of a watch.
+struct Failure {
+    text: String,
+    /// Whether the API server did not answer, or failed itself.
+    is_outage: bool,
+    since: Instant,
 }
 
 impl WatchState {
@@ -66,7 +74,7 @@ impl WatchState {
         for index in 0..self.scopes.len() {
             let has_recovered = |state: &ScopeState| {
                 let failure = state.failure.as_ref();
-                state.is_listed && failure.is_some_and(|(_, since)| since.elapsed() >= RECOVERED_AFTER)
+                state.is_listed && failure.is_some_and(|failure| failure.since.elapsed() >= RECOVERED_AFTER)
             };
             if self.scopes.get(index).is_some_and(has_recovered) {
                 self.recovered(index);
@@ -118,8 +126,10 @@ impl WatchState {
 
     fn failed(&mut self, index: usize, error: &watcher::Error) {
         let (code, text) = explain(error);
-        // An outage fails all watches: it is logged once.
-        let is_new = !self.scopes.iter().any(|state| state.failure.as_ref().is_some_and(|(last, _)| *last == text));
+        // An outage fails all watches, each in its own way: it is logged once.
+        let is_outage = code.is_none_or(|code| code >= 500);
+        let is_known = |failure: &Failure| if is_outage { failure.is_outage } else { failure.text == text };
+        let is_new = !self.scopes.iter().any(|state| state.failure.as_ref().is_some_and(is_known));
         let Some(state) = self.scopes.get_mut(index) else { return };
         let scope = &state.scope;
         match code {
@@ -146,18 +156,24 @@ impl WatchState {
             Some(403) => {
                 tracing::warn!(part = %scope, error = text, remedy = scope.rule(), "watch is forbidden; retrying");
             }
+            _ if is_outage => tracing::warn!(
+                part = %scope,
+                error = text,
+                "the API server does not answer a watch; retrying: changes in the cluster go unnoticed meanwhile, known \
+                 images are still mirrored"
+            ),
             _ => tracing::warn!(part = %scope, error = text, "watch failed; retrying"),
         }
         self.observer.observe(&Event::WatchRestarted(scope.plural()));
         if code != Some(410) {
-            state.failure = Some((text, Instant::now()));
+            state.failure = Some(Failure { text, is_outage, since: Instant::now() });
         }
     }
 
     fn recovered(&mut self, index: usize) {
         let had_failed = self.scopes.get_mut(index).is_some_and(|state| state.failure.take().is_some());
         if had_failed && self.scopes.iter().all(|state| state.failure.is_none()) {
-            tracing::info!("all watches have recovered");
+            tracing::info!("all watches have recovered: changes in the cluster are noticed again");
         }
     }
 

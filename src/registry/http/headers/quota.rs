@@ -11,6 +11,8 @@ use crate::registry::http::headers::retry_after::MAX_PAUSE;
 pub(in crate::registry) struct Quota {
     /// Manifests that may still be read.
     pub remaining: u64,
+    /// Of so many in all; None if the registry does not say.
+    pub limit: Option<u64>,
     /// The time after which one more may be read, on average over the window; None if the registry does not say.
     pub refill: Option<Duration>,
 }
@@ -22,7 +24,7 @@ impl Quota {
         let (limit, limit_window) = header(headers, "ratelimit-limit").unwrap_or((0, None));
         let refill = window.or(limit_window).filter(|_| limit > 0);
         let refill = refill.and_then(|window| Some(Duration::from_secs(window.checked_div(limit)?).min(MAX_PAUSE)));
-        Some(Self { remaining, refill })
+        Some(Self { remaining, limit: Some(limit).filter(|limit| *limit > 0), refill })
     }
 }
 
@@ -45,19 +47,22 @@ mod tests {
         };
         let refill = |seconds| Some(Duration::from_secs(seconds));
         for (headers, expected) in [
-            (&[("ratelimit-remaining", "76;w=21600"), ("ratelimit-limit", "100;w=21600")][..], Some((76, refill(216)))),
-            (&[("ratelimit-remaining", "0 ; w=21600"), ("ratelimit-limit", "200")], Some((0, refill(108)))),
-            (&[("ratelimit-remaining", "5")], Some((5, None))),
+            (
+                &[("ratelimit-remaining", "76;w=21600"), ("ratelimit-limit", "100;w=21600")][..],
+                Some((76, Some(100), refill(216))),
+            ),
+            (&[("ratelimit-remaining", "0 ; w=21600"), ("ratelimit-limit", "200")], Some((0, Some(200), refill(108)))),
+            (&[("ratelimit-remaining", "5")], Some((5, None, None))),
             (
                 &[("ratelimit-remaining", "0;w=18446744073709551615"), ("ratelimit-limit", "1")],
-                Some((0, refill(86_400))),
+                Some((0, Some(1), refill(86_400))),
             ),
-            (&[("ratelimit-remaining", "0;w=1"), ("ratelimit-limit", "0;w=1")], Some((0, None))),
+            (&[("ratelimit-remaining", "0;w=1"), ("ratelimit-limit", "0;w=1")], Some((0, None, None))),
             (&[("ratelimit-limit", "100;w=21600")], None),
             (&[("ratelimit-remaining", "-1")], None),
             (&[("ratelimit-remaining", "many;w=x")], None),
         ] {
-            let expected = expected.map(|(remaining, refill)| Quota { remaining, refill });
+            let expected = expected.map(|(remaining, limit, refill)| Quota { remaining, limit, refill });
             assert_eq!(quota(headers), expected, "{headers:?}");
         }
     }

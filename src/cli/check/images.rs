@@ -1,0 +1,101 @@
+//! Which images would be mirrored: their sources and destinations are what is worth checking.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::finding::{Finding, Group};
+use crate::{
+    cli::{build, collect},
+    config::Config,
+    model::{ImageUse, Reference, Verdict, error_chain},
+    policy::Policy,
+    workload::Namespaces,
+};
+
+/// To list the workloads of a large cluster, and to decide on them.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The images that would be mirrored, by where they come from and where they go to.
+#[derive(Default)]
+pub struct Images {
+    /// By registry: one of its images, and the number of different ones.
+    pub sources: BTreeMap<String, (Reference, usize)>,
+    /// By target: one repository that is written to.
+    pub repositories: BTreeMap<String, String>,
+}
+
+/// Of the cluster, or of `files`.
+pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Vec<Finding>, Images) {
+    let uses = match timeout(DEADLINE, collect::image_uses(config, files)).await {
+        Ok(Ok(uses)) => uses,
+        Ok(Err(error)) => {
+            let remedy = "correct what it says; until then no source is checked";
+            return (vec![Group::Images.failed("workloads", error_chain(&error), remedy)], Images::default());
+        }
+        Err(_) => {
+            let found = format!("not listed within {} s", DEADLINE.as_secs());
+            return (vec![Group::Images.failed("workloads", found, "check the API server's load")], Images::default());
+        }
+    };
+    let empty_namespaces = if files.is_empty() { empty_namespaces(config, &uses) } else { Vec::new() };
+    let workloads: HashSet<_> = uses.iter().map(|image_use| image_use.workload.id.clone()).collect();
+    let (containers, mut skipped, mut undecided) = (uses.len(), 0, 0);
+    let mut sources: BTreeMap<String, BTreeSet<Reference>> = BTreeMap::new();
+    let mut repositories = BTreeMap::new();
+    let Ok(decisions) = timeout(DEADLINE, policy.decide(uses)).await else {
+        let found = format!("the plugins did not decide on {containers} containers within {} s", DEADLINE.as_secs());
+        let remedy = "find the slow plugin with `k8s-copycat plan`";
+        return (vec![Group::Images.failed("workloads", found, remedy)], Images::default());
+    };
+    for decision in decisions {
+        match decision.verdict {
+            Verdict::Mirror { source, destinations } => {
+                for destination in destinations {
+                    repositories.entry(destination.target.name.clone()).or_insert(destination.repository);
+                }
+                sources.entry(source.registry().to_owned()).or_default().insert(source);
+            }
+            Verdict::Skip(_) => skipped += 1,
+            Verdict::Error { .. } => undecided += 1,
+        }
+    }
+    let images: usize = sources.values().map(BTreeSet::len).sum();
+    let found = format!(
+        "{} of {}: {} to mirror, {skipped} skipped, {undecided} undecided",
+        counted(containers, "container"),
+        counted(workloads.len(), "workload"),
+        counted(images, "image")
+    );
+    let finding = match undecided {
+        0 => Group::Images.ok("workloads", found),
+        _ => Group::Images.warning("workloads", found, "`k8s-copycat plan` names the undecided ones"),
+    };
+    let sources = sources.into_iter().filter_map(|(registry, images)| {
+        let count = images.len();
+        Some((registry, (images.into_iter().next()?, count)))
+    });
+    let findings = [finding].into_iter().chain(empty_namespaces).collect();
+    (findings, Images { sources: sources.collect(), repositories })
+}
+
+/// A namespace with another name than intended would be mirrored without an error: there is nothing in it.
+fn empty_namespaces(config: &Config, uses: &[ImageUse]) -> Vec<Finding> {
+    let used: HashSet<&str> = uses.iter().map(|image_use| image_use.workload.id.namespace.as_str()).collect();
+    let Namespaces::Named(names) = build::watch_settings(config).namespaces else { return Vec::new() };
+    let empty = names.iter().filter(|name| !used.contains(name.as_str()));
+    let finding = |name: &String| {
+        let remedy = "correct includeNamespaces if the namespace has another name";
+        Group::Images.warning(format!("namespace {name}"), "no workload with a container is in it", remedy)
+    };
+    empty.map(finding).collect()
+}
+
+/// `1 image`, `2 images`
+pub fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

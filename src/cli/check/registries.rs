@@ -1,0 +1,81 @@
+//! The registries: targets and sources, all at the same time.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, future, stream};
+use tokio::time::timeout_at;
+
+use super::{
+    deadline::DEADLINE,
+    finding::{Finding, Group},
+    images::Images,
+    sources, targets,
+};
+use crate::{
+    cli::build,
+    config::Config,
+    model::Reference,
+    registry::{self, CertificateError, Registries},
+};
+
+/// For all targets and sources together.
+const OVERALL_DEADLINE: Duration = Duration::from_secs(90);
+const CONCURRENT_SOURCES: usize = 16;
+
+/// The findings about targets, and those about sources.
+///
+/// # Errors
+/// If a configured certificate can't be used.
+pub async fn registries(config: &Config, images: &Images) -> Result<[Vec<Finding>; 2], CertificateError> {
+    if config.copy.dry_pull {
+        let skipped = |group: Group| {
+            group.warning("registries", "not contacted, since dryPull is set", "check them with --dry-pull=false")
+        };
+        return Ok([vec![skipped(Group::Targets)], vec![skipped(Group::Sources)]]);
+    }
+    let aws = build::aws(config);
+    let settings = build::registry_settings(config, &aws, Arc::new(()));
+    let settings = registry::Settings {
+        // A check answers now, or not at all.
+        request_timeout: Some(settings.request_timeout.map_or(DEADLINE, |timeout| timeout.min(DEADLINE))),
+        backoff: registry::Backoff { attempts: 1, ..settings.backoff },
+        ..settings
+    };
+    let registries = build::registries(config, settings.clone())?;
+    let end = Instant::now() + OVERALL_DEADLINE;
+    let targets = config.targets.iter().map(|target| {
+        let store = build::store(target, &registries, &settings);
+        let repository = images.repositories.get(&target.name).map(String::as_str);
+        let findings = targets::target(config, target, store, &settings.aws, repository);
+        async move {
+            let late = || vec![not_in_time(Group::Targets, &target.name)];
+            timeout_at(end.into(), findings).await.unwrap_or_else(|_| late())
+        }
+    });
+    let targets = future::join_all(targets);
+    let (targets, sources) = future::join(targets, all_sources(&registries, &images.sources, end)).await;
+    // Uploads that were cancelled by a deadline.
+    let _ = timeout_at(end.into(), registries.background_finished()).await;
+    Ok([targets.into_iter().flatten().collect(), sources])
+}
+
+async fn all_sources(
+    registries: &Registries,
+    sources: &BTreeMap<String, (Reference, usize)>,
+    end: Instant,
+) -> Vec<Finding> {
+    let findings = sources.iter().map(|(registry, (image, count))| async move {
+        let finding = sources::source(registries, registry, image, *count);
+        timeout_at(end.into(), finding).await.unwrap_or_else(|_| not_in_time(Group::Sources, registry))
+    });
+    stream::iter(findings).buffered(CONCURRENT_SOURCES).collect().await
+}
+
+fn not_in_time(group: Group, subject: &str) -> Finding {
+    let found = format!("not checked within {} s", OVERALL_DEADLINE.as_secs());
+    group.failed(subject, found, "check the network; other registries may have been too slow")
+}

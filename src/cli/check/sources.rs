@@ -1,0 +1,65 @@
+//! One source registry: reached, as whom, and with which quota.
+
+use super::{
+    deadline::within_deadline,
+    finding::{Finding, Group},
+    images::counted,
+};
+use crate::{
+    model::Reference,
+    registry::{Account, ProbeError, PullAnswer, PullQuota, Registries, TagOrDigest},
+};
+
+/// Below this share of the quota, in percent, a registry soon refuses.
+const FEW_PULLS: u64 = 10;
+
+/// Asks for one image of the registry, of which `count` are mirrored.
+pub async fn source(registries: &Registries, registry: &str, image: &Reference, count: usize) -> Finding {
+    let probe = registries.probe(registry, image.repository());
+    let answer = async {
+        within_deadline(probe.resolve()).await?;
+        let uses_tls = within_deadline(probe.connect()).await?;
+        let selector = match (image.digest(), image.tag()) {
+            (Some(digest), _) => TagOrDigest::Digest(digest),
+            (None, tag) => TagOrDigest::Tag(tag.unwrap_or("latest")),
+        };
+        let answer = within_deadline(probe.look_up(selector)).await?;
+        Ok::<(bool, PullAnswer), ProbeError>((uses_tls, answer))
+    };
+    let (uses_tls, PullAnswer { exists, quota }) = match answer.await {
+        Ok(answer) => answer,
+        Err(error) => return Group::Sources.failed_probe(registry, error),
+    };
+    let over = if uses_tls { "TLS" } else { "plain HTTP" };
+    let images = counted(count, "image");
+    let left = quota.map(|quota| format!(", {}", describe(quota))).unwrap_or_default();
+    let account = match probe.account() {
+        Account::Anonymous => "anonymously".to_owned(),
+        account => format!("as {account}"),
+    };
+    let found = format!("reached over {over} {account}, {images}{left}");
+    match quota {
+        Some(PullQuota { remaining: 0, .. }) => {
+            let remedy = "wait until the quota is renewed, or set registryCredentials of an account with a larger one";
+            Group::Sources.failed(registry, found, remedy)
+        }
+        Some(PullQuota { remaining, limit: Some(limit) })
+            if remaining.saturating_mul(100) < limit.saturating_mul(FEW_PULLS) =>
+        {
+            let remedy = "set registryCredentials of an account with a larger quota";
+            Group::Sources.warning(registry, found, remedy)
+        }
+        _ if !exists => {
+            let found = format!("{found}; {image} does not exist there");
+            Group::Sources.warning(registry, found, "correct the workload's image, or push the image again")
+        }
+        _ => Group::Sources.ok(registry, found),
+    }
+}
+
+fn describe(quota: PullQuota) -> String {
+    match quota {
+        PullQuota { remaining, limit: Some(limit) } => format!("{remaining} of {limit} pulls left"),
+        PullQuota { remaining, limit: None } => format!("{remaining} pulls left"),
+    }
+}

@@ -1,0 +1,403 @@
+//! The JSON schema of the configuration file, for editors. Words and bounds are those of the readers; a test compares the
+//! keys, types and defaults with what the readers do.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    copy::{DEFAULT_BLOBS, DEFAULT_CONNECTIONS, DEFAULT_MIN_TRANSFER_RATE},
+    ecr::MUTABILITY,
+    plugin::ON_FAILURE,
+    process::AUTHORIZATIONS,
+    target::KINDS,
+    value::{LEVELS, MAX_COUNT, MAX_KIB, MAX_SECONDS},
+    watch::SKIP_NAMES,
+};
+use crate::model::{Hook, WorkloadKind};
+
+/// As JSON Schema 2020-12. A key without a value (`null`) counts as absent, so each value may be null.
+pub fn schema() -> Json {
+    let mut schema = section(root());
+    let meta = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "k8s-copycat configuration",
+        "description": "The configuration file of k8s-copycat (docs/configuration.md). Flags and environment variables take \
+                        precedence over it.",
+        "$defs": {
+            "boolean": {
+                "anyOf": [
+                    { "type": ["boolean", "null"] },
+                    { "enum": [0, 1] },
+                    { "type": "string", "pattern": BOOLEAN_TEXT },
+                ],
+            },
+            "text": { "type": ["string", "number", "boolean", "null"] },
+            "texts": { "type": ["array", "null"], "items": { "$ref": "#/$defs/text" } },
+        },
+    });
+    if let (Json::Object(schema), Json::Object(meta)) = (&mut schema, meta) {
+        schema.extend(meta);
+    }
+    schema
+}
+
+/// YAML 1.2 takes `yes` for a string; the program takes it for a boolean.
+const BOOLEAN_TEXT: &str = "^\\s*([01]|[Tt]|[Tt][Rr][Uu][Ee]|[Yy]|[Yy][Ee][Ss]|[Oo][Nn]|[Ff]|[Ff][Aa][Ll][Ss][Ee]|[Nn]|\
+                            [Nn][Oo]|[Oo][Ff][Ff])?\\s*$";
+
+/// One key of a section.
+struct Key {
+    name: &'static str,
+    schema: Json,
+}
+
+fn key(name: &'static str, schema: Json, about: impl Into<String>) -> Key {
+    let mut schema = schema;
+    if let Json::Object(schema) = &mut schema {
+        schema.insert("description".to_owned(), about.into().into());
+    }
+    Key { name, schema }
+}
+
+impl Key {
+    fn default(self, value: impl Into<Json>) -> Self {
+        self.with("default", value)
+    }
+
+    /// A variable takes precedence over the key.
+    fn variable(mut self, name: &str) -> Self {
+        if let Some(Json::String(about)) = self.schema.get_mut("description") {
+            about.push_str(&format!(" Variable: {name}."));
+        }
+        self
+    }
+
+    fn with(mut self, property: &str, value: impl Into<Json>) -> Self {
+        if let Json::Object(schema) = &mut self.schema {
+            schema.insert(property.to_owned(), value.into());
+        }
+        self
+    }
+}
+
+fn section(keys: Vec<Key>) -> Json {
+    section_with(keys, &[])
+}
+
+fn section_with(keys: Vec<Key>, required: &[&str]) -> Json {
+    let properties: Map<String, Json> = keys.into_iter().map(|key| (key.name.to_owned(), key.schema)).collect();
+    let mut schema = json!({ "type": ["object", "null"], "additionalProperties": false, "properties": properties });
+    if let (Json::Object(schema), false) = (&mut schema, required.is_empty()) {
+        schema.insert("required".to_owned(), json!(required));
+    }
+    schema
+}
+
+fn sections(keys: Vec<Key>, required: &[&str]) -> Json {
+    json!({ "type": ["array", "null"], "items": section_with(keys, required) })
+}
+
+fn boolean() -> Json {
+    json!({ "$ref": "#/$defs/boolean" })
+}
+
+fn text() -> Json {
+    json!({ "$ref": "#/$defs/text" })
+}
+
+fn texts() -> Json {
+    json!({ "$ref": "#/$defs/texts" })
+}
+
+/// A number, or its text. None: no bound.
+fn integer(minimum: Option<i64>, maximum: Option<i64>) -> Json {
+    let mut number = json!({ "type": ["integer", "null"] });
+    if let Json::Object(number) = &mut number {
+        number.extend(minimum.map(|minimum| ("minimum".to_owned(), minimum.into())));
+        number.extend(maximum.map(|maximum| ("maximum".to_owned(), maximum.into())));
+    }
+    json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*(-?[0-9]+)?\\s*$" }] })
+}
+
+fn count() -> Json {
+    integer(Some(1), Some(MAX_COUNT))
+}
+
+fn words<T>(words: &[(&'static str, T)]) -> Json {
+    let names = words.iter().map(|(word, _)| json!(word)).chain([Json::Null]);
+    json!({ "enum": names.collect::<Vec<_>>() })
+}
+
+fn list_of_words(words: &[&str]) -> Json {
+    let names = words.iter().map(|word| json!(word)).chain([Json::Null]);
+    json!({ "type": ["array", "null"], "items": { "enum": names.collect::<Vec<_>>() } })
+}
+
+/// A duration such as `500ms`, or a size such as `64Mi`.
+fn quantity(example: &str) -> Json {
+    json!({ "type": ["string", "number", "null"], "examples": [example] })
+}
+
+fn root() -> Vec<Key> {
+    let kinds = WorkloadKind::ALL.map(WorkloadKind::plural);
+    let skip_names = SKIP_NAMES.map(|(kind, name, variable)| {
+        key(name, texts(), format!("{}s to skip: `name`, `namespace/name`, or `*`.", kind.name())).variable(variable)
+    });
+    let path_map = vec![
+        key("from", text(), "A path prefix, or a regular expression."),
+        key("to", text(), "What replaces it; in a regular expression `$1` is the first group."),
+        key("regex", boolean(), "Whether `from` is a regular expression.").default(false),
+    ];
+    let mut keys = vec![
+        key("targetKind", words(&KINDS), "The kind of the target: Amazon ECR, any OCI registry, or a folder.")
+            .variable("TARGET_KIND")
+            .default("ecr"),
+        key("repoPrefix", text(), format!("The repository prefix of the chosen target. {TOKENS}")),
+        key("docker", section(docker(true)), "The target, if `targetKind` is `docker`."),
+        key("ecr", section(ecr(true)), "The target, if `targetKind` is `ecr`."),
+        key("ociLayout", section(layout(true)), "The target, if `targetKind` is `oci-layout`."),
+        key("targets", targets(), "Several targets, instead of `targetKind` and the sections of single targets."),
+        key("includeNamespaces", texts(), "Namespaces whose workloads are mirrored: names and shell globs.")
+            .variable("INCLUDE_NAMESPACES")
+            .default(json!(["*"])),
+        key("skipNamespaces", texts(), "Namespaces to skip, by exact name; takes precedence over `includeNamespaces`.")
+            .variable("SKIP_NAMESPACES"),
+        key("skipNames", section(skip_names.into()), "Workloads to skip."),
+        key("watchResources", list_of_words(&kinds), "The kinds of workloads that are mirrored.")
+            .variable("WATCH_RESOURCES")
+            .default(json!(kinds)),
+        key("excludeRegistries", texts(), "Prefixes of image references to skip.").variable("EXCLUDE_REGISTRIES"),
+        key("pathMap", sections(path_map, &[]), "Rules that change repository paths; the first that matches applies."),
+        key("defaultPlugins", list_of_words(&Hook::ALL.map(Hook::name)), "The built-in policies to use; [] for none.")
+            .default(json!(Hook::ALL.map(Hook::name))),
+        key("pluginDir", text(), "Every *.wasm and *.wasm.gz in this folder is a plugin.")
+            .variable("PLUGIN_DIR")
+            .default("/plugins"),
+        key("plugins", plugins(), "Plugins, called in this order before those in `pluginDir`."),
+        key("registryCredentials", credentials(), "Logins at source registries."),
+        key("registries", registries(), "Connection settings of single registries, sources and targets alike."),
+        key("logLevel", words(&LEVELS), "The minimum level of log lines.").default("info"),
+        key(
+            "operationsAuthorization",
+            words(&AUTHORIZATIONS),
+            "Who may call /force-reconcile and /reset-cooldown: everybody, or those whose bearer token the API server knows \
+             and whom RBAC allows the path.",
+        )
+        .variable("OPERATIONS_AUTHORIZATION")
+        .default("none"),
+    ];
+    keys.extend(copy());
+    keys
+}
+
+const TOKENS: &str =
+    "It precedes the repository path and may contain $namespace, $podname, $container_name and $registry.";
+
+fn copy() -> Vec<Key> {
+    let minutes = || integer(None, Some(MAX_SECONDS / 60));
+    let timeout = || integer(None, Some(MAX_SECONDS));
+    let backoff = || integer(Some(0), Some(u32::MAX.into()));
+    let alias = |name, schema, of: &str| key(name, schema, format!("Use {of}.")).with("deprecated", true);
+    let rate = i64::try_from(DEFAULT_MIN_TRANSFER_RATE / 1024).unwrap_or_default();
+    vec![
+        key("dryRun", boolean(), "Do everything except writing to a target.").variable("DRY_RUN").default(false),
+        key("dryPull", boolean(), "Contact no registry.").variable("DRY_PULL").default(false),
+        key("digestPull", boolean(), "Resolve a tag to a digest first, and pull by digest.")
+            .variable("DIGEST_PULL")
+            .default(false),
+        key("digestPullIgnoredTags", texts(), "Tags, in any case, to which `digestPull` does not apply.")
+            .variable("DIGEST_PULL_IGNORED_TAGS")
+            .default(json!(["latest"])),
+        key(
+            "mirrorPlatforms",
+            texts(),
+            "With `digestPull`: the platforms to copy, such as arm64 or linux/arm/v7, or all.",
+        )
+        .variable("MIRROR_PLATFORMS"),
+        key(
+            "checkNodePlatform",
+            boolean(),
+            "With `digestPull`: copy the platforms of the nodes that may run an image.",
+        )
+        .variable("CHECK_NODE_PLATFORM")
+        .default(false),
+        key(
+            "ignoreMissingPlatforms",
+            texts(),
+            "Regular expressions for `IMAGE|PLATFORM`: a match suppresses the warning that the platform is missing.",
+        )
+        .variable("IGNORE_MISSING_PLATFORMS"),
+        key(
+            "allowDifferentDigestRepush",
+            boolean(),
+            "Whether a tag at the target may move to another digest; `latest` always may.",
+        )
+        .variable("ALLOW_DIFFERENT_DIGEST_REPUSH")
+        .default(true),
+        key("requestTimeout", timeout(), "Seconds for a request or a stalled transfer; 0 or less: no limit.")
+            .variable("REGISTRY_REQUEST_TIMEOUT")
+            .default(120),
+        alias("requestTimeoutSeconds", timeout(), "requestTimeout"),
+        key("minTransferRateKiB", integer(None, Some(MAX_KIB)), "Minimum transfer rate in KiB/s; 0 or less: no limit.")
+            .variable("MIN_TRANSFER_RATE_KIB")
+            .default(rate),
+        key("registryRetryAttempts", count(), "Attempts for a request that fails temporarily.")
+            .variable("REGISTRY_RETRY_ATTEMPTS")
+            .default(5),
+        key("registryRetryBackoff", backoff(), "Maximum backoff between attempts, in seconds.")
+            .variable("REGISTRY_RETRY_BACKOFF")
+            .default(10),
+        alias("registryRetryBackoffSeconds", backoff(), "registryRetryBackoff"),
+        key("failureCooldownMinutes", minutes(), "Maximum cooldown of a failed image; 0 or less: no cooldown.")
+            .variable("FAILURE_COOLDOWN_MINUTES")
+            .default(1440),
+        key("forceReconcileMinutes", minutes(), "Interval between passes over all workloads; 0 or less: never.")
+            .variable("FORCE_RECONCILE_MINUTES")
+            .default(0),
+        key("maxConcurrentReconciles", count(), "Concurrent copies for each watched kind of workload.")
+            .variable("MAX_CONCURRENT_RECONCILES")
+            .default(2),
+        key("maxConcurrentBlobs", count(), "Concurrent blob transfers for each image.")
+            .variable("MAX_CONCURRENT_BLOBS")
+            .default(DEFAULT_BLOBS),
+        key("maxConnectionsPerRegistry", count(), "Concurrent requests to one registry, all images together.")
+            .variable("MAX_CONNECTIONS_PER_REGISTRY")
+            .default(DEFAULT_CONNECTIONS),
+        key(
+            "insecureRegistries",
+            texts(),
+            "Source registries (host[:port]) with plain HTTP or unverified certificates.",
+        )
+        .variable("INSECURE_REGISTRIES"),
+        key(
+            "privateRedirects",
+            texts(),
+            "Hosts (host[:port], shell globs allowed) with private addresses that public registries may redirect to.",
+        )
+        .variable("PRIVATE_REDIRECTS"),
+    ]
+}
+
+/// Adds the variable of a single target; entries of `targets` have none.
+fn of_single(key: Key, is_single: bool, variable: &str) -> Key {
+    if is_single { key.variable(variable) } else { key }
+}
+
+fn prefix(is_single: bool, variable: &str) -> Key {
+    of_single(key("repoPrefix", text(), format!("The repository prefix. {TOKENS}")), is_single, variable)
+}
+
+fn docker(is_single: bool) -> Vec<Key> {
+    let of_single = |key, variable| of_single(key, is_single, variable);
+    vec![
+        of_single(key("registry", text(), "The registry: host[:port][/path]."), "TARGET_REGISTRY"),
+        prefix(is_single, "TARGET_REPO_PREFIX"),
+        of_single(
+            key("insecure", boolean(), "Use plain HTTP, and do not verify certificates.").default(false),
+            "TARGET_INSECURE",
+        ),
+        of_single(key("username", text(), "The user name; `usernameEnv` takes precedence."), "TARGET_USERNAME"),
+        key("usernameEnv", text(), "The name of the environment variable that has the user name."),
+        of_single(key("password", text(), "The password; `passwordEnv` takes precedence."), "TARGET_PASSWORD"),
+        key("passwordEnv", text(), "The name of the environment variable that has the password."),
+    ]
+}
+
+fn ecr(is_single: bool) -> Vec<Key> {
+    let of_single = |key, variable| of_single(key, is_single, variable);
+    vec![
+        of_single(key("accountID", text(), "The AWS account, twelve digits; quote it."), "ECR_ACCOUNT_ID"),
+        key("region", text(), "The AWS region, such as eu-central-1.").variable("AWS_REGION"),
+        prefix(is_single, "ECR_REPO_PREFIX"),
+        of_single(key("createRepo", boolean(), "Create missing repositories.").default(true), "ECR_CREATE_REPO"),
+        key("lifecyclePolicy", text(), "The lifecycle policy of created repositories, as JSON text."),
+        key("repositoryPolicy", text(), "The repository policy of created repositories, as JSON text."),
+        key("assumeRoleArn", text(), "The ARN of a role to assume first."),
+        key("dualStack", boolean(), "Use the endpoints that support IPv6.").variable("AWS_USE_DUALSTACK_ENDPOINT"),
+        key("fips", boolean(), "Use the endpoints with FIPS 140 cryptography.").variable("AWS_USE_FIPS_ENDPOINT"),
+        key(
+            "tags",
+            json!({ "type": ["object", "null"], "maxProperties": 50, "additionalProperties": { "$ref": "#/$defs/text" } }),
+            "Tags of created repositories.",
+        ),
+        key("scanOnPush", boolean(), "Whether images in created repositories are scanned when they are pushed.")
+            .default(false),
+        key("kmsKey", text(), "The ARN, id or alias of the KMS key of created repositories."),
+        key("tagMutability", words(&MUTABILITY), "Whether tags in created repositories may move."),
+        key("mutabilityExclusions", texts(), "Tag patterns for which the opposite of `tagMutability` holds."),
+    ]
+}
+
+fn layout(is_single: bool) -> Vec<Key> {
+    vec![
+        of_single(key("path", text(), "The folder; it must not contain a colon."), is_single, "TARGET_PATH"),
+        prefix(is_single, "TARGET_REPO_PREFIX"),
+    ]
+}
+
+fn targets() -> Json {
+    let kinds = KINDS.map(|(word, kind)| {
+        use crate::model::TargetKind::{Docker, Ecr, OciLayout};
+        let (own, required) = match kind {
+            Docker => (docker(false), vec!["name", "kind", "registry"]),
+            Ecr => (ecr(false), vec!["name", "kind", "accountID"]),
+            OciLayout => (layout(false), vec!["name", "kind", "path"]),
+        };
+        let mut keys = vec![
+            key("name", text(), "The name of the target, which differs from the others."),
+            key("kind", json!({ "const": word }), "The kind of the target."),
+        ];
+        keys.extend(own);
+        let mut entry = section_with(keys, &required);
+        if let Json::Object(entry) = &mut entry {
+            entry.insert("title".to_owned(), word.into());
+        }
+        entry
+    });
+    json!({ "type": ["array", "null"], "items": { "anyOf": kinds } })
+}
+
+fn plugins() -> Json {
+    let entry = vec![
+        key("module", text(), "The file, plain or compressed with gzip; relative paths start at `pluginDir`."),
+        key("oci", text(), "A reference with a digest, as `k8s-copycat plugin push` prints it; instead of `module`."),
+        key("name", text(), "The name in logs and metrics; by default that of the file or the repository."),
+        key("config", json!({}), "Passed to the plugin as JSON."),
+        key("onFailure", words(&ON_FAILURE), "Whether a failing plugin fails the image, or the next plugin is asked.")
+            .default("fail"),
+        key("timeout", quantity("500ms"), "Deadline of a call, from 1ms to 10m; 1s by default."),
+        key("configureTimeout", quantity("10s"), "Deadline for starting and configuring an instance; 5s by default."),
+        key("memory", quantity("128Mi"), "Memory of an instance, from 64Ki to 4Gi; 64Mi by default."),
+        key("instances", count(), "Maximum concurrent instances; by default the number of processors."),
+        key("moduleSize", quantity("128Mi"), "Maximum size of the module, uncompressed; 64Mi by default."),
+        key("output", quantity("1Mi"), "Maximum size of one answer or log message; 1Mi by default."),
+        key("logLines", integer(Some(0), Some(u32::MAX.into())), "Log lines per second; 20 by default."),
+    ];
+    sections(entry, &[])
+}
+
+fn credentials() -> Json {
+    let entry = vec![
+        key("registry", text(), "The registry: host[:port], or a shell glob."),
+        key("registryAliases", texts(), "Further names or globs of the same registry."),
+        key("username", text(), "The user name; with the user `<token>` the password is an identity token."),
+        key("usernameEnv", text(), "The name of the environment variable that has the user name."),
+        key("password", text(), "The password."),
+        key("passwordEnv", text(), "The name of the environment variable that has the password."),
+        key("token", text(), "A token that is sent unchanged; takes precedence over user name and password."),
+        key("tokenEnv", text(), "The name of the environment variable that has the token."),
+    ];
+    sections(entry, &[])
+}
+
+fn registries() -> Json {
+    let entry = vec![
+        key("registry", text(), "The registry: host[:port], or a shell glob."),
+        key("plainHTTP", boolean(), "Use plain HTTP without trying TLS.").default(false),
+        key("skipVerify", boolean(), "Do not verify certificates.").default(false),
+        key("caFile", text(), "A PEM file with additional trusted certificate authorities."),
+        key("clientCertFile", text(), "A PEM file with the client certificate and its chain; needs `clientKeyFile`."),
+        key("clientKeyFile", text(), "A PEM file with the key of the client certificate, without a passphrase."),
+        key("connections", count(), "Maximum concurrent requests to this registry."),
+    ];
+    sections(entry, &["registry"])
+}

@@ -1,0 +1,12 @@
+//! The state of the replica as JSON: what `/status` serves.
+
+pub mod document;
+mod query;
+mod snapshot;
+mod snapshots;
+mod traffic;
+
+pub use query::{Query, QueryError, STATES};
+pub use snapshot::{ReplicaStatus, Snapshot};
+pub use snapshots::Snapshots;
+pub use traffic::Traffic;

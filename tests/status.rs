@@ -1,0 +1,219 @@
+//! `/status` tells what is at the targets, what happens now, and why.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Event;
+use kube::{Api, Client, api::ListParams};
+use serde_json::Value;
+
+use crate::{
+    mirroring::single,
+    support::{Access, Cluster, Fault, Program, Registry, Request, Running, deployment, eventually},
+};
+
+struct Setup<'a> {
+    cluster: &'a Cluster,
+    namespace: String,
+    source: Registry,
+    target: Registry,
+}
+
+impl<'a> Setup<'a> {
+    async fn new(cluster: &'a Cluster) -> Self {
+        let namespace = cluster.namespace().await;
+        let source = Registry::distribution(Access::Anonymous).await;
+        Self { cluster, namespace, source, target: Registry::crane().await }
+    }
+
+    async fn deploy(&self, name: &str) {
+        let reference = self.source.push(&format!("team/{name}"), "1", &single(name)).await;
+        deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
+    }
+
+    async fn start(&self, config: &str) -> Running {
+        let program = Program::new(&[]);
+        let kubeconfig = self.cluster.kubeconfig(program.directory(), self.cluster.admin_token());
+        let program = program
+            .env("KUBECONFIG", kubeconfig)
+            .env("TARGET_KIND", "docker")
+            .env("TARGET_REGISTRY", self.target.host())
+            .env("INCLUDE_NAMESPACES", &self.namespace)
+            .env("WATCH_RESOURCES", "deployments")
+            .config(&format!("registryRetryAttempts: 1\n{config}"));
+        let mut running = program.start();
+        running.ready().await;
+        running
+    }
+}
+
+pub async fn status(program: &Running, query: &str) -> Value {
+    let (code, body) = program.get(&format!("/status?{query}")).await;
+    assert_eq!(code, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// The events of a workload, as `REASON: NOTE`.
+async fn events_of(client: &Client, namespace: &str, workload: &str) -> Vec<String> {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let events = events.list(&ListParams::default()).await.unwrap().items.into_iter();
+    let of_workload = events.filter(|event| event.involved_object.name.as_deref() == Some(workload));
+    of_workload.map(|event| format!("{}: {}", event.reason.unwrap(), event.message.unwrap())).collect()
+}
+
+/// Waits until the summary has this many images in each state, and in no other.
+async fn has_states(program: &Running, expected: &[(&str, u64)]) -> Value {
+    eventually(&format!("{expected:?}"), || async {
+        let status = status(program, "").await;
+        let states = status["summary"]["images"].as_object().unwrap();
+        let found = |state: &str| expected.iter().find(|(name, _)| *name == state).map_or(0, |(_, count)| *count);
+        states.iter().all(|(state, count)| count.as_u64() == Some(found(state))).then_some(status)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn images_at_the_target_are_unverified_while_their_source_fails() {
+    let setup = Setup::new(Cluster::shared().await).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        setup.deploy(name).await;
+    }
+    let program = setup.start("").await;
+    has_states(&program, &[("mirrored", 5)]).await;
+    assert_eq!(program.metrics().await.sum("k8s_copycat_oldest_not_mirrored_timestamp_seconds", &[]), 0.0);
+
+    setup.source.inject(100_000, |_: &Request| true, Fault::Answer(503, vec![]));
+    program.post("/force-reconcile").await;
+    let all = has_states(&program, &[("unverified", 5)]).await;
+    let metrics = program.metrics().await;
+    assert_eq!(metrics.sum("k8s_copycat_destinations", &[("state", "unverified")]), 5.0);
+    assert_eq!(metrics.sum("k8s_copycat_images", &[("state", "failed")]), 5.0);
+    assert_eq!(metrics.sum("k8s_copycat_oldest_not_mirrored_timestamp_seconds", &[]), 0.0, "all are at the target");
+    assert!(metrics.sum("k8s_copycat_registry_requests_total", &[("status", "503")]) >= 3.0);
+    let image = &all["images"][0];
+    assert!(image["digestAtTarget"].as_str().unwrap().starts_with("sha256:"), "{image}");
+    assert_eq!((&image["activity"], image["workloadCount"].as_u64()), (&"cooldown".into(), Some(1)), "{image}");
+    assert!(image["nextTry"].is_string() && image["failingSince"].is_string() && image["reason"].is_string());
+    let registries = all["registries"].as_array().unwrap();
+    let source = registries.iter().find(|registry| registry["registry"] == setup.source.host()).unwrap();
+    assert!(source["failed"].as_u64() >= Some(3) && source["lastFailure"]["status"] == 503, "{source}");
+    let notes = eventually("an event", || async {
+        let events = events_of(&setup.cluster.admin(), &setup.namespace, "a").await;
+        (!events.is_empty()).then_some(events)
+    })
+    .await;
+    assert!(notes.iter().all(|event| event.starts_with("MirrorUnverified: Image ")), "{notes:?}");
+    program.terminate().await;
+
+    // After a restart nothing is known but what the target has; and not each image waits for its source to be tried.
+    let program = setup.start("").await;
+    has_states(&program, &[("unverified", 5)]).await;
+    setup.deploy_without_source("f").await;
+    has_states(&program, &[("unverified", 5), ("missing", 1)]).await;
+    assert!(program.metrics().await.sum("k8s_copycat_oldest_not_mirrored_timestamp_seconds", &[]) > 1.7e9);
+    setup.source.clear_faults();
+    program.post("/reset-cooldown").await;
+    has_states(&program, &[("mirrored", 5), ("missing", 1)]).await;
+}
+
+impl Setup<'_> {
+    /// An image that the source does not have.
+    async fn deploy_without_source(&self, name: &str) {
+        let reference = format!("{}/team/{name}:1", self.source.host());
+        deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_moved_but_was_not_copied_is_stale() {
+    let setup = Setup::new(Cluster::shared().await).await;
+    setup.deploy("app").await;
+    let program = setup.start("allowDifferentDigestRepush: false").await;
+    has_states(&program, &[("mirrored", 1)]).await;
+    let new = single("new");
+    setup.source.push("team/app", "1", &new).await;
+    program.post("/force-reconcile").await;
+    let stale = has_states(&program, &[("stale", 1)]).await;
+    let image = &stale["images"][0];
+    assert_eq!(image["digestAtSource"], new.digest().to_string());
+    assert_ne!(image["digestAtTarget"], image["digestAtSource"]);
+    assert!(stale["summary"]["oldestNotMirrored"].is_string() && stale["summary"]["passes"]["last"]["failures"] == 1);
+    eventually("an event", || async {
+        let events = events_of(&setup.cluster.admin(), &setup.namespace, "app").await;
+        events.iter().any(|event| event.starts_with("MirrorStale: ")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_copied_now_skipped_undecided_or_in_conflict_is_told() {
+    let setup = Setup::new(Cluster::shared().await).await;
+    let other = Registry::distribution(Access::Anonymous).await;
+    let (admin, namespace) = (setup.cluster.admin(), &setup.namespace);
+    setup.deploy("first").await;
+    let program = setup.start("skipNames: { deployments: [agent] }").await;
+    has_states(&program, &[("mirrored", 1)]).await;
+
+    setup.deploy("agent").await;
+    deployment("broken").image("Not An Image").apply(&admin, namespace).await;
+    let rival = other.push("team/first", "1", &single("rival")).await;
+    deployment("rival").image(&rival).apply(&admin, namespace).await;
+    let status_now = has_states(&program, &[("mirrored", 1), ("conflict", 1)]).await;
+    assert!(status_now["images"][0]["owner"].as_str().unwrap().contains(&format!("deployment {namespace}/first")));
+    eventually("undecided and skipped", || async {
+        let status = status(&program, "state=undecided,skipped").await;
+        let states: Vec<&str> =
+            status["images"].as_array()?.iter().filter_map(|image| image["state"].as_str()).collect();
+        (states == ["undecided", "skipped"]).then_some(())
+    })
+    .await;
+    let by_workload = status(&program, &format!("workload={namespace}/broken")).await;
+    assert_eq!(by_workload["page"]["total"], 1);
+    assert!(by_workload["images"][0]["reason"].as_str().unwrap().contains("reference"), "{by_workload}");
+
+    setup.source.inject(1, |request: &Request| request.method == "GET" && request.is_blob(), Fault::Stall);
+    setup.deploy("slow").await;
+    let copying = eventually("progress", || async {
+        let status = status(&program, "state=copying").await;
+        status["images"][0]["progress"].is_object().then(|| status["images"][0].clone())
+    })
+    .await;
+    assert!(copying["progress"]["totalBytes"].as_u64() > Some(0), "{copying}");
+    assert_eq!(copying["workloads"][0]["name"], "slow");
+
+    let (code, body) = program.get("/status?state=down").await;
+    assert!(code == 400 && body.contains("unknown state \\\"down\\\""), "{body}");
+}
+
+#[tokio::test]
+async fn a_standby_names_the_leader() {
+    let setup = Setup::new(Cluster::shared().await).await;
+    setup.deploy("app").await;
+    let replica = |pod: &'static str| {
+        let program = Program::new(&[]);
+        let kubeconfig = setup.cluster.kubeconfig(program.directory(), setup.cluster.admin_token());
+        program
+            .env("KUBECONFIG", kubeconfig)
+            .env("POD_NAMESPACE", &setup.namespace)
+            .env("HOSTNAME", pod)
+            .env("TARGET_KIND", "docker")
+            .env("TARGET_REGISTRY", setup.target.host())
+            .env("INCLUDE_NAMESPACES", &setup.namespace)
+            .env("WATCH_RESOURCES", "deployments")
+            .start()
+    };
+    let mut leader = replica("first");
+    leader.ready().await;
+    let of_leader = has_states(&leader, &[("mirrored", 1)]).await;
+    assert_eq!((&of_leader["leader"]["isLeader"], &of_leader["phase"]), (&true.into(), &"mirroring".into()));
+    let mut standby = replica("second");
+    standby.ready().await;
+    let of_standby = eventually("the leader's name", || async {
+        let status = tokio::time::timeout(Duration::from_secs(5), status(&standby, "")).await.ok()?;
+        status["leader"]["identity"].is_string().then_some(status)
+    })
+    .await;
+    assert_eq!(of_standby["leader"]["identity"], of_leader["leader"]["identity"]);
+    assert!(of_standby["leader"]["identity"].as_str().unwrap().starts_with("first_"));
+    assert_eq!((&of_standby["leader"]["isLeader"], &of_standby["phase"]), (&false.into(), &"standby".into()));
+    assert_eq!(of_standby["images"], serde_json::json!([]));
+}
