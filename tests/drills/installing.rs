@@ -100,11 +100,15 @@ async fn pods(client: &Client) -> Vec<Pod> {
     found.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
 }
 
-/// The answer of a Pod of the release to GET.
-async fn get(client: &Client, path: &str) -> String {
+/// A request to the first Pod of the release.
+async fn request(client: &Client, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
     let address = pods(client).await[0].status.as_ref().unwrap().pod_ip.clone().unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.get(format!("http://{address}:8080{path}")).send().await.unwrap();
+    http.request(method, format!("http://{address}:8080{path}"))
+}
+
+async fn get(client: &Client, path: &str) -> String {
+    let answer = request(client, reqwest::Method::GET, path).await.send().await.unwrap();
     answer.error_for_status().unwrap().text().await.unwrap()
 }
 
@@ -226,7 +230,15 @@ fn the_chart_mirrors_the_whole_cluster_and_lets_only_bound_callers_act() {
         for path in ["/force-reconcile", "/reset-cooldown"] {
             assert!(may(&node.cluster, "caller", "post", path).await, "{path}");
             assert!(!may(&node.cluster, "stranger", "post", path).await, "{path}");
+            let post = request(&client, reqwest::Method::POST, path).await;
+            assert_eq!(post.try_clone().unwrap().send().await.unwrap().status(), 401, "{path}");
+            for (account, expected) in [("stranger", 403), ("caller", 200)] {
+                let token = node.cluster.service_account_token(NAMESPACE, account).await;
+                let answer = post.try_clone().unwrap().bearer_auth(token).send().await.unwrap();
+                assert_eq!(answer.status(), expected, "{account} {path}");
+            }
         }
+        assert_all_allowed(&node.cluster, &[("create", "tokenreviews"), ("create", "subjectaccessreviews")]);
         uninstall(&node);
         eventually("nothing is left", || async { left(&client).await.is_empty().then_some(()) }).await;
         assert!(!may(&node.cluster, "caller", "post", "/force-reconcile").await);
