@@ -8,6 +8,8 @@ RUN apt-get update \
     && rustup target add "$(uname -m)-unknown-linux-musl" wasm32-unknown-unknown
 WORKDIR /src
 COPY . .
+# For `version`: the context has no git repository.
+ARG K8S_COPYCAT_COMMIT
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     target="$(uname -m)-unknown-linux-musl" \

@@ -83,8 +83,9 @@ bench-plugins: build ## measure size and speed of plugins in six languages
 	tests/toolchains/test-plugins "$(CARGO_TARGET_DIR)/release/k8s-copycat" --bench
 
 image: ## build the container image, with docker or buildah
-	@if command -v docker >/dev/null; then docker build --tag "$(IMAGE)" .; \
-	elif command -v buildah >/dev/null; then buildah bud --tag "$(IMAGE)" .; \
+	@commit=$$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null); \
+	if command -v docker >/dev/null; then docker build --build-arg "K8S_COPYCAT_COMMIT=$$commit" --tag "$(IMAGE)" .; \
+	elif command -v buildah >/dev/null; then buildah bud --build-arg "K8S_COPYCAT_COMMIT=$$commit" --tag "$(IMAGE)" .; \
 	else echo "neither docker nor buildah is installed: apt-get install buildah" >&2; exit 1; fi
 
 lint: toolchain ## check formatting, clippy, and cargo-deny if installed

@@ -3,6 +3,8 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
+#[path = "build/commit.rs"]
+mod commit;
 #[path = "build/components.rs"]
 mod components;
 #[path = "src/policy/engine/config.rs"]
@@ -18,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let variable = |name: &str| env::var_os(name).ok_or_else(|| format!("cargo did not set {name}"));
     let workspace = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
+
+    commit::set_variables(&workspace, &variable("PROFILE")?.to_string_lossy());
 
     fs::write(out.join("wasi_stub.wasm"), wat::parse_file(workspace.join(WASI_STUB))?)?;
 

@@ -12,6 +12,7 @@ mod access;
 mod authoring;
 mod authorization;
 mod check;
+mod command_line;
 mod compatibility;
 mod confined;
 mod contract;

@@ -104,14 +104,14 @@ async fn a_json_plan_has_these_keys() {
 }
 
 #[tokio::test]
-async fn a_text_plan_is_a_table() {
+async fn a_wide_plan_has_one_line_for_each_destination() {
     let manifests = [
         deployment("web").image("nginx:1.27").manifest(),
         job("old").image("nginx:1").manifest_in("legacy"),
         pod("bad").image("no image").manifest(),
     ];
-    let finished =
-        command(&["plan", "-f", "-"], &list(&manifests)).config("skipNamespaces: [legacy]").run().await.assert_code(0);
+    let program = command(&["plan", "-f", "-", "-o", "wide", "--timings"], &list(&manifests));
+    let finished = program.config("skipNamespaces: [legacy]").run().await.assert_code(0);
     let row = |start: &str| {
         let line = finished.stdout.lines().find(|line| line.starts_with(start));
         line.unwrap_or_else(|| panic!("{start}: {finished:?}"))
@@ -131,6 +131,120 @@ async fn a_text_plan_is_a_table() {
     );
     let bad = row("default/pod/bad");
     assert!(bad[3] == "(error)" && bad[4].contains("invalid image reference"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn a_text_plan_has_the_reasons_below_the_rows_and_a_summary() {
+    let manifests = list(&[
+        deployment("web").image("nginx:1.27").manifest(),
+        job("old").image("nginx:1").manifest_in("legacy"),
+        pod("bad").image("no image").manifest(),
+    ]);
+    let program = command(&["plan", "-f", "-"], &manifests).config("skipNamespaces: [legacy]");
+    let finished = program.run().await.assert_code(0);
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    let [header, .., summary] = lines[..] else { panic!("{finished:?}") };
+    assert!(header.starts_with("WORKLOAD") && header.ends_with("  GOES TO"), "{finished:?}");
+    assert_eq!(summary, "3 image uses: 1 to be mirrored, 1 skipped, 1 undecided; 1 destination");
+    for (row, end, reason) in [
+        ("default/deployment/web", "  registry.example/library/nginx:1.27", "    target-selection: default"),
+        ("legacy/job/old", "  (skipped)", "    skip: skip: namespace legacy is in skipNamespaces"),
+        ("default/pod/bad", "  (undecided)", "    invalid image reference \"no image\": "),
+    ] {
+        let number = lines.iter().position(|line| line.starts_with(row)).unwrap();
+        assert!(lines[number].ends_with(end) && lines[number + 1].starts_with(reason), "{row}: {finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_plans_can_be_compared_unless_they_have_timings() {
+    let manifests = list(&[deployment("web").image("nginx:1.27").image("busybox").manifest()]);
+    for output in ["text", "wide"] {
+        let program = command(&["plan", "-f", "-", "-o", output], &manifests);
+        let (first, second) = (program.run().await.assert_code(0), program.run().await.assert_code(0));
+        assert_eq!(first.stdout, second.stdout);
+        assert!(!first.stdout.contains('µ'), "{first:?}");
+        let timed = command(&["plan", "-f", "-", "--timings", "-o", output], &manifests).run().await.assert_code(0);
+        assert!(timed.stdout.contains("skip: pass (") && timed.stdout.contains(" µs); target-sel"), "{timed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_and_the_outcomes_of_sync_fit_the_terminal() {
+    let image = "quay.io/an-organisation-with-a-long-name/and-a-team/some-image:v1.27.3-debian-12-r4";
+    let manifests = list(&[
+        deployment("a-deployment-with-a-long-name").image(image).image("nginx").manifest_in("some-namespace"),
+        deployment("bad").image("No Image").manifest(),
+    ]);
+    for columns in [60, 80, 140] {
+        for arguments in ["plan -f m.yaml", "sync --dry-pull -f m.yaml"] {
+            let code = if arguments.starts_with("plan") { 0 } else { 1 };
+            let finished = on_terminal(columns, arguments, &manifests).run().await.assert_code(code);
+            let printed = printed_on_terminal(&finished.stdout);
+            assert!(printed.len() > 3, "{finished:?}");
+            let widest = printed.iter().max_by_key(|line| line.chars().count()).unwrap();
+            assert!(widest.chars().count() <= columns, "{columns}, {arguments}: {widest}");
+            let together = printed.concat().replace(' ', "");
+            let destination =
+                "->registry.example/an-organisation-with-a-long-name/and-a-team/some-image:v1.27.3-debian-12-r4";
+            assert!(together.contains(destination) && together.contains("invalidimagereference"), "{finished:?}");
+        }
+    }
+    // Not a terminal: nothing is folded.
+    let finished = command(&["plan", "-f", "-"], &manifests).run().await.assert_code(0);
+    let row = finished.stdout.lines().find(|line| line.contains(image)).unwrap();
+    assert!(
+        row.ends_with("  registry.example/an-organisation-with-a-long-name/and-a-team/some-image:v1.27.3-debian-12-r4"),
+        "{row}"
+    );
+}
+
+/// What was printed on a terminal line by line, without what was under way meanwhile.
+fn printed_on_terminal(output: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut characters = output.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\r' | '\n' => lines.push(String::new()),
+            // A control sequence ends with a letter.
+            '\x1b' => {
+                characters.find(char::is_ascii_alphabetic);
+                lines.push(String::new());
+            }
+            other => lines.last_mut().unwrap().push(other),
+        }
+    }
+    lines.retain(|line| !line.is_empty() && !line.contains(" under way, ") && !line.contains("CONFIG_PATH"));
+    lines
+}
+
+/// The program with these arguments on a terminal of so many columns, with `manifests` as `m.yaml`.
+pub fn on_terminal(columns: usize, arguments: &str, manifests: &str) -> Program {
+    let line = format!("stty cols {columns} rows 30; exec {} {arguments}", env!("CARGO_BIN_EXE_k8s-copycat"));
+    let program = command(&["-qec", &line, "/dev/null"], "").binary("/usr/bin/script".as_ref());
+    program.file("m.yaml", manifests).env("TERM", "xterm").env("PATH", "/usr/bin:/bin")
+}
+
+#[tokio::test]
+async fn every_broken_document_is_reported() {
+    let broken = "kind: [a\n---\n{ apiVersion: v1, kind: Pod, metadata: { name: p }, spec: 7 }\n---\nb: *c\n";
+    for verb in ["plan", "sync"] {
+        let program = command(&[verb, "-f", "one.yaml", "-f", "missing.yaml", "-f", "two.yaml"], "");
+        let program = program.config("").file("one.yaml", broken).file("two.yaml", "a: b: c");
+        let finished = program.run().await.assert_code(1);
+        let errors: Vec<&str> = finished.stderr.lines().collect();
+        let starts = [
+            "one.yaml, document 1: ",
+            "one.yaml, document 2: Pod default/p is malformed: ",
+            "one.yaml, document 3: ",
+            "cannot read missing.yaml: ",
+            "two.yaml, document 1: ",
+        ];
+        assert_eq!(errors.len(), starts.len(), "{finished:?}");
+        assert!(errors.iter().zip(starts).all(|(error, start)| error.starts_with(start)), "{finished:?}");
+        assert!(errors[2].ends_with(" at line 5, column 4"), "{finished:?}");
+        assert_eq!(finished.stdout, "");
+    }
 }
 
 /// Characters that control a terminal or are invisible.
@@ -192,7 +306,7 @@ async fn a_container_without_an_image_is_reported() {
     assert_eq!(lines.len(), 1, "{lines:#?}");
     assert_eq!((&lines[0]["image"], &lines[0]["decision"]), (&json!(""), &json!("error")));
     assert_eq!(lines[0]["reason"], "container main names no image");
-    let finished = command(&["plan", "-f", "-"], &manifests).run().await.assert_code(0);
+    let finished = command(&["plan", "-f", "-", "-o", "wide"], &manifests).run().await.assert_code(0);
     let row = finished.stdout.lines().find(|line| line.contains("default/deployment/web")).unwrap();
     assert!(row.contains("(none)") && row.ends_with("container main names no image"), "{row}");
     let finished = command(&["sync", "-f", "-"], &manifests).run().await.assert_code(1);
@@ -355,12 +469,12 @@ async fn conflicts_are_shown_in_a_plan() {
     let (one, two) = ("ghcr.io/team/app:1 of deployment a/one", "quay.io/team/app:1 of deployment b/two");
     assert_eq!(conflicts, [(&json!("one"), &json!(two)), (&json!("two"), &json!(one))], "{lines:#?}");
 
-    let finished = command(&["plan", "-f", "-"], &manifests).run().await.assert_code(0);
+    let finished = command(&["plan", "-f", "-", "-o", "wide"], &manifests).run().await.assert_code(0);
     for (row, other) in [("a/deployment/one", two), ("b/deployment/two", one)] {
         let row = finished.stdout.lines().find(|line| line.starts_with(row)).unwrap();
-        assert!(row.contains(&format!("  conflict: {other} has the same destination; skip: pass (")), "{row}");
+        assert!(row.contains(&format!("  conflict: {other} has the same destination; skip: pass;")), "{row}");
     }
-    assert!(finished.stdout.ends_with("\n1 destination has a conflict\n"), "{finished:?}");
+    assert!(finished.stdout.ends_with("; 4 destinations, 1 with a conflict\n"), "{finished:?}");
     assert_eq!(finished.stdout.matches("conflict:").count(), 2, "{finished:?}");
     let same = list(&conflicting_deployments()[2..]);
     let finished = command(&["plan", "-f", "-"], &same).run().await.assert_code(0);
@@ -412,16 +526,17 @@ async fn the_plan_names_the_plugin_that_skips_an_image() {
         let module = guests::hostile();
         format!("plugins: [{{ module: '{}', config: {deed} }}]\nskipNamespaces: [legacy]\n", module.display())
     };
-    let finished = command(&["plan", "-f", "-"], &manifests).config(&config("skip")).run().await.assert_code(0);
+    let arguments = ["plan", "-f", "-", "-o", "wide"];
+    let finished = command(&arguments, &manifests).config(&config("skip")).run().await.assert_code(0);
     let web = row(&finished, "trouble/deployment/web");
-    assert!(web.contains("(skipped)") && web.contains("hostile: skip: because ("), "{web}");
+    assert!(web.contains("(skipped)") && web.contains("hostile: skip: because"), "{web}");
     let old = row(&finished, "legacy/deployment/old");
-    assert!(old.contains("hostile: pass (") && old.contains("; skip: skip: namespace legacy is in skip"), "{old}");
+    assert!(old.contains("hostile: pass;") && old.contains("; skip: skip: namespace legacy is in skip"), "{old}");
     // No plugin was called.
     assert!(row(&finished, "shop/deployment/own").ends_with("  already in target registry registry.example"));
-    let finished = command(&["plan", "-f", "-"], &manifests).config(&config("{ select: [] }")).run().await;
+    let finished = command(&arguments, &manifests).config(&config("{ select: [] }")).run().await;
     let web = row(&finished.assert_code(0), "trouble/deployment/web");
-    assert!(web.contains("hostile: no target (") && web.ends_with("; plugin hostile chose no target"), "{web}");
+    assert!(web.contains("hostile: no target;") && web.ends_with("; plugin hostile chose no target"), "{web}");
 }
 
 #[tokio::test]

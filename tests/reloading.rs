@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use crate::{
     guests,
     mirroring::{arrives, single},
-    support::{Access, Cluster, ConfigMapVolume, Program, Registry, Running, deployment, eventually, pod},
+    support::{
+        Access, Cluster, ConfigMapVolume, NEW_PASSWORD, PASSWORD, Program, Registry, Running, USER, deployment,
+        eventually, pod,
+    },
 };
 
 /// `guest` with another digest: with one more custom section.
@@ -207,8 +210,7 @@ async fn fixed_credentials_end_the_cooldown() {
     let app = single("app");
     deployment("app").image(&source.push("team/app", "1", &app).await).apply(&client, &namespace).await;
     let login = |password: &str| {
-        let credential =
-            format!("{{ registry: '{}', username: {}, password: {password} }}", source.host(), crate::support::USER);
+        let credential = format!("{{ registry: '{}', username: {}, password: {password} }}", source.host(), USER);
         settings(&target, &namespace, &format!("registryCredentials: [{credential}]\n"))
     };
     let program = controller(cluster, &login("wrong"), |program| program).await;
@@ -217,9 +219,50 @@ async fn fixed_credentials_end_the_cooldown() {
         (failed >= 1.0).then_some(())
     })
     .await;
-    program.rewrite_config(&login(crate::support::PASSWORD));
+    program.rewrite_config(&login(PASSWORD));
     arrives(&target, "team/app", "1", &app).await;
-    assert!(!program.log().contains(crate::support::PASSWORD));
+    assert!(!program.log().contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn a_rotated_password_file_is_applied_while_the_program_runs() {
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let source = Registry::distribution(Access::Basic).await;
+    let target = Registry::crane().await;
+    let (first, second) = (single("first"), single("second"));
+    let images = [source.push("team/first", "1", &first).await, source.push("team/second", "1", &second).await];
+    let secret = |password: &str| vec![("username", USER.into()), ("password", format!("{password}\n").into_bytes())];
+    // A Secret is mounted as a ConfigMap is.
+    let mut mount = ConfigMapVolume::new(&secret(PASSWORD));
+    let credential = format!(
+        "registryCredentials: [{{ registry: '{}', usernameFile: {}, passwordFile: {} }}]\n",
+        source.host(),
+        mount.file("username").display(),
+        mount.file("password").display()
+    );
+    let program = controller(cluster, &settings(&target, &namespace, &credential), |program| program).await;
+    deployment("first").image(&images[0]).apply(&client, &namespace).await;
+    arrives(&target, "team/first", "1", &first).await;
+
+    source.change_password();
+    deployment("second").image(&images[1]).apply(&client, &namespace).await;
+    eventually("it fails with the old password", || async {
+        let failed = program.metrics().await.sum("k8s_copycat_copy_failures_total", &[("kind", "source")]);
+        (failed >= 1.0).then_some(())
+    })
+    .await;
+    // Half a rotation is refused, and the rest is applied.
+    mount.swap(&secret(""));
+    eventually("the empty password is refused", || async { (reloads(&program).await == (0.0, 1.0)).then_some(()) })
+        .await;
+    let refused = page(&program).await["reloadRefused"].as_str().unwrap().to_owned();
+    assert!(refused.contains("/password can't be read: it is empty"), "{refused}");
+    mount.swap(&secret(NEW_PASSWORD));
+    arrives(&target, "team/second", "1", &second).await;
+    assert_eq!(reloads(&program).await, (1.0, 1.0));
+    let log = program.log();
+    assert!(!log.contains(PASSWORD) && !log.contains(NEW_PASSWORD), "{log}");
 }
 
 #[tokio::test]

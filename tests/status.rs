@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     mirroring::single,
-    support::{Access, Cluster, Fault, Program, Registry, Request, Running, deployment, eventually},
+    support::{Access, Cluster, Fault, Program, Registry, Request, Running, deployment, eventually, free_port},
 };
 
 struct Setup<'a> {
@@ -216,4 +216,111 @@ async fn a_standby_names_the_leader() {
     assert!(of_standby["leader"]["identity"].as_str().unwrap().starts_with("first_"));
     assert_eq!((&of_standby["leader"]["isLeader"], &of_standby["phase"]), (&false.into(), &"standby".into()));
     assert_eq!(of_standby["images"], serde_json::json!([]));
+}
+
+fn status_command(arguments: &[&str]) -> Program {
+    Program::new(&["status"]).args(arguments)
+}
+
+#[tokio::test]
+async fn the_command_shows_what_is_not_mirrored_and_why() {
+    let setup = Setup::new(Cluster::shared().await).await;
+    setup.deploy("app").await;
+    let program = setup.start("").await;
+    has_states(&program, &[("mirrored", 1)]).await;
+    let url = program.url();
+    let healthy = status_command(&["--url", &url]).run().await.assert_code(0);
+    assert!(
+        healthy.stdout.contains("1 of 1 images mirrored, for 1 workloads\nnow: nothing to do;"),
+        "{}",
+        healthy.stdout
+    );
+    assert!(!healthy.stdout.contains("STATE"), "{}", healthy.stdout);
+    let all = status_command(&["--url", &url, "--all"]).run().await.assert_code(0);
+    assert!(all.stdout.contains("\nmirrored  -"), "{}", all.stdout);
+
+    setup.deploy_without_source("lost").await;
+    has_states(&program, &[("mirrored", 1), ("missing", 1)]).await;
+    let broken = status_command(&["--url", &url]).run().await.assert_code(1);
+    for text in
+        ["1 of 2 images mirrored", "1 missing", "not found", "next attempt at 20", "used by deployment ", "/lost\n"]
+    {
+        assert!(broken.stdout.contains(text), "{text}: {}", broken.stdout);
+    }
+    let json = status_command(&["--url", &url, "-o", "json", "--text", "LOST"]).run().await.assert_code(1);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["kind"], json["images"].as_array().unwrap().len()), (&"Status".into(), 1));
+
+    let wrong = status_command(&["--url", &url, "--state", "down"]).run().await.assert_code(2);
+    assert!(wrong.stderr.contains("unknown state \"down\": the states are"), "{}", wrong.stderr);
+    let silent = status_command(&["--url", "http://127.0.0.1:9"]).run().await.assert_code(2);
+    assert!(silent.stderr.contains("cannot read the status of http://127.0.0.1:9: "), "{}", silent.stderr);
+}
+
+/// The address of this machine that others can reach; the API server proxies to no loopback address.
+fn host_address() -> std::net::IpAddr {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Sends nothing.
+    socket.connect("198.51.100.1:9").unwrap();
+    socket.local_addr().unwrap().ip()
+}
+
+#[tokio::test]
+async fn the_command_asks_through_the_api_server() {
+    let setup = Setup::new(Cluster::shared().await).await;
+    setup.deploy("app").await;
+    let (namespace, address) = (&setup.namespace, host_address());
+    let [metrics, health] = [free_port(), free_port()].map(|port| format!("{address}:{port}"));
+    let program = Program::new(&["run"]);
+    let kubeconfig = setup.cluster.kubeconfig(program.directory(), setup.cluster.admin_token());
+    let program = program
+        .env("KUBECONFIG", &kubeconfig)
+        .env("TARGET_KIND", "docker")
+        .env("TARGET_REGISTRY", setup.target.host())
+        .env("INCLUDE_NAMESPACES", namespace)
+        .env("WATCH_RESOURCES", "deployments")
+        .args(&["--metrics-bind-address", &metrics, "--health-probe-bind-address", &health]);
+    let mut program = program.start_at(metrics.clone(), health);
+    program.ready().await;
+    has_states(&program, &[("mirrored", 1)]).await;
+    let port = metrics.rsplit_once(':').unwrap().1;
+    setup
+        .cluster
+        .apply(&format!(
+            "
+apiVersion: v1
+kind: Service
+metadata: {{ name: copycat, namespace: {namespace} }}
+spec: {{ ports: [{{ name: metrics, port: 8080, targetPort: {port} }}] }}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {{ name: copycat, namespace: {namespace} }}
+subsets: [{{ addresses: [{{ ip: {address} }}], ports: [{{ name: metrics, port: {port} }}] }}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{ name: copycat-1, namespace: {namespace}, labels: {{ kubernetes.io/service-name: copycat }} }}
+addressType: IPv4
+endpoints: [{{ addresses: [{address}] }}]
+ports: [{{ name: metrics, port: {port} }}]
+"
+        ))
+        .await;
+    let command = |service: &str, kubeconfig: &std::path::Path| {
+        status_command(&["--install-namespace", namespace, "--service", service]).env("KUBECONFIG", kubeconfig)
+    };
+    let found = command("copycat", &kubeconfig).run().await.assert_code(0);
+    assert!(found.stdout.contains("1 of 1 images mirrored"), "{}", found.stdout);
+    let missing = command("other", &kubeconfig).run().await.assert_code(2);
+    assert!(missing.stderr.contains("name it with --install-namespace and --service"), "{}", missing.stderr);
+
+    let directory = tempfile::tempdir().unwrap();
+    let account =
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata: {{ name: nobody, namespace: {namespace} }}\n");
+    setup.cluster.apply(&account).await;
+    let token = setup.cluster.service_account_token(namespace, "nobody").await;
+    let forbidden = command("copycat", &setup.cluster.kubeconfig(directory.path(), &token)).run().await.assert_code(2);
+    let rule = format!("grant get on services/proxy in namespace {namespace}");
+    assert!(forbidden.stderr.contains(&rule), "{}", forbidden.stderr);
 }

@@ -1,13 +1,13 @@
 //! `sync` mirrors everything once and reports the outcomes.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     mirroring::{index, single},
-    planning::command,
-    support::{Access, Finished, Program, Registry, Request, daemon_set, deployment, job, list, program},
+    planning::{command, on_terminal},
+    support::{Access, Fault, Finished, Program, Registry, Request, daemon_set, deployment, job, list, program},
 };
 
 async fn sync(target: &Registry, manifests: &[Value], config: &str) -> Finished {
@@ -80,8 +80,9 @@ async fn conflicting_images_get_different_prefixes_or_are_reported() {
         [deployment("alpha").image(&first_1).manifest(), deployment("beta").image(&second_1).manifest_in("shop")];
     let target = Registry::crane().await;
     let finished = sync(&target, &manifests, "").await.assert_code(1);
-    let failed: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("failed")).collect();
+    let failed: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("conflict ")).collect();
     assert_eq!(failed.len(), 1, "{finished:?}");
+    assert!(finished.stdout.contains("\n1 copied, 1 in conflict; "), "{finished:?}");
     for message in ["deployment default/alpha", "deployment shop/beta", &first_1, &second_1, "$registry", "pathMap"] {
         assert!(failed[0].contains(message), "{message}: {}", failed[0]);
     }
@@ -112,7 +113,7 @@ async fn two_targets_at_one_address_do_not_overwrite_each_others_images() {
     let program = |arguments: &[&str]| Program::new(arguments).config(&config).stdin(&list(&manifests));
     for _ in 0..2 {
         let finished = program(&["sync", "-f", "-"]).run().await.assert_code(1);
-        let failed: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("failed")).collect();
+        let failed: Vec<_> = finished.stdout.lines().filter(|line| line.starts_with("conflict ")).collect();
         assert!(matches!(failed.as_slice(), [line] if line.contains("deployment default/alpha")), "{finished:?}");
         for (repository, image) in [("x/app", &deep), ("x/x/app", &deep), ("app", &flat)] {
             target.assert_has(repository, "1", image).await;
@@ -120,6 +121,10 @@ async fn two_targets_at_one_address_do_not_overwrite_each_others_images() {
     }
     let planned = program(&["plan", "-f", "-", "--fail-on", "conflict"]).run().await.assert_code(1);
     assert!(planned.stderr.contains("1 destination has a conflict"), "{planned:?}");
+    assert!(
+        planned.stdout.contains("    conflict: ") && planned.stdout.contains(", 1 with a conflict\n"),
+        "{planned:?}"
+    );
 
     // The same image for both targets is copied once.
     let target = Registry::crane().await;
@@ -131,6 +136,73 @@ async fn two_targets_at_one_address_do_not_overwrite_each_others_images() {
     let finished = program.run().await.assert_code(0);
     assert!(finished.stdout.contains("1 copied"), "{finished:?}");
     target.assert_has("x/app", "1", &flat).await;
+}
+
+#[tokio::test]
+async fn sync_prints_json() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let (image, other) = (index("app"), index("other"));
+    let app = source.push("team/app", "1", &image).await;
+    let other = source.push("other/app", "1", &other).await;
+    let missing = format!("{}/team/missing:1", source.host());
+    let manifests = list(&[
+        deployment("a").image(&app).image(&missing).image("No Image").manifest(),
+        deployment("b").image(&other).manifest_in("shop"),
+    ]);
+    let program = command(&["sync", "-f", "-", "-o", "json"], &manifests).env("TARGET_REGISTRY", target.host());
+    // Both applications go to one destination.
+    let finished = program.config("pathMap: [{ from: other, to: team }]").run().await.assert_code(1);
+    let mut lines: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary = lines.pop().unwrap();
+    let counts = &summary["summary"];
+    let count = |name: &str| counts[name].as_u64().unwrap_or_else(|| panic!("{name}: {summary}"));
+    assert_eq!(
+        ["copied", "failed", "conflicts", "undecided", "alreadyThere", "notDone"].map(count),
+        [1, 1, 1, 1, 0, 0]
+    );
+    assert!(count("bytes") > 0 && count("workloads") == 2 && summary["interrupted"].is_null(), "{summary}");
+    let line = |outcome: &str| lines.iter().find(|line| line["outcome"] == outcome).unwrap();
+    let copied = line("copied");
+    assert_eq!((&copied["source"], &copied["digest"]), (&json!(app), &json!(image.digest())));
+    let reference = format!("{}/team/app:1", target.host());
+    assert_eq!(copied["target"], json!({ "name": "default", "reference": reference }));
+    assert_eq!(copied["workloads"], json!([{ "kind": "Deployment", "namespace": "default", "name": "a" }]));
+    assert_eq!((&copied["bytes"], &copied["reason"]), (&counts["bytes"], &Value::Null));
+    assert_eq!((&line("failed")["kind"], &line("failed")["image"]), (&json!("source"), &json!(missing)));
+    assert_eq!((&line("conflict")["kind"], &line("conflict")["source"]), (&json!("conflict"), &json!(other)));
+    let undecided = line("undecided");
+    assert_eq!((&undecided["image"], &undecided["target"]), (&json!("No Image"), &Value::Null));
+    assert!(undecided["reason"].as_str().unwrap().contains("invalid image reference"), "{undecided}");
+    assert_eq!(lines.len(), 4, "{finished:?}");
+}
+
+#[tokio::test]
+async fn sync_tells_what_is_under_way_on_and_off_a_terminal() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let image = source.push("team/slow", "1", &single("slow")).await;
+    let manifests = list(&[deployment("web").image(&image).manifest()]);
+    source.inject(1, Request::is_blob, Fault::Delay(Duration::from_secs(3)));
+    let terminal = on_terminal(100, "sync -f m.yaml", &manifests).env("TARGET_REGISTRY", target.host());
+    let finished = terminal.run().await.assert_code(0);
+    assert!(finished.stdout.contains("0 done, 1 under way, 0 waiting"), "{finished:?}");
+    assert!(finished.stdout.contains(&format!("  {image} ")) && finished.stdout.contains(" B of "), "{finished:?}");
+
+    let target = Registry::crane().await;
+    source.inject(100, Request::is_blob, Fault::Delay(Duration::from_secs(300)));
+    for (format, is_json) in [("text", false), ("json", true)] {
+        let program = command(&["sync", "-f", "-", "-o", format], &manifests).env("TARGET_REGISTRY", target.host());
+        let running = program.start();
+        let line = format!("under way      0 done, 1 under way, 0 waiting; {image}: 0 B of ");
+        running.logged("a line about the copy", |log| log.contains(&line)).await;
+        let finished = running.terminate().await.assert_code(143);
+        assert_eq!(finished.stderr.contains(&line), is_json, "{finished:?}");
+        if is_json {
+            let summary: Value = serde_json::from_str(finished.stdout.lines().last().unwrap()).unwrap();
+            assert_eq!((&summary["interrupted"], &summary["summary"]["notDone"]), (&json!("SIGTERM"), &json!(1)));
+        }
+    }
 }
 
 fn keep_alive_tag(image: &demo::Image) -> String {
@@ -213,7 +285,7 @@ async fn a_layout_is_written_once_and_readable_by_other_tools() {
     source.take_requests();
     let before = fs::read(path.join("index.json")).unwrap();
     let finished = layout().run().await.assert_code(0);
-    assert!(finished.stdout.contains("3 already there; 3 workloads, 0 bytes"), "{finished:?}");
+    assert!(finished.stdout.contains("3 already there; 3 workloads, 0 B sent"), "{finished:?}");
     let read = source.take_requests();
     assert!(read.len() == 2 && read.iter().all(|request| request.method == "HEAD"), "one for each tag: {read:#?}");
     assert_eq!(fs::read(path.join("index.json")).unwrap(), before);

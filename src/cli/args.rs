@@ -1,14 +1,22 @@
 //! The command line.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
 
 use clap::{
     Args as ClapArgs, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
     builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser},
 };
+use clap_complete::Shell;
 use tracing::level_filters::LevelFilter;
 
-use super::plugin::PluginCommand;
+use super::{
+    help::with_own_help,
+    plugin::PluginCommand,
+    version::{self, VersionFormat},
+};
 use crate::config::{Flags, LogFormat};
 
 /// The parsed command line.
@@ -18,6 +26,28 @@ pub struct Args {
     pub command: Command,
     /// The flags that are settings.
     pub flags: Flags,
+    /// How the program was called.
+    pub name: ProgramName,
+}
+
+/// How the program was called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramName {
+    /// The name of the executable, for shells.
+    pub file: String,
+    /// In usage lines.
+    usage: String,
+}
+
+impl ProgramName {
+    /// Under the name `kubectl-copycat` the program is a plugin of kubectl, called as `kubectl copycat`.
+    fn of(first: Option<&OsString>) -> Self {
+        let stem = first.and_then(|name| Path::new(name).file_stem()).and_then(OsStr::to_str);
+        match stem {
+            Some(stem @ "kubectl-copycat") => Self { file: stem.to_owned(), usage: stem.replacen('-', " ", 1) },
+            _ => Self { file: "k8s-copycat".to_owned(), usage: "k8s-copycat".to_owned() },
+        }
+    }
 }
 
 /// The subcommands.
@@ -30,6 +60,9 @@ pub enum Command {
         /// Read workloads from these instead of the cluster: files, folders, `-` for standard input
         #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
         files: Vec<PathBuf>,
+        /// The format of the outcomes
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: SyncFormat,
     },
     /// Show where each image would go and why; contacts no registry
     Plan {
@@ -39,14 +72,20 @@ pub enum Command {
         /// The format of the plan
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
         output: PlanFormat,
+        /// Show how long each plugin took to answer
+        #[arg(long)]
+        timings: bool,
         /// Exit with code 1 if there is one of these problems, separated by commas
         #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
         fail_on: Vec<FailOn>,
     },
+    /// Show what a running program mirrors, what it does not, and why
+    ///
+    /// Asks the program through the cluster's API server, or at --url.
+    Status(StatusArgs),
     /// Check configuration, plugins, rights in the cluster, targets and sources; changes nothing
     ///
-    /// One line for each check: ok, warning or failed, what was found, and what to do. Exit code 0: nothing failed; 1:
-    /// something failed; 2: configuration, plugins or the command line are invalid.
+    /// One line for each check: ok, warning or failed, what was found, and what to do.
     Check {
         /// Read workloads from these instead of the cluster: files, folders, `-` for standard input
         #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1.., conflicts_with = "offline")]
@@ -70,13 +109,82 @@ pub enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// Print a script that completes commands and flags, for your shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Show the version, the commit and the version of the plugin contract
+    Version {
+        /// The format
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: VersionFormat,
+    },
+}
+
+/// What `status` asks, and how it shows the answer.
+#[derive(Clone, Debug, PartialEq, Eq, ClapArgs)]
+pub struct StatusArgs {
+    /// Ask the program at this address, such as http://localhost:8080, instead of through the API server
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The namespace that the program is installed in
+    #[arg(long, value_name = "NAMESPACE", default_value = "k8s-copycat")]
+    pub install_namespace: String,
+    /// The program's Service
+    #[arg(long, value_name = "NAME", default_value = "k8s-copycat")]
+    pub service: String,
+    /// Only images in these states or activities, separated by commas: missing, stale, conflict, undecided, unknown,
+    /// unverified, dry_run, mirrored, skipped, waiting, copying, cooldown
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub state: Vec<String>,
+    /// Only images of workloads in this namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Only images of this workload: NAME or NAMESPACE/NAME
+    #[arg(long, value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    /// Only images from this source registry
+    #[arg(long, value_name = "HOST")]
+    pub registry: Option<String>,
+    /// Only images at the target with this name
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Only images with this text in image, source, destination, reason or workload
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// List mirrored and skipped images too
+    #[arg(long)]
+    pub all: bool,
+    /// The largest number of images in the list
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub limit: usize,
+    /// The format of the status
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: StatusFormat,
+    /// Show it again every two seconds, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// The format of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// A summary and a table that fit the terminal.
+    Text,
+    /// The same, with long lines.
+    Wide,
+    /// The JSON of `/status`.
+    Json,
 }
 
 /// The format of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlanFormat {
-    /// A table.
+    /// A table that fits the terminal, with the reasons below its rows.
     Text,
+    /// A table with one line for each destination, however long it is.
+    Wide,
     /// One JSON object per line.
     Json,
 }
@@ -95,6 +203,15 @@ pub enum CheckFormat {
 pub enum ConfigCommand {
     /// Print the JSON schema of the configuration file, for editors
     Schema,
+}
+
+/// The format of the outcomes of `sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SyncFormat {
+    /// Lines for people, and progress on a terminal.
+    Text,
+    /// One JSON object for each outcome and one for the summary, one per line.
+    Json,
 }
 
 /// A problem that a plan can fail on.
@@ -117,14 +234,21 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString>,
 {
-    let matches = Cli::command().try_get_matches_from(with_two_dashes(args.into_iter().map(Into::into)))?;
+    let args = with_two_dashes(args.into_iter().map(Into::into));
+    let name = ProgramName::of(args.first());
+    let matches = command(&name).try_get_matches_from(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    Ok(Args { command: cli.command.unwrap_or(Command::Run), flags: cli.flags.into_flags() })
+    Ok(Args { command: cli.command.unwrap_or(Command::Run), flags: cli.flags.into_flags(), name })
+}
+
+/// The definition of the command line.
+pub fn command(name: &ProgramName) -> clap::Command {
+    with_own_help(Cli::command()).bin_name(name.usage.clone())
 }
 
 /// Mirrors the images of a Kubernetes cluster to your own registry
 #[derive(Debug, Parser)]
-#[command(name = "k8s-copycat", version, args_override_self = true)]
+#[command(name = "k8s-copycat", version = version::LINE, args_override_self = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -257,14 +381,18 @@ mod tests {
     #[test]
     fn commands_accept_files() {
         let files = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(parsed(&["sync"]).command, Command::Sync { files: vec![] });
+        assert_eq!(parsed(&["sync"]).command, Command::Sync { files: vec![], output: SyncFormat::Text });
         let args = parsed(&["sync", "-f", "a.yaml", "b", "-f", "-", "--dry-run"]);
-        assert_eq!(args.command, Command::Sync { files: files(&["a.yaml", "b", "-"]) });
+        assert_eq!(args.command, Command::Sync { files: files(&["a.yaml", "b", "-"]), output: SyncFormat::Text });
+        let json = Command::Sync { files: vec![], output: SyncFormat::Json };
+        assert_eq!(parsed(&["sync", "-o", "json"]).command, json);
         assert_eq!(args.flags.dry_run, Some(true));
-        let plan = |output| Command::Plan { files: files(&["m"]), output, fail_on: vec![] };
+        let plan = |output| Command::Plan { files: files(&["m"]), output, timings: false, fail_on: vec![] };
         assert_eq!(parsed(&["plan", "-f", "m"]).command, plan(PlanFormat::Text));
         assert_eq!(parsed(&["plan", "-f", "m", "--output", "json"]).command, plan(PlanFormat::Json));
         assert_eq!(parsed(&["plan", "-fm", "-output=json"]).command, plan(PlanFormat::Json));
+        assert_eq!(parsed(&["plan", "-fm", "-o", "wide"]).command, plan(PlanFormat::Wide));
+        assert!(matches!(parsed(&["plan", "-timings"]).command, Command::Plan { timings: true, .. }));
         let Command::Plan { fail_on, .. } = parsed(&["plan", "--fail-on", "conflict,undecided"]).command else {
             panic!()
         };
@@ -355,6 +483,51 @@ mod tests {
 
     #[test]
     fn the_definition_is_valid() {
-        Cli::command().debug_assert();
+        command(&ProgramName::of(None)).debug_assert();
+    }
+
+    fn help(args: &[&str]) -> String {
+        parse(args).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_help_of_a_command_has_its_own_flags_and_the_exit_codes() {
+        for (command, shown, hidden) in [
+            ("run", &["--leader-elect", "--metrics-bind-address", "--dry-run"][..], &["--fail-on"][..]),
+            (
+                "plan",
+                &["--config", "--fail-on", "--timings", "--log-format"],
+                &["--leader-elect", "--dry-run", "--zap-time"],
+            ),
+            ("sync", &["--config", "--dry-run", "--output"], &["--leader-elect", "--health-probe", "--timings"]),
+            ("version", &["--output"], &["--config", "--dry-run"]),
+            ("completion", &["bash"], &["--config", "--log-format"]),
+            ("plugin", &["inspect"], &["--config", "--log-format"]),
+        ] {
+            for help in [help(&["k8s-copycat", command, "--help"]), help(&["k8s-copycat", "help", command])] {
+                let has = |part: &&&str| help.contains(**part);
+                assert!(shown.iter().all(|part| has(&part)) && !hidden.iter().any(|part| has(&part)), "{help}");
+                assert!(help.contains("Exit codes:\n  0 "), "{help}");
+            }
+        }
+        assert!(!help(&["k8s-copycat", "plugin", "test", "--help"]).contains("--config"));
+    }
+
+    #[test]
+    fn ignored_flags_stay_valid_before_and_after_the_command() {
+        for args in [&["--leader-elect=false", "plan"][..], &["plan", "-leader-elect=false"]] {
+            assert_eq!(flags(args).leader_elect, Some(false), "{args:?}");
+        }
+        assert_eq!(flags(&["plugin", "inspect", "x.wasm", "--config", "c"]).config, Some("c".into()));
+    }
+
+    #[test]
+    fn a_plugin_of_kubectl_is_used_as_one() {
+        let usage = help(&["/usr/local/bin/kubectl-copycat", "plan", "--help"]);
+        assert!(usage.contains("Usage: kubectl copycat plan [OPTIONS]"), "{usage}");
+        let usage = help(&["kubectl-copycat", "--help"]);
+        assert!(usage.contains("Usage: kubectl copycat [OPTIONS] [COMMAND]"), "{usage}");
+        let usage = help(&["./anything", "plan", "--help"]);
+        assert!(usage.contains("Usage: k8s-copycat plan [OPTIONS]"), "{usage}");
     }
 }

@@ -18,7 +18,8 @@ pub async fn image_uses(config: &Config, files: &[PathBuf]) -> Result<Vec<ImageU
     let files = files.to_vec();
     let watched = config.watch.resources.clone();
     let read = spawn_blocking(move || workload::read_manifests(&files, &watched)).await;
-    let manifests = read.map_err(|source| CommandError::Panicked { task: "reading the manifests", source })??;
+    let manifests = read.map_err(|source| CommandError::Panicked { task: "reading the manifests", source })?;
+    let manifests = manifests.map_err(CommandError::Manifests)?;
     for ignored in &manifests.ignored {
         warn!("{ignored}");
     }

@@ -13,12 +13,12 @@ use tracing::{level_filters::LevelFilter, warn};
 
 use super::{
     CommandError,
-    args::{self, Args, CheckFormat, Command},
-    build, check, compile_child, config_schema, env,
+    args::{self, Args, CheckFormat, Command, SyncFormat},
+    build, check, compile_child, completion, config_schema, env,
     file_states::FileStates,
     plan, plugin, run,
     signals::Signals,
-    sync,
+    status, sync, version,
 };
 use crate::{
     config::{self, Config, Loaded},
@@ -58,12 +58,15 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
     let signals = || Signals::listen().map_err(CommandError::Signals);
     let result = match &args.command {
         Command::Run => runtime.block_on(run(args, &signals()?)),
-        Command::Sync { files } => runtime.block_on(sync(args, files, &signals()?)),
-        Command::Plan { files, output, fail_on } => {
-            runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, fail_on).await })
+        Command::Sync { files, output } => runtime.block_on(sync(args, files, *output, &signals()?)),
+        Command::Plan { files, output, timings, fail_on } => {
+            runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, *timings, fail_on).await })
         }
+        Command::Status(status) => runtime.block_on(status::status(&args.flags, status)),
         Command::Check { files, offline, output } => runtime.block_on(check(args, files, *offline, *output)),
         Command::Config { command } => config_schema::config(command),
+        Command::Completion { shell } => completion::print(*shell, &args.name),
+        Command::Version { output } => version::print(*output),
         Command::Plugin { command } => runtime.block_on(plugin::plugin(command)),
     };
     policy::interrupt_calls();
@@ -81,10 +84,10 @@ async fn run(args: &Args, signals: &Signals) -> Result<ExitCode, CommandError> {
     }
 }
 
-async fn sync(args: &Args, files: &[PathBuf], signals: &Signals) -> Result<ExitCode, CommandError> {
+async fn sync(args: &Args, files: &[PathBuf], output: SyncFormat, signals: &Signals) -> Result<ExitCode, CommandError> {
     match signals.interruptible(load_config_in_background(args)).await {
-        Ok(loaded) => sync::sync(&loaded?.0, files, signals).await,
-        Err(signal) => Ok(sync::interrupted(signal, None)),
+        Ok(loaded) => sync::sync(&loaded?.0, files, output, signals).await,
+        Err(signal) => Ok(sync::interrupted(output, signal, None)),
     }
 }
 

@@ -43,9 +43,9 @@ pub enum CommandError {
     /// The cluster's workloads cannot be listed.
     #[error(transparent)]
     List(#[from] ListError),
-    /// Manifest files cannot be read.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    /// Manifest files, or documents in them, cannot be read.
+    #[error("cannot read the manifests")]
+    Manifests(Vec<ManifestError>),
     /// A configured certificate cannot be used.
     #[error(transparent)]
     Setup(#[from] CertificateError),
@@ -139,6 +139,7 @@ impl CommandError {
             }
             Self::Plugins(errors) => chains(errors).collect(),
             Self::Artifacts(errors) => chains(errors).collect(),
+            Self::Manifests(errors) => chains(errors).collect(),
             // They quote lines of the author's own file.
             Self::PluginFile { .. } | Self::Timing { .. } | Self::Cases { .. } => split_lines(self),
             #[cfg(feature = "authoring")]

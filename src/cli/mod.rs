@@ -6,19 +6,23 @@ mod build;
 mod check;
 mod collect;
 mod compile_child;
+mod completion;
 mod config_schema;
 mod dispatch;
 mod env;
 mod error;
 mod file_states;
+mod help;
 mod plan;
 mod plugin;
-mod progress;
 mod reload;
 mod run;
 mod signals;
+mod status;
 mod sync;
 mod tasks;
+mod terminal;
+mod version;
 
 use error::CommandError;
 

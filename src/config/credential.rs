@@ -3,8 +3,20 @@
 use super::{
     reader::{Reader, Section, Spanned},
     registry_name::credential_host,
+    secret_file::read_secret,
 };
 use crate::model::{Credential, Login};
+
+/// The keys of one part of a credential.
+pub(super) struct PartKeys {
+    literal: &'static str,
+    env: &'static str,
+    file: &'static str,
+}
+
+pub(super) const USERNAME: PartKeys = PartKeys { literal: "username", env: "usernameEnv", file: "usernameFile" };
+pub(super) const PASSWORD: PartKeys = PartKeys { literal: "password", env: "passwordEnv", file: "passwordFile" };
+const TOKEN: PartKeys = PartKeys { literal: "token", env: "tokenEnv", file: "tokenFile" };
 
 /// The list `registryCredentials` in order.
 pub(super) fn credentials(reader: &mut Reader<'_>, root: &mut Section<'_>) -> Vec<Credential> {
@@ -18,9 +30,8 @@ fn credential(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Crede
     let registry = registry.map(|found| credential_host(reader, &found));
     let aliases = reader.list(&mut section, "registryAliases", None);
     let aliases = aliases.iter().filter_map(|found| credential_host(reader, found)).collect();
-    let username = credential_part(reader, &mut section, "username", "usernameEnv");
-    let password = credential_part(reader, &mut section, "password", "passwordEnv");
-    let token = credential_part(reader, &mut section, "token", "tokenEnv");
+    let [username, password, token] =
+        [USERNAME, PASSWORD, TOKEN].map(|keys| credential_part(reader, &mut section, &keys, None));
     section.finish(reader);
 
     let Some(registry) = registry else {
@@ -57,20 +68,22 @@ fn credential(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Crede
     Some(Credential { registry: registry?, aliases, login })
 }
 
-/// A part of a credential: the variable that `env_key` names if it is set and not empty, else the value of `key`.
-/// Messages quote neither the value nor the name of the variable: a token may have been written instead of the name.
+/// A part of a credential: `preferred`, else the variable that the key `…Env` names if it is set and not empty, else the
+/// content of the file that the key `…File` names, else the literal value. Only the one that is used is read. Messages quote
+/// neither the value nor the name of the variable: a token may have been written instead of the name.
 pub(super) fn credential_part(
     reader: &mut Reader<'_>,
     section: &mut Section<'_>,
-    key: &'static str,
-    env_key: &'static str,
+    keys: &PartKeys,
+    preferred: Option<Spanned>,
 ) -> Option<Spanned> {
-    let literal = section.scalar(reader, key).filter(|found| !found.value.is_empty());
-    let named = section.scalar(reader, env_key);
+    let literal = section.scalar(reader, keys.literal).filter(|found| !found.value.is_empty());
+    let file = section.scalar(reader, keys.file).filter(|found| !found.value.trim().is_empty());
+    let named = section.scalar(reader, keys.env);
     let named = named.and_then(|Spanned { value: name, location }| {
         let name = name.trim();
         let found = if name.is_empty() { None } else { reader.variable(name) };
         found.map(|found| Spanned { value: found.value, location })
     });
-    named.or(literal)
+    preferred.or(named).or_else(|| file.map(|file| read_secret(reader, &file))).or(literal)
 }

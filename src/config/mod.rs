@@ -20,6 +20,7 @@ mod process;
 mod reader;
 mod registry_name;
 mod schema;
+mod secret_file;
 mod settings;
 mod target;
 mod value;

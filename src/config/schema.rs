@@ -297,8 +297,18 @@ fn docker(is_single: bool) -> Vec<Key> {
         ),
         of_single(key("username", text(), "The user name; `usernameEnv` takes precedence."), "TARGET_USERNAME"),
         key("usernameEnv", text(), "The name of the environment variable that has the user name."),
+        key(
+            "usernameFile",
+            text(),
+            "A file with the user name, read again when it changes; `usernameEnv` takes precedence.",
+        ),
         of_single(key("password", text(), "The password; `passwordEnv` takes precedence."), "TARGET_PASSWORD"),
         key("passwordEnv", text(), "The name of the environment variable that has the password."),
+        key(
+            "passwordFile",
+            text(),
+            "A file with the password, read again when it changes; `passwordEnv` takes precedence.",
+        ),
     ]
 }
 
@@ -381,10 +391,21 @@ fn credentials() -> Json {
         key("registryAliases", texts(), "Further names or globs of the same registry."),
         key("username", text(), "The user name; with the user `<token>` the password is an identity token."),
         key("usernameEnv", text(), "The name of the environment variable that has the user name."),
+        key(
+            "usernameFile",
+            text(),
+            "A file with the user name, read again when it changes; `usernameEnv` takes precedence.",
+        ),
         key("password", text(), "The password."),
         key("passwordEnv", text(), "The name of the environment variable that has the password."),
+        key(
+            "passwordFile",
+            text(),
+            "A file with the password, read again when it changes; `passwordEnv` takes precedence.",
+        ),
         key("token", text(), "A token that is sent unchanged; takes precedence over user name and password."),
         key("tokenEnv", text(), "The name of the environment variable that has the token."),
+        key("tokenFile", text(), "A file with the token, read again when it changes; `tokenEnv` takes precedence."),
     ];
     sections(entry, &[])
 }

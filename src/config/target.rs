@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     EcrConfig, TargetConfig,
-    credential::credential_part,
+    credential::{PASSWORD, PartKeys, USERNAME, credential_part},
     ecr::EcrSettings,
     error::SourceLocation,
     reader::{Reader, Section, Spanned, reject_duplicates},
     registry_name::{registry, repo_prefix},
+    secret_file::read_secret,
     value::{boolean, keyword, quoted},
 };
 use crate::model::{Login, TargetKind};
@@ -22,12 +23,14 @@ pub(super) const KINDS: [(&str, TargetKind); 3] =
 
 /// The variables of the single target. `AWS_REGION` is not one of them: AWS sets it by itself, and it is the default of
 /// `region` in the list.
-const SINGLE_TARGET_VARIABLES: [&str; 10] = [
+const SINGLE_TARGET_VARIABLES: [&str; 12] = [
     "TARGET_KIND",
     "TARGET_REGISTRY",
     "TARGET_REPO_PREFIX",
     "TARGET_USERNAME",
+    "TARGET_USERNAME_FILE",
     "TARGET_PASSWORD",
+    "TARGET_PASSWORD_FILE",
     "TARGET_INSECURE",
     "TARGET_PATH",
     "ECR_ACCOUNT_ID",
@@ -198,11 +201,16 @@ impl TargetSettings {
                 .is_some_and(|insecure| insecure.value),
             ..Self::default()
         };
-        let username = credential_part(reader, section, "username", "usernameEnv");
-        let password = credential_part(reader, section, "password", "passwordEnv");
+        let mut part = |keys: &PartKeys, in_variable, file_in_variable| {
+            let preferred = variable(in_variable).and_then(|name| reader.variable(name)).or_else(|| {
+                let file = variable(file_in_variable).and_then(|name| reader.nonblank_variable(name))?;
+                Some(read_secret(reader, &file))
+            });
+            credential_part(reader, section, keys, preferred)
+        };
         Self {
-            username: variable("TARGET_USERNAME").and_then(|name| reader.variable(name)).or(username),
-            password: variable("TARGET_PASSWORD").and_then(|name| reader.variable(name)).or(password),
+            username: part(&USERNAME, "TARGET_USERNAME", "TARGET_USERNAME_FILE"),
+            password: part(&PASSWORD, "TARGET_PASSWORD", "TARGET_PASSWORD_FILE"),
             ..settings
         }
     }

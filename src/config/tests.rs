@@ -14,6 +14,7 @@ mod errors;
 mod platforms;
 mod plugins;
 mod schema;
+mod secret_files;
 
 /// Settings in a temporary folder.
 struct Setup {

@@ -60,7 +60,8 @@ impl RemoteProgram {
     pub fn at_url(url: &str) -> Result<Self, RemoteStatusError> {
         let invalid = |reason: String| RemoteStatusError::Url { url: url.to_owned(), reason };
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let parsed: http::Uri = with_scheme.parse().map_err(|error: http::uri::InvalidUri| invalid(error.to_string()))?;
+        let parsed: http::Uri =
+            with_scheme.parse().map_err(|error: http::uri::InvalidUri| invalid(error.to_string()))?;
         if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
             return Err(invalid("it needs http or https and a host".to_owned()));
         }
@@ -119,7 +120,7 @@ impl Access {
             // It is the client's.
             Self::Url(_) => String::new(),
             Self::Service { namespace, name } => {
-                format!("/api/v1/namespaces/{namespace}/services/{name}:{PORT}/proxy")
+                format!("/api/v1/namespaces/{namespace}/services/{name}:metrics/proxy")
             }
             Self::Pod { namespace, name } => format!("/api/v1/namespaces/{namespace}/pods/{name}:{PORT}/proxy"),
         }
@@ -133,7 +134,9 @@ impl Access {
         match (self, code) {
             (Self::Url(_), _) => String::new(),
             (Self::Service { namespace, .. }, 403) => {
-                format!("; grant get on services/proxy in namespace {namespace}, or use --url with kubectl port-forward")
+                format!(
+                    "; grant get on services/proxy in namespace {namespace}, or use --url with kubectl port-forward"
+                )
             }
             (Self::Pod { namespace, .. }, 403) => {
                 format!("; grant get on pods/proxy in namespace {namespace}, or use --url with kubectl port-forward")

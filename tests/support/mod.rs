@@ -25,7 +25,7 @@ pub use cluster::{Cluster, PodNetwork};
 pub use configmap_volume::ConfigMapVolume;
 pub use link::Link;
 pub use program::{Finished, Metrics, Program, Running};
-pub use registry::{Access, PASSWORD, Registry, USER};
+pub use registry::{Access, NEW_PASSWORD, PASSWORD, Registry, USER};
 pub use server_process::ServerProcess;
 pub use servers::{free_port, program};
 pub use silent_host::SilentHost;

@@ -77,6 +77,10 @@ impl Program {
         self
     }
 
+    pub fn args(self, arguments: &[&str]) -> Self {
+        arguments.iter().fold(self, |program, argument| program.arg(*argument))
+    }
+
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
@@ -191,6 +195,11 @@ impl Running {
             ready.then_some(())
         })
         .await;
+    }
+
+    /// The URL of the metrics address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.metrics)
     }
 
     /// Status and body of a path on the metrics address.

@@ -27,6 +27,10 @@ pub const PASSWORD: &str = "correct horse";
 /// The htpasswd line for both (bcrypt, the only hash that the registry supports, with the lowest cost).
 const HTPASSWD: &str = "mirror:$2b$04$E4eAxb6PahmaUGdxSSpjNOdkRbW8MprYJZXLfMexOQ.OgkWVg2RgC\n";
 
+/// The password after [`Registry::change_password`].
+pub const NEW_PASSWORD: &str = "battery staple";
+const NEW_HTPASSWD: &str = "mirror:$2b$04$abcdefghijklmnopqrstuuhfdSToe28Z2OzxmmHxfI3lnNDfjxoF6\n";
+
 /// The authentication of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -156,6 +160,12 @@ impl Registry {
     pub fn host(&self) -> String {
         let direct = || self.url.split("//").last().unwrap().to_owned();
         self.proxy.as_ref().map_or_else(direct, Proxy::host)
+    }
+
+    /// From now on a registry with [`Access::Basic`] accepts [`NEW_PASSWORD`] only. The requests of the test itself fail then.
+    pub fn change_password(&self) {
+        assert_eq!(self.access, Access::Basic);
+        fs::write(self.directory.path().join("htpasswd"), NEW_HTPASSWD).unwrap();
     }
 
     /// The certificate of its authority.

@@ -2,7 +2,10 @@
 
 mod decided;
 mod json;
-mod table;
+mod names;
+mod reasons;
+mod text;
+mod wide;
 
 use std::{
     io::{self, BufWriter, Write},
@@ -16,7 +19,7 @@ use decided::DecidedUses;
 use super::{
     CommandError,
     args::{FailOn, PlanFormat},
-    build, collect,
+    build, collect, terminal,
 };
 use crate::config::Config;
 
@@ -26,6 +29,7 @@ pub async fn plan(
     config: &Config,
     files: &[PathBuf],
     output: PlanFormat,
+    timings: bool,
     fail_on: &[FailOn],
 ) -> Result<ExitCode, CommandError> {
     let (policy, _) = build::policy(config, Arc::new(())).await?;
@@ -37,7 +41,8 @@ pub async fn plan(
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match output {
         PlanFormat::Json => json::write(&mut out, &decided),
-        PlanFormat::Text => table::write(&mut out, &decided),
+        PlanFormat::Text => text::write(&mut out, &decided, timings, terminal::stdout_width()),
+        PlanFormat::Wide => wide::write(&mut out, &decided, timings),
     };
     match written.and_then(|()| out.flush()) {
         // The reader may need only the first lines.

@@ -20,6 +20,7 @@ pub(super) struct Documents {
     inventory: Inventory,
     seen: HashSet<ObjectKey>,
     ignored: Vec<String>,
+    errors: Vec<ManifestError>,
 }
 
 /// The position of an object, for messages.
@@ -73,42 +74,55 @@ impl Documents {
     pub fn new(watched: &[WorkloadKind]) -> Self {
         let mut inventory = Inventory::new(watched, 0);
         inventory.keep_missing_images();
-        Self { inventory, seen: HashSet::new(), ignored: Vec::new() }
+        Self { inventory, seen: HashSet::new(), ignored: Vec::new(), errors: Vec::new() }
     }
 
-    /// The inventory, and a message for each ignored object.
-    pub fn finish(self) -> (Inventory, Vec<String>) {
-        (self.inventory, self.ignored)
+    /// The inventory, and a message for each ignored object; or all errors.
+    pub fn finish(self) -> Result<(Inventory, Vec<String>), Vec<ManifestError>> {
+        if self.errors.is_empty() { Ok((self.inventory, self.ignored)) } else { Err(self.errors) }
     }
 
-    pub fn read(&mut self, source: &Source) -> Result<(), ManifestError> {
+    pub fn reject(&mut self, error: ManifestError) {
+        self.errors.push(error);
+    }
+
+    pub fn read(&mut self, source: &Source) {
         let file = source.name();
-        for (value, document) in source.values()?.into_iter().zip(1..) {
-            self.add(value, DocumentLocation { file: &file, document }, 0)?;
+        let (documents, errors) = source.documents();
+        let before = self.errors.len();
+        self.errors.extend(errors);
+        for (document, value) in documents {
+            self.add(value, DocumentLocation { file: &file, document }, 0);
         }
-        Ok(())
+        if let Some(errors) = self.errors.get_mut(before..) {
+            errors.sort_by_key(ManifestError::document);
+        }
     }
 
-    fn add(&mut self, mut value: Value, location: DocumentLocation<'_>, depth: usize) -> Result<(), ManifestError> {
+    fn add(&mut self, mut value: Value, location: DocumentLocation<'_>, depth: usize) {
         if let Some(items) = list_items(&mut value) {
             if depth == MAX_LIST_DEPTH {
                 self.ignore(location, &format!("lists nest deeper than {MAX_LIST_DEPTH} levels"));
-                return Ok(());
+                return;
             }
-            return items.into_iter().try_for_each(|item| self.add(item, location, depth + 1));
+            return items.into_iter().for_each(|item| self.add(item, location, depth + 1));
         }
         let header = Header::read(&value);
         if header.kind.is_empty() {
             self.ignore(location, "not a Kubernetes object: it has no kind");
-            return Ok(());
+            return;
         }
         match header.object_kind() {
-            Some(kind) => self.apply(kind, &value, &header, location),
-            None if header.kind == "Namespace" && header.group.is_empty() => {
-                let object = parse(&value, &header, location)?;
-                self.inventory.namespace(header.name, Some(&object.metadata.labels.unwrap_or_default()));
-                Ok(())
-            }
+            Some(kind) => match parse(&value, &header, location) {
+                Ok(object) => self.apply(kind, &object, &header, location),
+                Err(error) => self.errors.push(error),
+            },
+            None if header.kind == "Namespace" && header.group.is_empty() => match parse(&value, &header, location) {
+                Ok(object) => {
+                    self.inventory.namespace(header.name, Some(&object.metadata.labels.unwrap_or_default()));
+                }
+                Err(error) => self.errors.push(error),
+            },
             None => {
                 let has_containers = ["/spec/template/spec/containers", "/template/spec/containers"]
                     .into_iter()
@@ -117,24 +131,16 @@ impl Documents {
                     let object = header.object();
                     self.ignore(location, &format!("{object} may run containers, but its kind is not mirrored"));
                 }
-                Ok(())
             }
         }
     }
 
-    fn apply(
-        &mut self,
-        kind: ObjectKind,
-        value: &Value,
-        header: &Header<'_>,
-        location: DocumentLocation<'_>,
-    ) -> Result<(), ManifestError> {
-        let object = parse(value, header, location)?;
+    fn apply(&mut self, kind: ObjectKind, object: &Object, header: &Header<'_>, location: DocumentLocation<'_>) {
         match kind {
             ObjectKind::Workload(workload) => {
                 if object.pod_spec(workload).is_none_or(|spec| spec.containers().next().is_none()) {
                     self.ignore(location, &format!("{} has no pod template with containers", header.object()));
-                    return Ok(());
+                    return;
                 }
             }
             ObjectKind::ReplicaSet => {
@@ -145,15 +151,14 @@ impl Documents {
                 }
             }
         }
-        let Some(key) = self.inventory.key(kind, &object) else {
+        let Some(key) = self.inventory.key(kind, object) else {
             self.ignore(location, &format!("{} without a name", header.kind));
-            return Ok(());
+            return;
         };
         if !self.seen.insert(key.clone()) {
             self.ignore(location, &format!("{key} is defined a second time; this definition replaces the first"));
         }
-        self.inventory.apply(key, &object);
-        Ok(())
+        self.inventory.apply(key, object);
     }
 
     fn ignore(&mut self, DocumentLocation { file, document }: DocumentLocation<'_>, why: &str) {

@@ -20,7 +20,7 @@ pub struct Manifests {
     pub ignored: Vec<String>,
 }
 
-/// Manifest files cannot be read. A retry does not help.
+/// What is wrong with a manifest file or one of its documents. A retry does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file or folder is missing or unreadable.
@@ -39,7 +39,7 @@ pub enum ManifestError {
     Syntax {
         /// The file's path.
         file: String,
-        /// Which document of the file, watched from 1; empty ones are not watched.
+        /// Which document of the file, counted from 1; empty ones are not counted.
         document: usize,
         /// The parser's message, with the line.
         message: String,
@@ -49,7 +49,7 @@ pub enum ManifestError {
     Malformed {
         /// The file's path.
         file: String,
-        /// Which document of the file, watched from 1; empty ones are not watched.
+        /// Which document of the file, counted from 1; empty ones are not counted.
         document: usize,
         /// Kind and name.
         object: String,
@@ -58,20 +58,34 @@ pub enum ManifestError {
     },
 }
 
+impl ManifestError {
+    /// The document that it is about; none if it is about the file.
+    fn document(&self) -> Option<usize> {
+        match self {
+            Self::Read { .. } | Self::Empty(_) => None,
+            Self::Syntax { document, .. } | Self::Malformed { document, .. } => Some(*document),
+        }
+    }
+}
+
 /// Reads manifest files: each of `files` is a file, a folder (with its subfolders; hidden entries and files other than
 /// `*.yaml`, `*.yml` and `*.json` are ignored), or `-` for standard input. A file is YAML with any number of documents, or
 /// JSON; lists are flattened.
 ///
 /// Workloads of the kinds `watched` are reported, and Pods and Jobs are counted under them, as in a cluster. Blocks while
 /// reading.
-pub fn read_manifests(files: &[PathBuf], watched: &[WorkloadKind]) -> Result<Manifests, ManifestError> {
+///
+/// # Errors
+/// Every file that can't be read and every broken document, in the order of the files.
+pub fn read_manifests(files: &[PathBuf], watched: &[WorkloadKind]) -> Result<Manifests, Vec<ManifestError>> {
     let mut documents = Documents::new(watched);
     for file in files {
-        for source in Source::find(file)? {
-            documents.read(&source)?;
+        match Source::find(file) {
+            Ok(sources) => sources.iter().for_each(|source| documents.read(source)),
+            Err(error) => documents.reject(error),
         }
     }
-    let (mut inventory, ignored) = documents.finish();
+    let (mut inventory, ignored) = documents.finish()?;
     let mut uses = Vec::new();
     for change in inventory.changes() {
         if let Change::Set { uses: of_workload, .. } = change {

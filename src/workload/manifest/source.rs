@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use serde_yaml::MessageFormatter as _;
 
 use super::ManifestError;
 
@@ -49,29 +50,46 @@ impl Source {
         }
     }
 
-    pub fn values(&self) -> Result<Vec<Value>, ManifestError> {
-        let read = match self {
+    /// Its documents with their numbers, and an error for each broken one.
+    pub fn documents(&self) -> (Vec<(usize, Value)>, Vec<ManifestError>) {
+        let (documents, faults) = match self.text() {
+            Ok(text) => self.parse(&text),
+            Err(source) => return (Vec::new(), vec![ManifestError::Read { file: self.name(), source }]),
+        };
+        let error = |Fault { document, message }| ManifestError::Syntax { file: self.name(), document, message };
+        (documents, faults.into_iter().map(error).collect())
+    }
+
+    fn text(&self) -> io::Result<String> {
+        match self {
             Self::File(path) => fs::read_to_string(path),
             Self::Stdin => {
                 let mut text = String::new();
                 io::stdin().read_to_string(&mut text).map(|_| text)
             }
-        };
-        let text = read.map_err(|source| ManifestError::Read { file: self.name(), source })?;
-        let is_json = matches!(self, Self::File(path) if path.extension().is_some_and(|end| end == "json"));
-        if is_json || text.trim_start().starts_with('{') {
-            let values = json(&text);
-            // YAML may start with a brace too.
-            if is_json || values.is_ok() {
-                return values.map_err(|fault| self.fault(fault));
-            }
         }
-        yaml(&text).map_err(|fault| self.fault(fault))
     }
 
-    fn fault(&self, (document, message): (usize, String)) -> ManifestError {
-        ManifestError::Syntax { file: self.name(), document, message }
+    fn parse(&self, text: &str) -> Parsed {
+        let is_json = matches!(self, Self::File(path) if path.extension().is_some_and(|end| end == "json"));
+        if is_json || text.trim_start().starts_with('{') {
+            let (values, faults) = json(text);
+            // YAML may start with a brace too.
+            if is_json || faults.is_empty() {
+                return (values, faults);
+            }
+        }
+        yaml(text)
     }
+}
+
+/// Documents with their numbers, from 1, and what is wrong with the others.
+type Parsed = (Vec<(usize, Value)>, Vec<Fault>);
+
+/// What is wrong with a document.
+struct Fault {
+    document: usize,
+    message: String,
 }
 
 fn unreadable(path: &Path, source: io::Error) -> ManifestError {
@@ -96,17 +114,90 @@ fn search(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ManifestError> 
     Ok(())
 }
 
-fn json(text: &str) -> Result<Vec<Value>, (usize, String)> {
-    let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    values.zip(1..).map(|(value, document)| value.map_err(|error| (document, error.to_string()))).collect()
+/// What follows a syntax error can't be read.
+fn json(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    for (value, document) in serde_json::Deserializer::from_str(text).into_iter::<Value>().zip(1..) {
+        match value {
+            Ok(value) => parsed.0.push((document, value)),
+            Err(error) => {
+                parsed.1.push(Fault { document, message: error.to_string() });
+                break;
+            }
+        }
+    }
+    parsed
 }
 
-/// The parser's message without the surrounding lines, which may be a Secret's.
-fn message(error: &serde_yaml::Error) -> String {
-    error.without_snippet().render_with_formatter(&serde_yaml::UserMessageFormatter)
+fn yaml(text: &str) -> Parsed {
+    match parse_yaml(text) {
+        Ok(values) => ((1..).zip(values).collect(), Vec::new()),
+        Err(error) => {
+            let parsed = yaml_one_by_one(text);
+            // What is wrong shows only in the whole, as with a directive before its document.
+            if parsed.1.is_empty() {
+                let fault = Fault { document: parsed.0.len().max(1), message: message(&error, 0) };
+                return (Vec::new(), vec![fault]);
+            }
+            parsed
+        }
+    }
 }
 
-fn yaml(text: &str) -> Result<Vec<Value>, (usize, String)> {
+/// Reads each document by itself: the parser does not go on after an error.
+fn yaml_one_by_one(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    let (mut document, mut lines_before) = (1, 0);
+    for part in split_documents(text) {
+        match parse_yaml(part) {
+            Ok(values) => {
+                for value in values {
+                    parsed.0.push((document, value));
+                    document += 1;
+                }
+            }
+            Err(error) => {
+                parsed.1.push(Fault { document, message: message(&error, lines_before) });
+                document += 1;
+            }
+        }
+        lines_before += part.lines().count();
+    }
+    parsed
+}
+
+/// Splits before each line that begins a document: `---`, wherever it is, as YAML demands.
+fn split_documents(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        let is_marker =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if is_marker {
+            parts.extend(text.get(start..end));
+            start = end;
+        }
+        end += line.len();
+    }
+    parts.extend(text.get(start..));
+    parts
+}
+
+/// The parser's message without the surrounding lines, which may be a Secret's. The text begins after `lines_before` lines
+/// of its file.
+fn message(error: &serde_yaml::Error, lines_before: usize) -> String {
+    let error = error.without_snippet();
+    match error.location() {
+        Some(location) if location.line() > 0 => {
+            let line = location.line().saturating_add(lines_before.try_into().unwrap_or(u64::MAX));
+            let message = serde_yaml::UserMessageFormatter.format_message(error);
+            format!("{message} at line {line}, column {}", location.column())
+        }
+        _ => error.render_with_formatter(&serde_yaml::UserMessageFormatter),
+    }
+}
+
+fn parse_yaml(text: &str) -> Result<Vec<Value>, serde_yaml::Error> {
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_reader_input_bytes: None,
@@ -126,6 +217,5 @@ fn yaml(text: &str) -> Result<Vec<Value>, (usize, String)> {
         with_snippet: false,
     };
     let mut bytes = text.as_bytes();
-    let values = serde_yaml::read_with_options::<_, Value>(&mut bytes, options);
-    values.zip(1..).map(|(value, document)| value.map_err(|error| (document, message(&error)))).collect()
+    serde_yaml::read_with_options::<_, Value>(&mut bytes, options).collect()
 }

@@ -3,7 +3,7 @@ use std::fs;
 use super::*;
 
 /// Writes `files` to a folder and reads that.
-fn read(files: &[(&str, &str)]) -> Result<Manifests, ManifestError> {
+fn read(files: &[(&str, &str)]) -> Result<Manifests, Vec<ManifestError>> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -200,7 +200,7 @@ fn a_syntax_error_names_its_line_and_quotes_nothing() {
         ("broken.json", "{\"kind\": \"Secret\",\n \"data\": \"hunter2\"\n \"x\"}", "document 1"),
     ] {
         let error = read(&[(name, text)]).unwrap_err();
-        let reported = error.to_string();
+        let [reported] = error.iter().map(ToString::to_string).collect::<Vec<_>>().try_into().unwrap();
         assert!(reported.contains(name) && reported.contains(location) && reported.contains("line"), "{reported}");
         assert!(!reported.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
     }
@@ -224,15 +224,15 @@ fn a_container_without_an_image_is_an_image_use_with_an_empty_image() {
 #[test]
 fn a_malformed_workload_is_named_in_the_error() {
     let text = DEPLOYMENT.replace("[{ name: app, image: nginx:1 }]", "{ name: app }");
-    let reported = read(&[("web.yaml", &text)]).unwrap_err().to_string();
+    let reported = read(&[("web.yaml", &text)]).unwrap_err()[0].to_string();
     assert!(reported.contains("document 1: Deployment default/web is malformed"), "{reported}");
 }
 
 #[test]
 fn a_missing_path_is_an_error() {
-    let missing = read_manifests(&["/nowhere/web.yaml".into()], &WorkloadKind::ALL).unwrap_err().to_string();
+    let missing = read_manifests(&["/nowhere/web.yaml".into()], &WorkloadKind::ALL).unwrap_err()[0].to_string();
     assert!(missing.contains("/nowhere/web.yaml"), "{missing}");
-    let empty = read(&[("README.md", "")]).unwrap_err().to_string();
+    let empty = read(&[("README.md", "")]).unwrap_err()[0].to_string();
     assert!(empty.contains("has no file"), "{empty}");
 }
 
@@ -241,4 +241,53 @@ fn a_large_dump_is_read() {
     let many = "0, ".repeat(300_000);
     let text = format!("{{ kind: List, apiVersion: v1, items: [{DEPLOYMENT_IN_BRACES}, {{ data: [{many}] }}] }}");
     assert_eq!(read(&[("dump.yaml", &text)]).unwrap().uses.len(), 1);
+}
+
+#[test]
+fn every_broken_document_is_reported_with_its_file_document_and_line() {
+    let malformed = DEPLOYMENT.replace("[{ name: app, image: nginx:1 }]", "{ name: app }");
+    let item = r#"{ apiVersion: v1, kind: Pod, metadata: { name: NAME }, spec: SPEC }"#;
+    let pod = |name: &str, spec: &str| item.replace("NAME", name).replace("SPEC", spec);
+    let list = format!(
+        "{{ apiVersion: v1, kind: List, items: [{}, {}, {}] }}",
+        pod("a", "7"),
+        pod("b", "{}"),
+        pod("c", "text")
+    );
+    let many =
+        format!("# a comment\n---\n{DEPLOYMENT}---\nkind: [a\n---\n---\nother: *b\n---{malformed}--- # end\n\"x\n");
+    let files = [
+        ("a.yaml", many.as_str()),
+        ("b.json", "{}\n{\"kind\": }\n{"),
+        ("c.yaml", &list),
+        ("d.yaml", DEPLOYMENT),
+        ("e.yaml", "a: b: c"),
+    ];
+    let errors = read(&files).unwrap_err();
+    let reported: Vec<String> = errors
+        .iter()
+        .map(|error| {
+            let text = error.to_string();
+            let line =
+                text.split_once("line ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap());
+            let (place, message) = text.split_once(": ").unwrap();
+            let (_, place) = place.rsplit_once('/').unwrap();
+            let object = message.split_once(" is malformed").map_or("", |(object, _)| object);
+            format!("{place} {object} {}", line.unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(
+        reported,
+        [
+            "a.yaml, document 2  12",
+            "a.yaml, document 3  15",
+            "a.yaml, document 4 Deployment default/web ",
+            "a.yaml, document 5  25",
+            "b.json, document 2  2",
+            "c.yaml, document 1 Pod default/a ",
+            "c.yaml, document 1 Pod default/c ",
+            "e.yaml, document 1  1",
+        ],
+        "{errors:#?}"
+    );
 }

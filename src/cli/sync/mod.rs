@@ -1,12 +1,23 @@
 //! `sync`: one pass over all images.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+mod counts;
+mod json;
+mod progress;
+mod rate;
+mod text;
+mod under_way;
+
+use std::{collections::BTreeMap, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
+
+use counts::Counts;
+use progress::Progress;
 
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    CommandError, aws_identity, build, collect,
-    progress::Progress,
+    CommandError,
+    args::SyncFormat,
+    aws_identity, build, collect,
     signals::{Signal, Signals},
     tasks,
 };
@@ -31,13 +42,19 @@ struct Prepared {
 }
 
 /// Runs one pass over the images in the cluster or in manifest files. A signal ends it early.
-pub async fn sync(config: &Config, files: &[PathBuf], signals: &Signals) -> Result<ExitCode, CommandError> {
-    let progress = Arc::new(Progress::new());
+pub async fn sync(
+    config: &Config,
+    files: &[PathBuf],
+    format: SyncFormat,
+    signals: &Signals,
+) -> Result<ExitCode, CommandError> {
+    let progress = Arc::new(Progress::new(format));
     let prepared = signals.interruptible(prepare(config, files, &progress)).await;
     let Prepared { mirror, workloads, identities } = match prepared {
         Ok(prepared) => prepared?,
-        Err(signal) => return Ok(interrupted(signal, None)),
+        Err(signal) => return Ok(interrupted(format, signal, None)),
     };
+    let showing = tokio::spawn(Arc::clone(&progress).show());
     let mut pass = pin!(pass(&mirror, workloads));
     let report = match signals.interruptible(&mut pass).await {
         Ok(report) => report?,
@@ -45,17 +62,18 @@ pub async fn sync(config: &Config, files: &[PathBuf], signals: &Signals) -> Resu
             identities.abort();
             mirror.stop(GRACE_PERIOD).await;
             let report = pass.await.ok();
+            showing.abort();
             progress.finish();
-            let code = interrupted(signal, report.as_deref());
+            let code = interrupted(format, signal, report.as_deref());
             tasks::wait_for_background_tasks(CLEANUP_DEADLINE).await;
             return Ok(code);
         }
     };
+    showing.abort();
     progress.finish();
     // Not essential: the pass has shown already whether access works.
     let _ = signals.interruptible(timeout(IDENTITY_DEADLINE, identities)).await;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", summary(&report)).map_err(CommandError::Output)?;
+    progress.summarize(&Counts::of(&report), None).map_err(CommandError::Output)?;
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -80,44 +98,8 @@ async fn pass(mirror: &Mirror, workloads: BTreeMap<WorkloadId, Vec<ImageUse>>) -
 }
 
 /// Prints what a pass has done until it was interrupted; without a report, it had not begun.
-pub fn interrupted(signal: Signal, report: Option<&PassReport>) -> ExitCode {
-    let summary = report.map_or_else(|| "nothing was processed yet".to_owned(), summary);
+pub fn interrupted(format: SyncFormat, signal: Signal, report: Option<&PassReport>) -> ExitCode {
     // Ctrl-C also ends the reader of the output: a closed pipe is not a failure.
-    let _ = writeln!(std::io::stdout(), "interrupted by {}: {summary}", signal.name());
+    let _ = progress::summarize(format, report.map(Counts::of).as_ref(), Some(signal.name()));
     signal.code()
-}
-
-fn summary(report: &PassReport) -> String {
-    let mut counts = BTreeMap::<&str, usize>::new();
-    let mut bytes = 0;
-    for outcome in &report.outcomes {
-        *counts.entry(outcome.status.name()).or_default() += 1;
-        bytes += outcome.bytes;
-    }
-    for (name, count) in [("undecided", report.undecided), ("left", report.remaining.destinations)] {
-        if count > 0 {
-            counts.insert(name, count);
-        }
-    }
-    let words = [
-        ("copied", "copied"),
-        ("already_there", "already there"),
-        ("would_copy", "would be copied"),
-        ("would_pull", "would be pulled"),
-        ("failed", "failed"),
-        ("undecided", "undecided"),
-        ("left", "not done"),
-    ];
-    let parts: Vec<String> =
-        words.iter().filter_map(|(name, word)| Some(format!("{} {word}", counts.get(name)?))).collect();
-    let images = match (parts.is_empty(), report.remaining.workloads) {
-        (false, _) => parts.join(", "),
-        (true, 0) => "no images to mirror".to_owned(),
-        (true, _) => "nothing done".to_owned(),
-    };
-    let left = match report.remaining.workloads {
-        0 => String::new(),
-        workloads => format!(", {workloads} not processed"),
-    };
-    format!("{images}; {} workloads{left}, {bytes} bytes sent", report.workloads)
 }

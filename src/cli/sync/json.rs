@@ -1,0 +1,86 @@
+//! Outcomes as JSON: one object a line, and the summary at the end.
+
+use serde::Serialize;
+
+use super::counts::{Counts, OutcomeName};
+use crate::model::{Outcome, Status, WorkloadId, printable_json};
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    outcome: &'static str,
+    image: &'a str,
+    source: Option<String>,
+    target: Option<LineTarget<'a>>,
+    workloads: Vec<LineWorkload<'a>>,
+    digest: Option<String>,
+    bytes: u64,
+    milliseconds: u64,
+    /// Which part failed.
+    kind: Option<&'static str>,
+    reason: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct LineTarget<'a> {
+    name: &'a str,
+    reference: String,
+}
+
+#[derive(Debug, Serialize)]
+struct LineWorkload<'a> {
+    kind: &'static str,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl<'a> From<&'a WorkloadId> for LineWorkload<'a> {
+    fn from(id: &'a WorkloadId) -> Self {
+        Self { kind: id.kind.name(), namespace: &id.namespace, name: &id.name }
+    }
+}
+
+/// An outcome.
+pub fn outcome(outcome: &Outcome) -> serde_json::Result<String> {
+    let digest = match &outcome.status {
+        Status::Copied(digest) | Status::AlreadyThere(digest) | Status::WouldCopy(digest) => Some(digest.to_string()),
+        Status::WouldPull | Status::Failed(_) => None,
+    };
+    let failure = match &outcome.status {
+        Status::Failed(failure) => Some(failure),
+        _ => None,
+    };
+    printable_json(&Line {
+        outcome: OutcomeName::of(outcome).name(),
+        image: &outcome.image,
+        source: Some(outcome.source.to_string()),
+        target: Some(LineTarget { name: &outcome.destination.target.name, reference: outcome.destination.to_string() }),
+        workloads: outcome.workloads.iter().map(Into::into).collect(),
+        digest,
+        bytes: outcome.bytes,
+        milliseconds: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+        kind: failure.map(|failure| failure.kind.name()),
+        reason: failure.map(|failure| failure.message.as_str()),
+    })
+}
+
+/// An image use that could not be decided.
+pub fn undecided(workload: &WorkloadId, image: &str, reason: &str) -> serde_json::Result<String> {
+    printable_json(&Line {
+        outcome: "undecided",
+        image,
+        source: None,
+        target: None,
+        workloads: vec![workload.into()],
+        digest: None,
+        bytes: 0,
+        milliseconds: 0,
+        kind: None,
+        reason: Some(reason),
+    })
+}
+
+/// The last line; `interrupted` is the name of the signal that ended the pass.
+pub fn summary(counts: &Counts, interrupted: Option<&str>) -> serde_json::Result<String> {
+    printable_json(&serde_json::json!({ "summary": counts, "interrupted": interrupted }))
+}
