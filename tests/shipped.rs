@@ -233,7 +233,8 @@ fn upgrade_and_uninstall_are_documented() {
     // Its examples are valid.
     let parts = install.split("```yaml\n").skip(1).map(|part| part.split("```").next().unwrap());
     let objects: Vec<Value> = parts.map(|part| serde_yaml::from_str(part).unwrap()).collect();
-    let [overlay, config] = objects.as_slice() else { panic!("{objects:#?}") };
+    // The first one has values of the chart.
+    let [_, overlay, config] = objects.as_slice() else { panic!("{objects:#?}") };
     let image = Shipped::read().container["image"].as_str().unwrap().to_owned();
     assert_eq!(Some(overlay["images"][0]["name"].as_str().unwrap()), image.rsplit_once(':').map(|(name, _)| name));
     let shipped = serde_yaml::from_multiple::<Value>(MANIFEST).unwrap();
@@ -305,5 +306,5 @@ async fn a_role_in_each_included_namespace_is_sufficient() {
     let audit = cluster.audit(&namespace, "copycat");
     let refused = audit.iter().filter(|event| status(event) == 403);
     let refused: Vec<_> = refused.map(|event| event["objectRef"]["resource"].as_str().unwrap()).collect();
-    assert!(refused.iter().all(|resource| *resource == "namespaces"), "{refused:?}");
+    assert!(refused.is_empty(), "{refused:?}");
 }

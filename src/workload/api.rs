@@ -2,20 +2,32 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{
     Api, Client,
-    api::ListParams,
+    api::{ListParams, PostParams},
+    core::Status,
     runtime::{WatchStreamExt as _, watcher},
 };
 
-use super::{client::describe, object::Object, resource::WatchScope};
+use super::{
+    client::describe,
+    object::Object,
+    resource::{ResourceKind, WatchScope},
+};
 
 /// Objects per page of a list.
 const PAGE_SIZE: u32 = 500;
 
 /// How long one page of a list may take.
 const PAGE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The time between two questions whether namespaces may be read.
+const REVIEW_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An event of a watch, or its error.
 pub(super) type WatchEvent = watcher::Result<watcher::Event<Object>>;
@@ -66,11 +78,47 @@ pub(super) fn status(error: &kube::Error) -> Option<u16> {
 
 /// Watches forever; after an error it pauses, one minute at most, and resumes.
 pub(super) fn watch(scope: &WatchScope, client: &Client) -> BoxStream<'static, WatchEvent> {
-    if scope.resource.is_metadata_only() {
+    let events = if scope.resource.is_metadata_only() {
         watch_objects(api::<true>(scope, client))
     } else {
         watch_objects(api::<false>(scope, client))
+    };
+    match scope.resource {
+        // A Role in each namespace suffices to mirror: without a ClusterRole a list would be refused every second, forever.
+        ResourceKind::Namespaces => refusals(client.clone()).chain(events).boxed(),
+        ResourceKind::Objects { .. } | ResourceKind::Nodes => events,
     }
+}
+
+/// An error now and then as long as the API server says that namespaces can't be listed.
+fn refusals(client: Client) -> BoxStream<'static, WatchEvent> {
+    let refused = stream::unfold((client, Duration::ZERO), |(client, pause)| async move {
+        tokio::time::sleep(pause).await;
+        if may_list_namespaces(&client).await {
+            return None;
+        }
+        let message = "namespaces is forbidden".to_owned();
+        let status = Status { code: 403, reason: "Forbidden".to_owned(), message, ..Status::default() };
+        let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
+        Some((Err(error), (client, REVIEW_INTERVAL)))
+    });
+    refused.boxed()
+}
+
+/// True as well if the question has no answer: the list then shows why.
+async fn may_list_namespaces(client: &Client) -> bool {
+    let attributes = ResourceAttributes {
+        resource: Some("namespaces".to_owned()),
+        verb: Some("list".to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec =
+        SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..SelfSubjectAccessReviewSpec::default() };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let api = Api::<SelfSubjectAccessReview>::all(client.clone());
+    let answer = tokio::time::timeout(PAGE_DEADLINE, api.create(&PostParams::default(), &review)).await;
+    let status = answer.ok().and_then(Result::ok).and_then(|review| review.status);
+    status.is_none_or(|status| status.allowed)
 }
 
 /// Lists once and passes each object to `handle`; an object that changes meanwhile may come twice.

@@ -32,7 +32,12 @@ impl Authority {
 
     /// Writes certificate and key of a server on loopback.
     pub fn write_server(&self, certificate: &Path, key: &Path) {
-        let (signed, pair) = self.sign(&["127.0.0.1", "localhost"]);
+        self.write_server_at(&[], certificate, key);
+    }
+
+    /// The same for a server that has these addresses as well.
+    pub fn write_server_at(&self, addresses: &[&str], certificate: &Path, key: &Path) {
+        let (signed, pair) = self.sign(&[&["127.0.0.1", "localhost"], addresses].concat());
         fs::write(certificate, signed.pem()).unwrap();
         fs::write(key, pair.serialize_pem()).unwrap();
     }

@@ -1,6 +1,6 @@
 //! A Kubernetes API server with its etcd.
 //!
-//! There are no controllers and no kubelet: a Deployment creates no Pods, and deleting it deletes nothing else.
+//! There are no controllers and no kubelet: a Deployment creates no Pods, and deleting it deletes nothing else. The drills add them.
 
 use std::{
     fs,
@@ -46,8 +46,18 @@ rules:
 /// The field manager of [`Cluster::apply`].
 const FIELD_MANAGER: &str = "k8s-copycat-tests";
 
+/// Addresses of this machine that Pods reach.
+#[derive(Clone, Copy)]
+pub struct PodNetwork {
+    /// The node's.
+    pub node: &'static str,
+    /// The first one of the services (10.0.0.0/24), which Kubernetes gives to the API server.
+    pub service: &'static str,
+}
+
 /// A running API server.
 pub struct Cluster {
+    network: Option<PodNetwork>,
     directory: PathBuf,
     url: String,
     authority: Authority,
@@ -67,10 +77,22 @@ impl Cluster {
 
     /// A separate cluster, which a test can stop and start.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// A separate cluster whose API server Pods of this machine can use.
+    pub async fn start_for_pods(network: PodNetwork) -> Self {
+        Self::start_with(Some(network)).await
+    }
+
+    async fn start_with(network: Option<PodNetwork>) -> Self {
         let directory = tempfile::Builder::new().prefix("cluster-").tempdir().unwrap().keep();
-        let (port, etcd_port) = (free_port(), free_port());
+        // The port of the service: without kube-proxy nobody translates it.
+        let (port, etcd_port) = (network.map_or_else(free_port, |_| 443), free_port());
         let authority = Authority::new();
-        authority.write_server(&directory.join("server.pem"), &directory.join("server.key"));
+        let addresses = network.map(|network| [network.node, network.service]).unwrap_or_default();
+        let addresses = addresses.into_iter().filter(|address| !address.is_empty()).collect::<Vec<_>>();
+        authority.write_server_at(&addresses, &directory.join("server.pem"), &directory.join("server.key"));
         fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
         let accounts = rcgen::KeyPair::generate().unwrap();
         fs::write(directory.join("accounts.key"), accounts.serialize_pem()).unwrap();
@@ -79,7 +101,7 @@ impl Cluster {
         fs::write(directory.join("audit.yaml"), AUDIT_POLICY).unwrap();
         let etcd = start_etcd(&directory, etcd_port);
         let url = format!("https://127.0.0.1:{port}");
-        let mut cluster = Self { directory, url, authority, port, etcd_port, apiserver: None, etcd };
+        let mut cluster = Self { network, directory, url, authority, port, etcd_port, apiserver: None, etcd };
         cluster.start_apiserver().await;
         cluster
     }
@@ -87,11 +109,16 @@ impl Cluster {
     /// Starts the API server on the same port with the same data, and waits until it is ready.
     pub async fn start_apiserver(&mut self) {
         let file = |name: &str| self.directory.join(name).display().to_string();
+        let (bind, advertise, disabled) = match &self.network {
+            // The controllers that create ServiceAccounts and remove taints do not run here.
+            None => ("127.0.0.1", "127.0.0.1", "ServiceAccount"),
+            Some(network) => ("0.0.0.0", network.node, "TaintNodesByCondition"),
+        };
         let arguments = [
             format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
             // It refuses to publish a loopback address as an endpoint.
-            "--bind-address=127.0.0.1".to_owned(),
-            "--advertise-address=127.0.0.1".to_owned(),
+            format!("--bind-address={bind}"),
+            format!("--advertise-address={advertise}"),
             "--endpoint-reconciler-type=none".to_owned(),
             format!("--secure-port={}", self.port),
             format!("--cert-dir={}", file("certificates")),
@@ -102,8 +129,8 @@ impl Cluster {
             format!("--service-account-key-file={}", file("accounts.pub")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             "--authorization-mode=RBAC".to_owned(),
-            // The controller that creates the required ServiceAccounts does not run here.
-            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            format!("--disable-admission-plugins={disabled}"),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             "--allow-privileged=true".to_owned(),
             format!("--audit-policy-file={}", file("audit.yaml")),
@@ -149,6 +176,11 @@ impl Cluster {
         config.root_cert = Some(vec![self.authority.der().to_vec()]);
         config.auth_info.token = Some(token.to_owned().into());
         Client::try_from(config).unwrap()
+    }
+
+    /// The certificate of the authority that signed the API server's.
+    pub fn authority_file(&self) -> PathBuf {
+        self.directory.join("ca.pem")
     }
 
     /// The port on loopback.
@@ -211,19 +243,29 @@ impl Cluster {
 
     /// Applies all documents of `yaml` in order, like `kubectl apply --server-side`.
     pub async fn apply(&self, yaml: &str) {
-        let client = self.admin();
         for object in serde_yaml::from_multiple::<DynamicObject>(yaml).unwrap() {
-            let types = object.types.clone().unwrap();
-            let kind = GroupVersionKind::try_from(types).unwrap();
-            let (resource, capabilities) = discovery::pinned_kind(&client, &kind).await.unwrap();
-            let api: Api<DynamicObject> = match (&capabilities.scope, object.namespace()) {
-                (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client.clone(), &namespace, &resource),
-                (Scope::Namespaced, None) => Api::default_namespaced_with(client.clone(), &resource),
-                (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
-            };
-            let parameters = PatchParams::apply(FIELD_MANAGER).force();
-            api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await.unwrap();
+            self.patch(&object, &PatchParams::apply(FIELD_MANAGER).force()).await.unwrap();
         }
+    }
+
+    /// Asks what an `apply` of this object would do, like `kubectl apply --dry-run=server --validate=strict`; its namespace
+    /// must exist.
+    pub async fn validate(&self, object: &Value) -> kube::Result<()> {
+        let object = serde_json::from_value(object.clone()).unwrap();
+        self.patch(&object, &PatchParams::apply(FIELD_MANAGER).force().dry_run().validation_strict()).await
+    }
+
+    async fn patch(&self, object: &DynamicObject, parameters: &PatchParams) -> kube::Result<()> {
+        let client = self.admin();
+        let types = object.types.clone().unwrap();
+        let kind = GroupVersionKind::try_from(types).unwrap();
+        let (resource, capabilities) = discovery::pinned_kind(&client, &kind).await?;
+        let api: Api<DynamicObject> = match (&capabilities.scope, object.namespace()) {
+            (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(client, &namespace, &resource),
+            (Scope::Namespaced, None) => Api::default_namespaced_with(client, &resource),
+            (Scope::Cluster, _) => Api::all_with(client, &resource),
+        };
+        api.patch(&object.name_any(), parameters, &Patch::Apply(object)).await.map(drop)
     }
 }
 

@@ -21,11 +21,12 @@ mod workloads;
 
 pub use aws::{Aws, Call, Ecr, Refusal, new_account};
 pub use background::BackgroundServer;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, PodNetwork};
 pub use configmap_volume::ConfigMapVolume;
 pub use link::Link;
 pub use program::{Finished, Metrics, Program, Running};
 pub use registry::{Access, NEW_PASSWORD, PASSWORD, Registry, USER};
+pub use server_process::ServerProcess;
 pub use servers::{free_port, program};
 pub use silent_host::SilentHost;
 pub use traffic::{Fault, Request};

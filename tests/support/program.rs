@@ -241,6 +241,11 @@ impl Running {
         self.client.request(method, format!("http://{}{path}", self.metrics)).send().await
     }
 
+    /// Host and port of metrics and endpoints.
+    pub fn metrics_address(&self) -> &str {
+        &self.metrics
+    }
+
     /// Replaces the configuration file.
     pub fn rewrite_config(&self, yaml: &str) {
         fs::write(self.program.directory().join("config.yaml"), yaml).unwrap();
