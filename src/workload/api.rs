@@ -189,7 +189,7 @@ mod tests {
     fn a_forbidden_list_names_the_missing_permission() {
         let resource = ResourceKind::Objects { kind: ObjectKind::ReplicaSet, metadata_only: true };
         let scope = WatchScope { resource, namespace: Some("a".into()) };
-        let status = kube::core::Status { code: 403, message: "no".to_owned(), ..Default::default() };
+        let status = Status { code: 403, message: "no".to_owned(), ..Default::default() };
         let fault = ListFault::Api(Box::new(kube::Error::Api(Box::new(status))));
         let error = ListError { scope: scope.to_string(), rule: scope.rule(), fault };
         assert!(!error.is_retryable());
