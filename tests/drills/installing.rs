@@ -20,7 +20,7 @@ use super::{
     helm::{Helm, chart},
     node::{Node, REGISTRY, in_own_network, run},
 };
-use crate::support::{Cluster, deployment, eventually};
+use crate::support::{Cluster, Program, deployment, eventually};
 
 const NAMESPACE: &str = "k8s-copycat";
 
@@ -168,6 +168,19 @@ fn the_chart_mirrors_two_namespaces_under_restricted_pod_security_without_a_refu
         tag("team/app:2");
         deploy(&client, "team-b", "second", "team/app:2").await;
         is_mirrored("mirror/team/app:2", "team/app:1").await;
+        // Through the API server, whichever replica the Service chooses: a standby names the leader.
+        for _ in 0..4 {
+            let status = eventually("the status", || async {
+                let finished = Program::new(&["status"]).env("KUBECONFIG", node.kubeconfig()).run().await;
+                (finished.code == Some(1)).then_some(finished.stdout)
+            })
+            .await;
+            for text in
+                ["2 of 3 images mirrored", "1 missing", "leader k8s-copycat-", "used by deployment team-b/broken"]
+            {
+                assert!(status.contains(text), "{text}: {status}");
+            }
+        }
 
         assert_all_allowed(
             &node.cluster,

@@ -104,6 +104,7 @@ impl Node {
         let kubeconfig = cluster.kubeconfig(&directory, cluster.admin_token()).display().to_string();
         let controllers = [
             "deployment",
+            "endpointslice",
             "replicaset",
             "serviceaccount",
             "root-ca-certificate-publisher",
