@@ -322,3 +322,54 @@ fn every_configuration_in_the_repository_is_valid() {
         assert!(errors.is_empty(), "{errors:#?} in\n{file}");
     }
 }
+
+#[test]
+fn the_documentation_and_the_schema_know_the_same_keys_and_variables() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let (configuration, ecr) = (read("docs/configuration.md"), read("docs/ecr.md"));
+    let documents = format!("{configuration}{ecr}");
+    let mut keys = BTreeSet::new();
+    let mut variables = BTreeSet::new();
+    for (path, leaf) in leaves() {
+        let name = path.rsplit('.').next().unwrap();
+        let is_deprecated = leaf["deprecated"] == true;
+        let is_mentioned = [format!("`{name}`"), format!(".{name}`"), format!("`{name}:")];
+        assert!(is_deprecated || is_mentioned.iter().any(|text| documents.contains(text)), "{path} is not documented");
+        let about = leaf["description"].as_str().unwrap();
+        if let Some((_, variable)) = about.split_once(" Variable: ") {
+            let variable = variable.trim_end_matches('.');
+            assert!(documents.contains(&format!("`{variable}`")), "{variable} is not documented");
+            variables.insert(variable.to_owned());
+        }
+        keys.insert(path);
+    }
+    for (section, names) in schema_keys() {
+        keys.extend(names.into_iter().map(|name| format!("{section}.{name}").trim_start_matches('.').to_owned()));
+    }
+
+    // Rows such as: | `A`, `B` | `a.b`, `.c` | default | meaning |
+    let words = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let mut documented = 0;
+    let (_, after) = configuration.split_once("| variable | key |").unwrap();
+    // The table of the process has flags in the first column.
+    let (tables, _) = after.split_once("## Process").unwrap();
+    for row in tables.lines().filter(|line| line.starts_with("| ")) {
+        let row = row.replace("\\|", " ");
+        let cells: Vec<&str> = row.split('|').skip(1).collect();
+        // Two keys in a row of another table are those of entries of a list, which have no variables.
+        let [variable_cell, key_cell, _, _, _] = cells[..] else { continue };
+        let mut section = String::new();
+        for word in words(key_cell) {
+            let key = word.strip_prefix('.').map_or(word.clone(), |name| format!("{section}.{name}"));
+            section = key.rsplit_once('.').map(|(section, _)| section.to_owned()).unwrap_or_default();
+            assert!(keys.contains(&key), "{key} is documented and not in the schema");
+            documented += 1;
+        }
+        if key_cell.contains('`') {
+            for variable in words(variable_cell) {
+                assert!(variables.contains(&variable), "{variable} is documented and not in the schema");
+            }
+        }
+    }
+    assert!(documented > 50, "{documented}");
+}
