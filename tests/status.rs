@@ -146,7 +146,9 @@ async fn a_tag_that_moved_but_was_not_copied_is_stale() {
 
 #[tokio::test]
 async fn what_is_copied_now_skipped_undecided_or_in_conflict_is_told() {
-    let setup = Setup::new(Cluster::shared().await).await;
+    // Its own: a malformed image is undecided in the whole cluster.
+    let cluster = Cluster::start().await;
+    let setup = Setup::new(&cluster).await;
     let other = Registry::distribution(Access::Anonymous).await;
     let (admin, namespace) = (setup.cluster.admin(), &setup.namespace);
     setup.deploy("first").await;

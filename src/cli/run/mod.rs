@@ -46,7 +46,6 @@ pub async fn run(
     signals: &Signals,
 ) -> Result<ExitCode, CommandError> {
     let config = Arc::new(config);
-    log_start(&config);
     let metrics = Arc::new(Metrics::new()?);
     // Before connecting to the cluster: an invalid plugin is an error everywhere.
     let plugin_observers = Arc::new(Observers::new(vec![metrics.clone(), Arc::new(LogObserver)]));
@@ -62,6 +61,7 @@ pub async fn run(
             return Ok(ExitCode::SUCCESS);
         }
     };
+    log_start(&config);
     let (events, publisher) = ClusterEvents::new(client.clone(), env::hostname(), env::namespace(), metrics.clone());
     let traffic = Arc::new(Traffic::default());
     let observer: Arc<dyn Observer> =
