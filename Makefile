@@ -1,7 +1,7 @@
 # Requires rustup and a C compiler, and Go and Python for the servers of the tests. Fetches and builds everything else.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy bench-layout image lint toolchain
+.PHONY: help build demo test drills test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy bench-layout image lint toolchain
 
 # Build results are kept outside the checkout: servers and dependencies take minutes to build.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -21,7 +21,11 @@ demo: toolchain ## mirror a few generated images; needs no cluster and no regist
 	@"$(CARGO_TARGET_DIR)/debug/demo" "$(CARGO_TARGET_DIR)/debug/k8s-copycat" target/demo
 
 test: toolchain ## run unit tests, and integration tests against a real API server and real registries
-	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" $(CARGO) test --locked --workspace
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" $(CARGO) test --locked --workspace -- --skip drills::
+
+drills: toolchain ## open the status page in a real Chromium
+	servers=$$(tests/servers/install) && tests/drills/install-axe "$$servers" && COPYCAT_SERVERS="$$servers" \
+		$(CARGO) test --locked --workspace --test integration -- drills:: --nocapture --test-threads 2
 
 test-plugins: toolchain ## build the example plugins in six languages and run their cases
 	$(CARGO) build --locked --workspace

@@ -16,6 +16,8 @@ mod compatibility;
 mod confined;
 mod contract;
 mod delivery;
+// Needs more than the others: `make drills`.
+mod drills;
 mod ecr;
 mod events;
 mod failures;

@@ -1,0 +1,3 @@
+//! Tests with the tools that operators use. `make drills` runs them.
+
+mod page;
