@@ -1,6 +1,7 @@
 //! Chromium, driven through chromedriver.
 
 use std::{
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -36,7 +37,8 @@ impl WebDriverCompatibleCommand for Vendor {
 impl Browser {
     pub async fn start() -> Self {
         let port = free_port();
-        let driver = Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).spawn();
+        let driver =
+            Command::new("chromedriver").arg(format!("--port={port}")).stdout(Stdio::null()).process_group(0).spawn();
         let driver =
             driver.expect("chromedriver is missing: apt-get install --no-install-recommends chromium chromium-driver");
         let capabilities = json!({
@@ -143,7 +145,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
+        // With the browser, which a failed test has not ended.
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.driver.id())]).status();
         let _ = self.driver.wait();
     }
 }
