@@ -23,8 +23,8 @@ demo: toolchain ## mirror a few generated images; needs no cluster and no regist
 test: toolchain ## run unit tests, and integration tests against a real API server and real registries
 	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" $(CARGO) test --locked --workspace -- --skip drills::
 
-drills: toolchain ## install the chart in a real cluster, and try alerts and dashboard with a real Prometheus; as root
-	servers=$$(tests/servers/install --drills) && COPYCAT_SERVERS="$$servers" \
+drills: toolchain ## chart in a real cluster, alerts and dashboard in a real Prometheus, page in a real Chromium; as root
+	servers=$$(tests/servers/install --drills) && tests/drills/install-axe "$$servers" && COPYCAT_SERVERS="$$servers" \
 		$(CARGO) test --locked --workspace --test integration -- drills:: --test-threads 2
 
 test-plugins: toolchain ## build the example plugins in six languages and run their cases

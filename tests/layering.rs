@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Each large crate, and the rooms that may use it.
-const CRATES: [(&str, &[&str]); 18] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("kube", &["workload", "report"]),
     ("k8s_openapi", &["workload", "report"]),
     ("oci_client", &["registry"]),
@@ -34,6 +34,7 @@ const CRATES: [(&str, &[&str]); 18] = [
     ("aws_sdk_sts", &["registry"]),
     ("wasmtime", &["policy"]),
     ("axum", &["report"]),
+    ("askama", &["report"]),
     ("prometheus", &["report"]),
     ("wasmparser", &["authoring", "policy"]),
     ("wit_bindgen_c", &["authoring"]),

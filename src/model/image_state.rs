@@ -1,7 +1,10 @@
 //! What is known of an image at a destination. What is at the target and what became of the last attempt are two things: an
 //! image can be at the target while its source is down.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{AtTarget, Failure, FailureKind, Outcome, Seen, Status, StatusKind};
 
@@ -53,6 +56,9 @@ impl ImageState {
     }
 }
 
+/// The most earlier attempts in a record.
+const MAX_EARLIER_ATTEMPTS: usize = 4;
+
 /// What is known of one image at one destination since this process first saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRecord {
@@ -64,6 +70,9 @@ pub struct ImageRecord {
     pub first_seen: SystemTime,
     /// The last attempt.
     pub last_attempt: Option<LastAttempt>,
+    /// At most four attempts before the last one, the newest first. Of attempts in a row that only found the image in place
+    /// the last one is kept: nothing is learnt from the others.
+    pub earlier_attempts: Arc<[LastAttempt]>,
     /// When the image was last found to be mirrored.
     pub last_mirrored: Option<SystemTime>,
     /// The first failed attempt since the last success.
@@ -116,6 +125,7 @@ impl ImageRecord {
             seen: Seen::default(),
             first_seen: now,
             last_attempt: None,
+            earlier_attempts: Arc::default(),
             last_mirrored: None,
             failing_since: None,
             to_be_copied_since: Some(now),
@@ -179,13 +189,19 @@ impl ImageRecord {
         } else {
             self.to_be_copied_since = None;
         }
-        self.last_attempt = Some(LastAttempt {
+        let attempt = LastAttempt {
             result: outcome.status.kind(),
             failure,
             ended: now,
             took: outcome.took,
             bytes: outcome.bytes,
             next_try: outcome.next_try,
-        });
+        };
+        if let Some(before) = self.last_attempt.replace(attempt)
+            && !(before.result == StatusKind::AlreadyThere && outcome.status.kind() == StatusKind::AlreadyThere)
+        {
+            let earlier = self.earlier_attempts.iter().cloned();
+            self.earlier_attempts = std::iter::once(before).chain(earlier).take(MAX_EARLIER_ATTEMPTS).collect();
+        }
     }
 }

@@ -5,6 +5,7 @@ mod endpoints;
 mod log;
 mod metrics;
 mod observers;
+mod page;
 pub mod status;
 #[cfg(test)]
 mod testing;

@@ -1,4 +1,4 @@
-//! The chart, the alerts and the dashboard with the tools that operators use. `make drills` runs them.
+//! The chart, the alerts, the dashboard and the status page with the tools that operators use. `make drills` runs them.
 
 mod alerts;
 mod chart;
@@ -8,5 +8,6 @@ mod helm;
 mod installing;
 mod monitoring;
 mod node;
+mod page;
 mod schema;
 mod templates;

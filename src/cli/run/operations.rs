@@ -9,9 +9,13 @@ use super::leader::LeaderStatus;
 use crate::{
     cli::{build, reload::ReloadState},
     mirror::{Mirror, Stopped},
+    model::{Decision, ImageUse, WorkloadId},
     policy::Policy,
     report::{CooldownReset, ForcedPass, Operations, PluginsReport, status::ReplicaStatus},
 };
+
+/// The most containers that are decided on request.
+const MAX_DECISIONS: usize = 10;
 
 /// Operations on the mirror while this replica is the leader.
 pub struct MirrorOperations {
@@ -74,6 +78,18 @@ impl Operations for MirrorOperations {
                 next_pass: self.leader.next_pass(),
                 mirror,
             })
+        }
+        .boxed()
+    }
+
+    fn decide(&self, workload: WorkloadId, image: String) -> BoxFuture<'static, Option<Vec<(ImageUse, Decision)>>> {
+        let (mirror, policy) = (self.mirror.clone(), Arc::clone(&self.policy));
+        async move {
+            let uses = mirror.image_uses(workload).await.ok()??;
+            let uses = uses.iter().filter(|image_use| image_use.image == image).take(MAX_DECISIONS);
+            let uses: Vec<ImageUse> = uses.cloned().collect();
+            let decisions = policy.decide(uses.clone()).await;
+            Some(uses.into_iter().zip(decisions).collect())
         }
         .boxed()
     }

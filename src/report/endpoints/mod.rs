@@ -3,6 +3,7 @@
 mod authorization;
 mod health;
 mod operations;
+mod pages;
 mod plugins;
 mod server;
 

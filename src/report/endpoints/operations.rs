@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use axum::{
     Router,
-    extract::{RawQuery, State},
+    extract::{Path, RawQuery, State},
     http::{Method, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -18,13 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     authorization::{CallerAuthorization, guard},
+    pages,
     plugins::{Page, PluginsReport},
     server::serve,
 };
 use crate::{
-    model::printable_json,
+    model::{Decision, ImageUse, WorkloadId, printable_json},
     report::{
         Metrics,
+        page::Explanations,
         status::{Query, ReplicaStatus, Snapshots, Traffic},
     },
 };
@@ -69,9 +71,14 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The state of this replica; none if the mirror has stopped.
     fn status(&self) -> BoxFuture<'_, Option<ReplicaStatus>>;
+
+    /// Lets the plugins decide, without any effect, about the containers of a workload that use this image (as written), at
+    /// most ten; none if there is no such workload.
+    fn decide(&self, workload: WorkloadId, image: String) -> BoxFuture<'static, Option<Vec<(ImageUse, Decision)>>>;
 }
 
-/// Serves `/metrics`, `/status`, `/plugins`, `/reset-cooldown` and `/force-reconcile` until `shutdown`, then ends within seconds.
+/// Serves the pages for people (`/`, `/image`), `/metrics`, `/status`, `/plugins`, `/reset-cooldown` and `/force-reconcile`
+/// until `shutdown`, then ends within seconds.
 /// With `authorization`, only those callers can use the last two whom it allows to.
 ///
 /// # Errors
@@ -91,6 +98,9 @@ pub async fn serve_operations(
         acting = acting.route_layer(middleware::from_fn_with_state(authorization, guard));
     }
     let router = Router::new()
+        .route("/", get(overview))
+        .route("/image", get(image))
+        .route("/assets/{name}", get(asset))
         .route("/metrics", get(scrape))
         .route("/plugins", get(plugins))
         .route("/status", get(status))
@@ -99,6 +109,7 @@ pub async fn serve_operations(
             metrics,
             operations,
             snapshots: Arc::new(Snapshots::new(traffic)),
+            explanations: Arc::default(),
             shutdown: shutdown.clone(),
         });
     serve(listener, router, shutdown).await
@@ -109,7 +120,23 @@ struct Endpoints {
     metrics: Arc<Metrics>,
     operations: Arc<dyn Operations>,
     snapshots: Arc<Snapshots>,
+    explanations: Arc<Explanations>,
     shutdown: CancellationToken,
+}
+
+async fn overview(State(endpoints): State<Endpoints>, RawQuery(query): RawQuery) -> Response {
+    let snapshot = endpoints.snapshots.get(endpoints.operations.status());
+    pages::overview(query, snapshot, endpoints.operations.plugins()).await
+}
+
+async fn image(State(endpoints): State<Endpoints>, RawQuery(query): RawQuery) -> Response {
+    let snapshot = endpoints.snapshots.get(endpoints.operations.status());
+    let decide = |workload, image| endpoints.operations.decide(workload, image);
+    pages::image(query, snapshot, &endpoints.explanations, decide).await
+}
+
+async fn asset(Path(name): Path<String>) -> Response {
+    pages::asset(&name)
 }
 
 async fn scrape(State(endpoints): State<Endpoints>) -> Response {
@@ -313,6 +340,10 @@ mod tests {
             self.calls.fetch_add(1, Ordering::Relaxed);
             std::future::ready(Some(ReplicaStatus::default())).boxed()
         }
+
+        fn decide(&self, _: WorkloadId, _: String) -> BoxFuture<'static, Option<Vec<(ImageUse, Decision)>>> {
+            std::future::ready(None).boxed()
+        }
     }
 
     struct Server {
@@ -355,6 +386,34 @@ mod tests {
         let (head, body) = exchange(server.address, "GET", "/plugins").await;
         assert!(head.starts_with("http/1.1 200 ok") && head.contains("content-type: application/json"), "{head}");
         assert_eq!(body, "{\"plugins\":[],\"reloadRefused\":null,\"needsRestart\":[\"watchResources\"]}\n");
+    }
+
+    #[tokio::test]
+    async fn pages_run_and_load_nothing_from_elsewhere() {
+        let server = start().await;
+        for (path, status) in
+            [("/", "200 ok"), ("/?state=down", "400 bad request"), ("/image?destination=a", "404 not found")]
+        {
+            let (head, body) = exchange(server.address, "GET", path).await;
+            assert!(head.starts_with(&format!("http/1.1 {status}")), "{path}: {head}");
+            for header in [
+                "content-type: text/html; charset=utf-8",
+                "content-security-policy: default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+                 connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'\r\n",
+                "x-content-type-options: nosniff",
+                "referrer-policy: no-referrer",
+                "cache-control: no-store",
+            ] {
+                assert!(head.contains(header), "{path}: {header}: {head}");
+            }
+            assert!(body.starts_with("<!doctype html>") && body.trim_end().ends_with("</html>"), "{body}");
+            for asset in body.split('"').filter(|part| part.starts_with("/assets/")) {
+                let (head, _) = exchange(server.address, "GET", asset).await;
+                assert!(head.starts_with("http/1.1 200 ok") && head.contains("immutable"), "{asset}: {head}");
+            }
+        }
+        let (_, body) = exchange(server.address, "GET", "/?state=down").await;
+        assert!(body.contains("unknown state &#34;down&#34;: the states are missing, stale, "), "{body}");
     }
 
     #[tokio::test]

@@ -183,6 +183,10 @@ pub struct Image {
     pub took_milliseconds: Option<u64>,
     /// Bytes of blobs that the last attempt uploaded.
     pub bytes: Option<u64>,
+    /// At most four attempts before the last one, the newest first; of attempts in a row that only found the image in place,
+    /// the last one.
+    #[serde(default)]
+    pub earlier_attempts: Vec<Attempt>,
     /// When it was last found to be mirrored, since the start.
     pub last_mirrored: Option<String>,
     /// When this process first saw it; for an undecided or skipped image, since when it is.
@@ -199,6 +203,22 @@ pub struct Image {
     pub workloads: Vec<Workload>,
     /// The number of workloads that use it.
     pub workload_count: usize,
+}
+
+/// An attempt to mirror an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// `copied`, `already_there`, `would_copy`, `would_pull` or `failed`.
+    pub result: String,
+    /// Why it failed; null if it did not.
+    pub reason: Option<String>,
+    /// When it ended.
+    pub ended: String,
+    /// How long it took, in milliseconds.
+    pub took_milliseconds: u64,
+    /// Bytes of blobs that it uploaded.
+    pub bytes: u64,
 }
 
 /// How far a copy is.

@@ -1,7 +1,7 @@
 //! The state at one moment: sorted once, then asked for pages.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::SystemTime,
 };
@@ -13,13 +13,16 @@ use super::{
 };
 use crate::{
     model::{
-        Activity, ImageState, ImageStatus, MirrorStatus, PassSummary, Target, UnmirroredUse, Workload, WorkloadId,
+        Activity, ImageState, ImageStatus, LastAttempt, MirrorStatus, PassSummary, Target, UnmirroredUse, Workload,
+        WorkloadId,
     },
     report::utc::utc,
 };
 
 /// The most workloads in the entry of an image.
 const MAX_WORKLOADS: usize = 10;
+/// The most namespaces, and the most registries, that are offered to be chosen from.
+const MAX_NAMES: usize = 1000;
 
 /// What a replica knows of itself.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +52,8 @@ pub struct Snapshot {
     rows: Vec<Row>,
     summary: document::Summary,
     images_by_target: HashMap<String, BTreeMap<String, usize>>,
+    namespaces: BTreeSet<String>,
+    source_registries: BTreeSet<String>,
 }
 
 /// An image at a destination, or an image that is undecided or skipped.
@@ -97,6 +102,15 @@ impl Snapshot {
         }
         rows.extend(rows_of_uses(unmirrored));
         rows.sort_by(|one, other| (rank(one.state), &one.name).cmp(&(rank(other.state), &other.name)));
+        let (mut namespaces, mut source_registries) = (BTreeSet::new(), BTreeSet::new());
+        for row in &rows {
+            for workload in row.workloads() {
+                add_name(&mut namespaces, &workload.id.namespace);
+            }
+            if let RowContent::Image(image) = &row.content {
+                add_name(&mut source_registries, image.source.registry());
+            }
+        }
         let summary = document::Summary {
             images: by_state,
             image_uses,
@@ -110,7 +124,7 @@ impl Snapshot {
                 next: replica.next_pass.map(utc),
             },
         };
-        Self { time, replica, counted, rows, summary, images_by_target }
+        Self { time, replica, counted, rows, summary, images_by_target, namespaces, source_registries }
     }
 
     /// The document with one page of the matching images.
@@ -136,9 +150,9 @@ impl Snapshot {
     /// The matching rows of one page.
     fn page(&self, query: &Query) -> (Vec<&Row>, document::Page) {
         let text = query.text.as_ref().map(|text| text.to_lowercase());
-        let matching = || self.rows.iter().filter(|row| row.matches(query, text.as_deref()));
-        let total = matching().count();
-        let images: Vec<&Row> = matching().skip(query.offset).take(query.limit).collect();
+        let matching: Vec<&Row> = self.rows.iter().filter(|row| row.matches(query, text.as_deref())).collect();
+        let total = matching.len();
+        let images: Vec<&Row> = matching.into_iter().skip(query.offset).take(query.limit).collect();
         let end = query.offset.saturating_add(images.len());
         let next = (end < total && !images.is_empty()).then_some(end);
         (images, document::Page { total, offset: query.offset, limit: query.limit, next })
@@ -176,15 +190,14 @@ impl Snapshot {
         registries.collect()
     }
 
-    /// A workload that uses the image of this destination, or one whose image is undecided or skipped.
-    pub fn workload_of(&self, name: &str) -> Option<(WorkloadId, String)> {
-        let row = self.rows.iter().find(|row| row.name == name)?;
-        match &row.content {
-            RowContent::Image(image) => Some((image.workloads.first()?.id.clone(), image.image.clone())),
-            RowContent::Uses(uses) => {
-                uses.first().map(|image_use| (image_use.workload.id.clone(), image_use.image.clone()))
-            }
-        }
+    /// The namespaces of all images, sorted; at most a thousand.
+    pub fn namespaces(&self) -> &BTreeSet<String> {
+        &self.namespaces
+    }
+
+    /// The registries of all sources, sorted; at most a thousand.
+    pub fn source_registries(&self) -> &BTreeSet<String> {
+        &self.source_registries
     }
 }
 
@@ -232,7 +245,7 @@ impl Row {
                             || wanted.split_once('/') == Some((namespace, name))
                     })
             };
-            if !self.workloads().any(|workload| matches(workload)) {
+            if !self.workloads().any(matches) {
                 return false;
             }
         }
@@ -300,6 +313,7 @@ impl Row {
             last_checked: None,
             took_milliseconds: None,
             bytes: None,
+            earlier_attempts: Vec::new(),
             last_mirrored: None,
             first_seen: String::new(),
             failing_since: None,
@@ -337,8 +351,9 @@ fn with_image(base: document::Image, image: &ImageStatus) -> document::Image {
         digest_at_source: record.seen.at_source.as_ref().map(ToString::to_string),
         last_result: attempt.map(|attempt| attempt.result.name().to_owned()),
         last_checked: attempt.map(|attempt| utc(attempt.ended)),
-        took_milliseconds: attempt.map(|attempt| u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX)),
+        took_milliseconds: attempt.map(took_milliseconds),
         bytes: attempt.map(|attempt| attempt.bytes),
+        earlier_attempts: record.earlier_attempts.iter().map(attempt_document).collect(),
         last_mirrored: record.last_mirrored.map(utc),
         first_seen: utc(record.first_seen),
         failing_since: record.failing_since.map(utc),
@@ -347,6 +362,20 @@ fn with_image(base: document::Image, image: &ImageStatus) -> document::Image {
         progress,
         ..base
     }
+}
+
+fn attempt_document(attempt: &LastAttempt) -> document::Attempt {
+    document::Attempt {
+        result: attempt.result.name().to_owned(),
+        reason: attempt.failure.as_ref().map(|failure| failure.message.clone()),
+        ended: utc(attempt.ended),
+        took_milliseconds: took_milliseconds(attempt),
+        bytes: attempt.bytes,
+    }
+}
+
+fn took_milliseconds(attempt: &LastAttempt) -> u64 {
+    u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn rows_of_uses(unmirrored: Vec<Arc<UnmirroredUse>>) -> Vec<Row> {
@@ -380,6 +409,12 @@ fn workload_document(id: &WorkloadId) -> document::Workload {
 fn pass(pass: PassSummary) -> document::Pass {
     let PassSummary { began, ended, workloads, images, failures } = pass;
     document::Pass { began: utc(began), ended: utc(ended), workloads, images, failures }
+}
+
+fn add_name(names: &mut BTreeSet<String>, name: &str) {
+    if names.len() < MAX_NAMES && !names.contains(name) {
+        names.insert(name.to_owned());
+    }
 }
 
 fn counts<const N: usize>(names: [&str; N]) -> BTreeMap<String, usize> {
@@ -564,6 +599,36 @@ mod tests {
         assert_eq!((progress.bytes, progress.total_bytes, &*progress.started), (400, 1000, "2026-11-27T14:05:20Z"));
         let status = snapshot().status(&Query::parse("state=skipped").unwrap());
         assert_eq!((status.images[0].workload_count, &*status.images[0].workloads[0].name), (2, "a"));
+    }
+
+    #[test]
+    fn the_last_attempts_are_kept_but_those_that_found_it_in_place() {
+        let digest = Digest::sha256(b"1");
+        let there = outcome("nginx:1", Status::AlreadyThere(digest.clone()));
+        let mut image = image(&outcome("nginx:1", Status::Copied(digest)), Activity::Idle, &[("shop", "web")]);
+        for second in 11..20 {
+            image.record.record(&there, at(second));
+        }
+        let attempts = |image: &ImageStatus| -> Vec<String> {
+            let earlier = image.record.earlier_attempts.iter().map(attempt_document);
+            earlier.map(|attempt| format!("{} {}", attempt.result, attempt.ended)).collect()
+        };
+        assert_eq!(attempts(&image), ["copied 2026-11-27T14:05:10Z"]);
+        for second in 20..30 {
+            image.record.record(&outcome("nginx:1", failed("reset")), at(second));
+        }
+        let last = ["28", "27", "26", "25"].map(|second| format!("failed 2026-11-27T14:05:{second}Z"));
+        assert_eq!(attempts(&image), last);
+    }
+
+    #[test]
+    fn namespaces_and_registries_are_offered() {
+        let snapshot = snapshot();
+        assert!(snapshot.namespaces().iter().eq(["data", "kube-system", "shop"]));
+        assert!(snapshot.source_registries().iter().eq(["docker.io"]));
+        let mut names = BTreeSet::new();
+        (0..2 * MAX_NAMES).for_each(|number| add_name(&mut names, &number.to_string()));
+        assert_eq!(names.len(), MAX_NAMES);
     }
 
     /// `UPDATE_SCHEMA=1` writes it.

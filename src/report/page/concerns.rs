@@ -1,0 +1,106 @@
+//! What is wrong, as counted facts, the worst first.
+
+use super::{
+    links,
+    moment::{Moment, Now},
+    numbers::{count, duration},
+    side::PluginsNow,
+    state_label::{Tone, meaning, meaning_of_one, word},
+};
+use crate::report::status::document::{Registry, Status};
+
+/// States that somebody should look at, the worst first.
+pub const NOT_MIRRORED: [&str; 5] = ["missing", "undecided", "stale", "conflict", "unknown"];
+
+/// Something that is wrong.
+pub struct Concern {
+    pub tone: Tone,
+    pub fact: String,
+    pub meaning: String,
+    pub since: Option<Moment>,
+    /// Where to see more, and what that shows.
+    pub link: Option<(String, String)>,
+}
+
+pub fn concerns(status: &Status, plugins: &PluginsNow<'_>, now: Now) -> Vec<Concern> {
+    let mut concerns = Vec::new();
+    for state in NOT_MIRRORED.into_iter().chain(["unverified"]) {
+        let number = number_of(status, state);
+        if number > 0 {
+            let noun = match (state, number) {
+                ("undecided", 1) => "image use is",
+                ("undecided", _) => "image uses are",
+                (_, 1) => "image is",
+                _ => "images are",
+            };
+            let state_word = if state == "conflict" { "in conflict".to_owned() } else { word(state) };
+            let fact = format!("{} {noun} {state_word}", count(number));
+            concerns.push(Concern {
+                tone: Tone::of(state),
+                fact,
+                meaning: if number == 1 { meaning_of_one(state) } else { meaning(state) }.to_owned(),
+                since: None,
+                link: Some((links::states([state]), format!("show {}", word(state)))),
+            });
+        }
+    }
+    if let Some(reason) = plugins.reload_refused {
+        concerns.push(Concern {
+            tone: Tone::Bad,
+            fact: "A changed configuration was refused".to_owned(),
+            meaning: format!("the previous one is active: {reason}"),
+            since: None,
+            link: None,
+        });
+    }
+    for plugin in plugins.plugins {
+        if let Some(rest) = plugin.given_up_for {
+            concerns.push(Concern {
+                tone: Tone::Bad,
+                fact: format!("Plugin {} is suspended", plugin.name),
+                meaning: format!("it kept failing, and is not called for another {}", duration(rest)),
+                since: None,
+                link: None,
+            });
+        }
+    }
+    concerns.extend(
+        status.registries.iter().filter(|registry| registry.failed > 0).map(|registry| of_registry(registry, now)),
+    );
+    if !plugins.needs_restart.is_empty() {
+        concerns.push(Concern {
+            tone: Tone::Warn,
+            fact: "Changed settings need a restart".to_owned(),
+            meaning: plugins.needs_restart.join(", "),
+            since: None,
+            link: None,
+        });
+    }
+    // Stable: within a tone they keep their order.
+    concerns.sort_by_key(|concern| concern.tone);
+    concerns
+}
+
+/// The number of images, or of image uses, in a state.
+pub fn number_of(status: &Status, state: &str) -> usize {
+    let summary = &status.summary;
+    summary.images.get(state).or_else(|| summary.image_uses.get(state)).copied().unwrap_or_default()
+}
+
+fn of_registry(registry: &Registry, now: Now) -> Concern {
+    let Registry { registry: host, requests, failed, since, last_failure, .. } = registry;
+    let last = last_failure.as_ref().map(|failure| {
+        let how = match failure.status {
+            Some(status) => format!("with status {status}"),
+            None => "without a response".to_owned(),
+        };
+        format!("the last at {} {how}", now.moment(&failure.time).clock)
+    });
+    Concern {
+        tone: if failed == requests { Tone::Bad } else { Tone::Warn },
+        fact: format!("{} of {} requests to {host} failed", count(*failed), count(*requests)),
+        meaning: last.unwrap_or_default(),
+        since: now.optional(since.as_ref()),
+        link: None,
+    }
+}
