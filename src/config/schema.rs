@@ -297,17 +297,23 @@ fn docker(is_single: bool) -> Vec<Key> {
         ),
         of_single(key("username", text(), "The user name; `usernameEnv` takes precedence."), "TARGET_USERNAME"),
         key("usernameEnv", text(), "The name of the environment variable that has the user name."),
-        key(
-            "usernameFile",
-            text(),
-            "A file with the user name, read again when it changes; `usernameEnv` takes precedence.",
+        of_single(
+            key(
+                "usernameFile",
+                text(),
+                "A file with the user name, read again when it changes; `usernameEnv` takes precedence.",
+            ),
+            "TARGET_USERNAME_FILE",
         ),
         of_single(key("password", text(), "The password; `passwordEnv` takes precedence."), "TARGET_PASSWORD"),
         key("passwordEnv", text(), "The name of the environment variable that has the password."),
-        key(
-            "passwordFile",
-            text(),
-            "A file with the password, read again when it changes; `passwordEnv` takes precedence.",
+        of_single(
+            key(
+                "passwordFile",
+                text(),
+                "A file with the password, read again when it changes; `passwordEnv` takes precedence.",
+            ),
+            "TARGET_PASSWORD_FILE",
         ),
     ]
 }
