@@ -2,14 +2,12 @@
 
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 
-use crate::model::Hook;
+use crate::{model::Hook, policy::CONTRACT_VERSION as VERSION};
 
 /// The text of the contract.
 pub const WIT: &str = include_str!("../../wit/policy.wit");
 /// The prefix of the names of the contract's interfaces.
 pub const PACKAGE: &str = "k8s-copycat:policy/";
-/// The version of the contract.
-pub const VERSION: &str = "1.0.0";
 /// The interface that receives the configuration.
 pub const LIFECYCLE: &str = "lifecycle";
 

@@ -19,7 +19,7 @@ mod wrap;
 pub use bindings::{BindingsError, BindingsLanguage, bindings};
 pub use cases::{Case, CaseError, CasesError, read_cases};
 #[cfg(feature = "authoring")]
-pub use contract::{ContractError, VERSION as CONTRACT_VERSION};
+pub use contract::ContractError;
 pub use expectation::{Answer, ErrorKind, Expectation, ExpectationError};
 pub use inspect::{Inspection, Size, inspect};
 #[cfg(feature = "authoring")]

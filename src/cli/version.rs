@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::CommandError;
-use crate::authoring::CONTRACT_VERSION;
+use crate::policy::CONTRACT_VERSION;
 
 /// The version, as `--version` prints it behind the name.
 pub const LINE: &str = env!("K8S_COPYCAT_VERSION_LINE");

@@ -37,6 +37,9 @@ pub use settings::{Module, Origin, PathMapRule, PluginLimits, PluginSettings, Se
 pub use stop::interrupt_calls;
 pub use test_plugin::{ConfiguredTestPlugin, HookInput, TestPlugin, TestPluginError};
 
+/// The version of the plugin contract in `wit/`.
+pub const CONTRACT_VERSION: &str = "1.0.0";
+
 /// The minimum number of image uses that is worth another thread.
 const MIN_SHARE: usize = 64;
 
