@@ -570,7 +570,8 @@ async fn names_an_api_server_that_can_not_be_used() {
 
 #[tokio::test]
 async fn checks_the_sources_of_the_clusters_workloads() {
-    let cluster = Cluster::shared().await;
+    // Its own: a malformed image is undecided in the whole cluster.
+    let cluster = &Cluster::start().await;
     let namespace = cluster.namespace().await;
     let source = Registry::distribution(Access::Anonymous).await;
     for name in ["one", "two"] {
