@@ -45,11 +45,6 @@ impl ImageState {
         }
     }
 
-    /// Whether the image is at the target, if only in the version of an earlier check.
-    pub fn is_at_target(self) -> bool {
-        matches!(self, Self::Mirrored | Self::Unverified)
-    }
-
     /// Whether the image still has to be copied, as far as is known.
     pub fn is_to_be_copied(self) -> bool {
         matches!(self, Self::Missing | Self::Stale | Self::Unknown)

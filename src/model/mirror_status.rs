@@ -88,6 +88,18 @@ pub enum Activity {
     },
 }
 
+impl Activity {
+    /// In one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Waiting => "waiting",
+            Self::Copying { .. } => "copying",
+            Self::Cooldown { .. } => "cooldown",
+        }
+    }
+}
+
 /// An image use that is not mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmirroredUse {

@@ -1,6 +1,7 @@
 //! Shared by tests.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -14,8 +15,8 @@ use tokio::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::model::{
-    Destination, Failure, FailureKind, ImageRecord, Outcome, Retry, Seen, Status, Target, TargetKind, WorkloadId,
-    WorkloadKind,
+    Activity, Destination, Failure, FailureKind, ImageRecord, ImageStatus, Outcome, Retry, Seen, Status, Target,
+    TargetKind, Workload, WorkloadId, WorkloadKind,
 };
 
 /// What is known after an outcome.
@@ -24,6 +25,32 @@ pub(super) fn record(outcome: &Outcome) -> ImageRecord {
     let mut record = ImageRecord::new(now);
     record.record(outcome, now);
     record
+}
+
+/// A workload that nothing but its name is known of.
+pub(super) fn workload(id: WorkloadId) -> Arc<Workload> {
+    Arc::new(Workload {
+        id,
+        uid: String::new(),
+        owners: Vec::new(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        namespace_labels: Arc::default(),
+        created: 0,
+    })
+}
+
+/// The status of the image that `outcome` is of; only Deployment `shop/web` uses it.
+pub(super) fn image_status(outcome: &Outcome, record: ImageRecord, activity: Activity) -> ImageStatus {
+    ImageStatus {
+        image: outcome.image.clone(),
+        source: outcome.source.clone(),
+        destination: outcome.destination.clone(),
+        record,
+        activity,
+        owner: None,
+        workloads: vec![workload(web())],
+    }
 }
 
 /// A failure of the target with this message.

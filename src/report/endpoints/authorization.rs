@@ -6,13 +6,14 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use crate::model::{TokenVerdict, printable_json};
+use super::answers::json;
+use crate::model::TokenVerdict;
 
 /// Decides who may use the endpoints that act.
 pub trait CallerAuthorization: Send + Sync + 'static {
@@ -85,10 +86,7 @@ fn unauthorized(message: String) -> Response {
 }
 
 fn refuse(status: StatusCode, message: String) -> Response {
-    match printable_json(&Refusal { message }) {
-        Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+    json(status, &Refusal { message })
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The state of the replica as JSON: what `/status` serves.
 
 pub mod document;
+mod entry;
 mod query;
+mod row;
 mod snapshot;
 mod snapshots;
 mod traffic;

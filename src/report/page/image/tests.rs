@@ -3,28 +3,16 @@ use std::time::SystemTime;
 use super::*;
 use crate::{
     model::{
-        Activity, AtTarget, Container, ContainerKind, Digest, Hook, ImageRecord, ImageStatus, MirrorPhase,
-        MirrorStatus, Outcome, Seen, Status as Result, TraceEntry, Workload,
+        Activity, AtTarget, Container, ContainerKind, Digest, Hook, ImageRecord, MirrorPhase, MirrorStatus, Outcome,
+        Seen, Status as Result, TraceEntry,
     },
     report::{
         status::{ReplicaStatus, Snapshot, Traffic},
-        testing::{failed, outcome, web},
+        testing::{failed, image_status, outcome, web, workload},
     },
 };
 
 const DESTINATION: &str = "mirror.example/library/redis:7";
-
-fn workload() -> Arc<Workload> {
-    Arc::new(Workload {
-        id: web(),
-        uid: String::new(),
-        owners: Vec::new(),
-        labels: std::collections::BTreeMap::new(),
-        annotations: std::collections::BTreeMap::new(),
-        namespace_labels: Arc::default(),
-        created: 0,
-    })
-}
 
 /// An image that was copied, and whose source fails now.
 fn status() -> Status {
@@ -36,15 +24,7 @@ fn status() -> Status {
     let mut record = ImageRecord::new(now);
     record.record(&copied, now);
     record.record(&unverified, now);
-    let image = ImageStatus {
-        image: copied.image.clone(),
-        source: copied.source.clone(),
-        destination: copied.destination.clone(),
-        record,
-        activity: Activity::Cooldown { until: now + Duration::from_secs(90) },
-        owner: None,
-        workloads: vec![workload()],
-    };
+    let image = image_status(&copied, record, Activity::Cooldown { until: now + Duration::from_secs(90) });
     let mirror = MirrorStatus { phase: MirrorPhase::Mirroring, images: vec![image], ..MirrorStatus::default() };
     let replica = ReplicaStatus { is_leader: true, mirror, ..ReplicaStatus::default() };
     let snapshot = Snapshot::new(replica, Traffic::default().counted(), now);
@@ -53,7 +33,7 @@ fn status() -> Status {
 
 fn decided(verdict: Verdict) -> Explanation {
     let image_use = ImageUse {
-        workload: workload(),
+        workload: workload(web()),
         container: Container { name: "cache".into(), kind: ContainerKind::Init },
         image: "redis:7".into(),
         running: Vec::new(),

@@ -3,40 +3,17 @@ use std::{sync::Arc, time::SystemTime};
 use super::*;
 use crate::{
     model::{
-        Activity, CopyProgress, Digest, Hook, ImageRecord, ImageStatus, MirrorPhase, MirrorStatus, Outcome,
-        PluginStatus, Status as Result, UnmirroredUse, Workload,
+        Activity, CopyProgress, Digest, Hook, ImageStatus, MirrorPhase, MirrorStatus, Outcome, PluginStatus,
+        Status as Result, UnmirroredUse,
     },
     report::{
         status::{ReplicaStatus, Traffic},
-        testing::{failed, outcome, web},
+        testing::{failed, image_status, outcome, record, web, workload},
     },
 };
 
-fn workload() -> Arc<Workload> {
-    Arc::new(Workload {
-        id: web(),
-        uid: String::new(),
-        owners: Vec::new(),
-        labels: std::collections::BTreeMap::new(),
-        annotations: std::collections::BTreeMap::new(),
-        namespace_labels: Arc::default(),
-        created: 0,
-    })
-}
-
 fn image(outcome: &Outcome, activity: Activity) -> ImageStatus {
-    let now = SystemTime::now();
-    let mut record = ImageRecord::new(now);
-    record.record(outcome, now);
-    ImageStatus {
-        image: outcome.image.clone(),
-        source: outcome.source.clone(),
-        destination: outcome.destination.clone(),
-        record,
-        activity,
-        owner: None,
-        workloads: vec![workload()],
-    }
+    image_status(outcome, record(outcome), activity)
 }
 
 fn mirrored(number: usize) -> ImageStatus {
@@ -86,7 +63,7 @@ fn what_is_wrong_comes_first_with_reason_and_time() {
     let broken =
         image(&outcome("redis:7", failed("connection refused")), Activity::Cooldown { until: SystemTime::now() });
     let undecided = UnmirroredUse {
-        workload: workload(),
+        workload: workload(web()),
         container: "main".into(),
         image: "Not An Image".into(),
         reason: "invalid reference".into(),
