@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Event;
 use kube::{Api, Client, api::ListParams};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     mirroring::single,
@@ -30,17 +31,32 @@ impl<'a> Setup<'a> {
         deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
     }
 
-    async fn start(&self, config: &str) -> Running {
+    /// An image that the source does not have.
+    async fn deploy_without_source(&self, name: &str) {
+        let reference = format!("{}/team/{name}:1", self.source.host());
+        deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
+    }
+
+    fn program(&self) -> Program {
         let program = Program::new(&[]);
         let kubeconfig = self.cluster.kubeconfig(program.directory(), self.cluster.admin_token());
-        let program = program
+        program
             .env("KUBECONFIG", kubeconfig)
             .env("TARGET_KIND", "docker")
             .env("TARGET_REGISTRY", self.target.host())
             .env("INCLUDE_NAMESPACES", &self.namespace)
             .env("WATCH_RESOURCES", "deployments")
-            .config(&format!("registryRetryAttempts: 1\n{config}"));
-        let mut running = program.start();
+    }
+
+    async fn start(&self, config: &str) -> Running {
+        let mut running = self.program().config(&format!("registryRetryAttempts: 1\n{config}")).start();
+        running.ready().await;
+        running
+    }
+
+    /// A replica as in a Pod of this name.
+    async fn replica(&self, pod: &str) -> Running {
+        let mut running = self.program().env("POD_NAMESPACE", &self.namespace).env("HOSTNAME", pod).start();
         running.ready().await;
         running
     }
@@ -115,14 +131,6 @@ async fn images_at_the_target_are_unverified_while_their_source_fails() {
     has_states(&program, &[("mirrored", 5), ("missing", 1)]).await;
 }
 
-impl Setup<'_> {
-    /// An image that the source does not have.
-    async fn deploy_without_source(&self, name: &str) {
-        let reference = format!("{}/team/{name}:1", self.source.host());
-        deployment(name).image(&reference).apply(&self.cluster.admin(), &self.namespace).await;
-    }
-}
-
 #[tokio::test]
 async fn a_tag_that_moved_but_was_not_copied_is_stale() {
     let setup = Setup::new(Cluster::shared().await).await;
@@ -190,25 +198,10 @@ async fn what_is_copied_now_skipped_undecided_or_in_conflict_is_told() {
 async fn a_standby_names_the_leader() {
     let setup = Setup::new(Cluster::shared().await).await;
     setup.deploy("app").await;
-    let replica = |pod: &'static str| {
-        let program = Program::new(&[]);
-        let kubeconfig = setup.cluster.kubeconfig(program.directory(), setup.cluster.admin_token());
-        program
-            .env("KUBECONFIG", kubeconfig)
-            .env("POD_NAMESPACE", &setup.namespace)
-            .env("HOSTNAME", pod)
-            .env("TARGET_KIND", "docker")
-            .env("TARGET_REGISTRY", setup.target.host())
-            .env("INCLUDE_NAMESPACES", &setup.namespace)
-            .env("WATCH_RESOURCES", "deployments")
-            .start()
-    };
-    let mut leader = replica("first");
-    leader.ready().await;
+    let leader = setup.replica("first").await;
     let of_leader = has_states(&leader, &[("mirrored", 1)]).await;
     assert_eq!((&of_leader["leader"]["isLeader"], &of_leader["phase"]), (&true.into(), &"mirroring".into()));
-    let mut standby = replica("second");
-    standby.ready().await;
+    let standby = setup.replica("second").await;
     let of_standby = eventually("the leader's name", || async {
         let status = tokio::time::timeout(Duration::from_secs(5), status(&standby, "")).await.ok()?;
         status["leader"]["identity"].is_string().then_some(status)
@@ -292,4 +285,33 @@ metadata: {{ name: nobody, namespace: {namespace} }}
         let place = format!("cannot read the status of Service {namespace}/{place}: ");
         assert!(error.starts_with(&place) && error.contains(remedy), "{error}");
     }
+}
+
+/// An HTTP server that answers everything with this status and body.
+async fn answering(status: &'static str, body: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await;
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = connection.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn the_command_ends_with_2_if_there_is_nothing_to_ask_or_something_else_answers() {
+    let nothing = status_command(&[]).unset("KUBECONFIG").run().await.assert_code(2);
+    assert!(nothing.stderr.contains("no cluster configuration found; set --kubeconfig"), "{}", nothing.stderr);
+    let other = answering("200 OK", "<html>").await;
+    let other = status_command(&["--url", &other]).run().await.assert_code(2);
+    assert!(other.stderr.contains("the answer is not the status of k8s-copycat"), "{}", other.stderr);
+    // What a server writes does not reach the terminal as it is.
+    let hostile = answering("500 Internal Server Error", "\u{1b}[31mred").await;
+    let hostile = status_command(&["--url", &hostile]).run().await.assert_code(2);
+    assert!(!hostile.stderr.contains('\u{1b}') && hostile.stderr.contains("red"), "{:?}", hostile.stderr);
 }

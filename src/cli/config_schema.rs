@@ -5,8 +5,17 @@ use std::{
     process::ExitCode,
 };
 
-use super::{CommandError, args::ConfigCommand};
+use clap::Subcommand;
+
+use super::CommandError;
 use crate::config;
+
+/// The subcommands of `config`.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the JSON schema of the configuration file, for editors
+    Schema,
+}
 
 pub fn config(command: &ConfigCommand) -> Result<ExitCode, CommandError> {
     let ConfigCommand::Schema = command;

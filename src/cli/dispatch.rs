@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -13,7 +13,7 @@ use tracing::{level_filters::LevelFilter, warn};
 
 use super::{
     CommandError,
-    args::{self, Args, CheckFormat, Command, SyncFormat},
+    args::{self, Args, Command},
     build, check, compile_child, completion, config_schema, env,
     file_states::FileStates,
     plan, plugin, run,
@@ -42,10 +42,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match dispatch(&args) {
         Ok(code) => code,
         Err(error) => {
-            for line in error.lines() {
-                // A closed standard error is not a failure.
-                let _ = writeln!(io::stderr(), "{line}");
-            }
+            error.print();
             error.code()
         }
     }
@@ -84,14 +81,24 @@ async fn run(args: &Args, signals: &Signals) -> Result<ExitCode, CommandError> {
     }
 }
 
-async fn sync(args: &Args, files: &[PathBuf], output: SyncFormat, signals: &Signals) -> Result<ExitCode, CommandError> {
+async fn sync(
+    args: &Args,
+    files: &[PathBuf],
+    output: sync::SyncFormat,
+    signals: &Signals,
+) -> Result<ExitCode, CommandError> {
     match signals.interruptible(load_config_in_background(args)).await {
         Ok(loaded) => sync::sync(&loaded?.0, files, output, signals).await,
         Err(signal) => Ok(sync::interrupted(output, signal, None)),
     }
 }
 
-async fn check(args: &Args, files: &[PathBuf], offline: bool, output: CheckFormat) -> Result<ExitCode, CommandError> {
+async fn check(
+    args: &Args,
+    files: &[PathBuf],
+    offline: bool,
+    output: check::CheckFormat,
+) -> Result<ExitCode, CommandError> {
     let flags = args.flags.clone();
     let loaded = spawn_blocking(move || config::load(&flags, &env::variable)).await;
     let loaded = loaded.map_err(|source| CommandError::Panicked { task: "reading the configuration", source })?;

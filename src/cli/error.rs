@@ -2,13 +2,13 @@
 
 use std::{
     error::Error,
-    io,
+    io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use super::build::FetchError;
+use super::{build::FetchError, status::StatusError};
 #[cfg(feature = "authoring")]
 use crate::authoring::{BindingsError, WrapError};
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 
 /// The exit code for an invalid configuration.
 pub const INVALID_CONFIGURATION: u8 = 2;
+
+/// The exit code of `status` if the program can't be asked.
+const NO_STATUS: u8 = 2;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,9 @@ pub enum CommandError {
     #[cfg(feature = "authoring")]
     #[error(transparent)]
     Bindings(#[from] BindingsError),
+    /// A running program can't be asked for its status.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// Signal handlers cannot be installed.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
@@ -149,12 +155,21 @@ impl CommandError {
         lines.iter().map(|line| printable(line).into_owned()).collect()
     }
 
-    /// 2 for a configuration or a case file that has to be changed, else 1.
+    /// Writes the lines to standard error.
+    pub fn print(&self) {
+        for line in self.lines() {
+            // A closed standard error is not a failure.
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
+    /// 2 for a configuration or a case file that has to be changed, and if there is no status; else 1.
     pub fn code(&self) -> ExitCode {
         match self {
             Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
                 ExitCode::from(INVALID_CONFIGURATION)
             }
+            Self::Status(_) => ExitCode::from(NO_STATUS),
             _ => ExitCode::FAILURE,
         }
     }

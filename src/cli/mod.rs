@@ -12,6 +12,7 @@ mod dispatch;
 mod env;
 mod error;
 mod file_states;
+mod flags;
 mod help;
 mod plan;
 mod plugin;

@@ -18,7 +18,9 @@ use finding::Group;
 use images::Images;
 use report::Report;
 
-use super::{CommandError, args::CheckFormat, build, error::INVALID_CONFIGURATION};
+pub use report::CheckFormat;
+
+use super::{CommandError, build, error::INVALID_CONFIGURATION};
 use crate::config::{ConfigErrors, Loaded};
 
 /// Checks everything that `run`, or `sync` with `files`, would need. `offline`: configuration and plugins alone. Exit code 1

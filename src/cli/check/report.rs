@@ -2,13 +2,23 @@
 
 use std::io::{self, Write};
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::finding::{CheckResult, Finding};
 use crate::{
-    cli::{CommandError, args::CheckFormat},
+    cli::CommandError,
     model::{printable, printable_json},
 };
+
+/// The format of the result of `check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
 
 /// All findings so far.
 pub struct Report {

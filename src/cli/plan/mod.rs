@@ -16,12 +16,30 @@ use std::{
 
 use decided::DecidedUses;
 
-use super::{
-    CommandError,
-    args::{FailOn, PlanFormat},
-    build, collect, terminal,
-};
+use clap::ValueEnum;
+
+use super::{CommandError, build, collect, terminal};
 use crate::config::Config;
+
+/// The format of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// A table that fits the terminal, with the reasons below its rows.
+    Text,
+    /// A table with one line for each destination, however long it is.
+    Wide,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A problem that a plan can fail on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Different images claim one destination.
+    Conflict,
+    /// An image cannot be decided.
+    Undecided,
+}
 
 /// Decides on the images in the cluster or in manifest files, and prints the decisions. Exit code 1 if there is something to
 /// `fail_on`.

@@ -1,5 +1,7 @@
 //! `status`: what a running program mirrors, and what it does not.
 
+mod args;
+mod error;
 mod table;
 
 use std::{
@@ -10,65 +12,58 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{
-    CommandError,
-    args::{StatusArgs, StatusFormat},
-    terminal,
-};
+use super::{CommandError, terminal};
 use crate::{
     config::Flags,
-    report::status::{Query, document::Status},
+    model::printable_json,
+    report::status::{Query, QueryError, STATES, document::Status},
     workload::RemoteProgram,
 };
+
+pub use args::{StatusArgs, StatusFormat};
+pub use error::StatusError;
 
 /// Between two requests with `--watch`.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// States that mean that an image is not in the mirror as it should be.
 const NOT_MIRRORED: [&str; 4] = ["missing", "stale", "conflict", "unknown"];
-/// What is listed unless the command line says otherwise: all but what is mirrored or skipped, and what is happening now.
-const LISTED: [&str; 10] =
-    ["missing", "stale", "conflict", "undecided", "unknown", "unverified", "dry_run", "waiting", "copying", "cooldown"];
-/// The exit code if no status could be read.
-const UNREACHABLE: u8 = 2;
+/// What is not listed unless the command line asks for it.
+const NOT_LISTED: [&str; 2] = ["mirrored", "skipped"];
 
 /// Prints the status of a running program, once or again and again. Exit code 0: everything is mirrored; 1: something is not,
 /// or is undecided; 2: the program can't be asked.
 pub async fn status(flags: &Flags, args: &StatusArgs) -> Result<ExitCode, CommandError> {
-    let query = match query(args) {
-        Ok(query) => query,
-        Err(error) => return Ok(refuse(&error)),
-    };
-    let program = match &args.url {
-        Some(url) => match RemoteProgram::at_url(url) {
-            Ok(program) => program,
-            Err(error) => return Ok(refuse(&error)),
-        },
-        None => {
-            let kubeconfig = flags.kubeconfig.as_deref();
-            RemoteProgram::at_service(kubeconfig, &args.install_namespace, &args.service).await?
-        }
-    };
+    let (query, program) = prepare(flags, args).await?;
     loop {
-        let code = match read(&program, &query).await {
-            Ok(status) => {
-                print(&status, args)?;
-                code(&status)
-            }
-            Err(error) => refuse(&*error),
+        let shown = match read(&program, &query).await {
+            Ok(status) => print(&status, args).map(|()| code(&status)),
+            Err(error) => Err(error.into()),
         };
         if !args.watch {
-            return Ok(code);
+            return shown;
+        }
+        if let Err(error) = shown {
+            error.print();
         }
         sleep(INTERVAL).await;
     }
 }
 
-/// A standby does not know the images: the leader is asked instead, if the API server can reach it.
-async fn read(program: &RemoteProgram, query: &Query) -> Result<Status, Box<dyn std::error::Error>> {
-    let parse = |text: String| -> Result<Status, Box<dyn std::error::Error>> {
-        serde_json::from_str(&text)
-            .map_err(|error| format!("the answer is not the status of k8s-copycat ({error})").into())
+async fn prepare(flags: &Flags, args: &StatusArgs) -> Result<(Query, RemoteProgram), StatusError> {
+    let query = query(args)?;
+    let program = match &args.url {
+        Some(url) => RemoteProgram::at_url(url)?,
+        None => {
+            let kubeconfig = flags.kubeconfig.as_deref();
+            RemoteProgram::at_service(kubeconfig, &args.install_namespace, &args.service).await?
+        }
     };
+    Ok((query, program))
+}
+
+/// A standby does not know the images: the leader is asked instead, if the API server can reach it.
+async fn read(program: &RemoteProgram, query: &Query) -> Result<Status, StatusError> {
+    let parse = |text: String| serde_json::from_str::<Status>(&text).map_err(StatusError::Answer);
     let status = parse(program.status(&query.encode()).await?)?;
     let leader = status.leader.identity.as_deref().filter(|_| !status.leader.is_leader);
     match leader.and_then(|leader| program.leader(leader)) {
@@ -77,11 +72,12 @@ async fn read(program: &RemoteProgram, query: &Query) -> Result<Status, Box<dyn 
     }
 }
 
-fn query(args: &StatusArgs) -> Result<Query, crate::report::status::QueryError> {
+fn query(args: &StatusArgs) -> Result<Query, QueryError> {
+    let is_listed = |state: &&str| !NOT_LISTED.contains(state);
     let states = match (args.state.is_empty(), args.all) {
         (false, _) => args.state.clone(),
         (true, true) => Vec::new(),
-        (true, false) => LISTED.map(str::to_owned).to_vec(),
+        (true, false) => STATES.into_iter().filter(is_listed).map(str::to_owned).collect(),
     };
     let query = Query {
         states,
@@ -100,7 +96,7 @@ fn query(args: &StatusArgs) -> Result<Query, crate::report::status::QueryError> 
 fn print(status: &Status, args: &StatusArgs) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
     let written = match args.output {
-        StatusFormat::Json => writeln!(out, "{}", crate::model::printable_json(status).unwrap_or_default()),
+        StatusFormat::Json => printable_json(status).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}")),
         StatusFormat::Text | StatusFormat::Wide => {
             if args.watch && io::stdout().is_terminal() {
                 // Clears the screen.
@@ -122,10 +118,4 @@ fn code(status: &Status) -> ExitCode {
     let undecided = status.summary.image_uses.get("undecided").copied().unwrap_or_default();
     // A standby knows nothing, which is no success.
     if status.leader.is_leader && images + undecided == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
-    // A closed standard error is not a failure.
-    let _ = writeln!(io::stderr(), "{error}");
-    ExitCode::from(UNREACHABLE)
 }

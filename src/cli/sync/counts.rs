@@ -5,54 +5,35 @@ use serde::Serialize;
 use crate::{
     cli::terminal::bytes,
     mirror::PassReport,
-    model::{FailureKind, Outcome, Status},
+    model::{FailureKind, Outcome, Status, StatusKind},
 };
 
 /// The names of outcomes; a conflict is not counted as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutcomeName {
-    Copied,
-    AlreadyThere,
-    WouldCopy,
-    WouldPull,
-    Failed,
+    Of(StatusKind),
     Conflict,
 }
 
 impl OutcomeName {
     pub fn of(outcome: &Outcome) -> Self {
         match &outcome.status {
-            Status::Copied(_) => Self::Copied,
-            Status::AlreadyThere(_) => Self::AlreadyThere,
-            Status::WouldCopy(_) => Self::WouldCopy,
-            Status::WouldPull => Self::WouldPull,
             Status::Failed(failure) if failure.kind == FailureKind::Conflict => Self::Conflict,
-            Status::Failed(_) => Self::Failed,
+            status => Self::Of(status.kind()),
         }
     }
 
     /// In JSON.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Copied => "copied",
-            Self::AlreadyThere => "already_there",
-            Self::WouldCopy => "would_copy",
-            Self::WouldPull => "would_pull",
-            Self::Failed => "failed",
+            Self::Of(kind) => kind.name(),
             Self::Conflict => "conflict",
         }
     }
 
     /// At the start of a line.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Copied => "copied",
-            Self::AlreadyThere => "already there",
-            Self::WouldCopy => "would copy",
-            Self::WouldPull => "would pull",
-            Self::Failed => "failed",
-            Self::Conflict => "conflict",
-        }
+    pub fn words(self) -> String {
+        self.name().replace('_', " ")
     }
 }
 
@@ -87,11 +68,11 @@ impl Counts {
         };
         for outcome in &report.outcomes {
             let count = match OutcomeName::of(outcome) {
-                OutcomeName::Copied => &mut counts.copied,
-                OutcomeName::AlreadyThere => &mut counts.already_there,
-                OutcomeName::WouldCopy => &mut counts.would_copy,
-                OutcomeName::WouldPull => &mut counts.would_pull,
-                OutcomeName::Failed => &mut counts.failed,
+                OutcomeName::Of(StatusKind::Copied) => &mut counts.copied,
+                OutcomeName::Of(StatusKind::AlreadyThere) => &mut counts.already_there,
+                OutcomeName::Of(StatusKind::WouldCopy) => &mut counts.would_copy,
+                OutcomeName::Of(StatusKind::WouldPull) => &mut counts.would_pull,
+                OutcomeName::Of(StatusKind::Failed) => &mut counts.failed,
                 OutcomeName::Conflict => &mut counts.conflicts,
             };
             *count += 1;

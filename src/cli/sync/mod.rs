@@ -15,9 +15,7 @@ use progress::Progress;
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    CommandError,
-    args::SyncFormat,
-    aws_identity, build, collect,
+    CommandError, aws_identity, build, collect,
     signals::{Signal, Signals},
     tasks,
 };
@@ -26,6 +24,8 @@ use crate::{
     mirror::{Mirror, PassReport, Stopped},
     model::{ImageUse, WorkloadId},
 };
+
+pub use progress::SyncFormat;
 
 /// How long the AWS identities may take after the pass.
 const IDENTITY_DEADLINE: Duration = Duration::from_secs(5);

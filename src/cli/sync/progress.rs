@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::sleep;
 
 use super::{counts::Counts, json, text, under_way::UnderWay};
 use crate::{
-    cli::{args::SyncFormat, terminal},
+    cli::terminal,
     model::{Event, Observer},
 };
 
@@ -19,6 +20,15 @@ use crate::{
 const REFRESH: Duration = Duration::from_millis(250);
 /// Between two lines about what is under way, elsewhere.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The format of the outcomes of `sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SyncFormat {
+    /// Lines for people, and progress on a terminal.
+    Text,
+    /// One JSON object for each outcome and one for the summary, one per line.
+    Json,
+}
 
 /// Prints outcomes to standard output, and what is under way.
 pub struct Progress {

@@ -23,7 +23,7 @@ pub fn outcome(outcome: &Outcome, width: Option<usize>) -> String {
         Status::AlreadyThere(_) | Status::WouldCopy(_) | Status::WouldPull => (destination, String::new()),
     };
     let parts = [outcome.source.to_string(), destination, detail];
-    line(OutcomeName::of(outcome).words(), parts.map(|part| printable(&part).into_owned()), width)
+    line(&OutcomeName::of(outcome).words(), parts.map(|part| printable(&part).into_owned()), width)
 }
 
 /// An image use that could not be decided.
