@@ -34,6 +34,7 @@ mod mirroring;
 mod planning;
 mod platforms;
 mod plugins;
+mod referrers;
 mod reloading;
 mod settings;
 mod shipped;

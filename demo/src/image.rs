@@ -138,6 +138,26 @@ impl Image {
         }
     }
 
+    /// An artifact of this type, such as a signature or an SBOM, that refers to `subject`.
+    pub fn artifact(artifact_type: &str, content: &str, subject: Option<&Manifest>) -> Self {
+        let empty = blob("{}".into());
+        let content = blob(content.to_owned().into());
+        let mut manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": Format::Oci.manifest(),
+            "artifactType": artifact_type,
+            "config": descriptor("application/vnd.oci.empty.v1+json", &empty.digest, empty.bytes.len()),
+            "layers": [descriptor(artifact_type, &content.digest, content.bytes.len())],
+            "annotations": { "org.opencontainers.image.created": "2026-01-01T00:00:00Z" },
+        });
+        if let (Some(subject), Some(fields)) = (subject, manifest.as_object_mut()) {
+            let subject = descriptor(subject.media_type, &subject.digest, subject.bytes.len());
+            fields.insert("subject".to_owned(), subject);
+        }
+        let root = Manifest::new(Format::Oci.manifest(), &manifest);
+        Self { root, children: Vec::new(), blobs: vec![empty, content], architecture: None }
+    }
+
     /// The digest of [`Self::root`].
     pub fn digest(&self) -> &str {
         &self.root.digest

@@ -18,6 +18,7 @@ mod plugin;
 mod policy;
 mod process;
 mod reader;
+mod referrers;
 mod registry_name;
 mod schema;
 mod secret_file;
@@ -36,5 +37,5 @@ pub use load::{Loaded, load};
 pub use schema::schema;
 pub use settings::{
     Config, CopyConfig, EcrConfig, LogFormat, OperationsAuthorization, PathMapRule, PlatformConfig, PluginConfig,
-    PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig, TargetConfig, WatchConfig,
+    PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig, ReferrersConfig, TargetConfig, WatchConfig,
 };

@@ -8,11 +8,12 @@ use super::{
     ecr::MUTABILITY,
     plugin::ON_FAILURE,
     process::AUTHORIZATIONS,
+    referrers::DEFAULT_RECHECK_MINUTES,
     target::KINDS,
     value::{LEVELS, MAX_COUNT, MAX_KIB, MAX_SECONDS},
     watch::SKIP_NAMES,
 };
-use crate::model::{Hook, WorkloadKind};
+use crate::model::{Hook, ReferrerScope, WorkloadKind};
 
 /// As JSON Schema 2020-12. A key without a value (`null`) counts as absent, so each value may be null.
 pub fn schema() -> Json {
@@ -263,6 +264,25 @@ fn copy() -> Vec<Key> {
             .variable("MAX_CONNECTIONS_PER_REGISTRY")
             .default(DEFAULT_CONNECTIONS),
         key(
+            "referrers",
+            words(&ReferrerScope::WORDS),
+            "What is copied beside images: none, signatures and attestations, or all referrers, such as SBOMs.",
+        )
+        .variable("REFERRERS")
+        .default("signatures"),
+        key("referrerTypes", texts(), "Globs of the artifact types that are copied; empty: all of `referrers`.")
+            .variable("REFERRER_TYPES"),
+        key(
+            "referrersRecheckMinutes",
+            minutes(),
+            "Interval between looks for new referrers of an image that is mirrored; 0 or less: never.",
+        )
+        .variable("REFERRERS_RECHECK_MINUTES")
+        .default(DEFAULT_RECHECK_MINUTES),
+        key("referrersRequired", boolean(), "Fail an image, and do not move its tag, if a referrer can't be copied.")
+            .variable("REFERRERS_REQUIRED")
+            .default(false),
+        key(
             "insecureRegistries",
             texts(),
             "Source registries (host[:port]) with plain HTTP or unverified certificates.",
@@ -361,6 +381,7 @@ fn targets() -> Json {
         let mut keys = vec![
             key("name", text(), "The name of the target, which differs from the others."),
             key("kind", json!({ "const": word }), "The kind of the target."),
+            key("referrers", words(&ReferrerScope::WORDS), "As the setting of the same name, for this target."),
         ];
         keys.extend(own);
         let mut entry = section_with(keys, &required);

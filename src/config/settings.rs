@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use regex::Regex;
 
 use crate::model::{
-    Credential, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, Reference, RegistryAccess, TargetKind,
-    WorkloadKind,
+    Credential, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, Reference, ReferrerScope,
+    RegistryAccess, TargetKind, WorkloadKind,
 };
 
 /// All settings, checked.
@@ -44,6 +44,8 @@ pub struct TargetConfig {
     pub insecure: bool,
     /// User name and password.
     pub login: Option<Login>,
+    /// Which referrers it gets. None: as `copy.referrers` says.
+    pub referrers: Option<ReferrerScope>,
     /// Settings of kind ecr.
     pub ecr: Option<EcrConfig>,
 }
@@ -173,6 +175,8 @@ pub struct CopyConfig {
     pub digest_pull_ignored_tags: Vec<String>,
     /// The platforms of an index that are copied. None: all.
     pub platforms: Option<PlatformConfig>,
+    /// Signatures and other referrers.
+    pub referrers: ReferrersConfig,
     /// Whether a tag at the target may be moved to another digest.
     pub allow_different_digest_repush: bool,
     /// Do everything except writing to targets.
@@ -181,6 +185,19 @@ pub struct CopyConfig {
     pub dry_pull: bool,
     /// Sources (`host[:port]`) with plain HTTP or unverified certificates.
     pub insecure_registries: Vec<String>,
+}
+
+/// Which signatures and other referrers of images are copied.
+#[derive(Debug, PartialEq)]
+pub struct ReferrersConfig {
+    /// For targets without a setting of their own.
+    pub scope: ReferrerScope,
+    /// Globs of artifact types. Empty: the scope alone decides.
+    pub types: Vec<String>,
+    /// When the referrers of an image are looked for again. None: only when it is copied, and in forced passes.
+    pub recheck: Option<Duration>,
+    /// Whether an image fails if one of its referrers can't be copied.
+    pub required: bool,
 }
 
 /// The platforms of an index that are copied.

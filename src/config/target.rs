@@ -11,6 +11,7 @@ use super::{
     ecr::EcrSettings,
     error::SourceLocation,
     reader::{Reader, Section, Spanned, reject_duplicates},
+    referrers::scope,
     registry_name::{registry, repo_prefix},
     secret_file::read_secret,
     value::{boolean, keyword, quoted},
@@ -149,9 +150,12 @@ fn listed_target(reader: &mut Reader<'_>, mut section: Section<'_>) -> Option<Ta
         }
         return None;
     };
+    let referrers = scope(reader, &mut section, None);
     let settings = TargetSettings::read(reader, &mut section, kind.value, SettingNames::ListedKeys);
     section.finish(reader);
-    settings.into_target(reader, name.map(|name| name.value).unwrap_or_default(), kind.value, &location)
+    let name = name.map(|name| name.value).unwrap_or_default();
+    let target = settings.into_target(reader, name, kind.value, &location)?;
+    Some(TargetConfig { referrers, ..target })
 }
 
 /// The keys and variables that configure a target.
@@ -284,7 +288,7 @@ impl TargetSettings {
             }
         };
         let repo_prefix = self.prefix.map(|prefix| prefix.value).unwrap_or_default();
-        Some(TargetConfig { name, kind, registry, repo_prefix, insecure: self.insecure, login, ecr })
+        Some(TargetConfig { name, kind, registry, repo_prefix, insecure: self.insecure, login, referrers: None, ecr })
     }
 }
 

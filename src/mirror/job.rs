@@ -30,6 +30,8 @@ pub struct CopyJob {
     pub resolve_tag: bool,
     /// Whether the target is known to have the tag from this source.
     pub owns_tag: bool,
+    /// Whether to look for signatures and other referrers even if the image is at the target.
+    pub look_for_referrers: bool,
     /// Set while the source registry keeps failing: only the target is queried.
     pub source_unavailable: Option<SourceUnavailable>,
 }
@@ -90,6 +92,7 @@ impl CopyJob {
             workloads: self.workloads.clone(),
             status: Status::Failed(failure),
             seen: Seen::default(),
+            referrers: None,
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,

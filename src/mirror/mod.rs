@@ -11,6 +11,7 @@ mod panic;
 mod passes;
 mod queue;
 mod records;
+mod referrer_looks;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -36,7 +37,7 @@ use actor::{Actor, Command, Message};
 pub use actor::Reconfiguration;
 pub use claims::DesiredImage;
 pub use conflicts::Conflicts;
-pub use copying::{Copier, CopySettings, PlatformSettings};
+pub use copying::{Copier, CopySettings, PlatformSettings, ReferrerSelection, ReferrerSettings};
 pub use passes::{PassReport, Remaining};
 
 /// How many messages may wait for the actor; senders then wait.
@@ -125,13 +126,14 @@ impl Mirror {
         self.request(Command::SinglePass).await
     }
 
-    /// Decides and checks everything again, and returns when that is done. Images in cooldown count as failed. One pass
+    /// Decides and checks everything again, and returns when that is done. Referrers are looked for where that is due, or
+    /// with `referrers` everywhere. Images in cooldown count as failed. One pass
     /// runs at a time; callers that come meanwhile share the next one.
     ///
     /// # Errors
     /// If the mirror has stopped.
-    pub async fn pass(&self) -> Result<Arc<PassReport>, Stopped> {
-        self.request(Command::Pass).await
+    pub async fn pass(&self, referrers: bool) -> Result<Arc<PassReport>, Stopped> {
+        self.request(|request| Command::Pass { request, referrers }).await
     }
 
     /// Replaces policy and settings: decides everything again, and mirrors what has changed. Active copies end with the

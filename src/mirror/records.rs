@@ -174,6 +174,7 @@ mod tests {
             workloads: Vec::new(),
             status,
             seen: Seen::default(),
+            referrers: None,
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,
@@ -197,8 +198,9 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    const NEW: Option<Known> = Some(Known { state: ImageState::Unknown, result: None });
-    const DRY: Option<Known> = Some(Known { state: ImageState::DryRun, result: Some(StatusKind::WouldPull) });
+    const NEW: Option<Known> = Some(Known { state: ImageState::Unknown, result: None, lacks_referrers: false });
+    const DRY: Option<Known> =
+        Some(Known { state: ImageState::DryRun, result: Some(StatusKind::WouldPull), lacks_referrers: false });
 
     #[test]
     fn withdraws_outcomes_of_replaced_and_unclaimed_images() {
@@ -231,7 +233,8 @@ mod tests {
         assert_eq!(records.update(&key, std::slice::from_ref(&b), |_| true, at(2)), [change(&b, None, DRY)]);
         assert!(records.is_failure(&key, &lost.source) && !records.is_failure(&key, &b.source));
         let changes = records.update(&key, &[pinned("a")], |_| true, at(3));
-        let unknown = Some(Known { state: ImageState::Unknown, result: Some(StatusKind::Failed) });
+        let unknown =
+            Some(Known { state: ImageState::Unknown, result: Some(StatusKind::Failed), lacks_referrers: false });
         assert_eq!(changes, [change(&lost, unknown, DRY)]);
         assert!(!records.is_failure(&key, &lost.source));
     }

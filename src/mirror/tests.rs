@@ -183,6 +183,7 @@ impl TestMirror {
         let policy = Arc::new(Policy::load(policy_settings, seen.clone()).unwrap());
         let stores = HashMap::from([(target.name.clone(), Store::Layout(Layout::new(folder.path().into())))]);
         let copy = CopySettings {
+            referrers: ReferrerSettings::default(),
             digest_pull,
             digest_pull_ignored_tags: Vec::new(),
             platforms: None,
@@ -303,7 +304,7 @@ async fn concurrent_requests_share_a_pass() {
     test.deploy("web", 1, &image, &[]).await;
     test.seen.wait_for_outcome(&image).await.unwrap();
     let before = source.requests().len();
-    let reports = join_all((0..100).map(|_| test.mirror.pass())).await;
+    let reports = join_all((0..100).map(|_| test.mirror.pass(false))).await;
     for report in reports {
         let report = report.unwrap();
         assert_eq!((report.images, report.failures.len()), (1, 0));
@@ -329,7 +330,7 @@ async fn a_pass_detects_a_moved_tag_although_all_pods_run_the_old_digest() {
     test.seen.wait("it is quiet", |seen| (seen.0.lock().unwrap().queue == (0, 0, 0)).then_some(())).await;
     assert_eq!(source.requests().len(), asked, "Pods report the digest, and the target has it");
     moved.store(true, Ordering::SeqCst);
-    let report = test.mirror.pass().await.unwrap();
+    let report = test.mirror.pass(false).await.unwrap();
     assert_eq!((report.images, report.failures.len()), (2, 0));
     assert_eq!(test.at_target("team/app", "1").await, Some(digest("new")));
 }
@@ -412,7 +413,7 @@ async fn a_copy_reports_its_progress_and_an_image_that_is_there_transfers_nothin
     let image = format!("{}/team/app:1", source.address);
     test.deploy("web", 1, &image, &[]).await;
     test.seen.wait_for_outcome(&image).await.unwrap();
-    test.mirror.pass().await.unwrap();
+    test.mirror.pass(false).await.unwrap();
     let state = test.seen.0.lock().unwrap();
     let reported = |progress: &Arc<CopyProgress>| (progress.done(), progress.total(), progress.is_total_final());
     let progress: Vec<_> = state.progress.iter().map(reported).collect();

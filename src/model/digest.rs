@@ -93,6 +93,13 @@ impl Digest {
         let hex: String = self.hex.chars().take(64).collect();
         format!("copycat-{}-{hex}", self.algorithm.name())
     }
+
+    /// The tag of the index of its referrers at registries without the referrers API (distribution specification 1.1,
+    /// "Referrers Tag Schema").
+    pub fn referrers_tag(&self) -> String {
+        let hex: String = self.hex.chars().take(64).collect();
+        format!("{}-{hex}", self.algorithm.name())
+    }
 }
 
 impl FromStr for Digest {

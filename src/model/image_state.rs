@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{AtTarget, Failure, FailureKind, Outcome, Seen, Status, StatusKind};
+use super::{AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind};
 
 /// What is at a destination; a closed list, used as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +68,8 @@ pub struct ImageRecord {
     /// At most four attempts before the last one, the newest first. Of attempts in a row that only found the image in place
     /// the last one is kept: nothing is learnt from the others.
     pub earlier_attempts: Arc<[LastAttempt]>,
+    /// The last look for its signatures and other referrers; none if there was none.
+    pub referrers: Option<ReferrerRecord>,
     /// When the image was last found to be mirrored.
     pub last_mirrored: Option<SystemTime>,
     /// The first failed attempt since the last success.
@@ -87,11 +89,17 @@ pub struct Known {
     pub state: ImageState,
     /// The result of the last attempt; none if there was none.
     pub result: Option<StatusKind>,
+    /// Whether a referrer could not be copied at the last look.
+    pub lacks_referrers: bool,
 }
 
 impl From<&ImageRecord> for Known {
     fn from(record: &ImageRecord) -> Self {
-        Self { state: record.state, result: record.last_attempt.as_ref().map(|attempt| attempt.result) }
+        Self {
+            state: record.state,
+            result: record.last_attempt.as_ref().map(|attempt| attempt.result),
+            lacks_referrers: record.referrers.as_ref().is_some_and(|referrers| referrers.outcome.failed > 0),
+        }
     }
 }
 
@@ -121,6 +129,7 @@ impl ImageRecord {
             first_seen: now,
             last_attempt: None,
             earlier_attempts: Arc::default(),
+            referrers: None,
             last_mirrored: None,
             failing_since: None,
             to_be_copied_since: Some(now),
@@ -164,6 +173,9 @@ impl ImageRecord {
         }
         if outcome.seen.at_source.is_some() {
             self.seen.at_source.clone_from(&outcome.seen.at_source);
+        }
+        if let Some(referrers) = &outcome.referrers {
+            self.referrers = Some(ReferrerRecord { outcome: Arc::new(referrers.clone()), looked: now });
         }
         let failure = match &outcome.status {
             Status::Failed(failure) => Some(failure.clone()),

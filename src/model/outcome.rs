@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Destination, Digest, Reference, Seen, WorkloadId};
+use super::{Destination, Digest, Reference, ReferrerOutcome, Seen, WorkloadId};
 
 /// When a retry can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum FailureKind {
     Conflict,
     /// After the push the target has another digest than the pushed one.
     Verification,
+    /// `referrersRequired`: a signature or another referrer of the image could not be copied.
+    Referrer,
 }
 
 impl FailureKind {
@@ -45,6 +47,7 @@ impl FailureKind {
             Self::DifferentDigest => "different_digest",
             Self::Conflict => "conflict",
             Self::Verification => "verification",
+            Self::Referrer => "referrer",
         }
     }
 }
@@ -160,6 +163,8 @@ pub struct Outcome {
     pub status: Status,
     /// What the attempt saw at the target and at the source, whatever the result.
     pub seen: Seen,
+    /// What became of its signatures and other referrers; none if they were not looked for.
+    pub referrers: Option<ReferrerOutcome>,
     /// Bytes of blobs that were uploaded.
     pub bytes: u64,
     /// From the first request to the last.

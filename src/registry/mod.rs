@@ -34,18 +34,20 @@ pub use error::{CertificateError, Error, UploadError};
 pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use limits::rate_limiter::MAX_THROTTLED_TIME;
-pub use manifest::{Contents, Descriptor, Manifest, TagOrDigest, index::IndexEntry};
+pub use manifest::{Contents, Descriptor, Manifest, TagOrDigest, index::IndexEntry, referrers::ReferrerEntry};
 pub use plugin_artifact::{ComponentInterfaces, fetch_component, push_component};
 pub use registries::Registries;
 pub use repository::{
     Repository,
     probe::{LoginAnswer, Probe, ProbeError, PullAnswer, PullQuota, PushAnswer, Resolved},
     pull::BlobStream,
+    referrers::ReferrerList,
 };
 pub use settings::Settings;
 pub use store::{
     ManifestRef, Store, StoreRepository,
     error::{StoreError, StoreUploadError},
     permit::TransferPermit,
+    referrers::StoredReferrers,
     remote::RemoteRepository,
 };

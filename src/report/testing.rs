@@ -78,6 +78,7 @@ pub(super) fn outcome(image: &str, status: Status) -> Outcome {
         workloads: vec![web()],
         status,
         seen: Seen::default(),
+        referrers: None,
         bytes: 0,
         took: Duration::from_millis(1500),
         next_try: None,

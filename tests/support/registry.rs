@@ -146,6 +146,19 @@ impl Registry {
         Self::ready(Self { url, access, client: client(None), proxy, tokens: None, server, directory }).await
     }
 
+    /// An implementation in memory with the referrers API, over plain HTTP.
+    pub async fn with_referrers_api() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let address = [format!("127.0.0.1:{port}").into()];
+        let server =
+            ServerProcess::start(&program("referrers-registry"), &address, &directory.path().join("log"), None);
+        let url = format!("http://127.0.0.1:{port}");
+        let proxy = Some(Proxy::start(&url));
+        let access = Access::Anonymous;
+        Self::ready(Self { url, access, client: client(None), proxy, tokens: None, server, directory }).await
+    }
+
     async fn ready(self) -> Self {
         eventually("the registry answers", || async {
             let answer = self.client.get(format!("{}/v2/", self.url)).send().await;

@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{registry, stores};
 use crate::{
-    config::{Config, CopyConfig, WatchConfig},
-    mirror::{Copier, CopySettings, Mirror, PlatformSettings},
+    config::{Config, CopyConfig, ReferrersConfig, TargetConfig, WatchConfig},
+    mirror::{Copier, CopySettings, Mirror, PlatformSettings, ReferrerSelection, ReferrerSettings},
     model::Observer,
     policy::Policy,
     registry::{Aws, CertificateError},
@@ -29,6 +29,7 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
             of_nodes: platforms.of_nodes,
             expected_missing: platforms.expected_missing.clone(),
         }),
+        referrers: referrers(config),
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
         dry_pull: config.copy.dry_pull,
@@ -36,6 +37,19 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
         backoff: registry::backoff(config),
     };
     Ok(Copier::new(sources, stores, settings, observer))
+}
+
+fn referrers(config: &Config) -> ReferrerSettings {
+    let ReferrersConfig { scope, types, recheck, required } = &config.copy.referrers;
+    let selection = |target: &TargetConfig| {
+        // The configuration accepts no malformed glob.
+        Some((target.name.clone(), ReferrerSelection::new(target.referrers.unwrap_or(*scope), types).ok()?))
+    };
+    ReferrerSettings {
+        targets: config.targets.iter().filter_map(selection).collect(),
+        required: *required,
+        recheck: *recheck,
+    }
 }
 
 /// The maximum number of concurrent copies.

@@ -174,7 +174,7 @@ async fn run_periodic_passes(period: Option<Duration>, mirror: &Mirror, status: 
     loop {
         status.set_next_pass(SystemTime::now() + period);
         ticks.tick().await;
-        match mirror.pass().await {
+        match mirror.pass(false).await {
             Ok(report) => info!(
                 workloads = report.workloads,
                 images = report.images,

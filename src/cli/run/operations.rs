@@ -53,7 +53,7 @@ impl Operations for MirrorOperations {
             if !self.is_ready() {
                 return ForcedPass::NotReady;
             }
-            match self.mirror.pass().await {
+            match self.mirror.pass(true).await {
                 Ok(report) => ForcedPass::Ended {
                     workloads: report.workloads,
                     images: report.images,

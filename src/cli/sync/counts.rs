@@ -53,6 +53,9 @@ pub struct Counts {
     workloads: usize,
     /// Workloads that were not decided before the end.
     workloads_not_decided: usize,
+    /// Signatures and other referrers.
+    referrers_copied: usize,
+    referrers_failed: usize,
     /// Bytes of blobs that were sent.
     bytes: u64,
 }
@@ -76,6 +79,10 @@ impl Counts {
                 OutcomeName::Conflict => &mut counts.conflicts,
             };
             *count += 1;
+            if let Some(referrers) = &outcome.referrers {
+                counts.referrers_copied += referrers.copied;
+                counts.referrers_failed += referrers.failed;
+            }
             counts.bytes = counts.bytes.saturating_add(outcome.bytes);
         }
         counts
@@ -104,6 +111,11 @@ impl Counts {
             0 => String::new(),
             workloads => format!(", {workloads} not processed"),
         };
-        format!("{images}; {} workloads{left}, {} sent", self.workloads, bytes(self.bytes))
+        let referrers = match (self.referrers_copied, self.referrers_failed) {
+            (0, 0) => String::new(),
+            (copied, 0) => format!("; {copied} referrers copied"),
+            (copied, failed) => format!("; {copied} referrers copied, {failed} failed"),
+        };
+        format!("{images}{referrers}; {} workloads{left}, {} sent", self.workloads, bytes(self.bytes))
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::counts::{Counts, OutcomeName};
-use crate::model::{Outcome, Status, WorkloadId, printable_json};
+use crate::model::{Outcome, ReferrerOutcome, Status, WorkloadId, printable_json};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -16,9 +16,32 @@ struct Line<'a> {
     digest: Option<String>,
     bytes: u64,
     milliseconds: u64,
+    /// Null if they were not looked for.
+    referrers: Option<LineReferrers>,
     /// Which part failed.
     kind: Option<&'static str>,
     reason: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LineReferrers {
+    copied: usize,
+    already_there: usize,
+    failed: usize,
+    /// Of at most five.
+    failures: Vec<String>,
+}
+
+impl From<&ReferrerOutcome> for LineReferrers {
+    fn from(outcome: &ReferrerOutcome) -> Self {
+        Self {
+            copied: outcome.copied,
+            already_there: outcome.already_there,
+            failed: outcome.failed,
+            failures: outcome.failures.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -59,6 +82,7 @@ pub fn outcome(outcome: &Outcome) -> serde_json::Result<String> {
         digest,
         bytes: outcome.bytes,
         milliseconds: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+        referrers: outcome.referrers.as_ref().map(Into::into),
         kind: failure.map(|failure| failure.kind.name()),
         reason: failure.map(|failure| failure.message.as_str()),
     })
@@ -75,6 +99,7 @@ pub fn undecided(workload: &WorkloadId, image: &str, reason: &str) -> serde_json
         digest: None,
         bytes: 0,
         milliseconds: 0,
+        referrers: None,
         kind: None,
         reason: Some(reason),
     })

@@ -66,6 +66,7 @@ impl Actor {
             // Outcomes of images that are not claimed any more are not reported.
             if claimed.iter().any(|claimed| claimed.has_same_route(&job)) {
                 self.apply_outcome(key, &job, &mut outcome, now);
+                self.plan_look(key, &job, &outcome, now);
                 outcomes.push(outcome);
             }
             jobs.push(job);

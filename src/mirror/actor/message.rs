@@ -29,8 +29,8 @@ pub enum Command {
     Begin,
     /// A pause has begun: return the number of active copies, which may end.
     Pause(oneshot::Sender<usize>),
-    /// Run a pass.
-    Pass(PassRequest),
+    /// Run a pass; with `referrers` look for the referrers of all images.
+    Pass { request: PassRequest, referrers: bool },
     /// Begin, run a single pass, and retry nothing.
     SinglePass(PassRequest),
     /// Replace policy and settings.

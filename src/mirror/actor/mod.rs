@@ -7,6 +7,7 @@ mod message;
 mod pass_progress;
 mod phase;
 mod reconfigure;
+mod referrers;
 mod start_copies;
 mod state;
 mod status;
@@ -60,7 +61,8 @@ impl Actor {
 
     fn next_wake(&self) -> Option<Instant> {
         let cooldown = self.queue.next_wake().filter(|_| !self.is_single_pass);
-        [self.decisions.next_wake(), self.phase.deadline(), cooldown, self.passes.deadline()]
+        let look = self.referrer_looks.next_wake().filter(|_| !self.is_single_pass);
+        [self.decisions.next_wake(), self.phase.deadline(), cooldown, look, self.passes.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -84,11 +86,11 @@ impl Actor {
             Command::Pause(active) => {
                 let _ = active.send(self.tasks.len());
             }
-            Command::Pass(request) => self.passes.request(request),
+            Command::Pass { request, referrers } => self.passes.request(request, referrers),
             Command::SinglePass(request) => {
                 self.phase = self.phase.complete_inventory(now).begin(now);
                 self.is_single_pass = true;
-                self.passes.request(request);
+                self.passes.request(request, true);
             }
             Command::Reconfigure(new) => self.reconfigure(*new),
             Command::Status(status) => {
@@ -119,9 +121,10 @@ impl Actor {
         if !self.is_single_pass {
             let claims = &self.claims;
             self.queue.wake(now, |key| claims.source_registry(key).map(str::to_owned));
+            self.request_due_looks(now);
         }
         if self.passes.is_due() {
-            self.passes.begin(Pass::over(self.decisions.workloads().cloned(), now));
+            self.passes.begin(|referrers| Pass::over(self.decisions.workloads().cloned(), referrers, now));
             self.decisions.repeat_all();
         }
         self.decisions.wake(now);

@@ -34,6 +34,9 @@ impl Actor {
                     continue;
                 }
                 let host = self.claims.source_registry(key).unwrap_or_default();
+                if pass.looks_for_referrers() {
+                    self.referrer_looks.request(key);
+                }
                 match self.queue.request(key, &source, host, Cause::Pass, now) {
                     Admission::Queued | Admission::Active => pass.wait_for(key),
                     Admission::InCooldown { until, error } => {

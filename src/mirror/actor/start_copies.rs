@@ -34,8 +34,9 @@ impl Actor {
         let Next { key, resolve_tag } = next;
         let now = Instant::now();
         let jobs = self.claims.jobs(&key);
+        let look_for_referrers = self.begin_look(&key);
         let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
-        let jobs: Vec<CopyJob> = due.map(|job| CopyJob { resolve_tag, ..job }).collect();
+        let jobs: Vec<CopyJob> = due.map(|job| CopyJob { resolve_tag, look_for_referrers, ..job }).collect();
         let jobs = self.without_unavailable(&key, jobs, now);
         if jobs.is_empty() {
             self.finish(&key, &[], &[]);

@@ -22,6 +22,7 @@ use crate::{
         passes::Passes,
         queue::{Admission, Availability, Cause, Lengths, Queue},
         records::{RecordChange, Records},
+        referrer_looks::ReferrerLooks,
     },
     model::{CopyProgress, Event, Failure, Observer, Outcome, Reference, UnmirroredUse, WorkloadId},
     policy::Policy,
@@ -60,6 +61,7 @@ pub struct Actor {
     /// As last reported.
     pub(super) lengths: Lengths,
     pub(super) records: Records,
+    pub(super) referrer_looks: ReferrerLooks,
     /// As last reported.
     pub(super) oldest_to_be_copied: Option<SystemTime>,
 }
@@ -123,6 +125,7 @@ impl Actor {
             passes: Passes::default(),
             lengths: Lengths::default(),
             records: Records::default(),
+            referrer_looks: ReferrerLooks::default(),
             oldest_to_be_copied: None,
         }
     }

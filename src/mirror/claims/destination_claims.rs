@@ -130,6 +130,7 @@ impl DestinationClaims {
                 platforms: claims.platforms(),
                 role,
                 resolve_tag: false,
+                look_for_referrers: false,
                 source_unavailable: None,
                 owns_tag: self.owner.as_ref().is_some_and(|owner| is_same_repository(owner, &claims.source)),
             })

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use crate::model::{AtTarget, CopyProgress, Digest, Seen};
+use crate::model::{AtTarget, CopyProgress, Digest, ReferrerOutcome, Seen};
 
 pub(super) struct Attempt<'a> {
     /// Bytes of blobs that were uploaded.
@@ -13,6 +13,7 @@ pub(super) struct Attempt<'a> {
     pub progress: &'a Arc<CopyProgress>,
     source_answered: AtomicBool,
     seen: Mutex<Seen>,
+    referrers: Mutex<Option<ReferrerOutcome>>,
     on_answer: &'a (dyn Fn() + Send + Sync),
 }
 
@@ -24,6 +25,7 @@ impl<'a> Attempt<'a> {
             progress,
             source_answered: AtomicBool::new(false),
             seen: Mutex::default(),
+            referrers: Mutex::default(),
             on_answer,
         }
     }
@@ -46,9 +48,15 @@ impl<'a> Attempt<'a> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).at_source = Some(digest.clone());
     }
 
+    /// Records what became of the referrers.
+    pub fn copied_referrers(&self, outcome: ReferrerOutcome) {
+        *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
     /// What was recorded.
-    pub fn into_seen(self) -> Seen {
-        self.seen.into_inner().unwrap_or_else(PoisonError::into_inner)
+    pub fn into_records(self) -> (Seen, Option<ReferrerOutcome>) {
+        let referrers = self.referrers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.seen.into_inner().unwrap_or_else(PoisonError::into_inner), referrers)
     }
 
     pub fn source_answered(&self) -> bool {

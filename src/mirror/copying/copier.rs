@@ -20,18 +20,23 @@ use super::{
     attempt::Attempt,
     blob_locks::BlobLocks,
     endpoints::Endpoints,
-    failure::at_source,
+    failure::{at_source, at_target},
     inspection::{DigestOrigin, Findings, Inspection},
     inspector::Inspector,
     owner,
     platform_selector::{PlatformSelector, Selection},
-    push::Push,
+    push::{Push, Pushed},
+    referrers::{Look, Referrers, SubjectLocks, Subjects, missing as missing_referrers},
     settings::CopySettings,
     subsets::SubsetCache,
+    target_lookup,
 };
 
 /// How long a registry may take to show that it answers otherwise.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest look for the referrers of an image that is at its target.
+const LONGEST_LOOK: Duration = Duration::from_secs(300);
 
 /// Copies images from any source to the configured targets.
 pub struct Copier {
@@ -42,6 +47,7 @@ pub struct Copier {
     observer: Arc<dyn Observer>,
     blobs: BlobLocks,
     subsets: SubsetCache,
+    referrer_lists: SubjectLocks,
 }
 
 impl Copier {
@@ -52,7 +58,15 @@ impl Copier {
         settings: CopySettings,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { sources, stores, settings, observer, blobs: BlobLocks::default(), subsets: SubsetCache::default() }
+        Self {
+            sources,
+            stores,
+            settings,
+            observer,
+            blobs: BlobLocks::default(),
+            subsets: SubsetCache::default(),
+            referrer_lists: SubjectLocks::default(),
+        }
     }
 
     /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried.
@@ -100,13 +114,15 @@ impl Copier {
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
         let (bytes, source_answered) = (attempt.sent.load(Ordering::Relaxed), attempt.source_answered());
+        let (seen, referrers) = attempt.into_records();
         let outcome = Outcome {
             image: job.image.clone(),
             source: job.source.clone(),
             destination,
             workloads: job.workloads.clone(),
             status,
-            seen: attempt.into_seen(),
+            seen,
+            referrers,
             bytes,
             took: started.elapsed(),
             next_try: None,
@@ -121,7 +137,10 @@ impl Copier {
             match kind {
                 FailureKind::Source | FailureKind::SourceBlob => source.is_up().await,
                 FailureKind::Target => target.is_up().await,
-                FailureKind::DifferentDigest | FailureKind::Conflict | FailureKind::Verification => true,
+                FailureKind::DifferentDigest
+                | FailureKind::Conflict
+                | FailureKind::Verification
+                | FailureKind::Referrer => true,
             }
         };
         timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
@@ -135,13 +154,15 @@ impl Copier {
         let selector = &PlatformSelector { job, settings: &self.settings, endpoints, subsets: &self.subsets };
         let inspector = Inspector { job, settings: &self.settings, endpoints, selector, attempt };
         let (findings, manifest) = match find_manifest(&inspector).await? {
-            Found::UpToDate(digest) => return Ok(Status::AlreadyThere(digest)),
+            Found::UpToDate(digest) => return self.already_there(job, endpoints, &selector, attempt, digest).await,
             Found::Missing(findings, manifest) => (findings, manifest),
         };
         attempt.source_answers();
         self.observer.observe(&Event::PullSucceeded(&job.image));
         let part = match selector.select(&findings, &manifest).await? {
-            Selection::Nothing(present) => return Ok(Status::AlreadyThere(present)),
+            Selection::Nothing(present) => {
+                return self.already_there(job, endpoints, &selector, attempt, present).await;
+            }
             Selection::Part(part) => Some(part),
             Selection::Whole => None,
         };
@@ -157,6 +178,7 @@ impl Copier {
         progress.begin();
         let (workloads, source, destination) = (job.workloads.as_slice(), &job.source, &job.destination);
         self.observer.observe(&Event::TransferStarted { source, destination, workloads, progress });
+        let referrers = self.referrers(job, endpoints, attempt);
         let push = Push {
             job,
             settings: &self.settings,
@@ -167,16 +189,77 @@ impl Copier {
             observer: &self.observer,
             sent: &attempt.sent,
             progress,
+            referrers: referrers.as_ref(),
         };
-        let pushed = push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
+        let Pushed { digest, referrers } =
+            push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
+        if let Some(referrers) = referrers {
+            attempt.copied_referrers(referrers);
+        }
         if let Some(before) = &replaced {
             self.observer.observe(&Event::TagTaken { workloads, source, destination, before });
         }
         if let Some(part) = &findings.part {
-            self.subsets.set_complete(part, &pushed);
+            self.subsets.set_complete(part, &digest);
         }
         self.observer.observe(&Event::PushSucceeded(&destination_of(job, &findings.wanted).to_string()));
-        Ok(Status::Copied(pushed))
+        Ok(Status::Copied(digest))
+    }
+
+    /// Looks for the referrers of an image that the target has, if the job asks for that.
+    async fn already_there(
+        &self,
+        job: &CopyJob,
+        endpoints: &Endpoints<'_>,
+        selector: &PlatformSelector<'_>,
+        attempt: &Attempt<'_>,
+        digest: Digest,
+    ) -> Result<Status, Failure> {
+        let may_look = job.look_for_referrers && job.source_unavailable.is_none() && !self.settings.dry_run;
+        let referrers = self.referrers(job, endpoints, attempt).filter(|_| may_look);
+        if let Some(referrers) = referrers
+            && let Some(present) = target_lookup::manifest(&endpoints.target, &digest).await?
+        {
+            let platforms = selector.request(&digest).map(|part| part.platforms);
+            let subjects = Subjects::of_present(&present, platforms.as_ref());
+            let subjects = subjects.map_err(|error| at_target(&error.into()))?;
+            let outcome = referrers.copy(referrers.discover(&subjects, LONGEST_LOOK).await).await;
+            let failure = self.settings.referrers.required.then(|| missing_referrers(&outcome)).flatten();
+            attempt.copied_referrers(outcome);
+            failure.map_or(Ok(()), Err)?;
+        }
+        Ok(Status::AlreadyThere(digest))
+    }
+
+    /// None if the job's target gets none.
+    fn referrers<'a>(
+        &'a self,
+        job: &'a CopyJob,
+        endpoints: &'a Endpoints<'a>,
+        attempt: &'a Attempt<'a>,
+    ) -> Option<Referrers<'a>> {
+        Some(Referrers {
+            job,
+            settings: &self.settings,
+            selection: self.settings.referrers.of(&job.destination.target.name)?,
+            endpoints,
+            blobs: &self.blobs,
+            locks: &self.referrer_lists,
+            observer: &self.observer,
+            sent: &attempt.sent,
+            progress: attempt.progress,
+            look: Look::default(),
+        })
+    }
+
+    /// Whether the destination gets referrers.
+    pub fn copies_referrers_to(&self, target: &str) -> bool {
+        self.settings.referrers.of(target).is_some() && !self.settings.dry_run && !self.settings.dry_pull
+    }
+
+    /// When the referrers of an image are looked for again; none for never.
+    pub fn referrer_recheck(&self) -> Option<Duration> {
+        self.settings.referrers.recheck
     }
 
     fn endpoints(&self, job: &CopyJob) -> Result<Endpoints<'_>, Failure> {

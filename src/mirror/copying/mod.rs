@@ -13,6 +13,7 @@ mod owner;
 mod platform_selector;
 mod platforms;
 mod push;
+mod referrers;
 mod settings;
 mod subsets;
 mod target_lookup;
@@ -20,4 +21,5 @@ mod transfer;
 
 pub use copier::Copier;
 pub use platforms::PlatformSettings;
+pub use referrers::{ReferrerSelection, ReferrerSettings};
 pub use settings::CopySettings;

@@ -155,6 +155,7 @@ mod tests {
             digest: None,
         };
         CopyJob {
+            look_for_referrers: false,
             source_unavailable: None,
             image: "app:1".into(),
             source: "app:1".parse().unwrap(),

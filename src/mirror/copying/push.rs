@@ -10,13 +10,21 @@ use tracing::{info, warn};
 
 use crate::{
     mirror::job::CopyJob,
-    model::{CopyProgress, Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
+    model::{CopyProgress, Digest, Event, Failure, FailureKind, Observer, ReferrerOutcome, Retry, error_chain},
     registry::{Manifest, ManifestRef, StoreError},
 };
 
 use super::{
-    blob_locks::BlobLocks, endpoints::Endpoints, failure::at_target, image_upload::UploadGuard, inspection::Findings,
-    settings::CopySettings, subsets::SubsetCache, target_lookup::is_same, transfer::Transfer,
+    blob_locks::BlobLocks,
+    endpoints::Endpoints,
+    failure::at_target,
+    image_upload::UploadGuard,
+    inspection::Findings,
+    referrers::{PendingReferrers, Referrers},
+    settings::CopySettings,
+    subsets::SubsetCache,
+    target_lookup::is_same,
+    transfer::Transfer,
 };
 
 /// Pushes one job's image.
@@ -31,6 +39,16 @@ pub(super) struct Push<'a> {
     /// Grows with each byte of a blob that is uploaded.
     pub sent: &'a Arc<AtomicU64>,
     pub progress: &'a Arc<CopyProgress>,
+    /// None if the target gets no referrers.
+    pub referrers: Option<&'a Referrers<'a>>,
+}
+
+/// What was pushed.
+pub(super) struct Pushed {
+    /// The digest that the target has then.
+    pub digest: Digest,
+    /// What became of the referrers; none if they were not looked for.
+    pub referrers: Option<ReferrerOutcome>,
 }
 
 /// What to push: everything that `contents` names, then `root`, which may name more.
@@ -40,6 +58,27 @@ struct PushPlan<'a> {
     root: &'a Manifest,
 }
 
+/// The result of pushing a manifest.
+enum Root {
+    /// With what became of its referrers.
+    Accepted(Option<ReferrerOutcome>),
+    /// The target rejects it because children are missing.
+    NeedsChildren,
+}
+
+/// Why a manifest was not pushed.
+enum PutError {
+    Store(StoreError),
+    /// A required referrer was not copied.
+    Referrer(Failure),
+}
+
+impl From<StoreError> for PutError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl PushPlan<'_> {
     fn is_sparse(self) -> bool {
         self.contents.digest() != self.root.digest()
@@ -47,29 +86,29 @@ impl PushPlan<'_> {
 }
 
 impl Push<'_> {
-    /// Returns the digest that the target has then. `part` is an index of the requested platforms of `whole`, if these are
+    /// Pushes the image. `part` is an index of the requested platforms of `whole`, if these are
     /// not all; `may_make_index`: the target may get that index.
     pub async fn run(
         &self,
         whole: &Manifest,
         part: Option<&Manifest>,
         may_make_index: bool,
-    ) -> Result<Digest, Failure> {
+    ) -> Result<Pushed, Failure> {
         let upload = UploadGuard::default();
         let transfer = self.transfer(&upload);
         let all = PushPlan { contents: whole, root: whole };
         let Some(part) = part else {
-            self.push_manifest(&transfer, &upload, all).await?;
-            return Ok(self.findings.wanted.clone());
+            let root = self.push_manifest(&transfer, &upload, all).await?;
+            return Ok(self.pushed(&self.findings.wanted, root));
         };
         let target = &self.job.destination.target.name;
         let needs_children = self.subsets.needs_children(target);
         let sparse = PushPlan { contents: part, root: whole };
-        if !needs_children && self.push_manifest(&transfer, &upload, sparse).await? {
-            return Ok(self.findings.wanted.clone());
+        if !needs_children && let Root::Accepted(referrers) = self.push_manifest(&transfer, &upload, sparse).await? {
+            return Ok(self.pushed(&self.findings.wanted, Root::Accepted(referrers)));
         }
         let plan = if may_make_index { PushPlan { contents: part, root: part } } else { all };
-        self.push_manifest(&transfer, &upload, plan).await?;
+        let root = self.push_manifest(&transfer, &upload, plan).await?;
         // Only now is it known that the missing children were the cause.
         if !needs_children && self.subsets.set_needs_children(target) {
             warn!(
@@ -81,10 +120,25 @@ impl Push<'_> {
         let (workload, source, destination) = (self.job.workload(), &self.job.source, &self.job.destination);
         if plan.root.digest() == whole.digest() {
             info!(workload, %source, target = %destination, "copied all platforms: the image is referenced by its digest");
-            return Ok(self.findings.wanted.clone());
+            return Ok(self.pushed(&self.findings.wanted, root));
         }
-        info!(workload, %source, target = %destination, digest = %part.digest(), from = %self.findings.wanted, "made an index of the requested platforms");
-        Ok(part.digest().clone())
+        info!(
+            workload,
+            %source,
+            target = %destination,
+            digest = %part.digest(),
+            from = %self.findings.wanted,
+            "made an index of the requested platforms; signatures of the source's index do not hold for it"
+        );
+        Ok(self.pushed(part.digest(), root))
+    }
+
+    fn pushed(&self, digest: &Digest, root: Root) -> Pushed {
+        let referrers = match root {
+            Root::Accepted(referrers) => referrers,
+            Root::NeedsChildren => None,
+        };
+        Pushed { digest: digest.clone(), referrers }
     }
 
     fn transfer<'b>(&'b self, upload: &'b UploadGuard) -> Transfer<'b> {
@@ -96,28 +150,26 @@ impl Push<'_> {
         Transfer::new(self.endpoints, self.job, self.blobs, upload.upload(), self.settings, self.progress, on_sent)
     }
 
-    /// Pushes the contents, then the root. Returns false if the target rejects a root with missing children.
+    /// Pushes the contents, then the root, then its referrers; the tag is moved last.
     async fn push_manifest(
         &self,
         transfer: &Transfer<'_>,
         upload: &UploadGuard,
         plan: PushPlan<'_>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Root, Failure> {
         let digest = plan.root.digest();
         let needs_keep_alive = self.job.tag().is_none() || self.job.source.digest().is_some();
         let keep_alive = needs_keep_alive.then_some(ManifestRef::KeptDigest(digest));
         // The tag is what others pull by, and is moved last.
         let references = || keep_alive.into_iter().chain(self.job.tag().map(ManifestRef::Tag));
+        let mut referrers = PendingReferrers::new(self.referrers);
         let mut has_repeated = false;
         loop {
-            transfer.copy_contents(plan.contents).await?;
-            let put = async {
-                for reference in references() {
-                    self.endpoints.target.put(reference, plan.root).await?;
-                }
-                Ok::<(), StoreError>(())
-            };
-            match put.await {
+            let found = referrers.discover(plan.root, plan.contents);
+            // The source tells what belongs to the image while its blobs are copied.
+            futures::try_join!(transfer.copy_contents(plan.contents), found)?;
+            let put = self.put(plan.root, references(), &mut referrers, upload).await;
+            match put {
                 Ok(()) => {
                     upload.complete();
                     match try_join_all(references().map(|reference| self.verify(reference, digest))).await {
@@ -125,16 +177,44 @@ impl Push<'_> {
                         Err(failure) if failure.kind == FailureKind::Verification && !has_repeated => {
                             has_repeated = true;
                         }
-                        verified => return verified.map(|_| true),
+                        verified => {
+                            verified?;
+                            return Ok(Root::Accepted(referrers.finish().await));
+                        }
                     }
                 }
-                Err(error) if error.is_immutable_tag() => return Err(self.immutable_tag(digest, &error)),
-                Err(error) if error.is_rejection() && plan.is_sparse() => return Ok(false),
+                Err(PutError::Store(error)) if error.is_immutable_tag() => {
+                    return Err(self.immutable_tag(digest, &error));
+                }
+                Err(PutError::Store(error)) if error.is_rejection() && plan.is_sparse() => {
+                    return Ok(Root::NeedsChildren);
+                }
                 // A blob or child may have been deleted since it was found: all are looked up once more.
-                Err(error) if error.is_rejection() && !has_repeated => has_repeated = true,
-                Err(error) => return Err(at_target(&error)),
+                Err(PutError::Store(error)) if error.is_rejection() && !has_repeated => has_repeated = true,
+                Err(PutError::Store(error)) => return Err(at_target(&error)),
+                Err(PutError::Referrer(failure)) => return Err(failure),
             }
         }
+    }
+
+    /// Referrers need the manifest that they refer to, and whoever pulls by the tag needs them: they come between.
+    async fn put(
+        &self,
+        root: &Manifest,
+        references: impl Iterator<Item = ManifestRef<'_>>,
+        referrers: &mut PendingReferrers<'_>,
+        upload: &UploadGuard,
+    ) -> Result<(), PutError> {
+        let target = &self.endpoints.target;
+        if referrers.wait_for_subject() {
+            target.put(ManifestRef::Child(root.digest()), root).await?;
+            upload.complete();
+        }
+        referrers.copy_before_tag().await.map_err(PutError::Referrer)?;
+        for reference in references {
+            target.put(reference, root).await?;
+        }
+        Ok(())
     }
 
     fn immutable_tag(&self, digest: &Digest, error: &StoreError) -> Failure {

@@ -2,10 +2,10 @@
 
 use crate::{mirror::job::CopyJob, registry::Backoff};
 
-use super::platforms::PlatformSettings;
+use super::{platforms::PlatformSettings, referrers::ReferrerSettings};
 
 /// How images are copied.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct CopySettings {
     /// Pull tags by digest: the one that the newest Pod runs, or that the source resolves the tag to.
     pub digest_pull: bool,
@@ -13,6 +13,8 @@ pub struct CopySettings {
     pub digest_pull_ignored_tags: Vec<String>,
     /// The platforms of an index to copy, with `digest_pull`; none for all.
     pub platforms: Option<PlatformSettings>,
+    /// What is copied beside images.
+    pub referrers: ReferrerSettings,
     /// Whether a tag at the target may be moved to another digest; `latest` always may.
     pub allow_different_digest_repush: bool,
     /// Do everything except writing to the target.

@@ -25,10 +25,14 @@ pub struct Passes {
     current: Option<Pass>,
     requests: Vec<PassRequest>,
     next_requests: Vec<PassRequest>,
+    /// Whether the next pass looks for the referrers of all images.
+    next_referrers: bool,
 }
 
 impl Passes {
-    pub fn request(&mut self, request: PassRequest) {
+    /// With `referrers` the pass looks for the referrers of all images.
+    pub fn request(&mut self, request: PassRequest, referrers: bool) {
+        self.next_referrers |= referrers;
         self.next_requests.retain(|request| !request.is_closed());
         if self.next_requests.len() < MAX_REQUESTS {
             self.next_requests.push(request);
@@ -40,9 +44,9 @@ impl Passes {
         self.current.is_none() && self.next_requests.iter().any(|request| !request.is_closed())
     }
 
-    /// Begins the requested pass.
-    pub fn begin(&mut self, pass: Pass) {
-        self.current = Some(pass);
+    /// Begins the requested pass; `pass` makes it, with or without looks for the referrers of all images.
+    pub fn begin(&mut self, pass: impl FnOnce(bool) -> Pass) {
+        self.current = Some(pass(std::mem::take(&mut self.next_referrers)));
         self.requests = std::mem::take(&mut self.next_requests);
     }
 

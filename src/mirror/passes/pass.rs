@@ -21,6 +21,7 @@ const LONGEST_STANDSTILL: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub struct Pass {
     began: SystemTime,
+    looks_for_referrers: bool,
     awaited_workloads: HashSet<WorkloadId>,
     awaited_destinations: HashSet<DestinationKey>,
     undecided: usize,
@@ -40,9 +41,10 @@ struct PassItem {
 }
 
 impl Pass {
-    pub fn over(workloads: impl Iterator<Item = WorkloadId>, now: Instant) -> Self {
+    pub fn over(workloads: impl Iterator<Item = WorkloadId>, looks_for_referrers: bool, now: Instant) -> Self {
         Self {
             began: SystemTime::now(),
+            looks_for_referrers,
             awaited_workloads: workloads.collect(),
             awaited_destinations: HashSet::new(),
             undecided: 0,
@@ -57,6 +59,11 @@ impl Pass {
 
     pub fn began(&self) -> SystemTime {
         self.began
+    }
+
+    /// Whether it looks for the referrers of all images.
+    pub fn looks_for_referrers(&self) -> bool {
+        self.looks_for_referrers
     }
 
     /// Records that a workload is decided or deleted. Returns whether the pass was waiting for it.

@@ -1,5 +1,5 @@
-//! The entries of an index, and indexes with some of its platforms. This is the only place that writes a new manifest:
-//! for registries that accept no index before all its entries exist.
+//! The entries of an index, and indexes with some of its platforms, for registries that accept no index before all its
+//! entries exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,6 +2,7 @@
 //! `"layers": null` of images from scratch, and accept a manifest that is both an image and an index.
 
 pub(super) mod index;
+pub(super) mod referrers;
 
 use std::fmt;
 
@@ -27,6 +28,9 @@ pub(in crate::registry) const ACCEPTED: &str = "application/vnd.oci.image.index.
 /// The media types in [`ACCEPTED`].
 pub(in crate::registry) const KNOWN: [&str; 4] =
     [OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE];
+
+/// The key of the entries of an index.
+const MANIFEST_LIST_KEY: &str = "manifests";
 
 /// A tag or a digest: the `<reference>` of the distribution specification.
 #[derive(Clone, Copy, Debug)]

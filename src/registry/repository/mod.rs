@@ -5,6 +5,7 @@ pub(super) mod mount;
 pub(super) mod probe;
 pub(super) mod pull;
 pub(super) mod push;
+pub(super) mod referrers;
 pub(super) mod upload_session;
 
 use std::{fmt, sync::Arc};

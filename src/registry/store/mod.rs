@@ -2,6 +2,7 @@
 
 pub(super) mod error;
 pub(super) mod permit;
+pub(super) mod referrers;
 pub(super) mod remote;
 
 use self::{
@@ -146,8 +147,19 @@ impl StoreRepository {
     pub async fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
         match self {
             Self::Remote(repository) => match repository.head(TagOrDigest::Digest(digest)).await? {
-                Some(_) => Ok(Some(repository.manifest(TagOrDigest::Digest(digest)).await?)),
+                Some(_) => self.found(digest).await,
                 None => Ok(None),
+            },
+            Self::Layout(_) => self.found(digest).await,
+        }
+    }
+
+    /// A manifest that exists, with a verified digest; None if it does not exist any more.
+    async fn found(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
+        match self {
+            Self::Remote(repository) => match repository.manifest(TagOrDigest::Digest(digest)).await {
+                Err(error) if error.is_not_found() => Ok(None),
+                read => Ok(Some(read?)),
             },
             Self::Layout(repository) => Ok(repository.manifest(digest).await?),
         }

@@ -8,7 +8,7 @@ use crate::{
         fault::Fault,
         limits::connections::RequestLimit,
         manifest::{Descriptor, Manifest, TagOrDigest},
-        repository::{Repository, pull::BlobStream},
+        repository::{Repository, pull::BlobStream, referrers::ReferrerList},
     },
 };
 
@@ -42,6 +42,10 @@ impl RemoteRepository {
 
     pub(in crate::registry) async fn manifest(&self, selector: TagOrDigest<'_>) -> Result<Manifest, Error> {
         self.repository.manifest(selector).await
+    }
+
+    pub(in crate::registry) async fn referrers(&self, subject: &Digest) -> Result<Option<ReferrerList>, Error> {
+        self.repository.referrers(subject).await
     }
 
     pub(in crate::registry) async fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {

@@ -38,6 +38,8 @@ pub struct Metrics {
     copied_bytes: IntCounter,
     copy_duration: HistogramVec,
     copy_failures: IntCounterVec,
+    referrers: IntCounterVec,
+    images_lacking_referrers: IntGauge,
     images: StateGauges<StatusKind>,
     destinations: StateGauges<ImageState>,
     oldest_not_mirrored: IntGauge,
@@ -105,7 +107,21 @@ impl Metrics {
             watch_restarts.with_label_values(&[kind.plural()]);
         }
 
+        let referrers = families.counters(
+            "k8s_copycat_referrers_total",
+            "Signatures and other referrers that were looked for, by result; each look counts them again.",
+            &["result"],
+        )?;
+        for result in ["copied", "already_there", "failed"] {
+            referrers.with_label_values(&[result]);
+        }
+
         Ok(Self {
+            referrers,
+            images_lacking_referrers: families.gauge(
+                "k8s_copycat_images_lacking_referrers",
+                "Images at their destinations of which a referrer could not be copied at the last look.",
+            )?,
             pull_success: images("k8s_copycat_registry_pull_success_total", "Source manifests that were pulled.")?,
             pull_error: images(
                 "k8s_copycat_registry_pull_error_total",
@@ -196,6 +212,16 @@ impl Metrics {
     }
 
     fn finished(&self, outcome: &Outcome) {
+        if let Some(referrers) = &outcome.referrers {
+            let results = [
+                ("copied", referrers.copied),
+                ("already_there", referrers.already_there),
+                ("failed", referrers.failed),
+            ];
+            for (result, count) in results {
+                self.referrers.with_label_values(&[result]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+            }
+        }
         if let Status::Failed(failure) = &outcome.status {
             self.copy_failures.with_label_values(&[failure.kind.name()]).inc();
         }
@@ -219,6 +245,8 @@ impl Observer for Metrics {
                 let state = |known: Option<Known>| known.map(|known| known.state);
                 self.images.change(result(before), result(after));
                 self.destinations.change(state(before), state(after));
+                let lacks = |known: Option<Known>| i64::from(known.is_some_and(|known| known.lacks_referrers));
+                self.images_lacking_referrers.add(lacks(after) - lacks(before));
             }
             Event::OldestToBeCopied(since) => self.oldest_not_mirrored.set(since.map_or(0, unix_seconds)),
             Event::PassEnded(pass) => {

@@ -260,6 +260,7 @@ fn image_status(
         source,
         workloads: Vec::new(),
         seen,
+        referrers: None,
         bytes: 31_400_000,
         took: Duration::from_millis(4_200),
         next_try: None,

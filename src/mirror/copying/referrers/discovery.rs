@@ -1,0 +1,161 @@
+//! What the source has beside an image.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use futures::{StreamExt, stream};
+
+use super::{budget::MAX_REFERRERS_OF_IMAGE, selection::ReferrerSelection, subjects::Subjects};
+use crate::{
+    mirror::copying::endpoints::Endpoints,
+    model::{Digest, ReferrerFailure, ReferrerOutcome, Retry},
+    registry::{Error, ReferrerEntry, ReferrerList, TagOrDigest},
+};
+
+/// Subjects whose referrers are looked for at once.
+const CONCURRENT_LOOKS: usize = 4;
+
+/// What the source has beside one manifest; never empty.
+#[derive(Debug)]
+pub(super) struct SubjectReferrers {
+    pub subject: Digest,
+    pub listed: Vec<ReferrerEntry>,
+    pub tags: Vec<DigestTag>,
+}
+
+/// A tag that names the digest it belongs to.
+#[derive(Debug)]
+pub(super) struct DigestTag {
+    pub tag: String,
+    /// What it would be as a referrer.
+    pub artifact_type: &'static str,
+    pub digest: Digest,
+}
+
+/// What the source has beside an image.
+#[derive(Debug, Default)]
+pub(in crate::mirror::copying) struct Discovery {
+    pub(super) subjects: Vec<SubjectReferrers>,
+    /// The subjects whose referrers are not known.
+    pub(super) outcome: ReferrerOutcome,
+}
+
+impl Discovery {
+    /// Whether nothing is to be copied.
+    pub fn is_empty(&self) -> bool {
+        self.subjects.is_empty()
+    }
+
+    pub fn failed(failure: ReferrerFailure) -> Self {
+        let mut discovery = Self::default();
+        discovery.outcome.fail(failure);
+        discovery
+    }
+}
+
+/// What was learnt during one look at an image.
+#[derive(Default)]
+pub(in crate::mirror::copying) struct Look {
+    /// Whether the source was found to have no referrers API: it is asked once for an image.
+    has_no_api: AtomicBool,
+    /// Referrers found so far, for all manifests of the image.
+    count: AtomicUsize,
+}
+
+/// Looks at the source for what belongs to an image: for each manifest one request to the referrers API, or up to two for
+/// the index that takes its place, and one for each tag.
+pub(super) struct Discoverer<'a> {
+    pub endpoints: &'a Endpoints<'a>,
+    pub selection: &'a ReferrerSelection,
+    pub look: &'a Look,
+}
+
+impl Discoverer<'_> {
+    pub async fn discover(&self, subjects: &Subjects) -> Discovery {
+        let mut discovery = Discovery::default();
+        if subjects.is_cut {
+            let referrer = "further images of the index".to_owned();
+            let message = format!("only the first {} are looked at for referrers", subjects.digests.len());
+            discovery.outcome.fail(ReferrerFailure { referrer, message, retry: Retry::Later });
+        }
+        // The first one finds out whether there is an API.
+        let mut digests = subjects.digests.iter().cloned();
+        if let Some(first) = digests.next() {
+            let found = self.look_at(first).await;
+            add(&mut discovery, found);
+        }
+        let mut found = stream::iter(digests).map(|subject| self.look_at(subject)).buffered(CONCURRENT_LOOKS);
+        while let Some(found) = found.next().await {
+            add(&mut discovery, found);
+        }
+        discovery
+    }
+
+    async fn look_at(&self, subject: Digest) -> (SubjectReferrers, Vec<ReferrerFailure>) {
+        let mut failures = Vec::new();
+        let listed = match self.listed(&subject).await {
+            Ok(list) => {
+                if list.is_cut {
+                    let message = format!(
+                        "the source lists more than {} referrers; further ones are not copied",
+                        list.entries.len()
+                    );
+                    failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry: Retry::Later });
+                }
+                list.entries
+            }
+            Err(error) => {
+                failures.push(failure(&subject.to_string(), &error));
+                Vec::new()
+            }
+        };
+        let mut seen = HashSet::new();
+        let mut accepted = |entry: &ReferrerEntry| {
+            entry.artifact_type.as_deref().is_none_or(|artifact_type| self.selection.accepts(artifact_type))
+                && seen.insert(entry.digest.clone())
+        };
+        let listed: Vec<_> = listed.into_iter().filter(|entry| accepted(entry)).collect();
+        let found = self.look.count.fetch_add(listed.len(), Ordering::Relaxed);
+        let room = MAX_REFERRERS_OF_IMAGE.saturating_sub(found);
+        if listed.len() > room {
+            let message =
+                format!("the image has more than {MAX_REFERRERS_OF_IMAGE} referrers; further ones are not copied");
+            failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry: Retry::Later });
+        }
+        let listed = listed.into_iter().take(room).collect();
+        let mut tags = Vec::new();
+        for (suffix, artifact_type) in self.selection.digest_tags() {
+            let tag = format!("{}.{suffix}", subject.referrers_tag());
+            match self.endpoints.source.head(TagOrDigest::Tag(&tag)).await {
+                Ok(Some(digest)) => tags.push(DigestTag { tag, artifact_type, digest }),
+                Ok(None) => {}
+                Err(error) => failures.push(failure(&tag, &error)),
+            }
+        }
+        (SubjectReferrers { subject, listed, tags }, failures)
+    }
+
+    async fn listed(&self, subject: &Digest) -> Result<ReferrerList, Error> {
+        let source = &self.endpoints.source;
+        if !self.look.has_no_api.load(Ordering::Relaxed) {
+            if let Some(list) = source.referrers(subject).await? {
+                return Ok(list);
+            }
+            self.look.has_no_api.store(true, Ordering::Relaxed);
+        }
+        source.fallback_referrers(subject).await
+    }
+}
+
+fn add(discovery: &mut Discovery, (found, failures): (SubjectReferrers, Vec<ReferrerFailure>)) {
+    failures.into_iter().for_each(|failure| discovery.outcome.fail(failure));
+    if !found.listed.is_empty() || !found.tags.is_empty() {
+        discovery.subjects.push(found);
+    }
+}
+
+fn failure(referrer: &str, error: &Error) -> ReferrerFailure {
+    ReferrerFailure { referrer: referrer.to_owned(), message: error.to_string(), retry: error.retry() }
+}

@@ -1,0 +1,142 @@
+//! What belongs to an image beside the image: signatures, attestations and SBOMs, found by the referrers API, by the index
+//! that takes its place, or by the tags of cosign 2.
+
+mod budget;
+mod copying;
+mod discovery;
+mod locks;
+mod pending;
+mod selection;
+mod subjects;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tracing::warn;
+
+use self::{
+    budget::{ByteBudget, MAX_LEVELS},
+    copying::ReferrerTransfer,
+    discovery::Discoverer,
+};
+use super::{
+    blob_locks::BlobLocks, endpoints::Endpoints, image_upload::UploadGuard, settings::CopySettings, transfer::Transfer,
+};
+use crate::{
+    mirror::job::CopyJob,
+    model::{CopyProgress, Event, Observer, ReferrerFailure, ReferrerOutcome, Retry},
+};
+
+pub use self::selection::{ReferrerSelection, ReferrerSettings};
+pub(super) use self::{
+    discovery::{Discovery, Look},
+    locks::SubjectLocks,
+    pending::{PendingReferrers, missing},
+    subjects::Subjects,
+};
+
+/// The longest copy of the referrers of one image.
+const LONGEST_COPY: Duration = Duration::from_secs(30 * 60);
+
+/// Copies the referrers of one job's image.
+pub(super) struct Referrers<'a> {
+    pub job: &'a CopyJob,
+    pub settings: &'a CopySettings,
+    pub selection: &'a ReferrerSelection,
+    pub endpoints: &'a Endpoints<'a>,
+    pub blobs: &'a BlobLocks,
+    pub locks: &'a SubjectLocks,
+    pub observer: &'a Arc<dyn Observer>,
+    /// Grows with each byte of a blob that is uploaded.
+    pub sent: &'a Arc<AtomicU64>,
+    pub progress: &'a Arc<CopyProgress>,
+    pub look: Look,
+}
+
+impl Referrers<'_> {
+    /// What the source has for the manifests of an image, as far as it tells within `longest`.
+    pub async fn discover(&self, subjects: &Subjects, longest: Duration) -> Discovery {
+        let discoverer = self.discoverer();
+        timeout(longest, discoverer.discover(subjects)).await.unwrap_or_else(|_| {
+            let message = format!("the source did not list them within {}s", longest.as_secs());
+            Discovery::failed(ReferrerFailure { referrer: "all referrers".to_owned(), message, retry: Retry::Soon })
+        })
+    }
+
+    /// Copies what was found, and what belongs to that. The subjects must be at the target. Reports each failure.
+    pub async fn copy(&self, discovery: Discovery) -> ReferrerOutcome {
+        let outcome = match timeout(LONGEST_COPY, self.copy_all(discovery)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let message = format!("the copy was not complete after {} minutes", LONGEST_COPY.as_secs() / 60);
+                let mut outcome = ReferrerOutcome::default();
+                outcome.fail(ReferrerFailure { referrer: "all referrers".to_owned(), message, retry: Retry::Soon });
+                outcome
+            }
+        };
+        self.report(&outcome);
+        outcome
+    }
+
+    async fn copy_all(&self, discovery: Discovery) -> ReferrerOutcome {
+        let upload = UploadGuard::default();
+        let (observer, sent) = (Arc::clone(self.observer), Arc::clone(self.sent));
+        let on_sent = Arc::new(move |bytes| {
+            sent.fetch_add(bytes, Ordering::Relaxed);
+            observer.observe(&Event::BytesCopied(bytes));
+        });
+        let transfer = &Transfer::new(
+            self.endpoints,
+            self.job,
+            self.blobs,
+            upload.upload(),
+            self.settings,
+            self.progress,
+            on_sent,
+        );
+        let budget = &ByteBudget::default();
+        let (settings, selection, endpoints) = (self.settings, self.selection, self.endpoints);
+        let copier =
+            ReferrerTransfer { job: self.job, settings, selection, endpoints, transfer, locks: self.locks, budget };
+        let discoverer = self.discoverer();
+        let mut outcome = ReferrerOutcome::default();
+        let mut discovery = discovery;
+        for level in 1..=MAX_LEVELS {
+            let Discovery { subjects, outcome: found } = discovery;
+            outcome.add(found);
+            let mut next = Vec::new();
+            for subject in &subjects {
+                let (copied, present) = copier.copy(subject).await;
+                outcome.add(copied);
+                next.extend(present);
+            }
+            if next.is_empty() || level == MAX_LEVELS {
+                break;
+            }
+            discovery = discoverer.discover(&Subjects::bounded(next)).await;
+        }
+        upload.complete();
+        outcome
+    }
+
+    fn discoverer(&self) -> Discoverer<'_> {
+        Discoverer { endpoints: self.endpoints, selection: self.selection, look: &self.look }
+    }
+
+    fn report(&self, outcome: &ReferrerOutcome) {
+        let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
+        for ReferrerFailure { referrer, message, .. } in &outcome.failures {
+            warn!(workload, %source, %target, referrer, error = message, "a referrer was not copied");
+        }
+        let further = outcome.failed.saturating_sub(outcome.failures.len());
+        if further > 0 {
+            warn!(workload, %source, %target, further, "further referrers were not copied");
+        }
+    }
+}
