@@ -5,18 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Destination, Digest, Reference, ReferrerOutcome, Seen, WorkloadId};
-
-/// When a retry can help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// Soon, without anybody's action: network failures, timeouts, 429, 5xx.
-    Soon,
-    /// Not before this time has passed, as the registry said (`Retry-After`).
-    After(Duration),
-    /// After somebody has changed something: not found, denied, rejected.
-    Later,
-}
+use super::{Destination, Digest, Reference, ReferrerOutcome, Retry, Seen, WorkloadId};
 
 /// Which part of a copy failed; a closed list, used as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

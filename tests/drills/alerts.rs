@@ -23,7 +23,7 @@ struct Case {
 
 const OF: &str = r#"cluster="c",namespace="n",pod="p",instance="i",job="j""#;
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 19] = [
     Case {
         alert: "K8sCopycatAbsent",
         interval: 1,
@@ -80,6 +80,15 @@ const CASES: [Case; 18] = [
         clears: 405,
         labels: &[],
         summary: "3 images are in the mirror, but their sources can not be asked whether they have changed",
+    },
+    Case {
+        alert: "K8sCopycatReferrersMissing",
+        interval: 5,
+        series: &[("k8s_copycat_images_lacking_referrers{", "2x40 0x10")],
+        fires: 150,
+        clears: 240,
+        labels: &[],
+        summary: "Signatures or other referrers of 2 images are not in the mirror",
     },
     Case {
         alert: "K8sCopycatNameConflict",

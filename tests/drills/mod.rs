@@ -1,4 +1,4 @@
-//! The chart, the alerts, the dashboard and the status page with the tools that operators use. `make drills` runs them.
+//! The chart, signatures, the alerts, the dashboard and the status page with the tools that operators use. `make drills` runs them.
 
 mod alerts;
 mod chart;
@@ -10,4 +10,5 @@ mod monitoring;
 mod node;
 mod page;
 mod schema;
+mod signing;
 mod templates;

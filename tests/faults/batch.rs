@@ -29,6 +29,8 @@ pub struct CaseResult {
     pub injected: Vec<InjectedFault>,
     /// What is missing at the target.
     pub missing: Vec<String>,
+    /// The same, of the signature.
+    pub missing_signature: Vec<String>,
     /// Time from the start until all its tags existed.
     pub time: Option<Duration>,
 }
@@ -56,8 +58,12 @@ impl CaseResult {
             return Some(format!("it followed {challenges} changing challenges"));
         }
         if self.is_success() {
-            let missing = self.missing.join(", ");
-            return (!self.missing.is_empty()).then(|| format!("false success: missing at the target: {missing}"));
+            let mut missing = self.missing.clone();
+            if !self.line.contains(" not copied: ") {
+                missing.extend(self.missing_signature.iter().cloned());
+            }
+            let text = || format!("false success: missing at the target: {}", missing.join(", "));
+            return (!missing.is_empty()).then(text);
         }
         let Some((_, cause)) = self.line.strip_prefix("failed").and_then(|line| line.split_once(": ")) else {
             return Some("no outcome is reported".to_owned());
@@ -81,7 +87,7 @@ async fn run_with(access: Access, cases: Vec<Case>, config: impl Fn(String) -> S
     let environment = TestEnvironment::new(access, &cases);
     let manifests: Vec<_> = environment.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
     let config = config(environment.config(1));
-    let program = Program::new(&["sync", "-f", "-"]).config(&config).stdin(&list(&manifests));
+    let program = Program::new(&["sync", "-f", "-"]).config(&config).stdin(&list(&manifests)).unset("REFERRERS");
     let started = Instant::now();
     let finished = program.run().await;
     evaluate(&environment, cases, &finished, started)
@@ -102,6 +108,7 @@ pub fn evaluate(environment: &TestEnvironment, cases: Vec<Case>, finished: &Fini
         line: lines.get(case.repository.as_str()).copied().unwrap_or_default().to_owned(),
         injected: environment.injected(&case),
         missing: environment.missing(&case),
+        missing_signature: environment.missing_signature(&case),
         time: environment.tagged_at(&case).map(|tagged_at| tagged_at - started),
         case,
     });

@@ -23,6 +23,8 @@ pub struct Case {
     /// At the source and at the target.
     pub repository: String,
     pub image: Image,
+    /// Refers to the image.
+    pub signature: Option<Image>,
     pub reference_form: ReferenceForm,
     /// Index of the source that has the image, or [`super::environment::SILENT_SOURCE`].
     pub source: usize,
@@ -41,6 +43,7 @@ impl Case {
         Self {
             repository: repository.to_owned(),
             image,
+            signature: None,
             reference_form: ReferenceForm::Tag,
             source: 0,
             skips_validation: false,
@@ -58,6 +61,14 @@ impl Case {
     /// Adds a fault that occurs once at the target.
     pub fn target(mut self, at: RequestKind, after: usize, fault: Fault) -> Self {
         self.target_faults.push(ScheduledFault::once(at, after, fault));
+        self
+    }
+
+    /// Signs it.
+    pub fn signed(mut self) -> Self {
+        let (artifact_type, content) =
+            ("application/vnd.cncf.notary.signature", format!("signature of {}", self.repository));
+        self.signature = Some(Image::artifact(artifact_type, &content, Some(self.image.root())));
         self
     }
 
@@ -122,8 +133,10 @@ impl fmt::Display for Case {
             if self.source == SILENT_SOURCE { "the silent host".to_owned() } else { format!("source {}", self.source) };
         writeln!(
             f,
-            "{} by {:?} from {source}{validation}: {blobs} blobs of {sizes:?} bytes",
-            self.repository, self.reference_form
+            "{} by {:?} from {source}{validation}: {blobs} blobs of {sizes:?} bytes, {}",
+            self.repository,
+            self.reference_form,
+            if self.signature.is_some() { "signed" } else { "not signed" }
         )?;
         for (side, all) in [("source", &self.source_faults), ("target", &self.target_faults)] {
             for scheduled in all {

@@ -32,6 +32,9 @@ impl TestEnvironment {
         for case in cases {
             if let Some(source) = environment.source(case) {
                 source.add_image(&case.repository, TAG, &case.image);
+                if let Some(signature) = &case.signature {
+                    source.add_referrer(&case.repository, &case.image, signature);
+                }
                 source.schedule(&case.repository, &case.source_faults);
             }
             environment.target.schedule(&case.repository, &case.target_faults);
@@ -70,7 +73,7 @@ impl TestEnvironment {
         };
         let mut config = format!(
             "targetKind: docker\ndocker: {{ registry: '{}'{} }}\n\
-             requestTimeout: {timeout}\nregistryRetryBackoff: 0\nmaxConcurrentReconciles: 8\nregistryCredentials:\n",
+             referrers: all\nrequestTimeout: {timeout}\nregistryRetryBackoff: 0\nmaxConcurrentReconciles: 8\nregistryCredentials:\n",
             self.target.host(),
             login(self.access)
         );
@@ -101,6 +104,12 @@ impl TestEnvironment {
     /// What of an image is missing at the target.
     pub fn missing(&self, case: &Case) -> Vec<String> {
         self.target.missing_content(&case.repository, &case.tags(), &case.image)
+    }
+
+    /// What of the signature is missing at the target.
+    pub fn missing_signature(&self, case: &Case) -> Vec<String> {
+        let missing = |signature| self.target.missing_referrer(&case.repository, &case.image, signature);
+        case.signature.as_ref().map(missing).unwrap_or_default()
     }
 
     /// What the program did that it must not do.

@@ -39,7 +39,8 @@ async fn a_silent_host_delays_no_other_images() {
     let cases: Vec<Case> = (0..MANY).map(silent).chain((0..30).map(healthy)).collect();
     let environment = TestEnvironment::new(Access::Anonymous, &cases);
     let manifests: Vec<_> = environment.workloads(&cases).iter().map(|workload| workload.manifest()).collect();
-    let program = Program::new(&["sync", "-f", "-"]).config(&environment.config(1)).stdin(&list(&manifests));
+    let program =
+        Program::new(&["sync", "-f", "-"]).unset("REFERRERS").config(&environment.config(1)).stdin(&list(&manifests));
     let started = Instant::now();
     let connections = async {
         while cases.iter().any(|case| case.is_healthy() && environment.tagged_at(case).is_none()) {

@@ -12,6 +12,8 @@ use crate::support::{
     faulty::{Challenge, Fault, Location, Redirect, RequestKind, RetryAfter, ScheduledFault},
 };
 
+/// One of so many images has a signature.
+const SIGNED_EVERY: usize = 2;
 /// How many images share a layer.
 const SHARING: usize = 4;
 /// One of so many seeds uses the silent host, because its images cost seconds each.
@@ -28,7 +30,8 @@ pub fn cases(seed: u64, count: usize) -> (Access, Vec<Case>) {
         if number % SHARING == 0 {
             base = layer(&mut random);
         }
-        case(&mut random, &format!("s{seed}/c{number}"), &base)
+        let case = case(&mut random, &format!("s{seed}/c{number}"), &base);
+        if number % SIGNED_EVERY == 0 { case.signed() } else { case }
     });
     let cases = cases.collect();
     (access, cases)

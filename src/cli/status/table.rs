@@ -117,6 +117,11 @@ fn row(image: &Image, now: Option<Timestamp>) -> Row<4> {
         let tries = if image.failures > 1 { format!(" ({} failed attempts)", image.failures) } else { String::new() };
         notes.push(format!("{reason}{tries}"));
     }
+    if let Some(referrers) = image.referrers.as_ref().filter(|referrers| referrers.failed > 0) {
+        let first = referrers.failures.first().map(|failure| format!(": {}: {}", failure.referrer, failure.reason));
+        let noun = if referrers.failed == 1 { "referrer was" } else { "referrers were" };
+        notes.push(format!("{} {noun} not copied{}", referrers.failed, first.unwrap_or_default()));
+    }
     if let Some(owner) = &image.owner {
         notes.push(format!("the destination belongs to {owner}"));
     }

@@ -3,7 +3,7 @@
 use super::counts::OutcomeName;
 use crate::{
     cli::terminal::{bytes, duration, fold, text_width},
-    model::{Outcome, Status, WorkloadId, printable},
+    model::{Outcome, ReferrerOutcome, Status, WorkloadId, printable},
 };
 
 /// The columns of the first word.
@@ -14,16 +14,26 @@ const MIN_DETAIL: usize = 20;
 /// An outcome: one line, or several if it does not fit the width.
 pub fn outcome(outcome: &Outcome, width: Option<usize>) -> String {
     let destination = format!("-> {}", outcome.destination);
+    let lacking = outcome.referrers.as_ref().and_then(lacking_referrers);
     let (destination, detail) = match &outcome.status {
         Status::Copied(_) => {
             let (size, time) = (bytes(outcome.bytes), duration(outcome.took));
-            (format!("{destination} ({size} in {time})"), String::new())
+            (format!("{destination} ({size} in {time})"), lacking.unwrap_or_default())
         }
         Status::Failed(failure) => (format!("{destination}:"), failure.to_string()),
-        Status::AlreadyThere(_) | Status::WouldCopy(_) | Status::WouldPull => (destination, String::new()),
+        Status::AlreadyThere(_) | Status::WouldCopy(_) | Status::WouldPull => {
+            (destination, lacking.unwrap_or_default())
+        }
     };
     let parts = [outcome.source.to_string(), destination, detail];
     line(&OutcomeName::of(outcome).words(), parts.map(|part| printable(&part).into_owned()), width)
+}
+
+/// None if there are all that were looked for.
+fn lacking_referrers(referrers: &ReferrerOutcome) -> Option<String> {
+    let first = referrers.failures.first()?;
+    let count = referrers.failed;
+    Some(format!("{count} {} not copied: {first}", if count == 1 { "referrer" } else { "referrers" }))
 }
 
 /// An image use that could not be decided.

@@ -327,7 +327,7 @@ fn every_configuration_in_the_repository_is_valid() {
 fn the_documentation_and_the_schema_know_the_same_keys_and_variables() {
     let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
     let (configuration, ecr) = (read("docs/configuration.md"), read("docs/ecr.md"));
-    let documents = format!("{configuration}{ecr}");
+    let documents = format!("{configuration}{ecr}{}", read("docs/referrers.md"));
     let mut keys = BTreeSet::new();
     let mut variables = BTreeSet::new();
     for (path, leaf) in leaves() {

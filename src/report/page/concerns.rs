@@ -7,7 +7,10 @@ use super::{
     side::PluginsNow,
     state_label::{Tone, meaning, meaning_of_one, word},
 };
-use crate::report::status::document::{Registry, Status};
+use crate::report::status::{
+    LACKS_REFERRERS,
+    document::{Registry, Status},
+};
 
 /// States that somebody should look at, the worst first.
 pub const NOT_MIRRORED: [&str; 5] = ["missing", "undecided", "stale", "conflict", "unknown"];
@@ -43,6 +46,20 @@ pub fn concerns(status: &Status, plugins: &PluginsNow<'_>, now: Now) -> Vec<Conc
                 link: Some((links::states([state]), format!("show {}", word(state)))),
             });
         }
+    }
+    let lacking = status.summary.lacking_referrers;
+    if lacking > 0 {
+        concerns.push(Concern {
+            tone: Tone::of(LACKS_REFERRERS),
+            fact: format!(
+                "{} {}",
+                count(lacking),
+                if lacking == 1 { "image lacks referrers" } else { "images lack referrers" }
+            ),
+            meaning: meaning(LACKS_REFERRERS).to_owned(),
+            since: None,
+            link: Some((links::states([LACKS_REFERRERS]), "show lacking referrers".to_owned())),
+        });
     }
     if let Some(reason) = plugins.reload_refused {
         concerns.push(Concern {

@@ -18,7 +18,7 @@ use crate::{
     model::{Decision, ImageUse, Verdict},
     report::status::{
         Query,
-        document::{Image, Status},
+        document::{Image, Referrers, Status},
     },
 };
 
@@ -54,6 +54,7 @@ struct Story {
     first_seen: Moment,
     last_checked: Option<Moment>,
     last_mirrored: Option<Moment>,
+    referrers: Option<ReferrersView>,
     failing_since: Option<Moment>,
     failures: String,
     next_try: Option<Moment>,
@@ -62,6 +63,14 @@ struct Story {
     workload_count: String,
     more_workloads: String,
     explanation: ExplanationView,
+}
+
+/// Signatures and other referrers.
+struct ReferrersView {
+    text: String,
+    looked: Moment,
+    /// Referrer and reason.
+    failures: Vec<(String, String)>,
 }
 
 struct AttemptRow {
@@ -143,6 +152,7 @@ fn story(number: usize, image: &Image, explanation: Option<&Explanation>, now: N
         first_seen: now.moment(&image.first_seen),
         last_checked: now.optional(image.last_checked.as_ref()),
         last_mirrored: now.optional(image.last_mirrored.as_ref()),
+        referrers: image.referrers.as_ref().map(|referrers| referrers_view(referrers, now)),
         failing_since: now.optional(image.failing_since.as_ref()),
         failures: failed_attempts(image.failures),
         next_try: now.optional(image.next_try.as_ref()),
@@ -151,6 +161,18 @@ fn story(number: usize, image: &Image, explanation: Option<&Explanation>, now: N
         workload_count: count(image.workload_count),
         more_workloads: if more == 0 { String::new() } else { count(more) },
         explanation: explanation_view(explanation),
+    }
+}
+
+fn referrers_view(referrers: &Referrers, now: Now) -> ReferrersView {
+    let failed = match referrers.failed {
+        0 => String::new(),
+        failed => format!(", {} not copied", count(failed)),
+    };
+    ReferrersView {
+        text: format!("{} at the target{failed}", count(referrers.at_target)),
+        looked: now.moment(&referrers.looked),
+        failures: referrers.failures.iter().map(|failure| (failure.referrer.clone(), failure.reason.clone())).collect(),
     }
 }
 

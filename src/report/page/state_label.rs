@@ -33,7 +33,7 @@ impl Tone {
     pub fn of(state: &str) -> Self {
         match state {
             "missing" | "undecided" => Self::Bad,
-            "stale" | "conflict" | "unverified" | "cooldown" => Self::Warn,
+            "stale" | "conflict" | "unverified" | "cooldown" | "lacks_referrers" => Self::Warn,
             "mirrored" => Self::Good,
             "skipped" | "dry_run" => Self::Off,
             _ => Self::Open,
@@ -75,6 +75,7 @@ pub fn meaning(state: &str) -> &'static str {
         "dry_run" => "would be mirrored without the dry run",
         "mirrored" => "the target has what the source has",
         "skipped" => "not mirrored, by policy",
+        "lacks_referrers" => "signatures or other referrers could not be copied",
         _ => "",
     }
 }

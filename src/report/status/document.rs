@@ -67,6 +67,9 @@ pub struct Summary {
     pub image_uses: BTreeMap<String, usize>,
     /// Images by what happens to them now: `waiting`, `copying` (inspected or copied), `cooldown`.
     pub queue: BTreeMap<String, usize>,
+    /// Images whose signatures or other referrers are not all at the target, as far as the last look found.
+    #[serde(default)]
+    pub lacking_referrers: usize,
     /// Workloads.
     pub workloads: usize,
     /// Since when the image that has waited longest has had to be copied (missing, stale or unknown); null for none.
@@ -187,6 +190,9 @@ pub struct Image {
     /// the last one.
     #[serde(default)]
     pub earlier_attempts: Vec<Attempt>,
+    /// What belongs to it: signatures, attestations, SBOMs; null before the first look.
+    #[serde(default)]
+    pub referrers: Option<Referrers>,
     /// When it was last found to be mirrored, since the start.
     pub last_mirrored: Option<String>,
     /// When this process first saw it; for an undecided or skipped image, since when it is.
@@ -219,6 +225,30 @@ pub struct Attempt {
     pub took_milliseconds: u64,
     /// Bytes of blobs that it uploaded.
     pub bytes: u64,
+}
+
+/// The last look for what belongs to an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrers {
+    /// When it ended.
+    pub looked: String,
+    /// Signatures and other referrers that are at the target.
+    pub at_target: usize,
+    /// Those that are not, although they should be; and manifests whose referrers the source did not tell.
+    pub failed: usize,
+    /// Why; of at most five.
+    pub failures: Vec<ReferrerFailure>,
+}
+
+/// Why a referrer is not at the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReferrerFailure {
+    /// Its digest and artifact type, or its tag, or the manifest that it belongs to.
+    pub referrer: String,
+    /// The reason.
+    pub reason: String,
 }
 
 /// How far a copy is.

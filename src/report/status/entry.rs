@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::document;
 use crate::{
-    model::{Activity, ImageStatus, LastAttempt, UnmirroredUse, WorkloadId},
+    model::{Activity, ImageStatus, LastAttempt, ReferrerFailure, ReferrerRecord, UnmirroredUse, WorkloadId},
     report::utc::utc,
 };
 
@@ -43,6 +43,7 @@ pub(super) fn of_image(image: &ImageStatus) -> document::Image {
         took_milliseconds: attempt.map(took_milliseconds),
         bytes: attempt.map(|attempt| attempt.bytes),
         earlier_attempts: record.earlier_attempts.iter().map(attempt_document).collect(),
+        referrers: record.referrers.as_ref().map(referrers),
         last_mirrored: record.last_mirrored.map(utc),
         first_seen: utc(record.first_seen),
         failing_since: record.failing_since.map(utc),
@@ -72,6 +73,7 @@ pub(super) fn of_uses(image: &str, state: &str, uses: &[Arc<UnmirroredUse>]) -> 
         took_milliseconds: None,
         bytes: None,
         earlier_attempts: Vec::new(),
+        referrers: None,
         last_mirrored: None,
         first_seen: uses.iter().map(|image_use| image_use.since).min().map(utc).unwrap_or_default(),
         failing_since: None,
@@ -80,6 +82,19 @@ pub(super) fn of_uses(image: &str, state: &str, uses: &[Arc<UnmirroredUse>]) -> 
         progress: None,
         workloads: workloads(uses.iter().map(|image_use| &image_use.workload.id)),
         workload_count: uses.len(),
+    }
+}
+
+fn referrers(ReferrerRecord { outcome, looked }: &ReferrerRecord) -> document::Referrers {
+    let failure = |failure: &ReferrerFailure| document::ReferrerFailure {
+        referrer: failure.referrer.clone(),
+        reason: failure.message.clone(),
+    };
+    document::Referrers {
+        looked: utc(*looked),
+        at_target: outcome.copied + outcome.already_there,
+        failed: outcome.failed,
+        failures: outcome.failures.iter().map(failure).collect(),
     }
 }
 

@@ -8,7 +8,7 @@ mod snapshot;
 mod snapshots;
 mod traffic;
 
-pub use query::{Query, QueryError, STATES};
+pub use query::{LACKS_REFERRERS, Query, QueryError, STATES};
 pub use snapshot::{ReplicaStatus, Snapshot};
 pub use snapshots::Snapshots;
 pub use traffic::Traffic;

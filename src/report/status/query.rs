@@ -9,8 +9,11 @@ const MAX_LIMIT: usize = 1000;
 /// The parameters, for errors.
 const PARAMETERS: &str = "state, namespace, workload, registry, target, destination, text, offset and limit";
 
+/// The value of `state` for images whose signatures or other referrers are not all at the target.
+pub const LACKS_REFERRERS: &str = "lacks_referrers";
+
 /// The values of `state`: what is at the target, or what happens to the image now.
-pub const STATES: [&str; 12] = [
+pub const STATES: [&str; 13] = [
     "missing",
     "stale",
     "conflict",
@@ -20,6 +23,7 @@ pub const STATES: [&str; 12] = [
     "dry_run",
     "mirrored",
     "skipped",
+    LACKS_REFERRERS,
     "waiting",
     "copying",
     "cooldown",

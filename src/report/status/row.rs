@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     document, entry,
-    query::{Query, STATES},
+    query::{LACKS_REFERRERS, Query, STATES},
 };
-use crate::model::{ImageStatus, UnmirroredUse, Workload, WorkloadId};
+use crate::model::{ImageStatus, Known, UnmirroredUse, Workload, WorkloadId};
 
 /// An image at a destination, or an image that is undecided or skipped.
 pub(super) struct Row {
@@ -36,7 +36,10 @@ impl Row {
     /// `text` is that of the query, in lower case.
     pub fn matches(&self, query: &Query, text: Option<&str>) -> bool {
         let states = &query.states;
-        if !states.is_empty() && !states.iter().any(|state| state == self.state || state == self.activity) {
+        let is_one = |state: &String| {
+            state == self.state || state == self.activity || state == LACKS_REFERRERS && self.lacks_referrers()
+        };
+        if !states.is_empty() && !states.iter().any(is_one) {
             return false;
         }
         if query.destination.as_ref().is_some_and(|destination| *destination != self.name) {
@@ -71,6 +74,14 @@ impl Row {
             }
         }
         text.is_none_or(|text| self.contains(text))
+    }
+
+    /// Whether a signature or another referrer could not be copied at the last look.
+    pub fn lacks_referrers(&self) -> bool {
+        match &self.content {
+            RowContent::Image(image) => Known::from(&image.record).lacks_referrers,
+            RowContent::Uses(_) => false,
+        }
     }
 
     /// `text` in lower case.

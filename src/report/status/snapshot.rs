@@ -65,6 +65,7 @@ impl Snapshot {
         let mut queue = counts(["waiting", "copying", "cooldown"]);
         let mut images_by_target: HashMap<String, BTreeMap<String, usize>> = HashMap::new();
         let mut oldest: Option<SystemTime> = None;
+        let mut lacking_referrers = 0;
         let mut rows = Vec::with_capacity(images.len());
         for image in images {
             let row = Row::of_image(image);
@@ -77,6 +78,7 @@ impl Snapshot {
                 add(of_target.or_insert_with(|| counts(ImageState::ALL.map(ImageState::name))), row.state);
                 oldest = [oldest, image.record.to_be_copied_since].into_iter().flatten().min();
             }
+            lacking_referrers += usize::from(row.lacks_referrers());
             rows.push(row);
         }
         rows.extend(rows_of_uses(unmirrored));
@@ -94,6 +96,7 @@ impl Snapshot {
             images: by_state,
             image_uses,
             queue,
+            lacking_referrers,
             workloads: replica.mirror.workloads,
             oldest_not_mirrored: oldest.map(utc),
             bytes_today: counted.bytes_today(time),

@@ -66,6 +66,17 @@ impl FaultyRegistry {
         format!("{}/{repository}:{tag}", self.host())
     }
 
+    /// Adds what refers to an image of the repository.
+    pub fn add_referrer(&self, repository: &str, subject: &Image, referrer: &Image) {
+        let mut state = self.shared.state();
+        state.repositories.entry(repository.to_owned()).or_default().add_referrer(subject, referrer);
+    }
+
+    /// What a repository lacks of what refers to an image, compared byte for byte.
+    pub fn missing_referrer(&self, repository: &str, subject: &Image, referrer: &Image) -> Vec<String> {
+        self.shared.state().repositories.entry(repository.to_owned()).or_default().missing_referrer(subject, referrer)
+    }
+
     /// The repository accepts manifests with missing content from now on, as some registries do.
     pub fn skip_validation(&self, repository: &str) {
         self.shared.state().repositories.entry(repository.to_owned()).or_default().skips_validation = true;

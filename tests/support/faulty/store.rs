@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use demo::Image;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 #[derive(Default)]
@@ -39,6 +39,10 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
+fn referrers_tag(subject: &Image) -> String {
+    subject.digest().replace(':', "-")
+}
+
 /// The keep-alive tag of a digest.
 pub fn keep_alive_tag(digest: &str) -> String {
     format!("copycat-{}", digest.replace(':', "-"))
@@ -54,6 +58,29 @@ impl Repository {
             self.manifests.insert(manifest.digest.clone(), held);
         }
         self.tags.insert(tag.to_owned(), image.digest().to_owned());
+    }
+
+    /// Adds what refers to `subject`, and the index that lists it.
+    pub fn add_referrer(&mut self, subject: &Image, referrer: &Image) {
+        let root = referrer.root();
+        self.add_image(&root.digest, referrer);
+        let entry = json!({ "mediaType": root.media_type, "digest": root.digest, "size": root.bytes.len() });
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let list = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": [entry] });
+        let list = Bytes::from(list.to_string());
+        let digest = digest(&list);
+        self.tags.insert(referrers_tag(subject), digest.clone());
+        self.manifests.insert(digest, (media_type.to_owned(), list));
+    }
+
+    /// What is missing of a referrer, compared byte for byte.
+    pub fn missing_referrer(&self, subject: &Image, referrer: &Image) -> Vec<String> {
+        let mut missing = self.missing_content(&[], referrer);
+        let list = self.manifest(&referrers_tag(subject)).and_then(|(_, (_, list))| Content::of(list));
+        if !list.is_some_and(|list| list.manifests.iter().any(|digest| digest == referrer.digest())) {
+            missing.push("the entry in the list of referrers".to_owned());
+        }
+        missing
     }
 
     /// A manifest with its digest, by a tag or digest.
