@@ -154,6 +154,7 @@ fn kind(random: &mut Rng, at_target: bool) -> RequestKind {
             RequestKind::ManifestHead,
             RequestKind::ManifestPut,
             RequestKind::ManifestPut,
+            RequestKind::Referrers,
             RequestKind::BlobHead,
             RequestKind::UploadPost,
             RequestKind::UploadPut,
@@ -165,6 +166,7 @@ fn kind(random: &mut Rng, at_target: bool) -> RequestKind {
             RequestKind::ManifestHead,
             RequestKind::ManifestGet,
             RequestKind::ManifestGet,
+            RequestKind::Referrers,
             RequestKind::BlobGet,
             RequestKind::BlobGet,
         ]
@@ -175,7 +177,7 @@ fn kind(random: &mut Rng, at_target: bool) -> RequestKind {
 /// How many requests of a kind a copy usually makes.
 fn max_requests(kind: RequestKind) -> usize {
     match kind {
-        RequestKind::Token => 2,
+        RequestKind::Token | RequestKind::Referrers => 2,
         RequestKind::ManifestHead | RequestKind::ManifestGet | RequestKind::ManifestPut => 3,
         RequestKind::BlobHead | RequestKind::BlobGet | RequestKind::UploadPost | RequestKind::UploadPut => 5,
     }
@@ -230,6 +232,7 @@ pub fn transient_fault(random: &mut Rng, at: RequestKind, skips_validation: bool
                 Fault::ContentLengthTooLarge(place),
             ]);
         }
+        RequestKind::Referrers => {}
         RequestKind::ManifestHead | RequestKind::BlobHead => faults.extend(reading),
         RequestKind::ManifestGet => {
             faults.extend(reading);

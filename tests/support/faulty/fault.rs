@@ -8,6 +8,8 @@ pub enum RequestKind {
     ManifestHead,
     ManifestGet,
     ManifestPut,
+    /// Lists referrers, by an API that the registry does not have.
+    Referrers,
     BlobHead,
     /// Reads a blob, or a range of one.
     BlobGet,

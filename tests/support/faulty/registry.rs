@@ -63,6 +63,9 @@ impl Operation {
             };
             return operation(kind, repository, reference);
         }
+        if let Some((repository, digest)) = rest.rsplit_once("/referrers/").filter(|_| method == "GET") {
+            return operation(RequestKind::Referrers, repository, digest);
+        }
         if let Some((repository, upload)) = rest.rsplit_once("/blobs/uploads/") {
             let kind = match method {
                 "POST" => RequestKind::UploadPost,
@@ -145,6 +148,7 @@ impl State {
             RequestKind::Token => self.tokens.token(head, fault),
             RequestKind::ManifestHead | RequestKind::ManifestGet => self.manifest(operation),
             RequestKind::ManifestPut => self.put_manifest(head, operation, body, fault),
+            RequestKind::Referrers => Response::error(404, "NOT_FOUND"),
             RequestKind::BlobHead | RequestKind::BlobGet => self.blob(head, operation, fault),
             RequestKind::UploadPost => self.begin(head, operation, fault),
             RequestKind::UploadPut => self.finish(head, operation, body, fault),
