@@ -3,12 +3,14 @@
 use std::{fs, path::Path};
 
 use demo::{Image, Manifest};
+use k8s_openapi::api::core::v1::Event;
+use kube::{Api, Client, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::{
     mirroring::{arrives, index},
     planning::command,
-    support::{Access, Cluster, Fault, Program, Registry, Request, deployment, list},
+    support::{Access, Cluster, Fault, Program, Registry, Request, deployment, eventually, list},
 };
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -318,6 +320,41 @@ async fn a_signature_that_is_added_later_arrives_with_the_next_look() {
     assert_eq!(listed(&target, false, image.digest()).await, [signature.digest()]);
     let metrics = program.metrics().await;
     assert_eq!(metrics.sum("k8s_copycat_referrers_total", &[("result", "copied")]), 1.0);
+
+    let lost = referrer(BUNDLE, "lost", image.root());
+    push_referrers(&source, true, image.digest(), &[&lost]).await;
+    let content = lost.blobs()[1].digest.clone();
+    source.inject(9, move |request| request.path.ends_with(&content), Fault::Answer(404, vec![]));
+    program.post("/force-reconcile").await;
+    let (_, status) = program.get("/status?state=lacks_referrers").await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let shown = &status["images"][0];
+    assert_eq!((&shown["state"], &status["summary"]["lackingReferrers"]), (&json!("mirrored"), &json!(1)), "{status}");
+    assert_eq!((&shown["referrers"]["atTarget"], &shown["referrers"]["failed"]), (&json!(1), &json!(1)), "{status}");
+    let (_, page) = program.get(&format!("/image?destination={}/{REPOSITORY}:1", target.host())).await;
+    assert!(page.contains("1 at the target, 1 not copied") && page.contains(lost.digest()), "{page}");
+    let metrics = program.metrics().await;
+    assert_eq!(metrics.sum("k8s_copycat_images_lacking_referrers", &[]), 1.0);
+    let event = warning(&client, &namespace, "web", "MirrorReferrersMissing").await;
+    assert!(event.contains(lost.digest()) && event.contains("without 1 signature"), "{event}");
+
+    source.clear_faults();
+    program.post("/force-reconcile").await;
+    target.assert_has(REPOSITORY, lost.digest(), &lost).await;
+    assert_eq!(program.metrics().await.sum("k8s_copycat_images_lacking_referrers", &[]), 0.0);
+}
+
+/// The message of the first event with this reason.
+async fn warning(client: &Client, namespace: &str, name: &str, reason: &str) -> String {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    eventually(&format!("an event {reason}"), || async {
+        let events = events.list(&ListParams::default()).await.unwrap().items;
+        let is_it = |event: &Event| {
+            event.reason.as_deref() == Some(reason) && event.involved_object.name.as_deref() == Some(name)
+        };
+        events.into_iter().find(is_it).and_then(|event| event.message)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -392,6 +429,48 @@ async fn concurrent_writers_of_one_list_lose_no_entry() {
     let mut expected: Vec<&str> = signatures.iter().chain([&own]).map(Image::digest).collect();
     expected.sort_unstable();
     assert_eq!(listed(&target, false, image.digest()).await, expected);
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_referrers_gets_the_image_and_the_older_tags() {
+    let signed = Signed::new();
+    let (source, target) = (registry(true).await, registry(false).await);
+    let reference = signed.push(&source, true).await;
+    // As Amazon ECR does in some regions.
+    for referrer in [&signed.signature, &signed.of_child] {
+        let path = format!("/manifests/{}", referrer.digest());
+        let is_put = move |request: &Request| request.method == "PUT" && request.path.ends_with(&path);
+        target.inject(9, is_put, Fault::Refuse(405, "UNSUPPORTED", "Invalid parameter".to_owned()));
+    }
+    let sync = sync(&reference, "signatures").env("TARGET_REGISTRY", target.host());
+    let finished = sync.run().await.assert_code(0);
+    target.assert_has(REPOSITORY, "1", &signed.image).await;
+    target.assert_has(REPOSITORY, &signed.older_tag(), &signed.older).await;
+    let told = finished.stderr.matches("accepts no manifests that refer to another one").count();
+    assert_eq!(told, 2, "{}", finished.stderr);
+    assert!(finished.stdout.contains("\"referrersFailed\":2"), "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn an_index_of_some_platforms_has_the_signatures_of_its_images_only() {
+    let signed = Signed::new();
+    let other = signed.image.manifests().nth(1).unwrap().clone();
+    let of_other = referrer(BUNDLE, "signature of the other platform", &other);
+    let (source, target, sparse) = (registry(true).await, registry(false).await, Registry::distribution_sparse().await);
+    let reference = signed.push(&source, true).await;
+    push_referrers(&source, true, &other.digest, &[&of_other]).await;
+    for (target, keeps_index) in [(&target, false), (&sparse, true)] {
+        let sync = sync(&reference, "signatures").env("TARGET_REGISTRY", target.host());
+        let sync = sync.env("DIGEST_PULL", "true").env("MIRROR_PLATFORMS", "linux/amd64");
+        let sync = sync.env("DIGEST_PULL_IGNORED_TAGS", "none");
+        for _ in 0..2 {
+            sync.run().await.assert_code(0);
+            assert_eq!(listed(target, false, signed.child()).await, [signed.of_child.digest()]);
+            assert_eq!(listed(target, false, &other.digest).await, [""; 0]);
+            let of_index: &[&str] = if keeps_index { &[signed.signature.digest()] } else { &[] };
+            assert_eq!(listed(target, false, signed.image.digest()).await, of_index, "{keeps_index}");
+        }
+    }
 }
 
 #[tokio::test]

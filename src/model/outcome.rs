@@ -85,6 +85,11 @@ impl Status {
         }
     }
 
+    /// Whether it is a failure.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+
     /// The metric label.
     pub fn name(&self) -> &'static str {
         self.kind().name()

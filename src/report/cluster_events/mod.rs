@@ -24,7 +24,8 @@ use writer::EventWriter;
 
 use super::Metrics;
 use crate::model::{
-    Destination, Digest, Event, ImageRecord, Observer, Outcome, Reference, Status, WorkloadId, WorkloadKind, printable,
+    Destination, Digest, Event, ImageRecord, Observer, Outcome, Reference, ReferrerOutcome, Status, WorkloadId,
+    WorkloadKind, printable,
 };
 
 pub use publisher::Publisher;
@@ -43,6 +44,7 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 /// | Warning | `MirrorFailed` | a failed attempt; a workload whose image is in cooldown |
 /// | Warning | `MirrorStale` | the same, if the target has an outdated image |
 /// | Normal | `MirrorUnverified` | the same, if the image is at the target and only the check failed |
+/// | Warning | `MirrorReferrersMissing` | signatures or other referrers of an image that could not be copied |
 /// | Warning | `MirrorTagTaken` | a tag that may have belonged to another source |
 /// | Warning | `MirrorUndecided` | an image use that could not be decided |
 /// | Normal | `Mirrored` | the first success after a failure |
@@ -129,6 +131,31 @@ impl ClusterEvents {
             image: Some(destination.to_string()),
             workloads: outcome.workloads.iter().take(MAX_WORKLOADS).cloned().collect(),
             is_lasting: is_failure,
+        };
+        self.enqueue(topic, notice);
+    }
+
+    /// The image itself is mirrored.
+    fn looked_for_referrers(&self, outcome: &Outcome, referrers: &ReferrerOutcome) {
+        let Outcome { image, source, destination, .. } = outcome;
+        let topic = Topic::Referrers(destination.clone(), source.clone());
+        let Some(first) = referrers.failures.first() else {
+            let mut queue = self.queue.lock();
+            if !queue.is_empty() {
+                queue.withdraw(&topic);
+            }
+            return;
+        };
+        let count = referrers.failed;
+        let noun = if count == 1 { "signature or other referrer" } else { "signatures or other referrers" };
+        let text = format!("Image {image} is at {destination} without {count} {noun} of it: {first}");
+        let notice = Notice {
+            kind: EventType::Warning,
+            reason: "MirrorReferrersMissing",
+            note: note(&text),
+            image: Some(destination.to_string()),
+            workloads: outcome.workloads.iter().take(MAX_WORKLOADS).cloned().collect(),
+            is_lasting: true,
         };
         self.enqueue(topic, notice);
     }
@@ -225,9 +252,17 @@ impl ClusterEvents {
 impl Observer for ClusterEvents {
     fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Finished(outcome, record) => self.finished(outcome, record),
+            Event::Finished(outcome, record) => {
+                self.finished(outcome, record);
+                // With `referrersRequired` the failure is the image's.
+                if let Some(referrers) = outcome.referrers.as_ref().filter(|_| !outcome.status.is_failure()) {
+                    self.looked_for_referrers(outcome, referrers);
+                }
+            }
             Event::ImageChanged { destination, source, after: None, .. } => {
-                self.queue.lock().withdraw(&Topic::Image((*destination).clone(), (*source).clone()));
+                let mut queue = self.queue.lock();
+                queue.withdraw(&Topic::Image((*destination).clone(), (*source).clone()));
+                queue.withdraw(&Topic::Referrers((*destination).clone(), (*source).clone()));
             }
             Event::InCooldown { workload, source, destination, record, until, reason } => {
                 self.in_cooldown(workload, source, destination, record, *until, reason);

@@ -11,6 +11,8 @@ use crate::model::{Destination, Reference, WorkloadId};
 pub(super) enum Topic {
     /// An image that is mirrored to a destination.
     Image(Destination, Reference),
+    /// The signatures and other referrers of an image at a destination.
+    Referrers(Destination, Reference),
     /// An undecided image of a workload.
     Undecided(WorkloadId, String),
     /// An image of a workload whose copy is in cooldown.
