@@ -17,6 +17,7 @@ use super::{
     plugin::PluginCommand,
     status::StatusArgs,
     sync::SyncFormat,
+    verify::VerifyArgs,
     version::{self, VersionFormat},
 };
 use crate::config::Flags;
@@ -81,6 +82,10 @@ pub enum Command {
         #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
         fail_on: Vec<FailOn>,
     },
+    /// Look whether the targets have everything of every image; changes nothing
+    ///
+    /// Tag, digest, every manifest and every blob; with --deep also the bytes.
+    Verify(VerifyArgs),
     /// Show what a running program mirrors, what it does not, and why
     ///
     /// Asks the program through the cluster's API server, or at --url.

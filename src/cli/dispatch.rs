@@ -18,7 +18,7 @@ use super::{
     file_states::FileStates,
     plan, plugin, run,
     signals::Signals,
-    status, sync, version,
+    status, sync, verify, version,
 };
 use crate::{
     config::{self, Config, Loaded},
@@ -59,6 +59,7 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
         Command::Plan { files, output, timings, fail_on } => {
             runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, *timings, fail_on).await })
         }
+        Command::Verify(verify) => runtime.block_on(async { verify::verify(&load_config(args)?.0, verify).await }),
         Command::Status(status) => runtime.block_on(status::status(&args.flags, status)),
         Command::Check { files, offline, output } => runtime.block_on(check(args, files, *offline, *output)),
         Command::Config { command } => config_schema::config(command),

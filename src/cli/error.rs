@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{build::FetchError, status::StatusError};
+use super::{build::FetchError, status::StatusError, verify::ProgressFileError};
 #[cfg(feature = "authoring")]
 use crate::authoring::{BindingsError, WrapError};
 use crate::{
@@ -111,6 +111,9 @@ pub enum CommandError {
     #[cfg(feature = "authoring")]
     #[error(transparent)]
     Bindings(#[from] BindingsError),
+    /// The file of `verify --progress` can't be used.
+    #[error(transparent)]
+    ProgressFile(#[from] ProgressFileError),
     /// A running program can't be asked for its status.
     #[error(transparent)]
     Status(#[from] StatusError),

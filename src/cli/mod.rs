@@ -23,6 +23,7 @@ mod status;
 mod sync;
 mod tasks;
 mod terminal;
+mod verify;
 mod version;
 
 use error::CommandError;

@@ -16,6 +16,7 @@ mod referrer_looks;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verification;
 
 use std::{
     sync::{
@@ -39,6 +40,7 @@ pub use claims::DesiredImage;
 pub use conflicts::Conflicts;
 pub use copying::{Copier, CopySettings, PlatformSettings, ReferrerSelection, ReferrerSettings};
 pub use passes::{PassReport, Remaining};
+pub use verification::{DeepReading, ReadBlobs, Verifier, VerifierSettings};
 
 /// How many messages may wait for the actor; senders then wait.
 const MAX_MESSAGES: usize = 1024;

@@ -26,6 +26,7 @@ mod seen;
 mod target;
 mod target_address;
 mod token_verdict;
+mod verification;
 mod workload;
 
 pub use access::{ClientCertificate, PemFile, RegistryAccess};
@@ -53,4 +54,5 @@ pub use seen::{AtTarget, Seen};
 pub use target::{Destination, Target, TargetKind};
 pub use target_address::TargetAddress;
 pub use token_verdict::TokenVerdict;
+pub use verification::{ImagePart, MAX_PART_PROBLEMS, PartProblem, PartProblemKind, VerifiedImage, Wholeness};
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

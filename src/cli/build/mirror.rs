@@ -23,12 +23,7 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
     let settings = CopySettings {
         digest_pull: config.copy.digest_pull,
         digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
-        platforms: config.copy.platforms.as_ref().map(|platforms| PlatformSettings {
-            all: platforms.all,
-            listed: platforms.listed.iter().cloned().collect(),
-            of_nodes: platforms.of_nodes,
-            expected_missing: platforms.expected_missing.clone(),
-        }),
+        platforms: platforms(config),
         referrers: referrers(config),
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
         dry_run: config.copy.dry_run,
@@ -37,6 +32,15 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
         backoff: registry::backoff(config),
     };
     Ok(Copier::new(sources, stores, settings, observer))
+}
+
+pub fn platforms(config: &Config) -> Option<PlatformSettings> {
+    config.copy.platforms.as_ref().map(|platforms| PlatformSettings {
+        all: platforms.all,
+        listed: platforms.listed.iter().cloned().collect(),
+        of_nodes: platforms.of_nodes,
+        expected_missing: platforms.expected_missing.clone(),
+    })
 }
 
 fn referrers(config: &Config) -> ReferrerSettings {

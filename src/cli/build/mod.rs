@@ -5,6 +5,7 @@ mod mirror;
 mod policy;
 mod registry;
 mod stores;
+mod verifier;
 
 use crate::{
     config::Config,
@@ -16,6 +17,7 @@ pub use mirror::{copier, max_concurrency, mirror};
 pub use policy::{invalid_plugins, policy, policy_settings, targets};
 pub use registry::{aws, registries, settings as registry_settings};
 pub use stores::{aws_identities, store};
+pub use verifier::verifier;
 
 /// What to watch in the cluster.
 pub fn watch_settings(config: &Config) -> WatchSettings {

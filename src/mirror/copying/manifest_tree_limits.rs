@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Counts the manifests of one image.
 #[derive(Default)]
-pub(super) struct ManifestTreeLimits {
+pub(in crate::mirror) struct ManifestTreeLimits {
     descriptors: AtomicUsize,
     bytes: AtomicUsize,
 }

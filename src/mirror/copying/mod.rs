@@ -20,6 +20,8 @@ mod target_lookup;
 mod transfer;
 
 pub use copier::Copier;
+pub(super) use manifest_tree_limits::ManifestTreeLimits;
 pub use platforms::PlatformSettings;
+pub(super) use platforms::RequestedPlatforms;
 pub use referrers::{ReferrerSelection, ReferrerSettings};
 pub use settings::CopySettings;

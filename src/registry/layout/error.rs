@@ -50,6 +50,14 @@ pub enum LayoutError {
         /// The difference.
         found: String,
     },
+    /// A blob has other bytes than its name says.
+    #[error("{} has the digest {found}", path.display())]
+    WrongContent {
+        /// The file.
+        path: PathBuf,
+        /// The digest of its bytes.
+        found: Digest,
+    },
     /// A manifest references missing content.
     #[error("rejected the manifest {manifest}: {missing}, which it references, is missing or damaged in {}", path.display())]
     Incomplete {
@@ -87,7 +95,7 @@ impl LayoutError {
                 | io::ErrorKind::Unsupported => Retry::Later,
                 _ => Retry::Soon,
             },
-            Self::Corrupt { .. } | Self::OtherDigest { .. } => Retry::Later,
+            Self::Corrupt { .. } | Self::OtherDigest { .. } | Self::WrongContent { .. } => Retry::Later,
             Self::Locked { .. } | Self::Mismatch { .. } | Self::Incomplete { .. } => Retry::Soon,
         }
     }

@@ -52,6 +52,18 @@ impl Folder {
         Ok(files::size(&self.blob_path(digest))? == Some(size))
     }
 
+    /// The length of a blob.
+    pub(super) fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, LayoutError> {
+        files::size(&self.blob_path(digest))
+    }
+
+    /// The digest of the first entry with this name.
+    pub(super) fn entry(&self, name: &str) -> Result<Option<Digest>, LayoutError> {
+        self.check_version()?;
+        let Some(index) = self.index_file.read()? else { return Ok(None) };
+        Ok(index.named(name).find_map(|entry| entry.digest()))
+    }
+
     /// The digest of the first entry with this name that is complete: everything it references exists.
     pub(super) fn find(&self, name: &str) -> Result<Option<Digest>, LayoutError> {
         self.check_version()?;
@@ -205,7 +217,7 @@ impl Folder {
         Err(LayoutError::Corrupt { path, reason })
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.path.join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 

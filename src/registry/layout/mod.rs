@@ -17,6 +17,7 @@ mod files;
 mod folder;
 mod index;
 mod index_file;
+mod read;
 
 use std::{io, mem, path::PathBuf, sync::Arc, time::Duration};
 
@@ -102,6 +103,25 @@ impl LayoutRepository {
     pub async fn has_child(&self, digest: &Digest) -> Result<bool, LayoutError> {
         let digest = digest.clone();
         self.blocking(move |folder| folder.is_complete(&digest, None)).await
+    }
+
+    /// The digest of the entry in `index.json` with a tag, or with this digest, whether or not everything it references
+    /// exists.
+    ///
+    /// # Errors
+    /// When the layout can't be read, is damaged, or is of an unknown version.
+    pub async fn entry(&self, selector: TagOrDigest<'_>) -> Result<Option<Digest>, LayoutError> {
+        let name = self.ref_name(selector);
+        self.blocking(move |folder| folder.entry(&name)).await
+    }
+
+    /// The length of a blob in bytes; None if the layout does not have it.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, LayoutError> {
+        let digest = digest.clone();
+        self.blocking(move |folder| folder.blob_size(&digest)).await
     }
 
     /// Whether the layout has a blob of this size, in any repository.

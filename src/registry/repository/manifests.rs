@@ -112,6 +112,14 @@ impl Repository {
     /// # Errors
     /// When the registry can't be reached.
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.blob_size(digest).await?.is_some())
+    }
+
+    /// The length of a blob; None if the repository does not have it, an inner None if the registry does not tell.
+    ///
+    /// # Errors
+    /// When the registry can't be reached.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<Option<u64>>, Error> {
         let path = self.blob_path(digest);
         let attempt = || async {
             let response = self.send(Method::HEAD, &path, HeaderMap::new(), Payload::Empty).await?;
@@ -119,8 +127,8 @@ impl Repository {
                 StatusCode::OK if response.is_html_page() => {
                     Err(Fault::InvalidResponse("the response is a web page instead of a blob".to_owned()))
                 }
-                StatusCode::OK => check_announced(&response, digest).map(|()| true),
-                StatusCode::NOT_FOUND => Ok(false),
+                StatusCode::OK => check_announced(&response, digest).map(|()| Some(response.content_length())),
+                StatusCode::NOT_FOUND => Ok(None),
                 _ => Err(self.fault(response).await),
             }
         };

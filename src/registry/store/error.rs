@@ -25,6 +25,14 @@ impl StoreError {
         }
     }
 
+    /// Whether content had another digest than expected.
+    pub fn is_wrong_content(&self) -> bool {
+        match self {
+            Self::Remote(error) => error.is_wrong_content(),
+            Self::Layout(error) => matches!(error, LayoutError::WrongContent { .. }),
+        }
+    }
+
     /// Whether an existing tag can't be moved.
     pub fn is_immutable_tag(&self) -> bool {
         matches!(self, Self::Remote(error) if error.is_immutable_tag())

@@ -5,6 +5,11 @@ pub(super) mod permit;
 pub(super) mod referrers;
 pub(super) mod remote;
 
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+
 use self::{
     error::{StoreError, StoreUploadError},
     remote::RemoteRepository,
@@ -47,6 +52,9 @@ pub enum StoreRepository {
     /// In a layout.
     Layout(LayoutRepository),
 }
+
+/// The bytes of a blob of a store.
+pub type StoredBlob = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
 
 /// How a repository refers to a manifest.
 #[derive(Clone, Copy, Debug)]
@@ -147,15 +155,18 @@ impl StoreRepository {
     pub async fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
         match self {
             Self::Remote(repository) => match repository.head(TagOrDigest::Digest(digest)).await? {
-                Some(_) => self.found(digest).await,
+                Some(_) => self.read_manifest(digest).await,
                 None => Ok(None),
             },
-            Self::Layout(_) => self.found(digest).await,
+            Self::Layout(_) => self.read_manifest(digest).await,
         }
     }
 
-    /// A manifest that exists, with a verified digest; None if it does not exist any more.
-    async fn found(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
+    /// The same in one request, which counts as a pull where pulls are counted.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn read_manifest(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
         match self {
             Self::Remote(repository) => match repository.manifest(TagOrDigest::Digest(digest)).await {
                 Err(error) if error.is_not_found() => Ok(None),
@@ -197,6 +208,49 @@ impl StoreRepository {
         match self {
             Self::Remote(repository) => Ok(repository.has_blob(&blob.digest).await?),
             Self::Layout(repository) => Ok(repository.has_blob(blob).await?),
+        }
+    }
+
+    /// The digest that the store has under a tag or keeps, whether or not it is complete.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn entry(&self, manifest: ManifestRef<'_>) -> Result<Option<Digest>, StoreError> {
+        match (self, manifest) {
+            (Self::Layout(repository), ManifestRef::Tag(tag)) => Ok(repository.entry(TagOrDigest::Tag(tag)).await?),
+            (Self::Layout(repository), ManifestRef::KeptDigest(digest) | ManifestRef::Child(digest)) => {
+                Ok(repository.entry(TagOrDigest::Digest(digest)).await?)
+            }
+            (Self::Remote(_), _) => self.find(manifest).await,
+        }
+    }
+
+    /// The length of a blob; None if it does not exist, an inner None if the registry does not tell.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn blob_size(&self, blob: &Descriptor) -> Result<Option<Option<u64>>, StoreError> {
+        match self {
+            Self::Remote(repository) => Ok(repository.blob_size(&blob.digest).await?),
+            Self::Layout(repository) => Ok(repository.blob_size(&blob.digest).await?.map(Some)),
+        }
+    }
+
+    /// The bytes of a blob, which end with an error if they have another digest.
+    pub async fn read_blob(&self, blob: &Descriptor) -> StoredBlob {
+        match self {
+            Self::Remote(repository) => {
+                let permit = repository.request_limit().acquire().await;
+                let bytes = repository.blob(blob).map(|chunk| chunk.map_err(StoreError::from));
+                // The permit lives as long as the stream.
+                Box::pin(bytes.map(move |chunk| {
+                    let _permit = &permit;
+                    chunk
+                }))
+            }
+            Self::Layout(repository) => {
+                Box::pin(repository.read_blob(blob.clone()).map(|chunk| chunk.map_err(StoreError::from)))
+            }
         }
     }
 

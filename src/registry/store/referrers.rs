@@ -84,7 +84,7 @@ impl StoreRepository {
     /// When the store can't be read, or the tag has something else.
     pub async fn tagged(&self, tag: &str) -> Result<Option<Manifest>, StoreError> {
         match self.find(ManifestRef::Tag(tag)).await? {
-            Some(digest) => self.found(&digest).await,
+            Some(digest) => self.read_manifest(&digest).await,
             None => Ok(None),
         }
     }

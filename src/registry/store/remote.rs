@@ -52,6 +52,14 @@ impl RemoteRepository {
         self.repository.has_blob(digest).await
     }
 
+    pub(in crate::registry) async fn blob_size(&self, digest: &Digest) -> Result<Option<Option<u64>>, Error> {
+        self.repository.blob_size(digest).await
+    }
+
+    pub(in crate::registry) fn blob(&self, blob: &Descriptor) -> BlobStream {
+        self.repository.blob(blob)
+    }
+
     pub(in crate::registry) async fn mount(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
         if let Some(ecr) = &self.ecr
             && self.ensure_exists(ecr).await.is_err()
