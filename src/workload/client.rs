@@ -87,5 +87,9 @@ pub(super) fn describe(error: &kube::Error) -> String {
     {
         return status.message.clone();
     }
+    // kube's own words say no more than that it was a request.
+    if let kube::Error::Service(cause) = error {
+        return error_chain(&**cause);
+    }
     error_chain(error)
 }
