@@ -16,7 +16,7 @@ use crate::{
 /// Without a width nothing is folded.
 pub fn write(out: &mut dyn Write, status: &Status, width: Option<usize>) -> io::Result<()> {
     let now = status.time.parse().ok();
-    for line in summary(status).into_iter().chain(registries(status)) {
+    for line in summary(status).into_iter().chain(watches(status)).chain(registries(status)) {
         for line in fold(&printable(&line), width.unwrap_or(usize::MAX)) {
             writeln!(out, "{line}")?;
         }
@@ -34,9 +34,16 @@ pub fn write(out: &mut dyn Write, status: &Status, width: Option<usize>) -> io::
     Ok(())
 }
 
+/// A standby does not; one that has paused still does.
+pub fn knows_images(status: &Status) -> bool {
+    status.leader.is_leader || status.phase == "paused"
+}
+
 fn summary(status: &Status) -> Vec<String> {
     let leader = match (&status.leader.identity, status.leader.is_leader) {
         (Some(identity), true) => format!(", leader {identity}"),
+        // It can't ask who leads now, and is mostly itself the last one that did.
+        (Some(identity), false) if knows_images(status) => format!(", last known leader {identity}"),
         (Some(identity), false) => format!("; {identity} leads and knows the images"),
         (None, true) => String::new(),
         (None, false) => "; no replica is known to lead".to_owned(),
@@ -47,17 +54,30 @@ fn summary(status: &Status) -> Vec<String> {
         (true, false) => ", dry run (writes to no target)",
     };
     let mut lines = vec![format!("k8s-copycat {}: {}{dry_run}{leader}", status.version, status.phase)];
-    if !status.leader.is_leader {
+    if !knows_images(status) {
         return lines;
+    }
+    if status.phase == "paused" {
+        lines.push(
+            "the Lease can't be renewed, as while the API server is away: no copy is started until it is; running ones continue"
+                .to_owned(),
+        );
     }
     let summary = &status.summary;
     let total: usize = summary.images.values().sum();
     let mirrored = summary.images.get("mirrored").copied().unwrap_or_default();
-    let others = counted(&summary.images, &["missing", "stale", "conflict", "unknown", "unverified", "dry_run"]);
+    let others = counted(&summary.images, &["missing", "stale", "conflict", "unknown", "dry_run"]);
     let uses = counted(&summary.image_uses, &["undecided", "skipped"]);
     let details: Vec<String> = [others, uses].into_iter().filter(|part| !part.is_empty()).collect();
     let details = if details.is_empty() { String::new() } else { format!("; {}", details.join("; ")) };
-    lines.push(format!("{mirrored} of {total} images mirrored, for {} workloads{details}", summary.workloads));
+    let unverified = match summary.images.get("unverified") {
+        Some(0) | None => String::new(),
+        Some(count) => format!(", {count} at the target but unverified"),
+    };
+    lines.push(format!(
+        "{mirrored} of {total} images mirrored{unverified}, for {} workloads{details}",
+        summary.workloads
+    ));
     let queue = counted(&summary.queue, &["copying", "waiting", "cooldown"]);
     let queue = if queue.is_empty() { "nothing to do".to_owned() } else { queue };
     lines.push(format!("now: {queue}; {} copied today", bytes(summary.bytes_today)));
@@ -82,6 +102,18 @@ fn counted(counts: &BTreeMap<String, usize>, names: &[&str]) -> String {
     present.map(|(count, name)| format!("{count} {}", name.replace('_', " "))).collect::<Vec<_>>().join(", ")
 }
 
+/// Several watches fail together if the API server is away.
+fn watches(status: &Status) -> Option<String> {
+    let watches: Vec<_> =
+        status.watches.iter().map(|watch| format!("{} {} times", watch.resource, watch.interruptions)).collect();
+    let since = status.watches.iter().map(|watch| &watch.since).min()?;
+    let last = status.watches.iter().map(|watch| &watch.last).max()?;
+    let watches = watches.join(", ");
+    Some(format!(
+        "watches interrupted since {since}, last at {last}: {watches}; changes in the cluster are noticed late"
+    ))
+}
+
 /// Registries with something to tell.
 fn registries(status: &Status) -> Vec<String> {
     status.registries.iter().filter_map(registry).collect()
@@ -99,7 +131,8 @@ fn registry(registry: &Registry) -> Option<String> {
         facts.push(format!("{} of {} requests failed since {since}{last}", registry.failed, registry.requests));
     }
     if let Some(left) = registry.pulls_left {
-        facts.push(format!("{left} pulls left"));
+        let of_all = registry.pulls_limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+        facts.push(format!("{left}{of_all} pulls left"));
     }
     (!facts.is_empty()).then(|| format!("{}: {}", registry.registry, facts.join("; ")))
 }
@@ -117,11 +150,18 @@ fn row(image: &Image, now: Option<Timestamp>) -> Row<4> {
         let tries = if image.failures > 1 { format!(" ({} failed attempts)", image.failures) } else { String::new() };
         notes.push(format!("{reason}{tries}"));
     }
-    if let Some(owner) = &image.owner {
+    // The reason of a conflict names the owner.
+    if let Some(owner) =
+        image.owner.as_ref().filter(|owner| !image.reason.as_ref().is_some_and(|reason| reason.contains(*owner)))
+    {
         notes.push(format!("the destination belongs to {owner}"));
     }
     if let Some(next) = &image.next_try {
-        notes.push(format!("next attempt at {next}"));
+        let wait = |now: Timestamp| {
+            let seconds = next.parse::<Timestamp>().ok()?.as_second().checked_sub(now.as_second())?;
+            u64::try_from(seconds).ok().map(|seconds| format!(", in {}", whole_seconds(seconds)))
+        };
+        notes.push(format!("next attempt at {next}{}", now.and_then(wait).unwrap_or_default()));
     }
     notes.push(format!("{}used by {}", source(image), workloads(image)));
     Row {
@@ -162,5 +202,106 @@ fn ago(time: &str, now: Option<Timestamp>) -> String {
         let time: Timestamp = time.parse().ok()?;
         u64::try_from(now?.as_second() - time.as_second()).ok()
     };
-    seconds().map_or_else(|| time.to_owned(), |seconds| duration(std::time::Duration::from_secs(seconds)))
+    seconds().map_or_else(|| time.to_owned(), whole_seconds)
+}
+
+fn whole_seconds(seconds: u64) -> String {
+    // Times in a status have no fractions.
+    if seconds < 10 { format!("{seconds} s") } else { duration(std::time::Duration::from_secs(seconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn image() -> Value {
+        let mut image = json!({
+            "image": "redis:7", "source": "docker.io/library/redis:7", "destination": "m.example/redis:7",
+            "target": "default", "state": "missing", "activity": "cooldown", "reason": "not found", "failures": 2,
+            "firstSeen": "2026-11-28T07:00:00Z", "failingSince": "2026-11-28T07:27:08Z",
+            "nextTry": "2026-11-28T07:28:00Z", "workloadCount": 1,
+            "workloads": [{ "kind": "Deployment", "namespace": "shop", "name": "cache" }],
+        });
+        for key in
+            ["owner", "digestAtTarget", "digestAtSource", "lastResult", "lastChecked", "tookMilliseconds", "bytes"]
+        {
+            image[key] = Value::Null;
+        }
+        for key in ["lastMirrored", "progress"] {
+            image[key] = Value::Null;
+        }
+        image
+    }
+
+    fn status(phase: &str, is_leader: bool) -> Value {
+        json!({
+            "apiVersion": "k8s-copycat/v1", "kind": "Status", "version": "1", "time": "2026-11-28T07:27:10Z",
+            "leader": { "isLeader": is_leader, "identity": "copycat-0_7" }, "phase": phase,
+            "dryRun": false, "dryPull": false,
+            "summary": {
+                "images": { "mirrored": 1, "missing": 1, "unverified": 3 }, "imageUses": {}, "queue": { "cooldown": 1 },
+                "workloads": 4, "oldestNotMirrored": null, "bytesToday": 0,
+                "passes": { "runningSince": null, "last": null, "next": null },
+            },
+            "targets": [], "registries": [], "images": [image()],
+            "page": { "total": 1, "offset": 0, "limit": 100, "next": null },
+        })
+    }
+
+    fn text(status: Value) -> String {
+        let mut out = Vec::new();
+        write(&mut out, &serde_json::from_value(status).unwrap(), None).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_replica_that_pauses_still_tells_what_it_knows() {
+        let paused = text(status("paused", false));
+        for part in [
+            "1: paused, last known leader copycat-0_7\nthe Lease can't be renewed",
+            "1 of 5 images mirrored, 3 at the target but unverified, for 4 workloads; 1 missing\n",
+            "missing  cooldown  2 s    m.example/redis:7\n",
+            "not found (2 failed attempts)\n    next attempt at 2026-11-28T07:28:00Z, in 50 s\n",
+        ] {
+            assert!(paused.contains(part), "{part}\n{paused}");
+        }
+        let standby = text(status("standby", false));
+        assert!(standby.starts_with("k8s-copycat 1: standby; copycat-0_7 leads and knows the images\n"), "{standby}");
+        assert!(!standby.contains("mirrored"), "{standby}");
+    }
+
+    #[test]
+    fn quotas_and_interrupted_watches_are_told() {
+        let mut status = status("mirroring", true);
+        let registry = |left: u64, limit: Value| {
+            json!({
+                "registry": format!("r{left}"), "requests": 1, "failed": 0, "since": null, "lastFailure": null,
+                "pullsLeft": left, "pullsLimit": limit, "pullsLeftAt": null, "throttled": 0,
+            })
+        };
+        status["registries"] = json!([registry(0, json!(100)), registry(7, Value::Null)]);
+        let watch = |resource: &str, since: &str| json!({ "resource": resource, "interruptions": 2, "since": since, "last": "2026-11-28T07:26:00Z" });
+        status["watches"] = json!([watch("jobs", "2026-11-28T07:21:00Z"), watch("pods", "2026-11-28T07:20:00Z")]);
+        let text = text(status);
+        for part in [
+            "watches interrupted since 2026-11-28T07:20:00Z, last at 2026-11-28T07:26:00Z: jobs 2 times, pods 2 times; ",
+            "r0: 0 of 100 pulls left\n",
+            "r7: 7 pulls left\n",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_owner_of_a_destination_is_named_once() {
+        let mut status = status("mirroring", true);
+        let owner = "quay.io/redis:7 of deployment a/b";
+        status["images"][0]["owner"] = json!(owner);
+        let named = |status: &Value| text(status.clone()).matches(owner).count();
+        assert_eq!(named(&status), 1);
+        status["images"][0]["reason"] = json!(format!("conflict: redis:7 and {owner} are different images"));
+        assert_eq!(named(&status), 1);
+    }
 }

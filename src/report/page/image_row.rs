@@ -3,7 +3,7 @@
 use super::{
     links,
     moment::{Moment, Now},
-    numbers::{bytes, count},
+    numbers::{about, bytes, count},
     state_label::{StateLabel, word},
 };
 use crate::{
@@ -88,11 +88,16 @@ impl ProgressBar {
     pub fn new(progress: &Progress, now: Now) -> Self {
         let Progress { started, bytes: done, total_bytes } = progress;
         let percent = u128::from(*done) * 100 / u128::from((*total_bytes).max(1));
+        let rate = now.seconds_since(started).and_then(|seconds| done.checked_div(seconds)).filter(|rate| *rate > 0);
+        let rate = rate.map_or_else(String::new, |rate| {
+            let left = total_bytes.saturating_sub(*done) / rate;
+            format!(", {}/s, {} left at this rate", bytes(rate), about(left))
+        });
         Self {
             done: *done,
             // An empty element has the value 0, not "all".
             total: (*total_bytes).max(1),
-            text: format!("{} of {} ({}%)", bytes(*done), bytes(*total_bytes), percent.min(100)),
+            text: format!("{} of {} ({}%){rate}", bytes(*done), bytes(*total_bytes), percent.min(100)),
             started: now.moment(started),
         }
     }

@@ -139,10 +139,9 @@ fn registries(snapshot: &Snapshot, status: &Status, now: Now) -> Vec<RegistryIte
                 };
                 (now.moment(&failure.time), how)
             }),
-            pulls_left: registry.pulls_left.map(|left| {
-                let left = format!("{} {} left", count(left), if left == 1 { "pull" } else { "pulls" });
-                (left, now.optional(registry.pulls_left_at.as_ref()))
-            }),
+            pulls_left: registry
+                .pulls_left
+                .map(|left| (pulls_left(left, registry.pulls_limit), now.optional(registry.pulls_left_at.as_ref()))),
             throttled: match registry.throttled {
                 0 => None,
                 1 => Some("once".to_owned()),
@@ -151,6 +150,14 @@ fn registries(snapshot: &Snapshot, status: &Status, now: Now) -> Vec<RegistryIte
         }
     });
     registries.collect()
+}
+
+/// `1 pull left`, `76 of 100 pulls left`
+pub fn pulls_left(left: u64, limit: Option<u64>) -> String {
+    match limit {
+        Some(limit) => format!("{} of {} pulls left", count(left), count(limit)),
+        None => format!("{} {} left", count(left), if left == 1 { "pull" } else { "pulls" }),
+    }
 }
 
 fn plugin(plugin: &PluginStatus) -> PluginItem {

@@ -121,6 +121,7 @@ impl Snapshot {
             summary: self.summary.clone(),
             targets: self.replica.targets.iter().map(|target| self.target(target)).collect(),
             registries: self.registries(),
+            watches: self.watches(),
             images: images.into_iter().map(Row::document).collect(),
             page,
         }
@@ -161,12 +162,26 @@ impl Snapshot {
                 last_failure: traffic
                     .last_failure
                     .map(|(time, status)| document::RequestFailure { time: utc(time), status }),
-                pulls_left: traffic.pulls_left.map(|(left, _)| left),
-                pulls_left_at: traffic.pulls_left.map(|(_, at)| utc(at)),
+                pulls_left: traffic.pulls_left.map(|quota| quota.left),
+                pulls_limit: traffic.pulls_left.and_then(|quota| quota.limit),
+                pulls_left_at: traffic.pulls_left.map(|quota| utc(quota.at)),
                 throttled: traffic.throttled,
             })
         });
         registries.collect()
+    }
+
+    fn watches(&self) -> Vec<document::Watch> {
+        let watches = self.counted.watches.iter().filter_map(|(resource, watch)| {
+            let (_, interruptions, since) = watch.recent.within(self.time);
+            Some(document::Watch {
+                resource: (*resource).to_owned(),
+                interruptions,
+                since: utc(since?),
+                last: utc(watch.last),
+            })
+        });
+        watches.collect()
     }
 
     /// The namespaces of all images, sorted; at most a thousand.
