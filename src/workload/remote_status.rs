@@ -149,6 +149,10 @@ impl Access {
             _ => 0,
         };
         match (self, code) {
+            (Self::Url(_), 404) => {
+                "; name the program's metrics address, without a path, such as http://localhost:8080".to_owned()
+            }
+            (Self::Url(url), 0) if url.starts_with("https:") => "; the program itself serves plain HTTP".to_owned(),
             (Self::Url(_), _) => String::new(),
             (Self::Service { namespace, .. }, 403) => {
                 format!(
@@ -164,7 +168,7 @@ impl Access {
                     .to_owned()
             }
             (Self::Pod { .. }, 503) => {
-                "; the API server can't reach the Pod; use --url with kubectl port-forward to this Pod".to_owned()
+                "; grant get on pods if its container port metrics is another one, or use --url with kubectl port-forward to this Pod".to_owned()
             }
             _ => String::new(),
         }

@@ -104,14 +104,11 @@ fn counted(counts: &BTreeMap<String, usize>, names: &[&str]) -> String {
 
 /// Several watches fail together if the API server is away.
 fn watches(status: &Status) -> Option<String> {
-    let watches: Vec<_> =
-        status.watches.iter().map(|watch| format!("{} {} times", watch.resource, watch.interruptions)).collect();
+    let watches: Vec<_> = status.watches.iter().map(|watch| &*watch.resource).collect();
     let since = status.watches.iter().map(|watch| &watch.since).min()?;
     let last = status.watches.iter().map(|watch| &watch.last).max()?;
     let watches = watches.join(", ");
-    Some(format!(
-        "watches interrupted since {since}, last at {last}: {watches}; changes in the cluster are noticed late"
-    ))
+    Some(format!("watches interrupted from {since} to {last}, so that changes are noticed late: {watches}"))
 }
 
 /// Registries with something to tell.
@@ -286,7 +283,7 @@ mod tests {
         status["watches"] = json!([watch("jobs", "2026-11-28T07:21:00Z"), watch("pods", "2026-11-28T07:20:00Z")]);
         let text = text(status);
         for part in [
-            "watches interrupted since 2026-11-28T07:20:00Z, last at 2026-11-28T07:26:00Z: jobs 2 times, pods 2 times; ",
+            "watches interrupted from 2026-11-28T07:20:00Z to 2026-11-28T07:26:00Z, so that changes are noticed late: jobs, pods\n",
             "r0: 0 of 100 pulls left\n",
             "r7: 7 pulls left\n",
         ] {
