@@ -140,8 +140,8 @@ fn row(image: &Image, now: Option<Timestamp>) -> Row<4> {
     let activity = if image.activity == "idle" { "-" } else { &image.activity };
     let cells = [image.state.replace('_', " "), activity.to_owned(), ago(since, now), name.clone()];
     let mut notes = Vec::new();
-    if let Some(progress) = progress(image, now) {
-        notes.push(progress);
+    if image.activity == "copying" {
+        notes.push(progress(image, now).unwrap_or_else(|| "source and target are being inspected".to_owned()));
     }
     if let Some(reason) = &image.reason {
         let tries = if image.failures > 1 { format!(" ({} failed attempts)", image.failures) } else { String::new() };
@@ -159,6 +159,9 @@ fn row(image: &Image, now: Option<Timestamp>) -> Row<4> {
             u64::try_from(seconds).ok().map(|seconds| format!(", in {}", whole_seconds(seconds)))
         };
         notes.push(format!("next attempt at {next}{}", now.and_then(wait).unwrap_or_default()));
+    }
+    if let Some(when) = image.tried_again() {
+        notes.push(format!("next attempt {when}"));
     }
     notes.push(format!("{}used by {}", source(image), workloads(image)));
     Row {
@@ -289,6 +292,25 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_happens_next_is_told_of_every_image_that_is_not_mirrored() {
+        let after = |state: &str, activity: &str| {
+            let mut status = status("mirroring", true);
+            status["images"][0]["nextTry"] = Value::Null;
+            (status["images"][0]["state"], status["images"][0]["activity"]) = (json!(state), json!(activity));
+            text(status)
+        };
+        for (state, activity, expected) in [
+            ("conflict", "idle", "next attempt in the next pass, periodic or forced, or when a workload"),
+            ("undecided", "idle", "next attempt when the workload or the configuration changes"),
+            ("unknown", "copying", "source and target are being inspected"),
+        ] {
+            let text = after(state, activity);
+            assert!(text.contains(&format!("    {expected}")), "{expected}\n{text}");
+        }
+        assert!(!after("conflict", "waiting").contains("next attempt"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct ImageRow {
     pub last_checked: Option<Moment>,
     pub first_seen: Moment,
     pub next_try: Option<Moment>,
+    /// What causes the next attempt, if it has no time.
+    pub tried_again: Option<&'static str>,
     pub workload: Option<WorkloadLink>,
     /// How many more workloads use it; empty for none.
     pub more_workloads: String,
@@ -67,6 +69,7 @@ impl ImageRow {
             last_checked: now.optional(image.last_checked.as_ref()),
             first_seen: now.moment(&image.first_seen),
             next_try: now.optional(image.next_try.as_ref()),
+            tried_again: image.tried_again(),
             workload: image.workloads.first().map(WorkloadLink::new),
             more_workloads: if more == 0 { String::new() } else { count(more) },
             progress: image.progress.as_ref().map(|progress| ProgressBar::new(progress, now)),

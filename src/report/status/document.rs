@@ -225,6 +225,22 @@ pub struct Image {
     pub workload_count: usize,
 }
 
+impl Image {
+    /// When an image that is not scheduled is tried again; none if [`Image::next_try`] or its activity tells.
+    pub fn tried_again(&self) -> Option<&'static str> {
+        match (&*self.state, &*self.activity) {
+            _ if self.next_try.is_some() => None,
+            ("conflict", "idle") => {
+                Some("in the next pass, periodic or forced, or when a workload that uses the destination changes")
+            }
+            ("undecided", _) => Some(
+                "when the workload or the configuration changes; after a plugin's failure by itself, within 5 minutes",
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// An attempt to mirror an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

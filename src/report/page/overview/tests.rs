@@ -82,6 +82,7 @@ fn what_is_wrong_comes_first_with_reason_and_time() {
             "<span class=\"reason\">connection refused</span>",
             "1 failed attempt since <time",
             "next try <time",
+            "next try when the workload or the configuration changes",
             "href=\"/image?destination=Not+An+Image\"",
             "href=\"/?workload=deployment+shop%2Fweb#images\"",
         ],
