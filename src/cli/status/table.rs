@@ -118,6 +118,11 @@ fn registries(status: &Status) -> Vec<String> {
 
 fn registry(registry: &Registry) -> Option<String> {
     let mut facts = Vec::new();
+    match registry.images_failing {
+        0 => {}
+        1 => facts.push("1 image fails".to_owned()),
+        images => facts.push(format!("{images} images fail")),
+    }
     if registry.failed > 0 {
         let since = registry.since.as_deref().unwrap_or_default();
         let last = match registry.last_failure.as_ref().map(|failure| failure.status) {
@@ -282,13 +287,14 @@ mod tests {
             })
         };
         status["registries"] = json!([registry(0, json!(100)), registry(7, Value::Null)]);
+        status["registries"][1]["imagesFailing"] = json!(2);
         let watch = |resource: &str, since: &str| json!({ "resource": resource, "interruptions": 2, "since": since, "last": "2026-11-28T07:26:00Z" });
         status["watches"] = json!([watch("jobs", "2026-11-28T07:21:00Z"), watch("pods", "2026-11-28T07:20:00Z")]);
         let text = text(status);
         for part in [
             "watches interrupted from 2026-11-28T07:20:00Z to 2026-11-28T07:26:00Z, so that changes are noticed late: jobs, pods\n",
             "r0: 0 of 100 pulls left\n",
-            "r7: 7 pulls left\n",
+            "r7: 2 images fail; 7 pulls left\n",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

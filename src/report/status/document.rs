@@ -35,7 +35,8 @@ pub struct Status {
     pub summary: Summary,
     /// The configured targets.
     pub targets: Vec<Target>,
-    /// The registries that were queried within the last 10 minutes or have a known quota, sources and targets.
+    /// The registries, sources and targets, that were queried within the last 10 minutes, at which images fail, or that have a
+    /// known quota.
     pub registries: Vec<Registry>,
     /// The watches of the cluster that were interrupted within the last 10 minutes: changes of these objects are noticed late.
     #[serde(default)]
@@ -145,6 +146,10 @@ pub struct Registry {
     pub pulls_left_at: Option<String>,
     /// How often it asked the program to slow down, since the start.
     pub throttled: u64,
+    /// Images whose last attempt failed at this registry: it is their source and could not be read, or their target and could
+    /// not be written to.
+    #[serde(default)]
+    pub images_failing: usize,
 }
 
 /// An interrupted watch of the cluster.

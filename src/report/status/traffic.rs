@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::recent::{Recent, minutes_since_1970};
-use crate::model::{Event, Observer, PassSummary};
+use crate::model::{Event, Observer, PassSummary, canonical_registry};
 
 /// The most registries that are counted: anyone who deploys can name new ones.
 const MAX_REGISTRIES: usize = 200;
@@ -89,14 +89,13 @@ impl Counted {
         watch.last = now;
     }
 
+    /// Under the name that image references use.
     fn registry(&mut self, host: &str) -> Option<&mut RegistryTraffic> {
-        if !self.registries.contains_key(host) {
-            if self.registries.len() >= MAX_REGISTRIES {
-                return None;
-            }
-            self.registries.insert(host.to_owned(), RegistryTraffic::default());
+        let name = canonical_registry(host);
+        if !self.registries.contains_key(&name) && self.registries.len() >= MAX_REGISTRIES {
+            return None;
         }
-        self.registries.get_mut(host)
+        Some(self.registries.entry(name).or_default())
     }
 }
 
@@ -173,6 +172,13 @@ mod tests {
         assert_eq!(counted.bytes_today(at(86_400)), 0);
         counted.copied(1, at(86_400));
         assert_eq!(counted.bytes_today(at(86_400)), 1);
+    }
+
+    #[test]
+    fn a_registry_has_the_name_that_images_use() {
+        let traffic = Traffic::default();
+        traffic.observe(&Event::Requested { registry: "registry-1.docker.io", method: "GET", status: Some(200) });
+        assert_eq!(traffic.counted().registries.into_keys().collect::<Vec<_>>(), ["docker.io"]);
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn what_is_wrong_comes_first_with_reason_and_time() {
             "1 failed attempt since <time",
             "next try <time",
             "next try when the workload or the configuration changes",
+            "<b>1 image fails</b>",
             "href=\"/image?destination=Not+An+Image\"",
             "href=\"/?workload=deployment+shop%2Fweb#images\"",
         ],
