@@ -587,6 +587,15 @@ async fn checks_the_sources_of_the_clusters_workloads() {
     let workloads = finding(&page, "workloads");
     assert_eq!(workloads["found"], "3 containers of 3 workloads: 2 images to mirror, 0 skipped, 1 undecided");
     assert_eq!(workloads["result"], "warning");
+
+    let other = Registry::distribution(Access::Anonymous).await;
+    let rival = other.push("team/one", "1", &single("rival")).await;
+    deployment("rival").image(&rival).apply(&cluster.admin(), &namespace).await;
+    let program = check_cluster(cluster, cluster.admin_token(), &namespace);
+    let page = self::page(&program.config(&format!("includeNamespaces: [{namespace}]\n")).run().await.assert_code(0));
+    let workloads = finding(&page, "workloads");
+    assert!(workloads["found"].as_str().unwrap().ends_with(", 1 destination with a conflict"), "{workloads}");
+    assert!(workloads["remedy"].as_str().unwrap().contains("$registry"), "{workloads}");
 }
 
 #[tokio::test]

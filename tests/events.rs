@@ -96,11 +96,10 @@ subjects: [{{ kind: ServiceAccount, name: copycat, namespace: {namespace} }}]
         self.retry_until("the failure has an event", |events| events.len() == 1).await;
         let first = self.events().await;
         assert!(first[0].0 == "MirrorFailed" && first[0].1.contains("not found"), "{first:?}");
-        // In the same event if it names the same second for the next attempt, otherwise in a new one.
-        self.retry_until("the repeated failure is reported", |events| {
-            events.iter().all(|(_, cause, _)| cause.contains("not found"))
-                && events.iter().map(|(.., count)| count).sum::<i32>() > 1
-        })
+        self.retry_until(
+            "the repeated failure is counted",
+            |events| matches!(events, [(_, cause, count)] if cause.contains("not found") && *count > 1),
+        )
         .await;
 
         let image = single("app");

@@ -307,6 +307,17 @@ async fn answering(status: &'static str, body: &'static str) -> String {
 async fn the_command_ends_with_2_if_there_is_nothing_to_ask_or_something_else_answers() {
     let nothing = status_command(&[]).unset("KUBECONFIG").run().await.assert_code(2);
     assert!(nothing.stderr.contains("no cluster configuration found; set --kubeconfig"), "{}", nothing.stderr);
+    assert_eq!(nothing.stderr.matches("No such file").count(), 1, "the cause is told once: {}", nothing.stderr);
+    let missing = answering("404 Not Found", "").await;
+    let missing = status_command(&["--url", &missing]).run().await.assert_code(2);
+    assert!(
+        missing.stderr.contains("the answer has status 404 and no message; name the program's"),
+        "{}",
+        missing.stderr
+    );
+    let tls = answering("200 OK", "").await.replace("http:", "https:");
+    let tls = status_command(&["--url", &tls]).run().await.assert_code(2);
+    assert!(tls.stderr.contains("the program itself serves plain HTTP"), "{}", tls.stderr);
     let other = answering("200 OK", "<html>").await;
     let other = status_command(&["--url", &other]).run().await.assert_code(2);
     assert!(other.stderr.contains("the answer is not the status of k8s-copycat"), "{}", other.stderr);

@@ -174,6 +174,8 @@ pub enum Event<'a> {
         registry: &'a str,
         /// The number.
         left: u64,
+        /// Of so many in all; none if the registry does not say.
+        limit: Option<u64>,
     },
     /// A watch failed and was restarted; with the plural of its kind.
     WatchRestarted(&'static str),

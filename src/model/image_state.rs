@@ -17,7 +17,7 @@ pub enum ImageState {
     Stale,
     /// Another image owns the destination.
     Conflict,
-    /// Not known: the image was not checked yet, or the target did not answer.
+    /// Not known: the first check or copy has not ended, or the target did not answer.
     Unknown,
     /// The target has it, but the last check could not compare it with the source.
     Unverified,

@@ -268,7 +268,8 @@ impl Client {
             [slot, manifest_slot].into_iter().flatten().for_each(Slot::succeeded);
         }
         if let Some(quota) = Quota::from_headers(response.headers()).filter(|_| is_manifest_read) {
-            self.settings.observer.observe(&Event::PullsLeft { registry, left: quota.remaining });
+            let (left, limit) = (quota.remaining, quota.limit);
+            self.settings.observer.observe(&Event::PullsLeft { registry, left, limit });
             if let Some(refill) = quota.refill.filter(|_| quota.remaining == 0) {
                 host.manifest_reads.pause(now, refill);
             }

@@ -1,6 +1,6 @@
 //! The connection to the API server.
 
-use std::{env, path::Path, time::Duration};
+use std::{env, error::Error as _, path::Path, time::Duration};
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -27,10 +27,22 @@ pub enum ClientError {
     },
     /// There is no `KUBECONFIG`, no `~/.kube/config` and no ServiceAccount of a Pod.
     #[error("no cluster configuration found; set --kubeconfig or KUBECONFIG, or run inside a cluster")]
-    Unknown(#[source] Box<InferConfigError>),
+    Unknown(#[source] NoKubeconfig),
     /// The TLS certificates or the credentials are unusable.
     #[error("cannot use the cluster's credentials")]
     Credentials(#[source] Box<kube::Error>),
+}
+
+/// Why no kubeconfig was found. That there is no ServiceAccount of a Pod either is clear outside of a cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoKubeconfig(String);
+
+impl From<InferConfigError> for NoKubeconfig {
+    fn from(error: InferConfigError) -> Self {
+        // Its own text has the same cause twice.
+        Self(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    }
 }
 
 /// A client for the cluster in `kubeconfig`, or else in `KUBECONFIG`, `~/.kube/config` or the Pod's ServiceAccount. Does
@@ -60,7 +72,7 @@ async fn cluster_config(kubeconfig: Option<&Path>) -> Result<Config, ClientError
             let file = Kubeconfig::read_from(path).map_err(unusable)?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unusable)?
         }
-        None => Config::infer().await.map_err(|source| ClientError::Unknown(Box::new(source)))?,
+        None => Config::infer().await.map_err(|source| ClientError::Unknown(source.into()))?,
     };
     config.proxy_url = proxy(&config);
     // Without it a list without an answer would wait forever.
@@ -82,10 +94,12 @@ fn proxy(config: &Config) -> Option<Uri> {
 /// An error in one line: the API server's message, or the chain of causes. kube's own text omits why a connection failed,
 /// and shows an API server's refusal as a data structure.
 pub(super) fn describe(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error
-        && !status.message.is_empty()
-    {
-        return status.message.clone();
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        // Something else than an API server answered.
+        kube::Error::Api(status) => format!("the answer has status {} and no message", status.code),
+        // kube's own words say no more than that it was a request.
+        kube::Error::Service(cause) => error_chain(&**cause),
+        _ => error_chain(error),
     }
-    error_chain(error)
 }

@@ -2,15 +2,18 @@
 
 use std::{path::Path, time::Duration};
 
-use kube::{Client, Config};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client, Config};
 use tokio::time::timeout;
 
 use super::client::{ClientError, client_without_retries, describe};
 
 /// How long an answer may take.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// The port of metrics and endpoints in a Pod.
+/// The port of metrics and endpoints in a Pod, unless the Pod names another one.
 const PORT: u16 = 8080;
+/// The name of that port in a Pod.
+const PORT_NAME: &str = "metrics";
 
 /// Where a program's endpoints are.
 #[derive(Clone)]
@@ -25,8 +28,8 @@ enum Access {
     Url(String),
     /// A Service in the cluster.
     Service { namespace: String, name: String },
-    /// A Pod in the cluster.
-    Pod { namespace: String, name: String },
+    /// A Pod in the cluster, and its port.
+    Pod { namespace: String, name: String, port: u16 },
 }
 
 /// The status of a program could not be read.
@@ -80,11 +83,15 @@ impl RemoteProgram {
         Ok(Self { client: client_without_retries(kubeconfig).await?, access })
     }
 
-    /// The Pod that leads, if this program is behind a Service. `leader` is the identity in the Lease.
-    pub fn leader(&self, leader: &str) -> Option<Self> {
+    /// The Pod that leads, if this program is behind a Service. `leader` is the identity in the Lease. The Pod is read to find
+    /// its port, if the caller may.
+    pub async fn leader(&self, leader: &str) -> Option<Self> {
         let Access::Service { namespace, .. } = &self.access else { return None };
-        let (pod, _) = leader.rsplit_once('_')?;
-        let access = Access::Pod { namespace: namespace.clone(), name: pod.to_owned() };
+        let (name, _) = leader.rsplit_once('_')?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pod = timeout(DEADLINE, pods.get(name)).await;
+        let port = pod.ok().and_then(Result::ok).as_ref().and_then(metrics_port).unwrap_or(PORT);
+        let access = Access::Pod { namespace: namespace.clone(), name: name.to_owned(), port };
         Some(Self { client: self.client.clone(), access })
     }
 
@@ -114,7 +121,7 @@ impl std::fmt::Display for Access {
         match self {
             Self::Url(url) => f.write_str(url),
             Self::Service { namespace, name } => write!(f, "Service {namespace}/{name}"),
-            Self::Pod { namespace, name } => write!(f, "Pod {namespace}/{name}"),
+            Self::Pod { namespace, name, port } => write!(f, "Pod {namespace}/{name} at port {port}"),
         }
     }
 }
@@ -128,16 +135,24 @@ impl Access {
             Self::Service { namespace, name } => {
                 format!("/api/v1/namespaces/{namespace}/services/{name}:metrics/proxy")
             }
-            Self::Pod { namespace, name } => format!("/api/v1/namespaces/{namespace}/pods/{name}:{PORT}/proxy"),
+            Self::Pod { namespace, name, port } => format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy"),
         }
     }
 
     fn remedy(&self, error: &kube::Error) -> String {
-        let code = match error {
-            kube::Error::Api(status) => status.code,
+        let code = match (self, error) {
+            (_, kube::Error::Api(status)) => status.code,
+            (Self::Service { .. } | Self::Pod { .. }, kube::Error::Service(_)) => {
+                return "; the API server can't be reached: check the address in the kubeconfig, and the network"
+                    .to_owned();
+            }
             _ => 0,
         };
         match (self, code) {
+            (Self::Url(_), 404) => {
+                "; name the program's metrics address, without a path, such as http://localhost:8080".to_owned()
+            }
+            (Self::Url(url), 0) if url.starts_with("https:") => "; the program itself serves plain HTTP".to_owned(),
             (Self::Url(_), _) => String::new(),
             (Self::Service { namespace, .. }, 403) => {
                 format!(
@@ -152,8 +167,41 @@ impl Access {
                 "; there is no such Service (name it with --install-namespace and --service), or no Pod of it is ready"
                     .to_owned()
             }
-            (Self::Pod { .. }, 503) => "; the API server can't reach the Pod".to_owned(),
+            (Self::Pod { .. }, 503) => {
+                "; grant get on pods if its container port metrics is another one, or use --url with kubectl port-forward to this Pod".to_owned()
+            }
             _ => String::new(),
+        }
+    }
+}
+
+/// The port that a Pod's containers call `metrics`.
+fn metrics_port(pod: &Pod) -> Option<u16> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let port = ports.find(|port| port.name.as_deref() == Some(PORT_NAME))?;
+    u16::try_from(port.container_port).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_port_is_the_one_that_the_pod_calls_metrics() {
+        for (ports, expected) in [
+            (
+                json!([{ "name": "health", "containerPort": 8081 }, { "name": "metrics", "containerPort": 9090 }]),
+                Some(9090),
+            ),
+            (json!([{ "containerPort": 9090 }]), None),
+            (json!([]), None),
+        ] {
+            let containers = json!([{ "name": "sidecar" }, { "name": "k8s-copycat", "ports": ports }]);
+            let pod = serde_json::from_value(json!({ "spec": { "containers": containers } })).unwrap();
+            assert_eq!(metrics_port(&pod), expected, "{ports}");
         }
     }
 }

@@ -138,7 +138,13 @@ fn the_chart_mirrors_two_namespaces_under_restricted_pod_security_without_a_refu
         let client = node.cluster.admin();
         make_namespaces(&node.cluster).await;
         deploy(&client, "team-a", "app", "team/app:1").await;
-        let scoped = ["--set", "scopedNamespaces={team-a,team-b}"];
+        let logins = |password: &str| {
+            let metadata = json!({ "name": "mirror-login", "namespace": NAMESPACE });
+            let data = json!({ "username": "mirror", "password": password });
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data }).to_string()
+        };
+        node.cluster.apply(&logins("first")).await;
+        let scoped = ["--set", "scopedNamespaces={team-a,team-b}", "--set", "existingSecret=mirror-login"];
         let notes = helm(&node, "install", &scoped);
         assert!(notes.contains("mirrors the images of the namespaces team-a, team-b"), "{notes}");
         is_mirrored("mirror/team/app:1", "team/app:1").await;
@@ -154,8 +160,14 @@ fn the_chart_mirrors_two_namespaces_under_restricted_pod_security_without_a_refu
         })
         .await;
 
-        // A setting that the running program applies: the Pod stays.
+        // A changed login, and a setting that the running program applies: the Pod stays.
         let before = pods(&client).await;
+        node.cluster.apply(&logins("second")).await;
+        eventually("the new login is applied", || async {
+            let metrics = get(&client, "/metrics").await;
+            metrics.contains("k8s_copycat_config_reloads_total{result=\"applied\"} 1").then_some(())
+        })
+        .await;
         helm(&node, "upgrade", &[&scoped[..], &["--set", "config.docker.repoPrefix=again"]].concat());
         is_mirrored("mirror/again/team/app:1", "team/app:1").await;
         let names = |pods: &[Pod]| pods.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect::<Vec<_>>();

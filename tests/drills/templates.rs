@@ -1,7 +1,7 @@
 //! Each set of values in the chart's folder `ci` gives objects that a real API server takes and a configuration that the
 //! program takes.
 
-use std::{fs, io::Write as _, path::Path};
+use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::GzEncoder};
@@ -111,16 +111,45 @@ fn mount(config_map: &Value, folder: &Path) {
     }
 }
 
-/// `plan` with the configuration, the arguments and the variables of the Pod; variables from Secrets are "secret".
+/// The files that the Pod's logins are in, with the key of the Secret that each has: `SECRET KEY`.
+fn logins(objects: &[Value]) -> BTreeMap<String, String> {
+    let pod = &object(objects, "Deployment", "")["spec"]["template"]["spec"];
+    let named =
+        |list: &Value| list.as_array().unwrap().iter().find(|item| item["name"] == "k8s-copycat-logins").cloned();
+    let Some(volume) = named(&pod["volumes"]) else { return BTreeMap::new() };
+    let mount = named(&pod["containers"][0]["volumeMounts"]).unwrap();
+    assert_eq!(mount["readOnly"], true);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut files = BTreeMap::new();
+    for source in volume["projected"]["sources"].as_array().unwrap() {
+        for item in source["secret"]["items"].as_array().unwrap() {
+            let file = format!("{}/{}", text(&mount["mountPath"]), text(&item["path"]));
+            let key = format!("{} {}", text(&source["secret"]["name"]), text(&item["key"]));
+            assert_eq!(files.insert(file, key), None, "a file is there twice");
+        }
+    }
+    files
+}
+
+/// `plan` with the configuration, the arguments, the variables and the logins of the Pod.
 fn planning(objects: &[Value], plugins: &Path, certificates: &Path) -> Program {
-    let config = configuration(objects).replace("/etc/corp-ca", &certificates.display().to_string());
+    let secrets = certificates.display().to_string();
+    for (file, key) in logins(objects) {
+        let file = certificates.join(file.trim_start_matches('/'));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, key).unwrap();
+    }
+    let config =
+        configuration(objects).replace("/etc/corp-ca", &secrets).replace(": /logins", &format!(": {secrets}/logins"));
     let mut program = Program::new(&["plan", "--output=json", "-f", "-"]).config(&config).env("PLUGIN_DIR", plugins);
     let container = &object(objects, "Deployment", "")["spec"]["template"]["spec"]["containers"][0];
     for argument in container["args"].as_array().into_iter().flatten() {
         program = program.arg(argument.as_str().unwrap());
     }
     for variable in container["env"].as_array().into_iter().flatten() {
-        program = program.env(variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap_or("secret"));
+        let value = variable["value"].as_str().unwrap_or("secret");
+        let value = if value.starts_with("/logins") { format!("{secrets}{value}") } else { value.to_owned() };
+        program = program.env(variable["name"].as_str().unwrap(), value);
     }
     program.stdin(&crate::support::deployment("web").image("quay.io/acme/web:1").manifest().to_string())
 }
@@ -191,39 +220,46 @@ async fn the_program_loads_the_plugins_of_the_values() {
 }
 
 #[test]
-fn logins_come_from_secrets_only() {
-    let objects = render("registry", &[]);
+fn logins_are_files_from_secrets_so_that_a_change_needs_no_restart() {
+    let objects = render(
+        "registry",
+        &[
+            "--set",
+            "sourceCredentials[2].registry=quay.io,sourceCredentials[2].existingSecret=ghcr,sourceCredentials[2].tokenKey=quay",
+        ],
+    );
     let container = &object(&objects, "Deployment", "")["spec"]["template"]["spec"]["containers"][0];
-    let mut found: Vec<_> = container["env"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|variable| {
-            let secret = &variable["valueFrom"]["secretKeyRef"];
-            let part = |value: &Value| value.as_str().unwrap().to_owned();
-            [part(&variable["name"]), part(&secret["name"]), part(&secret["key"])].join(" ")
-        })
-        .collect();
-    found.sort();
-    let expected = [
-        "SOURCE_0_PASSWORD docker-hub password",
-        "SOURCE_0_USERNAME docker-hub name",
-        "SOURCE_1_TOKEN ghcr token",
-        "TARGET_PASSWORD mirror-login token",
-        "TARGET_USERNAME mirror-login user",
-    ];
-    assert_eq!(found, expected);
+    let expected = json!([
+        { "name": "TARGET_USERNAME_FILE", "value": "/logins/mirror-login/user" },
+        { "name": "TARGET_PASSWORD_FILE", "value": "/logins/mirror-login/token" },
+    ]);
+    assert_eq!(container["env"], expected);
     let config: Value = serde_yaml::from_str(configuration(&objects)).unwrap();
     let expected = json!([
         { "registry": "*.corp.example", "usernameEnv": "CORP_USERNAME", "passwordEnv": "CORP_PASSWORD" },
         {
             "registry": "docker.io", "registryAliases": ["registry-1.docker.io"],
-            "usernameEnv": "SOURCE_0_USERNAME", "passwordEnv": "SOURCE_0_PASSWORD",
+            "usernameFile": "/logins/docker-hub/name", "passwordFile": "/logins/docker-hub/password",
         },
-        { "registry": "ghcr.io", "tokenEnv": "SOURCE_1_TOKEN" },
+        { "registry": "ghcr.io", "tokenFile": "/logins/ghcr/token" },
+        { "registry": "quay.io", "tokenFile": "/logins/ghcr/quay" },
     ]);
     assert_eq!(config["registryCredentials"], expected);
+    let files = logins(&objects);
+    let keys = [
+        "docker-hub name",
+        "docker-hub password",
+        "ghcr quay",
+        "ghcr token",
+        "mirror-login token",
+        "mirror-login user",
+    ];
+    assert_eq!(files.values().collect::<Vec<_>>(), keys);
+    for (file, key) in files {
+        assert_eq!(file, format!("/logins/{}", key.replace(' ', "/")));
+    }
     assert!(objects.iter().all(|object| object["kind"] != "Secret"));
+    assert!(logins(&render("dry-run", &[])).is_empty());
 }
 
 #[test]

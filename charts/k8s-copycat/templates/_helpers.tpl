@@ -83,16 +83,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- with .Values.sourceCredentials -}}
 {{- $entries := default list $config.registryCredentials -}}
-{{- range $index, $login := . -}}
+{{- range $login := . -}}
 {{- $entry := dict "registry" $login.registry -}}
 {{- with $login.registryAliases -}}
 {{- $_ := set $entry "registryAliases" . -}}
 {{- end -}}
 {{- if $login.tokenKey -}}
-{{- $_ := set $entry "tokenEnv" (printf "SOURCE_%d_TOKEN" $index) -}}
+{{- $_ := set $entry "tokenFile" (printf "/logins/%s/%s" $login.existingSecret $login.tokenKey) -}}
 {{- else -}}
-{{- $_ := set $entry "usernameEnv" (printf "SOURCE_%d_USERNAME" $index) -}}
-{{- $_ := set $entry "passwordEnv" (printf "SOURCE_%d_PASSWORD" $index) -}}
+{{- $_ := set $entry "usernameFile" (printf "/logins/%s/%s" $login.existingSecret (default "username" $login.usernameKey)) -}}
+{{- $_ := set $entry "passwordFile" (printf "/logins/%s/%s" $login.existingSecret (default "password" $login.passwordKey)) -}}
 {{- end -}}
 {{- $entries = append $entries $entry -}}
 {{- end -}}
@@ -102,6 +102,32 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $config "plugins" (concat (default list $config.plugins) .) -}}
 {{- end -}}
 {{- toYaml $config -}}
+{{- end }}
+
+{{/* The keys of all Secrets with logins, as the files SECRET/KEY: a file's name can't come to mean another Secret when the list of
+logins changes, which the running Pod's configuration shows before its volumes do. */}}
+{{- define "k8s-copycat.loginSources" -}}
+{{- $secrets := dict -}}
+{{- with .Values.existingSecret -}}
+{{- $_ := set $secrets . (list $.Values.existingSecretKeys.username $.Values.existingSecretKeys.password) -}}
+{{- end -}}
+{{- range $login := .Values.sourceCredentials -}}
+{{- $keys := list (default "username" $login.usernameKey) (default "password" $login.passwordKey) -}}
+{{- if $login.tokenKey -}}
+{{- $keys = list $login.tokenKey -}}
+{{- end -}}
+{{- $known := default list (get $secrets $login.existingSecret) -}}
+{{- $_ := set $secrets $login.existingSecret (concat $known $keys | uniq) -}}
+{{- end -}}
+{{- range $secret, $keys := $secrets }}
+- secret:
+    name: {{ $secret }}
+    items:
+      {{- range $key := $keys }}
+      - key: {{ $key }}
+        path: {{ $secret }}/{{ $key }}
+      {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* Changes of these settings need a restart; the program applies all others by itself. */}}

@@ -12,6 +12,7 @@ use super::finding::{Finding, Group};
 use crate::{
     cli::{build, collect},
     config::Config,
+    mirror::{Conflicts, DesiredImage},
     model::{ImageUse, Reference, Verdict, error_chain},
     policy::Policy,
     workload::Namespaces,
@@ -47,33 +48,44 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Vec
     let (containers, mut skipped, mut undecided) = (uses.len(), 0, 0);
     let mut sources: BTreeMap<String, BTreeSet<Reference>> = BTreeMap::new();
     let mut repositories = BTreeMap::new();
-    let Ok(decisions) = timeout(DEADLINE, policy.decide(uses)).await else {
+    let Ok(decisions) = timeout(DEADLINE, policy.decide(uses.clone())).await else {
         let found = format!("the plugins did not decide on {containers} containers within {} s", DEADLINE.as_secs());
         let remedy = "find the slow plugin with `k8s-copycat plan`";
         return (vec![Group::Images.failed("workloads", found, remedy)], Images::default());
     };
-    for decision in decisions {
+    let mut desired = Vec::new();
+    for (image_use, decision) in uses.into_iter().zip(decisions) {
         match decision.verdict {
             Verdict::Mirror { source, destinations } => {
-                for destination in destinations {
-                    repositories.entry(destination.target.name.clone()).or_insert(destination.repository);
+                for destination in &destinations {
+                    let repository = || destination.repository.clone();
+                    repositories.entry(destination.target.name.clone()).or_insert_with(repository);
                 }
-                sources.entry(source.registry().to_owned()).or_default().insert(source);
+                sources.entry(source.registry().to_owned()).or_default().insert(source.clone());
+                desired.push(DesiredImage { image_use, source, destinations });
             }
             Verdict::Skip(_) => skipped += 1,
             Verdict::Error { .. } => undecided += 1,
         }
     }
     let images: usize = sources.values().map(BTreeSet::len).sum();
-    let found = format!(
+    let conflicts = Conflicts::among(desired).destinations();
+    let mut found = format!(
         "{} of {}: {} to mirror, {skipped} skipped, {undecided} undecided",
         counted(containers, "container"),
         counted(workloads.len(), "workload"),
         counted(images, "image")
     );
-    let finding = match undecided {
-        0 => Group::Images.ok("workloads", found),
-        _ => Group::Images.warning("workloads", found, "`k8s-copycat plan` names the undecided ones"),
+    if conflicts > 0 {
+        found += &format!(", {} with a conflict", counted(conflicts, "destination"));
+    }
+    let finding = match (undecided, conflicts) {
+        (0, 0) => Group::Images.ok("workloads", found),
+        (_, 0) => Group::Images.warning("workloads", found, "`k8s-copycat plan` names the undecided ones"),
+        (_, _) => {
+            let remedy = "`k8s-copycat plan` names them; for conflicts add $registry to the repository prefix, or a pathMap rule";
+            Group::Images.warning("workloads", found, remedy)
+        }
     };
     let sources = sources.into_iter().filter_map(|(registry, images)| {
         let count = images.len();

@@ -65,8 +65,12 @@ async fn prepare(flags: &Flags, args: &StatusArgs) -> Result<(Query, RemoteProgr
 async fn read(program: &RemoteProgram, query: &Query) -> Result<Status, StatusError> {
     let parse = |text: String| serde_json::from_str::<Status>(&text).map_err(StatusError::Answer);
     let status = parse(program.status(&query.encode()).await?)?;
-    let leader = status.leader.identity.as_deref().filter(|_| !status.leader.is_leader);
-    match leader.and_then(|leader| program.leader(leader)) {
+    let leader = status.leader.identity.as_deref().filter(|_| !table::knows_images(&status));
+    let leader = match leader {
+        Some(leader) => program.leader(leader).await,
+        None => None,
+    };
+    match leader {
         Some(leader) => parse(leader.status(&query.encode()).await?),
         None => Ok(status),
     }

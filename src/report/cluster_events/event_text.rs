@@ -1,13 +1,10 @@
 //! The text of events.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use kube::runtime::events::EventType;
 
-use crate::{
-    model::{Destination, Digest, ImageRecord, ImageState, printable},
-    report::utc::utc,
-};
+use crate::model::{Destination, Digest, ImageRecord, ImageState, printable};
 
 /// The longest note that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -21,13 +18,8 @@ pub(super) struct EventText {
 
 impl EventText {
     /// For a failed attempt, named after what it means for the image. The cause comes last, because a long one is truncated.
-    pub fn of_failure(
-        image: &str,
-        destination: &Destination,
-        record: &ImageRecord,
-        cause: &str,
-        next_try: Option<SystemTime>,
-    ) -> Self {
+    /// The time of the next attempt is left out: the same failure is then the same event, with a count.
+    pub fn of_failure(image: &str, destination: &Destination, record: &ImageRecord, cause: &str) -> Self {
         let digest = |digest: Option<&Digest>| digest.map_or_else(String::new, |digest| format!(" {digest}"));
         let (at_target, at_source) = (digest(record.seen.at_target.digest()), digest(record.seen.at_source.as_ref()));
         let (kind, reason, consequence) = match record.state {
@@ -43,8 +35,7 @@ impl EventText {
             ),
             _ => (EventType::Warning, "MirrorFailed", format!("Image {image} was not mirrored to {destination}")),
         };
-        let next_try = next_try.map(|time| format!(" (next try at {})", utc(time))).unwrap_or_default();
-        Self { kind, reason, note: note(&format!("{consequence}{next_try}: {cause}")) }
+        Self { kind, reason, note: note(&format!("{consequence}: {cause}")) }
     }
 }
 

@@ -12,7 +12,7 @@ mod writer;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use event_text::{EventText, note};
@@ -112,7 +112,7 @@ impl ClusterEvents {
         let topic = Topic::Image(destination.clone(), source.clone());
         let (kind, reason, note) = match status {
             Status::Failed(failure) => {
-                let text = EventText::of_failure(image, destination, record, &failure.message, outcome.next_try);
+                let text = EventText::of_failure(image, destination, record, &failure.message);
                 (text.kind, text.reason, text.note)
             }
             Status::Copied(digest) | Status::AlreadyThere(digest) => {
@@ -166,11 +166,9 @@ impl ClusterEvents {
         source: &Reference,
         destination: &Destination,
         record: &ImageRecord,
-        until: SystemTime,
         cause: &str,
     ) {
-        let EventText { kind, reason, note } =
-            EventText::of_failure(&source.to_string(), destination, record, cause, Some(until));
+        let EventText { kind, reason, note } = EventText::of_failure(&source.to_string(), destination, record, cause);
         let notice = Notice {
             kind,
             reason,
@@ -264,8 +262,8 @@ impl Observer for ClusterEvents {
                 queue.withdraw(&Topic::Image((*destination).clone(), (*source).clone()));
                 queue.withdraw(&Topic::Referrers((*destination).clone(), (*source).clone()));
             }
-            Event::InCooldown { workload, source, destination, record, until, reason } => {
-                self.in_cooldown(workload, source, destination, record, *until, reason);
+            Event::InCooldown { workload, source, destination, record, reason, .. } => {
+                self.in_cooldown(workload, source, destination, record, reason);
             }
             Event::TagTaken { workloads, source, destination, before } => {
                 self.tag_taken(workloads, source, destination, before);

@@ -38,7 +38,8 @@ pub struct LoggingError(#[from] TryInitError);
 /// Initialises logging for the process.
 ///
 /// `level` applies to this program. Dependencies log at `warn` and above only: below it they log every frame and header,
-/// including tokens.
+/// including tokens. The Kubernetes client's lines about requests that failed are left out: each is returned as an error
+/// too, and while the API server is away there would be one every two seconds.
 ///
 /// # Errors
 ///
@@ -61,7 +62,11 @@ where
 }
 
 fn filter(level: LevelFilter) -> Targets {
-    Targets::new().with_target(PROGRAM, level).with_default(level.min(LevelFilter::WARN))
+    let dependencies = level.min(LevelFilter::WARN);
+    Targets::new()
+        .with_target(PROGRAM, level)
+        .with_target("kube_client::client::builder", LevelFilter::OFF)
+        .with_default(dependencies)
 }
 
 #[cfg(test)]
@@ -79,6 +84,8 @@ mod tests {
             (LevelFilter::DEBUG, "hyper::client", Level::WARN, true),
             (LevelFilter::ERROR, "hyper::client", Level::WARN, false),
             (LevelFilter::ERROR, "k8s_copycat", Level::ERROR, true),
+            (LevelFilter::DEBUG, "kube_client::client::builder", Level::ERROR, false),
+            (LevelFilter::DEBUG, "kube_client::client::tls", Level::WARN, true),
         ] {
             assert_eq!(filter(level).would_enable(target, &event), is_logged, "{level} {target} {event}");
         }

@@ -274,7 +274,7 @@ impl Observer for Metrics {
             Event::Reloaded => self.plugins.reloaded(true),
             Event::ReloadRefused { .. } => self.plugins.reloaded(false),
             Event::Throttled { registry } => self.registries.throttled(registry),
-            Event::PullsLeft { registry, left } => self.registries.pulls_left(registry, left),
+            Event::PullsLeft { registry, left, .. } => self.registries.pulls_left(registry, left),
             Event::CopyStarted { .. }
             | Event::TransferStarted { .. }
             | Event::InCooldown { .. }
@@ -373,7 +373,7 @@ mod tests {
             Event::ReloadRefused { reason: "broken" },
             Event::Reloaded,
             Event::Throttled { registry: "slow.example" },
-            Event::PullsLeft { registry: "hub.example", left: 76 },
+            Event::PullsLeft { registry: "hub.example", left: 76, limit: Some(100) },
             Event::WatchRestarted("pods"),
         ] {
             metrics.observe(&event);

@@ -4,7 +4,7 @@ use super::{
     links,
     moment::{Moment, Now},
     numbers::{count, duration},
-    side::PluginsNow,
+    side::{PluginsNow, pulls_left},
     state_label::{Tone, meaning, meaning_of_one, word},
 };
 use crate::report::status::{
@@ -14,6 +14,11 @@ use crate::report::status::{
 
 /// States that somebody should look at, the worst first.
 pub const NOT_MIRRORED: [&str; 5] = ["missing", "undecided", "stale", "conflict", "unknown"];
+
+/// A quota of which less than one in so many pulls is left ends soon.
+const LITTLE_OF_A_QUOTA: u64 = 10;
+/// What a registry told longer ago says little of its quota, in seconds.
+const QUOTA_TOLD_RECENTLY: u64 = 3600;
 
 /// Something that is wrong.
 pub struct Concern {
@@ -84,6 +89,8 @@ pub fn concerns(status: &Status, plugins: &PluginsNow<'_>, now: Now) -> Vec<Conc
     concerns.extend(
         status.registries.iter().filter(|registry| registry.failed > 0).map(|registry| of_registry(registry, now)),
     );
+    concerns.extend(status.registries.iter().filter_map(|registry| quota(registry, status)));
+    concerns.extend(watches(status, now));
     if !plugins.needs_restart.is_empty() {
         concerns.push(Concern {
             tone: Tone::Warn,
@@ -120,4 +127,32 @@ fn of_registry(registry: &Registry, now: Now) -> Concern {
         since: now.optional(since.as_ref()),
         link: None,
     }
+}
+
+/// A quota that is used up, or soon will be.
+fn quota(registry: &Registry, status: &Status) -> Option<Concern> {
+    let (left, limit) = (registry.pulls_left?, registry.pulls_limit);
+    let age = Now::seconds_between(registry.pulls_left_at.as_ref()?, &status.time)?;
+    let is_little = left == 0 || limit.is_some_and(|limit| left < limit / LITTLE_OF_A_QUOTA);
+    (is_little && age < QUOTA_TOLD_RECENTLY).then(|| Concern {
+        tone: if left == 0 { Tone::Bad } else { Tone::Warn },
+        fact: format!("{} at {}", pulls_left(left, limit), registry.registry),
+        meaning: "with none left its images wait until it allows more; a login with a larger quota helps".to_owned(),
+        since: None,
+        link: Some((links::of_registry(&registry.registry), "show its images".to_owned())),
+    })
+}
+
+/// One concern for all watches, which fail together if the API server is away.
+fn watches(status: &Status, now: Now) -> Option<Concern> {
+    let watches: Vec<_> = status.watches.iter().map(|watch| watch.resource.as_str()).collect();
+    let since = status.watches.iter().map(|watch| &watch.since).min()?;
+    let last = status.watches.iter().map(|watch| &watch.last).max()?;
+    Some(Concern {
+        tone: Tone::Warn,
+        fact: format!("The watch of {} was interrupted", watches.join(", ")),
+        meaning: format!("the last time at {}; changes in the cluster are noticed late", now.moment(last).clock),
+        since: now.optional(Some(since)),
+        link: None,
+    })
 }

@@ -50,6 +50,8 @@ fn leader(status: &Status) -> String {
     match (status.leader.is_leader, &status.leader.identity) {
         (true, Some(identity)) => format!("this replica leads ({identity})"),
         (true, None) => "this replica leads".to_owned(),
+        // It can't ask who leads now.
+        (false, Some(identity)) if status.phase == "paused" => format!("last known leader: {identity}"),
         (false, Some(identity)) => format!("{identity} leads"),
         (false, None) => "no leader is known yet".to_owned(),
     }

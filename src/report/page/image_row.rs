@@ -3,7 +3,7 @@
 use super::{
     links,
     moment::{Moment, Now},
-    numbers::{bytes, count},
+    numbers::{about, bytes, count},
     state_label::{StateLabel, word},
 };
 use crate::{
@@ -30,6 +30,8 @@ pub struct ImageRow {
     pub last_checked: Option<Moment>,
     pub first_seen: Moment,
     pub next_try: Option<Moment>,
+    /// What causes the next attempt, if it has no time.
+    pub tried_again: Option<&'static str>,
     pub workload: Option<WorkloadLink>,
     /// How many more workloads use it; empty for none.
     pub more_workloads: String,
@@ -67,6 +69,7 @@ impl ImageRow {
             last_checked: now.optional(image.last_checked.as_ref()),
             first_seen: now.moment(&image.first_seen),
             next_try: now.optional(image.next_try.as_ref()),
+            tried_again: image.tried_again(),
             workload: image.workloads.first().map(WorkloadLink::new),
             more_workloads: if more == 0 { String::new() } else { count(more) },
             progress: image.progress.as_ref().map(|progress| ProgressBar::new(progress, now)),
@@ -88,11 +91,16 @@ impl ProgressBar {
     pub fn new(progress: &Progress, now: Now) -> Self {
         let Progress { started, bytes: done, total_bytes } = progress;
         let percent = u128::from(*done) * 100 / u128::from((*total_bytes).max(1));
+        let rate = now.seconds_since(started).and_then(|seconds| done.checked_div(seconds)).filter(|rate| *rate > 0);
+        let rate = rate.map_or_else(String::new, |rate| {
+            let left = total_bytes.saturating_sub(*done) / rate;
+            format!(", {}/s, {} left at this rate", bytes(rate), about(left))
+        });
         Self {
             done: *done,
             // An empty element has the value 0, not "all".
             total: (*total_bytes).max(1),
-            text: format!("{} of {} ({}%)", bytes(*done), bytes(*total_bytes), percent.min(100)),
+            text: format!("{} of {} ({}%){rate}", bytes(*done), bytes(*total_bytes), percent.min(100)),
             started: now.moment(started),
         }
     }

@@ -50,6 +50,11 @@ impl Now {
         iso.map(|iso| self.moment(iso))
     }
 
+    /// Seconds from a time until now; none if it is not a time, or not past.
+    pub fn seconds_since(self, iso: &str) -> Option<u64> {
+        u64::try_from(self.0.as_second().checked_sub(iso.parse::<Timestamp>().ok()?.as_second())?).ok()
+    }
+
     /// Seconds between two times; none if one is not a time.
     pub fn seconds_between(one: &str, other: &str) -> Option<u64> {
         let [one, other] = [one, other].map(|time| time.parse::<Timestamp>().ok());

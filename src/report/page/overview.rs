@@ -138,11 +138,15 @@ pub fn overview(snapshot: &Snapshot, query: &Query, plugins: &PluginsNow<'_>) ->
 fn headline(status: &Status) -> String {
     let all: usize = status.summary.images.values().sum();
     let mirrored = number_of(status, "mirrored");
+    let unverified = match number_of(status, "unverified") {
+        0 => String::new(),
+        number => format!(", {} at the target but unverified", count(number)),
+    };
     match (&*status.phase, all) {
         ("standby", _) => "On standby".to_owned(),
         (_, 0) => "No image is to be mirrored".to_owned(),
-        (_, 1) => format!("{mirrored} of 1 image is mirrored"),
-        _ => format!("{} of {} images are mirrored", count(mirrored), count(all)),
+        (_, 1) => format!("{mirrored} of 1 image is mirrored{unverified}"),
+        _ => format!("{} of {} images are mirrored{unverified}", count(mirrored), count(all)),
     }
 }
 

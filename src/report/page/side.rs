@@ -55,6 +55,7 @@ pub struct RegistryItem {
     pub last_failure: Option<(Moment, String)>,
     pub pulls_left: Option<(String, Option<Moment>)>,
     pub throttled: Option<String>,
+    pub images_failing: Option<String>,
 }
 
 pub struct PluginItem {
@@ -120,9 +121,10 @@ fn registries(snapshot: &Snapshot, status: &Status, now: Now) -> Vec<RegistryIte
                 .source_registries()
                 .contains(&registry.registry)
                 .then(|| links::of_registry(&registry.registry)),
-            tone: match failed {
-                0 => Tone::Good,
-                _ if failed == requests => Tone::Bad,
+            tone: match (failed, registry.images_failing) {
+                // Requests that are refused, as with a wrong password, are answered.
+                (0, 0) => Tone::Good,
+                (1.., _) if failed == requests => Tone::Bad,
                 _ => Tone::Warn,
             },
             requests: match (requests, failed) {
@@ -139,10 +141,14 @@ fn registries(snapshot: &Snapshot, status: &Status, now: Now) -> Vec<RegistryIte
                 };
                 (now.moment(&failure.time), how)
             }),
-            pulls_left: registry.pulls_left.map(|left| {
-                let left = format!("{} {} left", count(left), if left == 1 { "pull" } else { "pulls" });
-                (left, now.optional(registry.pulls_left_at.as_ref()))
-            }),
+            pulls_left: registry
+                .pulls_left
+                .map(|left| (pulls_left(left, registry.pulls_limit), now.optional(registry.pulls_left_at.as_ref()))),
+            images_failing: match registry.images_failing {
+                0 => None,
+                1 => Some("1 image fails".to_owned()),
+                images => Some(format!("{} images fail", count(images))),
+            },
             throttled: match registry.throttled {
                 0 => None,
                 1 => Some("once".to_owned()),
@@ -151,6 +157,14 @@ fn registries(snapshot: &Snapshot, status: &Status, now: Now) -> Vec<RegistryIte
         }
     });
     registries.collect()
+}
+
+/// `1 pull left`, `76 of 100 pulls left`
+pub fn pulls_left(left: u64, limit: Option<u64>) -> String {
+    match limit {
+        Some(limit) => format!("{} of {} pulls left", count(left), count(limit)),
+        None => format!("{} {} left", count(left), if left == 1 { "pull" } else { "pulls" }),
+    }
 }
 
 fn plugin(plugin: &PluginStatus) -> PluginItem {

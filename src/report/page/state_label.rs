@@ -70,7 +70,7 @@ pub fn meaning(state: &str) -> &'static str {
         "stale" => "the target has them, but not what the source has now",
         "conflict" => "another image owns the destination",
         "undecided" => "the reference is invalid, or a plugin failed",
-        "unknown" => "not checked yet, or the target did not answer",
+        "unknown" => "the first check or copy has not ended, or the target did not answer",
         "unverified" => "the target has them, but the last check could not compare them with the source",
         "dry_run" => "would be mirrored without the dry run",
         "mirrored" => "the target has what the source has",

@@ -35,8 +35,12 @@ pub struct Status {
     pub summary: Summary,
     /// The configured targets.
     pub targets: Vec<Target>,
-    /// The registries that were queried within the last 10 minutes or have a known quota, sources and targets.
+    /// The registries, sources and targets, that were queried within the last 10 minutes, at which images fail, or that have a
+    /// known quota.
     pub registries: Vec<Registry>,
+    /// The watches of the cluster that were interrupted within the last 10 minutes: changes of these objects are noticed late.
+    #[serde(default)]
+    pub watches: Vec<Watch>,
     /// The images that match the query, the worst first: one entry for each image and destination, and one for each image
     /// that is undecided or skipped.
     pub images: Vec<Image>,
@@ -60,8 +64,8 @@ pub struct Leader {
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Images at their destinations by what is at the target. All states are always there: `missing`, `stale` (there, but not
-    /// what the source has now), `conflict` (another image owns the destination), `unknown` (not checked yet, or the target
-    /// did not answer), `unverified` (there, but the last check could not compare it with the source), `dry_run`, `mirrored`.
+    /// what the source has now), `conflict` (another image owns the destination), `unknown` (the first check or copy has not
+    /// ended, or the target did not answer), `unverified` (there, but the last check could not compare it with the source), `dry_run`, `mirrored`.
     pub images: BTreeMap<String, usize>,
     /// Image uses that are not mirrored: `undecided` (invalid reference, failing plugin) and `skipped` (by policy).
     pub image_uses: BTreeMap<String, usize>,
@@ -138,10 +142,31 @@ pub struct Registry {
     pub last_failure: Option<RequestFailure>,
     /// Pulls that the registry's quota has left; null if it reports none.
     pub pulls_left: Option<u64>,
+    /// Of so many in all; null if the registry does not say.
+    #[serde(default)]
+    pub pulls_limit: Option<u64>,
     /// When the registry reported the quota.
     pub pulls_left_at: Option<String>,
     /// How often it asked the program to slow down, since the start.
     pub throttled: u64,
+    /// Images whose last attempt failed at this registry: it is their source and could not be read, or their target and could
+    /// not be written to.
+    #[serde(default)]
+    pub images_failing: usize,
+}
+
+/// An interrupted watch of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Watch {
+    /// What is watched: `pods`, `deployments`, …
+    pub resource: String,
+    /// How often it was interrupted within the last 10 minutes.
+    pub interruptions: u64,
+    /// The first of these interruptions.
+    pub since: String,
+    /// The last one.
+    pub last: String,
 }
 
 /// A failed request.
@@ -209,6 +234,22 @@ pub struct Image {
     pub workloads: Vec<Workload>,
     /// The number of workloads that use it.
     pub workload_count: usize,
+}
+
+impl Image {
+    /// When an image that is not scheduled is tried again; none if [`Image::next_try`] or its activity tells.
+    pub fn tried_again(&self) -> Option<&'static str> {
+        match (&*self.state, &*self.activity) {
+            _ if self.next_try.is_some() => None,
+            ("conflict", "idle") => {
+                Some("in the next pass, periodic or forced, or when a workload that uses the destination changes")
+            }
+            ("undecided", _) => Some(
+                "when the workload or the configuration changes; after a plugin's failure by itself, within 5 minutes",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// An attempt to mirror an image.

@@ -3,6 +3,7 @@
 pub mod document;
 mod entry;
 mod query;
+mod recent;
 mod row;
 mod snapshot;
 mod snapshots;

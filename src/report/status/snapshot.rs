@@ -10,10 +10,13 @@ use super::{
     document::{self, API_VERSION},
     query::Query,
     row::{Row, RowContent, rows_of_uses, state_of_use},
-    traffic::Counted,
+    traffic::{Counted, RegistryTraffic},
 };
 use crate::{
-    model::{ImageState, MirrorStatus, PassSummary, Target},
+    model::{
+        FailureKind, ImageState, ImageStatus, MirrorStatus, PassSummary, Target, TargetAddress, TargetKind,
+        canonical_registry,
+    },
     report::utc::utc,
 };
 
@@ -50,6 +53,8 @@ pub struct Snapshot {
     images_by_target: HashMap<String, BTreeMap<String, usize>>,
     namespaces: BTreeSet<String>,
     source_registries: BTreeSet<String>,
+    /// Images whose last attempt failed at a registry, by its name.
+    failing: BTreeMap<String, usize>,
 }
 
 impl Snapshot {
@@ -84,12 +89,18 @@ impl Snapshot {
         rows.extend(rows_of_uses(unmirrored));
         rows.sort_by(|one, other| (one.rank(), &one.name).cmp(&(other.rank(), &other.name)));
         let (mut namespaces, mut source_registries) = (BTreeSet::new(), BTreeSet::new());
+        let mut failing = BTreeMap::new();
         for row in &rows {
             for workload in row.workloads() {
                 add_name(&mut namespaces, &workload.id.namespace);
             }
             if let RowContent::Image(image) = &row.content {
                 add_name(&mut source_registries, image.source.registry());
+                if let Some(registry) = failing_registry(image)
+                    && (failing.len() < MAX_NAMES || failing.contains_key(&registry))
+                {
+                    *failing.entry(registry).or_default() += 1;
+                }
             }
         }
         let summary = document::Summary {
@@ -106,7 +117,7 @@ impl Snapshot {
                 next: replica.next_pass.map(utc),
             },
         };
-        Self { time, replica, counted, rows, summary, images_by_target, namespaces, source_registries }
+        Self { time, replica, counted, rows, summary, images_by_target, namespaces, source_registries, failing }
     }
 
     /// The document with one page of the matching images.
@@ -124,6 +135,7 @@ impl Snapshot {
             summary: self.summary.clone(),
             targets: self.replica.targets.iter().map(|target| self.target(target)).collect(),
             registries: self.registries(),
+            watches: self.watches(),
             images: images.into_iter().map(Row::document).collect(),
             page,
         }
@@ -151,25 +163,44 @@ impl Snapshot {
     }
 
     fn registries(&self) -> Vec<document::Registry> {
-        let registries = self.counted.registries.iter().filter_map(|(registry, traffic)| {
+        let names: BTreeSet<&String> = self.counted.registries.keys().chain(self.failing.keys()).collect();
+        let unknown = RegistryTraffic::default();
+        let registries = names.into_iter().filter_map(|name| {
+            let traffic = self.counted.registries.get(name).unwrap_or(&unknown);
+            let images_failing = self.failing.get(name).copied().unwrap_or_default();
             let (requests, failed, since) = traffic.recent(self.time);
-            if requests == 0 && traffic.pulls_left.is_none() {
+            if requests == 0 && traffic.pulls_left.is_none() && images_failing == 0 {
                 return None;
             }
             Some(document::Registry {
-                registry: registry.clone(),
+                registry: name.clone(),
                 requests,
                 failed,
                 since: since.map(utc),
                 last_failure: traffic
                     .last_failure
                     .map(|(time, status)| document::RequestFailure { time: utc(time), status }),
-                pulls_left: traffic.pulls_left.map(|(left, _)| left),
-                pulls_left_at: traffic.pulls_left.map(|(_, at)| utc(at)),
+                pulls_left: traffic.pulls_left.map(|quota| quota.left),
+                pulls_limit: traffic.pulls_left.and_then(|quota| quota.limit),
+                pulls_left_at: traffic.pulls_left.map(|quota| utc(quota.at)),
                 throttled: traffic.throttled,
+                images_failing,
             })
         });
         registries.collect()
+    }
+
+    fn watches(&self) -> Vec<document::Watch> {
+        let watches = self.counted.watches.iter().filter_map(|(resource, watch)| {
+            let (_, interruptions, since) = watch.recent.within(self.time);
+            Some(document::Watch {
+                resource: (*resource).to_owned(),
+                interruptions,
+                since: utc(since?),
+                last: utc(watch.last),
+            })
+        });
+        watches.collect()
     }
 
     /// The namespaces of all images, sorted; at most a thousand.
@@ -180,6 +211,18 @@ impl Snapshot {
     /// The registries of all sources, sorted; at most a thousand.
     pub fn source_registries(&self) -> &BTreeSet<String> {
         &self.source_registries
+    }
+}
+
+/// The registry at which the last attempt failed.
+fn failing_registry(image: &ImageStatus) -> Option<String> {
+    let target = &image.destination.target;
+    match image.record.last_attempt.as_ref()?.failure.as_ref()?.kind {
+        FailureKind::Source | FailureKind::SourceBlob => Some(canonical_registry(image.source.registry())),
+        FailureKind::Target if target.kind != TargetKind::OciLayout => {
+            Some(canonical_registry(TargetAddress::host_and_path(&target.registry).0))
+        }
+        _ => None,
     }
 }
 

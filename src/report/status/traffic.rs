@@ -1,17 +1,16 @@
 //! Requests to registries and bytes copied, as counted facts.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use crate::model::{Event, Observer, PassSummary};
+use super::recent::{Recent, minutes_since_1970};
+use crate::model::{Event, Observer, PassSummary, canonical_registry};
 
 /// The most registries that are counted: anyone who deploys can name new ones.
 const MAX_REGISTRIES: usize = 200;
-/// How far back requests are counted, in minutes.
-const WINDOW_MINUTES: u64 = 10;
 
 /// What happened lately. An observer.
 #[derive(Debug, Default)]
@@ -22,6 +21,8 @@ pub struct Traffic(Mutex<Counted>);
 pub struct Counted {
     /// By host.
     pub registries: BTreeMap<String, RegistryTraffic>,
+    /// Interrupted watches of the cluster, by the plural of their kind.
+    pub watches: BTreeMap<&'static str, WatchInterruptions>,
     /// The last pass that ended.
     pub last_pass: Option<PassSummary>,
     bytes: u64,
@@ -34,21 +35,29 @@ pub struct Counted {
 pub struct RegistryTraffic {
     /// The last failed request, and its status; none without a response.
     pub last_failure: Option<(SystemTime, Option<u16>)>,
-    /// Pulls that the quota has left, and when the registry said so.
-    pub pulls_left: Option<(u64, SystemTime)>,
+    /// What the quota has left.
+    pub pulls_left: Option<PullsLeft>,
     /// Rate limit responses.
     pub throttled: u64,
-    /// The oldest first, at most one for each minute.
-    minutes: VecDeque<Minute>,
+    requests: Recent,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Minute {
-    /// Since 1970.
-    number: u64,
-    first: SystemTime,
-    requests: u64,
-    failed: u64,
+/// Interruptions of the watch of one kind of objects.
+#[derive(Clone, Debug)]
+pub struct WatchInterruptions {
+    pub recent: Recent,
+    pub last: SystemTime,
+}
+
+/// What a registry's quota has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullsLeft {
+    /// Pulls.
+    pub left: u64,
+    /// Of so many in all; none if the registry does not say.
+    pub limit: Option<u64>,
+    /// When the registry said so.
+    pub at: SystemTime,
 }
 
 impl Traffic {
@@ -73,24 +82,27 @@ impl Counted {
         self.day = minutes_since_1970(now) / (24 * 60);
     }
 
+    fn interrupted(&mut self, resource: &'static str, now: SystemTime) {
+        let watch =
+            self.watches.entry(resource).or_insert_with(|| WatchInterruptions { recent: Recent::default(), last: now });
+        watch.recent.count(true, now);
+        watch.last = now;
+    }
+
+    /// Under the name that image references use.
     fn registry(&mut self, host: &str) -> Option<&mut RegistryTraffic> {
-        if !self.registries.contains_key(host) {
-            if self.registries.len() >= MAX_REGISTRIES {
-                return None;
-            }
-            self.registries.insert(host.to_owned(), RegistryTraffic::default());
+        let name = canonical_registry(host);
+        if !self.registries.contains_key(&name) && self.registries.len() >= MAX_REGISTRIES {
+            return None;
         }
-        self.registries.get_mut(host)
+        Some(self.registries.entry(name).or_default())
     }
 }
 
 impl RegistryTraffic {
     /// Requests within the last 10 minutes, failed ones, and the time of the first of them.
     pub fn recent(&self, now: SystemTime) -> (u64, u64, Option<SystemTime>) {
-        let oldest = minutes_since_1970(now).saturating_sub(WINDOW_MINUTES);
-        let recent = || self.minutes.iter().filter(|minute| minute.number > oldest);
-        let sum = |count: fn(&Minute) -> u64| recent().map(count).sum();
-        (sum(|minute| minute.requests), sum(|minute| minute.failed), recent().map(|minute| minute.first).next())
+        self.requests.within(now)
     }
 
     fn requested(&mut self, status: Option<u16>, now: SystemTime) {
@@ -98,17 +110,7 @@ impl RegistryTraffic {
         if is_failure {
             self.last_failure = Some((now, status));
         }
-        let number = minutes_since_1970(now);
-        if self.minutes.back().is_none_or(|minute| minute.number != number) {
-            self.minutes.push_back(Minute { number, first: now, requests: 0, failed: 0 });
-            while self.minutes.len() as u64 > WINDOW_MINUTES {
-                self.minutes.pop_front();
-            }
-        }
-        if let Some(minute) = self.minutes.back_mut() {
-            minute.requests += 1;
-            minute.failed += u64::from(is_failure);
-        }
+        self.requests.count(is_failure, now);
     }
 }
 
@@ -123,9 +125,9 @@ impl Observer for Traffic {
                     traffic.requested(status, now);
                 }
             }
-            Event::PullsLeft { registry, left } => {
+            Event::PullsLeft { registry, left, limit } => {
                 if let Some(traffic) = self.lock().registry(registry) {
-                    traffic.pulls_left = Some((left, now));
+                    traffic.pulls_left = Some(PullsLeft { left, limit, at: now });
                 }
             }
             Event::Throttled { registry } => {
@@ -133,17 +135,16 @@ impl Observer for Traffic {
                     traffic.throttled += 1;
                 }
             }
+            Event::WatchRestarted(resource) => self.lock().interrupted(resource, now),
             _ => {}
         }
     }
 }
 
-fn minutes_since_1970(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs() / 60
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {
@@ -160,10 +161,6 @@ mod tests {
         assert_eq!(traffic.recent(at(600)), (3, 2, Some(at(90))));
         assert_eq!(traffic.recent(at(3600)), (0, 0, None));
         assert_eq!(traffic.last_failure, Some((at(95), Some(503))));
-        for minute in 0..1000 {
-            traffic.requested(Some(200), at(60 * minute));
-        }
-        assert_eq!(traffic.minutes.len(), 10);
     }
 
     #[test]
@@ -175,6 +172,13 @@ mod tests {
         assert_eq!(counted.bytes_today(at(86_400)), 0);
         counted.copied(1, at(86_400));
         assert_eq!(counted.bytes_today(at(86_400)), 1);
+    }
+
+    #[test]
+    fn a_registry_has_the_name_that_images_use() {
+        let traffic = Traffic::default();
+        traffic.observe(&Event::Requested { registry: "registry-1.docker.io", method: "GET", status: Some(200) });
+        assert_eq!(traffic.counted().registries.into_keys().collect::<Vec<_>>(), ["docker.io"]);
     }
 
     #[test]

@@ -89,7 +89,10 @@ async fn twenty_thousand_images_are_shown_and_searched() {
     browser.look(1280, "light").await;
     browser.client.goto(&base).await.unwrap();
     let first_paint = browser.first_paint().await;
-    assert_eq!(text_of(&browser, "#headline").await, "20,000 of 20,008 images are mirrored");
+    assert_eq!(
+        text_of(&browser, "#headline").await,
+        "20,000 of 20,008 images are mirrored, 1 at the target but unverified"
+    );
     assert!(text_of(&browser, ".found").await.starts_with("1–100 of 20,010 images."));
 
     let field = browser.client.find(Locator::Css("#f-text")).await.unwrap();

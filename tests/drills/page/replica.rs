@@ -102,7 +102,7 @@ fn traffic() -> Arc<Traffic> {
     request("quay.io", 3, None);
     request("mirror.example", 1200, Some(200));
     traffic.observe(&Event::Throttled { registry: "docker.io" });
-    traffic.observe(&Event::PullsLeft { registry: "docker.io", left: 87 });
+    traffic.observe(&Event::PullsLeft { registry: "docker.io", left: 87, limit: Some(100) });
     traffic.observe(&Event::BytesCopied(12_300_000_000));
     let ended = SystemTime::now() - Duration::from_secs(1800);
     let began = ended - Duration::from_secs(42);

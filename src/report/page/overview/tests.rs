@@ -3,8 +3,8 @@ use std::{sync::Arc, time::SystemTime};
 use super::*;
 use crate::{
     model::{
-        Activity, CopyProgress, Digest, Hook, ImageStatus, MirrorPhase, MirrorStatus, Outcome, PluginStatus,
-        Status as Result, UnmirroredUse,
+        Activity, AtTarget, CopyProgress, Digest, Event, Hook, ImageStatus, MirrorPhase, MirrorStatus, Observer as _,
+        Outcome, PluginStatus, Seen, Status as Result, UnmirroredUse,
     },
     report::{
         status::{ReplicaStatus, Traffic},
@@ -82,12 +82,51 @@ fn what_is_wrong_comes_first_with_reason_and_time() {
             "<span class=\"reason\">connection refused</span>",
             "1 failed attempt since <time",
             "next try <time",
+            "next try when the workload or the configuration changes",
+            "<b>1 image fails</b>",
             "href=\"/image?destination=Not+An+Image\"",
             "href=\"/?workload=deployment+shop%2Fweb#images\"",
         ],
     );
     let position = |text: &str| page.find(&format!(">{text}</a>")).unwrap();
     assert!(position("Not An Image") < position("redis:7") && position("redis:7") < position("nginx:1"), "{page}");
+}
+
+#[test]
+fn images_at_the_target_are_not_told_as_lost_while_they_cannot_be_checked() {
+    let seen = Seen { at_target: AtTarget::Digest(Digest::sha256(b"1")), at_source: None };
+    let unverified = Outcome { seen, ..outcome("redis:7", failed("refused")) };
+    let page = page(replica(vec![mirrored(1), image(&unverified, Activity::Idle)]), "");
+    contains(&page, &["1 of 2 images are mirrored, 1 at the target but unverified"]);
+}
+
+#[test]
+fn a_quota_that_ends_and_an_interrupted_watch_need_attention() {
+    let overview_with = |left| {
+        let traffic = Traffic::default();
+        traffic.observe(&Event::PullsLeft { registry: "hub.example", left, limit: Some(100) });
+        traffic.observe(&Event::WatchRestarted("pods"));
+        let snapshot = Snapshot::new(replica(vec![mirrored(1)]), traffic.counted(), SystemTime::now());
+        let plugins = PluginsNow { plugins: &[], reload_refused: None, needs_restart: &[] };
+        overview(&snapshot, &Query::parse("").unwrap(), &plugins).unwrap()
+    };
+    contains(
+        &overview_with(9),
+        &["<strong>9 of 100 pulls left at hub.example</strong>", "The watch of pods was interrupted"],
+    );
+    contains(&overview_with(10), &["<b>10 of 100 pulls left</b>"]);
+    assert!(!overview_with(10).contains("<strong>10 of"));
+}
+
+#[test]
+fn a_paused_replica_still_tells_what_it_knows() {
+    let mut paused =
+        ReplicaStatus { is_leader: false, leader: Some("copycat-0_7".into()), ..replica(vec![mirrored(1)]) };
+    paused.mirror.phase = MirrorPhase::Paused;
+    contains(
+        &page(paused, ""),
+        &["1 of 1 image is mirrored", "The Lease could not be renewed", "last known leader: copycat-0_7"],
+    );
 }
 
 #[test]
@@ -104,7 +143,8 @@ fn external_text_is_escaped() {
 #[test]
 fn running_copies_show_how_far_they_are() {
     let progress = Arc::new(CopyProgress::default());
-    let copying = |progress| Activity::Copying { started: SystemTime::now(), progress };
+    let started = SystemTime::now() - std::time::Duration::from_secs(10);
+    let copying = |progress| Activity::Copying { started, progress };
     let outcome = outcome("kafka:4", failed("reset"));
     let page_at =
         |progress: &Arc<CopyProgress>| page(replica(vec![image(&outcome, copying(Arc::clone(progress)))]), "");
@@ -115,7 +155,10 @@ fn running_copies_show_how_far_they_are() {
     progress.begin();
     progress.add_total(1_000_000);
     progress.add_done(999_999);
-    contains(&page_at(&progress), &["<progress value=\"999999\" max=\"1000000\"", "999.9 kB of 1.0 MB (99%)"]);
+    contains(
+        &page_at(&progress),
+        &["<progress value=\"999999\" max=\"1000000\"", "999.9 kB of 1.0 MB (99%), ", "/s, 0 s left at this rate"],
+    );
 }
 
 #[test]

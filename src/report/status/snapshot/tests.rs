@@ -181,6 +181,27 @@ fn the_last_attempts_are_kept_but_those_that_found_it_in_place() {
 }
 
 #[test]
+fn a_registry_at_which_images_fail_is_listed_however_it_answers() {
+    let registries = |images| {
+        let mirror = MirrorStatus { images, ..MirrorStatus::default() };
+        let replica = ReplicaStatus { mirror, ..ReplicaStatus::default() };
+        let status = Snapshot::new(replica, Counted::default(), at(30)).status(&Query::default());
+        status.registries.into_iter().map(|found| (found.registry, found.images_failing)).collect::<Vec<_>>()
+    };
+    let failing = |name: &str, kind| {
+        let failure = crate::model::Failure { kind, message: "401".into(), retry: crate::model::Retry::Later };
+        image(&outcome(name, Status::Failed(failure)), Activity::Idle, &[("shop", "web")])
+    };
+    let images = vec![
+        failing("a:1", FailureKind::Source),
+        failing("b:1", FailureKind::SourceBlob),
+        failing("c:1", FailureKind::Target),
+        failing("d:1", FailureKind::Conflict),
+    ];
+    assert_eq!(registries(images), [("docker.io".to_owned(), 2), ("mirror.example".to_owned(), 1)]);
+}
+
+#[test]
 fn namespaces_and_registries_are_offered() {
     let snapshot = snapshot();
     assert!(snapshot.namespaces().iter().eq(["data", "kube-system", "shop"]));
