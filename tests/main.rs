@@ -43,4 +43,5 @@ mod soak;
 mod status;
 mod support;
 mod syncing;
+mod verifying;
 mod watching;

@@ -275,6 +275,25 @@ impl Registry {
         fs::remove_dir_all(all.join(repository)).unwrap();
     }
 
+    /// Deletes a blob from the storage, as a garbage collection at the wrong moment does.
+    pub fn remove_blob(&self, digest: &str) {
+        fs::remove_dir_all(self.blob_file(digest).parent().unwrap()).unwrap();
+    }
+
+    /// Changes the bytes of a blob in the storage.
+    pub fn damage_blob(&self, digest: &str, damage: impl FnOnce(&mut Vec<u8>)) {
+        let file = self.blob_file(digest);
+        let mut bytes = fs::read(&file).unwrap();
+        damage(&mut bytes);
+        fs::write(file, bytes).unwrap();
+    }
+
+    fn blob_file(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        let all = self.directory.path().join("storage/docker/registry/v2/blobs/sha256");
+        all.join(&hex[..2]).join(hex).join("data")
+    }
+
     /// Truncates the link files of a repository, as a full disk does.
     pub fn empty_links(&self, repository: &str) {
         let all = self.directory.path().join("storage/docker/registry/v2/repositories");
