@@ -35,12 +35,17 @@ pub struct ReferrerOutcome {
     pub failed: usize,
     /// At most [`MAX_REFERRER_FAILURES`].
     pub failures: Vec<ReferrerFailure>,
+    /// Whether a retry may help soon.
+    pub is_worth_a_retry: bool,
+    /// Whether there is more to copy at once.
+    pub is_unfinished: bool,
 }
 
 impl ReferrerOutcome {
     /// Counts a failure.
     pub fn fail(&mut self, failure: ReferrerFailure) {
         self.failed += 1;
+        self.is_worth_a_retry |= failure.retry != Retry::Later;
         if self.failures.len() < MAX_REFERRER_FAILURES {
             self.failures.push(failure);
         }
@@ -51,13 +56,10 @@ impl ReferrerOutcome {
         self.copied += other.copied;
         self.already_there += other.already_there;
         self.failed += other.failed;
+        self.is_worth_a_retry |= other.is_worth_a_retry;
+        self.is_unfinished |= other.is_unfinished;
         let room = MAX_REFERRER_FAILURES.saturating_sub(self.failures.len());
         self.failures.extend(other.failures.into_iter().take(room));
-    }
-
-    /// Whether a retry may help soon.
-    pub fn is_worth_a_retry(&self) -> bool {
-        self.failures.iter().any(|failure| failure.retry != Retry::Later)
     }
 }
 

@@ -34,7 +34,11 @@ pub use error::{CertificateError, Error, UploadError};
 pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use limits::rate_limiter::MAX_THROTTLED_TIME;
-pub use manifest::{Contents, Descriptor, Manifest, TagOrDigest, index::IndexEntry, referrers::ReferrerEntry};
+pub use manifest::{
+    Contents, Descriptor, Manifest, TagOrDigest,
+    index::IndexEntry,
+    referrers::{ReferrerDescriptor, ReferrerEntry},
+};
 pub use plugin_artifact::{ComponentInterfaces, fetch_component, push_component};
 pub use registries::Registries;
 pub use repository::{

@@ -58,7 +58,7 @@ impl Actor {
     fn apply_outcomes(&mut self, key: &DestinationKey, done: Vec<(CopyJob, CopyResult)>) {
         let now = Instant::now();
         let claimed = self.claims.jobs(key);
-        let mut outcomes = Vec::with_capacity(done.len());
+        let mut reported = Vec::with_capacity(done.len());
         let mut jobs = Vec::with_capacity(done.len());
         for (job, result) in done {
             self.note_availability(&result, now);
@@ -66,11 +66,14 @@ impl Actor {
             // Outcomes of images that are not claimed any more are not reported.
             if claimed.iter().any(|claimed| claimed.has_same_route(&job)) {
                 self.apply_outcome(key, &job, &mut outcome, now);
-                self.plan_look(key, &job, &outcome, now);
-                outcomes.push(outcome);
+                reported.push((job.clone(), outcome));
             }
             jobs.push(job);
         }
+        if !reported.is_empty() {
+            self.plan_look(key, &reported, now);
+        }
+        let outcomes: Vec<Outcome> = reported.into_iter().map(|(_, outcome)| outcome).collect();
         self.finish(key, &jobs, &outcomes);
     }
 

@@ -18,6 +18,7 @@ impl Actor {
         self.max_concurrency = new.max_concurrency;
         if let Some(copier) = new.copier {
             self.copier = Arc::new(copier);
+            self.referrer_looks.reset();
             self.reset_cooldown();
             let keys: Vec<DestinationKey> = self.claims.keys().cloned().collect();
             for key in &keys {

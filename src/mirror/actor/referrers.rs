@@ -3,7 +3,10 @@
 use tokio::time::Instant;
 
 use crate::{
-    mirror::{destination_key::DestinationKey, job::CopyJob},
+    mirror::{
+        destination_key::DestinationKey,
+        job::{CopyJob, Role},
+    },
     model::{Outcome, Status},
 };
 
@@ -23,18 +26,29 @@ impl Actor {
         (is_due || self.is_single_pass) && self.copier.copies_referrers_to(&key.target().name)
     }
 
-    /// The work on an image has ended: plans the next look.
-    pub(super) fn plan_look(&mut self, key: &DestinationKey, job: &CopyJob, outcome: &Outcome, now: Instant) {
+    /// The work on a destination has ended: plans the next look.
+    pub(super) fn plan_look(&mut self, key: &DestinationKey, done: &[(CopyJob, Outcome)], now: Instant) {
         if !self.copier.copies_referrers_to(&key.target().name) {
             return self.referrer_looks.forget(key);
         }
+        // An image in conflict is not at the destination.
+        let done = || done.iter().filter(|(job, _)| !matches!(job.role, Role::Conflict { .. }));
+        let looks = || done().filter_map(|(_, outcome)| outcome.referrers.as_ref());
         let recheck = self.copier.referrer_recheck();
-        match (&outcome.status, &outcome.referrers) {
-            (_, Some(referrers)) => self.referrer_looks.ended(key, referrers.is_worth_a_retry(), recheck, now),
-            // The look was due, and could not be had.
-            (_, None) if job.look_for_referrers => self.referrer_looks.ended(key, true, recheck, now),
-            (Status::AlreadyThere(_), None) => self.referrer_looks.found(key, recheck, now),
-            (Status::Copied(_) | Status::WouldCopy(_) | Status::WouldPull | Status::Failed(_), None) => {}
+        if looks().any(|referrers| referrers.is_unfinished) {
+            self.referrer_looks.request(key);
+            self.request_all(key, now);
+        } else if done().any(|(_, outcome)| outcome.status.is_failure()) {
+            // The next attempt may find that the image is there, and what it lacks is not known.
+            self.referrer_looks.request(key);
+        } else if looks().next().is_some() {
+            let retry = looks().any(|referrers| referrers.is_worth_a_retry);
+            self.referrer_looks.ended(key, retry, recheck, now);
+        } else if done().any(|(job, _)| job.look_for_referrers) {
+            // It was due, and could not be had.
+            self.referrer_looks.ended(key, true, recheck, now);
+        } else if done().any(|(_, outcome)| matches!(outcome.status, Status::AlreadyThere(_))) {
+            self.referrer_looks.found(key, recheck, now);
         }
     }
 }

@@ -34,16 +34,18 @@ impl Actor {
         let Next { key, resolve_tag } = next;
         let now = Instant::now();
         let jobs = self.claims.jobs(&key);
-        let look_for_referrers = self.begin_look(&key);
         let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
-        let jobs: Vec<CopyJob> = due.map(|job| CopyJob { resolve_tag, look_for_referrers, ..job }).collect();
-        let jobs = self.without_unavailable(&key, jobs, now);
+        let jobs: Vec<CopyJob> = due.map(|job| CopyJob { resolve_tag, ..job }).collect();
+        let mut jobs = self.without_unavailable(&key, jobs, now);
         if jobs.is_empty() {
             self.finish(&key, &[], &[]);
             return;
         }
         let cancel = CancellationToken::new();
         let contenders = self.claims.contenders(&key);
+        if contenders.is_none() && self.begin_look(&key) {
+            jobs.iter_mut().for_each(|job| job.look_for_referrers = true);
+        }
         let progress: Vec<_> = jobs.iter().map(|_| Arc::<CopyProgress>::default()).collect();
         // Before its task, which reports the next events.
         if contenders.is_none() {

@@ -6,12 +6,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use crate::{
     mirror::job::{CopyJob, CopyResult},
     model::{
-        CopyProgress, Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Reference, Retry, Status,
+        CopyProgress, Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Reference, ReferrerFailure,
+        Retry, Status,
     },
     registry::{Manifest, Registries, Store, TagOrDigest},
 };
@@ -20,13 +24,14 @@ use super::{
     attempt::Attempt,
     blob_locks::BlobLocks,
     endpoints::Endpoints,
-    failure::{at_source, at_target},
+    failure::at_source,
     inspection::{DigestOrigin, Findings, Inspection},
     inspector::Inspector,
     owner,
     platform_selector::{PlatformSelector, Selection},
-    push::{Push, Pushed},
-    referrers::{Look, Referrers, SubjectLocks, Subjects, missing as missing_referrers},
+    platforms::RequestedPlatforms,
+    push::Push,
+    referrers::{Discovery, Look, Referrers, SubjectLocks, Subjects, missing as missing_referrers},
     settings::CopySettings,
     subsets::SubsetCache,
     target_lookup,
@@ -36,7 +41,7 @@ use super::{
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest look for the referrers of an image that is at its target.
-const LONGEST_LOOK: Duration = Duration::from_secs(300);
+const LONGEST_LOOK: Duration = Duration::from_secs(120);
 
 /// Copies images from any source to the configured targets.
 pub struct Copier {
@@ -191,11 +196,7 @@ impl Copier {
             progress,
             referrers: referrers.as_ref(),
         };
-        let Pushed { digest, referrers } =
-            push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
-        if let Some(referrers) = referrers {
-            attempt.copied_referrers(referrers);
-        }
+        let digest = push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
         if let Some(before) = &replaced {
             self.observer.observe(&Event::TagTaken { workloads, source, destination, before });
         }
@@ -216,16 +217,11 @@ impl Copier {
         digest: Digest,
     ) -> Result<Status, Failure> {
         let may_look = job.look_for_referrers && job.source_unavailable.is_none() && !self.settings.dry_run;
-        let referrers = self.referrers(job, endpoints, attempt).filter(|_| may_look);
-        if let Some(referrers) = referrers
-            && let Some(present) = target_lookup::manifest(&endpoints.target, &digest).await?
-        {
+        if let Some(referrers) = self.referrers(job, endpoints, attempt).filter(|_| may_look) {
             let platforms = selector.request(&digest).map(|part| part.platforms);
-            let subjects = Subjects::of_present(&present, platforms.as_ref());
-            let subjects = subjects.map_err(|error| at_target(&error.into()))?;
-            let outcome = referrers.copy(referrers.discover(&subjects, LONGEST_LOOK).await).await;
+            let discovery = look_at_present(&referrers, &digest, platforms.as_ref()).await;
+            let outcome = referrers.copy(discovery).await;
             let failure = self.settings.referrers.required.then(|| missing_referrers(&outcome)).flatten();
-            attempt.copied_referrers(outcome);
             failure.map_or(Ok(()), Err)?;
         }
         Ok(Status::AlreadyThere(digest))
@@ -246,8 +242,7 @@ impl Copier {
             blobs: &self.blobs,
             locks: &self.referrer_lists,
             observer: &self.observer,
-            sent: &attempt.sent,
-            progress: attempt.progress,
+            attempt,
             look: Look::default(),
         })
     }
@@ -294,6 +289,34 @@ impl Copier {
         let target = self.store(destination)?.repository(&destination.repository);
         owner::find_owner(&self.sources, &target, tag, &candidates, self.settings.platforms.is_some()).await
     }
+}
+
+/// What the source has for an image that the target has.
+async fn look_at_present(
+    referrers: &Referrers<'_>,
+    digest: &Digest,
+    platforms: Option<&RequestedPlatforms>,
+) -> Discovery {
+    let failed = |message: String, retry| {
+        Discovery::failed(ReferrerFailure { referrer: format!("the referrers of {digest}"), message, retry })
+    };
+    let present = match target_lookup::manifest(&referrers.endpoints.target, digest).await {
+        Ok(Some(present)) => present,
+        Ok(None) => return failed("the target does not have the manifest any more".to_owned(), Retry::Soon),
+        Err(failure) => return failed(failure.message, failure.retry),
+    };
+    let subjects = match Subjects::of_present(&present, platforms) {
+        Ok(subjects) => subjects,
+        Err(error) => return failed(error.to_string(), error.retry()),
+    };
+    let found = Mutex::default();
+    let late = timeout(LONGEST_LOOK, referrers.discover(&subjects, &found)).await.is_err();
+    let mut found = found.into_inner();
+    if late {
+        let message = format!("the source did not list them within {}s", LONGEST_LOOK.as_secs());
+        found.fail(ReferrerFailure { referrer: "all referrers".to_owned(), message, retry: Retry::Soon });
+    }
+    found
 }
 
 enum Found {

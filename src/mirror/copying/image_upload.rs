@@ -44,9 +44,10 @@ impl UploadGuard {
         &self.upload
     }
 
-    /// Records that the manifest is at the target.
+    /// Records that the manifest is at the target: others need not wait any more.
     pub fn complete(&self) {
         self.upload.completed.store(true, Ordering::Release);
+        self.upload.ended.cancel();
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     mirror::job::CopyJob,
-    model::{CopyProgress, Digest, Event, Failure, FailureKind, Observer, ReferrerOutcome, Retry, error_chain},
+    model::{CopyProgress, Digest, Event, Failure, FailureKind, Observer, Retry, error_chain},
     registry::{Manifest, ManifestRef, StoreError},
 };
 
@@ -43,14 +43,6 @@ pub(super) struct Push<'a> {
     pub referrers: Option<&'a Referrers<'a>>,
 }
 
-/// What was pushed.
-pub(super) struct Pushed {
-    /// The digest that the target has then.
-    pub digest: Digest,
-    /// What became of the referrers; none if they were not looked for.
-    pub referrers: Option<ReferrerOutcome>,
-}
-
 /// What to push: everything that `contents` names, then `root`, which may name more.
 #[derive(Clone, Copy)]
 struct PushPlan<'a> {
@@ -59,9 +51,9 @@ struct PushPlan<'a> {
 }
 
 /// The result of pushing a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Root {
-    /// With what became of its referrers.
-    Accepted(Option<ReferrerOutcome>),
+    Accepted,
     /// The target rejects it because children are missing.
     NeedsChildren,
 }
@@ -86,29 +78,29 @@ impl PushPlan<'_> {
 }
 
 impl Push<'_> {
-    /// Pushes the image. `part` is an index of the requested platforms of `whole`, if these are
+    /// Pushes the image, and returns the digest that the target has then. `part` is an index of the requested platforms of `whole`, if these are
     /// not all; `may_make_index`: the target may get that index.
     pub async fn run(
         &self,
         whole: &Manifest,
         part: Option<&Manifest>,
         may_make_index: bool,
-    ) -> Result<Pushed, Failure> {
+    ) -> Result<Digest, Failure> {
         let upload = UploadGuard::default();
         let transfer = self.transfer(&upload);
         let all = PushPlan { contents: whole, root: whole };
         let Some(part) = part else {
-            let root = self.push_manifest(&transfer, &upload, all).await?;
-            return Ok(self.pushed(&self.findings.wanted, root));
+            self.push_manifest(&transfer, &upload, all).await?;
+            return Ok(self.findings.wanted.clone());
         };
         let target = &self.job.destination.target.name;
         let needs_children = self.subsets.needs_children(target);
         let sparse = PushPlan { contents: part, root: whole };
-        if !needs_children && let Root::Accepted(referrers) = self.push_manifest(&transfer, &upload, sparse).await? {
-            return Ok(self.pushed(&self.findings.wanted, Root::Accepted(referrers)));
+        if !needs_children && self.push_manifest(&transfer, &upload, sparse).await? == Root::Accepted {
+            return Ok(self.findings.wanted.clone());
         }
         let plan = if may_make_index { PushPlan { contents: part, root: part } } else { all };
-        let root = self.push_manifest(&transfer, &upload, plan).await?;
+        self.push_manifest(&transfer, &upload, plan).await?;
         // Only now is it known that the missing children were the cause.
         if !needs_children && self.subsets.set_needs_children(target) {
             warn!(
@@ -120,7 +112,7 @@ impl Push<'_> {
         let (workload, source, destination) = (self.job.workload(), &self.job.source, &self.job.destination);
         if plan.root.digest() == whole.digest() {
             info!(workload, %source, target = %destination, "copied all platforms: the image is referenced by its digest");
-            return Ok(self.pushed(&self.findings.wanted, root));
+            return Ok(self.findings.wanted.clone());
         }
         info!(
             workload,
@@ -130,15 +122,7 @@ impl Push<'_> {
             from = %self.findings.wanted,
             "made an index of the requested platforms; signatures of the source's index do not hold for it"
         );
-        Ok(self.pushed(part.digest(), root))
-    }
-
-    fn pushed(&self, digest: &Digest, root: Root) -> Pushed {
-        let referrers = match root {
-            Root::Accepted(referrers) => referrers,
-            Root::NeedsChildren => None,
-        };
-        Pushed { digest: digest.clone(), referrers }
+        Ok(part.digest().clone())
     }
 
     fn transfer<'b>(&'b self, upload: &'b UploadGuard) -> Transfer<'b> {
@@ -165,9 +149,8 @@ impl Push<'_> {
         let mut referrers = PendingReferrers::new(self.referrers);
         let mut has_repeated = false;
         loop {
-            let found = referrers.discover(plan.root, plan.contents);
-            // The source tells what belongs to the image while its blobs are copied.
-            futures::try_join!(transfer.copy_contents(plan.contents), found)?;
+            let copy = transfer.copy_contents(plan.contents);
+            referrers.discover_during(copy, plan.root, plan.contents).await?;
             let put = self.put(plan.root, references(), &mut referrers, upload).await;
             match put {
                 Ok(()) => {
@@ -177,10 +160,7 @@ impl Push<'_> {
                         Err(failure) if failure.kind == FailureKind::Verification && !has_repeated => {
                             has_repeated = true;
                         }
-                        verified => {
-                            verified?;
-                            return Ok(Root::Accepted(referrers.finish().await));
-                        }
+                        verified => return verified.map(|_| Root::Accepted),
                     }
                 }
                 Err(PutError::Store(error)) if error.is_immutable_tag() => {

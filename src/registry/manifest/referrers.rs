@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{
     Map, Value,
     value::{RawValue, to_raw_value},
@@ -21,6 +21,9 @@ const NEW_INDEX: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.i
 /// The type of a config that has no content. Some registries list it as the artifact type of every artifact without a config.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
+/// The longest annotations of an entry that are kept, in bytes as JSON. A list can't be longer than a manifest.
+const MAX_ANNOTATIONS: usize = 2048;
+
 /// An entry of a list of referrers, as its registry describes it.
 #[derive(Clone, Debug)]
 pub struct ReferrerEntry {
@@ -28,15 +31,25 @@ pub struct ReferrerEntry {
     pub digest: Digest,
     /// What it is, as `application/vnd.dev.sigstore.bundle.v0.3+json`; none if the list does not say.
     pub artifact_type: Option<String>,
-    /// The descriptor with all its fields.
+    /// None without annotations, and if they are too long.
+    annotations: Option<Box<RawValue>>,
+}
+
+/// The entry of a referrer in a list.
+#[derive(Clone, Debug)]
+pub struct ReferrerDescriptor {
+    /// The digest of the referrer's manifest.
+    pub digest: Digest,
     json: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EntryJson {
+struct EntryJson<'a> {
     digest: String,
     artifact_type: Option<String>,
+    #[serde(borrow)]
+    annotations: Option<&'a RawValue>,
 }
 
 impl ReferrerEntry {
@@ -51,27 +64,50 @@ impl ReferrerEntry {
         let Some(raw) = list.manifests else { return Err(not_a_list("it has no `manifests`")) };
         let is_cut = raw.len() > max;
         let entries = raw.into_iter().take(max).map(|raw| {
-            let json: EntryJson = serde_json::from_str(raw.get()).map_err(|error| not_a_list(&error.to_string()))?;
+            let json: EntryJson<'_> =
+                serde_json::from_str(raw.get()).map_err(|error| not_a_list(&error.to_string()))?;
             let digest = json.digest.parse().map_err(|error| not_a_list(&format!("invalid entry: {error}")))?;
             let artifact_type = json.artifact_type.filter(|text| !text.is_empty() && text != EMPTY);
-            Ok(Self { digest, artifact_type, json: raw.to_owned() })
+            let annotations = json.annotations.filter(|annotations| annotations.get().len() <= MAX_ANNOTATIONS);
+            Ok(Self { digest, artifact_type, annotations: annotations.map(ToOwned::to_owned) })
         });
         Ok((entries.collect::<Result<_, Fault>>()?, is_cut))
     }
 
-    /// The entry as it is to be listed: with the artifact type, and with the annotations that the list has, or else those
-    /// of the manifest.
-    fn completed(&self, manifest: &Manifest) -> Result<Box<RawValue>, Fault> {
-        let mut fields: Map<String, Value> =
-            serde_json::from_str(self.json.get()).map_err(|e| not_a_list(&e.to_string()))?;
+    /// The entry as it is to be listed: what the manifest says, with the annotations that the list has, or else those of the
+    /// manifest.
+    ///
+    /// # Errors
+    /// When the annotations are malformed.
+    pub fn describing(&self, manifest: &Manifest) -> Result<ReferrerDescriptor, Error> {
+        self.described(manifest).map_err(|fault| manifest.error(fault))
+    }
+
+    fn described(&self, manifest: &Manifest) -> Result<ReferrerDescriptor, Fault> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct DescriptorJson<'a> {
+            media_type: &'a str,
+            digest: String,
+            size: usize,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            artifact_type: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            annotations: Option<Box<RawValue>>,
+        }
         let details = manifest.artifact_details();
-        if let Some(artifact_type) = details.artifact_type.filter(|_| self.artifact_type.is_none()) {
-            fields.insert("artifactType".to_owned(), artifact_type.into());
-        }
-        if let Some(annotations) = details.annotations.filter(|_| !fields.contains_key("annotations")) {
-            fields.insert("annotations".to_owned(), annotations.into());
-        }
-        to_raw_value(&fields).map_err(|error| not_a_list(&error.to_string()))
+        let own = details.annotations.map(|annotations| to_raw_value(&annotations)).transpose();
+        let own = own.map_err(|error| not_a_list(&error.to_string()))?;
+        let own = own.filter(|annotations| annotations.get().len() <= MAX_ANNOTATIONS);
+        let json = to_raw_value(&DescriptorJson {
+            media_type: manifest.media_type(),
+            digest: manifest.digest().to_string(),
+            size: manifest.bytes().len(),
+            artifact_type: details.artifact_type.or_else(|| self.artifact_type.clone()),
+            annotations: self.annotations.clone().or(own),
+        });
+        let json = json.map_err(|error| not_a_list(&error.to_string()))?;
+        Ok(ReferrerDescriptor { digest: manifest.digest().clone(), json })
     }
 }
 
@@ -114,6 +150,17 @@ impl Manifest {
         self.artifact_details().artifact_type
     }
 
+    /// The descriptors of its layers with all fields, as signatures of cosign 2 are in; none if it is no image.
+    pub fn layer_descriptors(&self) -> Option<Vec<Value>> {
+        #[derive(Deserialize)]
+        struct Layers {
+            layers: Option<Vec<Value>>,
+            manifests: Option<IgnoredAny>,
+        }
+        let json: Layers = serde_json::from_slice(self.bytes()).ok()?;
+        if json.manifests.is_some() { None } else { Some(json.layers.unwrap_or_default()) }
+    }
+
     fn artifact_details(&self) -> ArtifactDetails {
         let Ok(json) = serde_json::from_slice::<ArtifactJson>(self.bytes()) else { return ArtifactDetails::default() };
         let artifact_type = json.artifact_type.filter(|artifact_type| !artifact_type.is_empty());
@@ -135,7 +182,7 @@ impl Manifest {
     ///
     /// # Errors
     /// When it is no index, or a malformed one.
-    pub fn with_referrers(&self, added: &[(&ReferrerEntry, &Self)]) -> Result<Option<Self>, Error> {
+    pub fn with_referrers(&self, added: &[ReferrerDescriptor]) -> Result<Option<Self>, Error> {
         extended(self.bytes(), added).map_err(|fault| self.error(fault))
     }
 
@@ -143,7 +190,7 @@ impl Manifest {
     ///
     /// # Errors
     /// When an entry is malformed.
-    pub fn of_referrers(added: &[(&ReferrerEntry, &Self)]) -> Result<Self, Error> {
+    pub fn of_referrers(added: &[ReferrerDescriptor]) -> Result<Self, Error> {
         let index = extended(NEW_INDEX.as_bytes(), added).and_then(|index| match index {
             Some(index) => Ok(index),
             None => Self::with_digest(NEW_INDEX.into(), None, Digest::sha256(NEW_INDEX.as_bytes())),
@@ -152,7 +199,7 @@ impl Manifest {
     }
 }
 
-fn extended(index: &[u8], added: &[(&ReferrerEntry, &Manifest)]) -> Result<Option<Manifest>, Fault> {
+fn extended(index: &[u8], added: &[ReferrerDescriptor]) -> Result<Option<Manifest>, Fault> {
     let mut fields: BTreeMap<&str, &RawValue> =
         serde_json::from_slice(index).map_err(|e| not_a_list(&e.to_string()))?;
     let listed = match fields.get(MANIFEST_LIST_KEY) {
@@ -163,14 +210,14 @@ fn extended(index: &[u8], added: &[(&ReferrerEntry, &Manifest)]) -> Result<Optio
     };
     let mut known = HashSet::new();
     for raw in &listed {
-        let json: EntryJson = serde_json::from_str(raw.get()).map_err(|error| not_a_list(&error.to_string()))?;
+        let json: EntryJson<'_> = serde_json::from_str(raw.get()).map_err(|error| not_a_list(&error.to_string()))?;
         known.insert(json.digest);
     }
     let before = listed.len();
     let mut entries = listed;
-    for (entry, manifest) in added {
-        if known.insert(entry.digest.to_string()) {
-            entries.push(entry.completed(manifest)?);
+    for ReferrerDescriptor { digest, json } in added {
+        if known.insert(digest.to_string()) {
+            entries.push(json.clone());
         }
     }
     if entries.len() == before {
@@ -248,16 +295,26 @@ mod tests {
             digest(3)
         );
         let index = Manifest::new(others.into(), None).unwrap();
-        let added = entries(&json!({"manifests": [{"digest": digest(4).to_string(), "size": 1, "mediaType": "m"}]}));
         let signature = signature(&json!({"made": "2026"}));
-        let extended = index.with_referrers(&[(&added[0], &signature)]).unwrap().unwrap();
+        // The size is a lie.
+        let own = signature.digest().to_string();
+        let added = entries(&json!({"manifests": [{"digest": own, "size": 1, "mediaType": "m"}]}));
+        let added = [added[0].describing(&signature).unwrap()];
+        let extended = index.with_referrers(&added).unwrap().unwrap();
         let text = std::str::from_utf8(extended.bytes()).unwrap();
         assert!(text.contains(r#"{"annotations":{"a": "\u00e4"}, "digest":"#) && text.contains("[1.50]"), "{text}");
         let listed = extended.referrers().unwrap();
-        assert_eq!(listed.iter().map(|entry| entry.digest.clone()).collect::<Vec<_>>(), [digest(3), digest(4)]);
+        assert_eq!(
+            listed.iter().map(|entry| entry.digest.clone()).collect::<Vec<_>>(),
+            [digest(3), signature.digest().clone()]
+        );
         assert_eq!(listed[1].artifact_type.as_deref(), Some("application/vnd.example.signature"));
-        assert!(listed[1].json.get().contains(r#""annotations":{"made":"2026"}"#), "{}", listed[1].json);
-        assert!(extended.with_referrers(&[(&added[0], &signature)]).unwrap().is_none(), "nothing is new");
+        let entry = format!(
+            r#""size":{},"artifactType":"application/vnd.example.signature","annotations":{{"made":"2026"}}"#,
+            signature.bytes().len()
+        );
+        assert!(text.contains(&entry), "{entry} is not in {text}");
+        assert!(extended.with_referrers(&added).unwrap().is_none(), "nothing is new");
     }
 
     #[test]
@@ -265,9 +322,31 @@ mod tests {
         let added = entries(&json!({"manifests": [
             {"digest": digest(4).to_string(), "size": 1, "mediaType": "m", "artifactType": "t", "annotations": {"own": "1"}}
         ]}));
-        let index = Manifest::of_referrers(&[(&added[0], &signature(&json!({"made": "2026"})))]).unwrap();
+        let index =
+            Manifest::of_referrers(&[added[0].describing(&signature(&json!({"made": "2026"}))).unwrap()]).unwrap();
         assert_eq!(index.media_type(), "application/vnd.oci.image.index.v1+json");
         let text = std::str::from_utf8(index.bytes()).unwrap();
         assert!(text.contains(r#""annotations":{"own":"1"}"#) && !text.contains("2026"), "{text}");
+    }
+
+    #[test]
+    fn long_annotations_are_left_out() {
+        let long = json!({"long": "x".repeat(MAX_ANNOTATIONS)});
+        let manifest = signature(&long);
+        let list = json!({"manifests": [{"digest": digest(4).to_string(), "size": 1, "annotations": long}]});
+        let descriptor = entries(&list)[0].describing(&manifest).unwrap();
+        assert!(!descriptor.json.get().contains("annotations"), "{}", descriptor.json);
+    }
+
+    #[test]
+    fn signatures_with_the_same_payload_differ_in_their_annotations() {
+        let image = |signature: &str| {
+            manifest(&json!({
+                "config": {"mediaType": "c", "digest": digest(1).to_string(), "size": 2},
+                "layers": [{"digest": digest(2).to_string(), "annotations": {"dev.cosignproject.cosign/signature": signature}}],
+            }))
+        };
+        assert_ne!(image("one").layer_descriptors(), image("other").layer_descriptors());
+        assert_eq!(manifest(&json!({"manifests": []})).layer_descriptors(), None);
     }
 }

@@ -7,11 +7,14 @@ use tokio::time::sleep;
 
 use super::{ManifestRef, StoreRepository, error::StoreError};
 use crate::{
-    model::Digest,
+    model::{Digest, Retry},
     registry::{
         error::Error,
         fault::Fault,
-        manifest::{Manifest, referrers::ReferrerEntry},
+        manifest::{
+            Manifest,
+            referrers::{ReferrerDescriptor, ReferrerEntry},
+        },
     },
 };
 
@@ -26,6 +29,8 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 pub struct StoredReferrers {
     /// The listed ones, with their artifact types if the list says.
     pub listed: HashMap<Digest, Option<String>>,
+    /// Whether there are more than were read.
+    pub is_cut: bool,
     /// Whether the store lists new referrers by itself. Otherwise they must be [added](StoreRepository::list_referrers).
     pub lists_by_itself: bool,
 }
@@ -40,13 +45,13 @@ impl StoreRepository {
         if let Self::Remote(repository) = self
             && let Some(list) = repository.referrers(subject).await?
         {
-            return Ok(StoredReferrers { listed: by_digest(list.entries), lists_by_itself: true });
+            return Ok(StoredReferrers { listed: by_digest(list.entries), is_cut: list.is_cut, lists_by_itself: true });
         }
         let entries = match self.tagged(&subject.referrers_tag()).await? {
             Some(index) => index.referrers()?,
             None => Vec::new(),
         };
-        Ok(StoredReferrers { listed: by_digest(entries), lists_by_itself: false })
+        Ok(StoredReferrers { listed: by_digest(entries), is_cut: false, lists_by_itself: false })
     }
 
     /// Adds referrers to the index of a store without the referrers API: reads it, adds them, writes it, and reads it again,
@@ -55,17 +60,18 @@ impl StoreRepository {
     /// # Errors
     /// When the store can't be read or written, when the tag of the index has something else, or when other writers keep
     /// replacing the index.
-    pub async fn list_referrers(
-        &self,
-        subject: &Digest,
-        added: &[(&ReferrerEntry, &Manifest)],
-    ) -> Result<(), StoreError> {
+    pub async fn list_referrers(&self, subject: &Digest, added: &[ReferrerDescriptor]) -> Result<(), StoreError> {
         let tag = subject.referrers_tag();
         for write in 0..=MAX_WRITES {
             if write > 1 {
                 sleep(MAX_PAUSE.mul_f64(fastrand::f64())).await;
             }
-            let index = match self.tagged(&tag).await? {
+            let index = match self.tagged(&tag).await {
+                // It may be in the middle of being replaced.
+                Err(error) if error.retry() == Retry::Soon && write < MAX_WRITES => continue,
+                index => index?,
+            };
+            let index = match index {
                 Some(index) => index.with_referrers(added)?,
                 None => Some(Manifest::of_referrers(added)?),
             };
@@ -84,7 +90,14 @@ impl StoreRepository {
     /// When the store can't be read, or the tag has something else.
     pub async fn tagged(&self, tag: &str) -> Result<Option<Manifest>, StoreError> {
         match self.find(ManifestRef::Tag(tag)).await? {
-            Some(digest) => self.read_manifest(&digest).await,
+            Some(digest) => match self.read_manifest(&digest).await? {
+                Some(manifest) => Ok(Some(manifest)),
+                // Not the same as no tag: what it has must not be replaced unseen.
+                None => {
+                    let fault = Fault::InvalidResponse(format!("the tag has {digest}, which can't be read"));
+                    Err(Error::new(format!("reading the tag {tag}"), fault).into())
+                }
+            },
             None => Ok(None),
         }
     }

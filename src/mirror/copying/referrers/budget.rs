@@ -21,8 +21,10 @@ impl ByteBudget {
     /// Counts what a manifest names. Returns why it is too much.
     pub fn count(&self, manifest: &Manifest) -> Result<(), String> {
         let contents = manifest.contents().map_err(|error| error.to_string())?;
-        let (Contents::Image { blobs: parts } | Contents::Index { manifests: parts }) = contents;
-        let bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.size));
+        let Contents::Image { blobs } = contents else {
+            return Err("it is an index, and not copied: what it lists is no part of the image".to_owned());
+        };
+        let bytes = blobs.iter().fold(0_u64, |sum, part| sum.saturating_add(part.size));
         let before = self.0.load(Ordering::Relaxed);
         if before.saturating_add(bytes) > MAX_BYTES {
             let gib = MAX_BYTES >> 30;

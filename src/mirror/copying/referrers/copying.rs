@@ -17,7 +17,9 @@ use crate::{
         job::CopyJob,
     },
     model::{Digest, Failure, ReferrerFailure, ReferrerOutcome, Retry, error_chain},
-    registry::{Contents, Error, Manifest, ManifestRef, ReferrerEntry, StoreError, StoredReferrers, TagOrDigest},
+    registry::{
+        Error, Manifest, ManifestRef, ReferrerDescriptor, ReferrerEntry, StoreError, StoredReferrers, TagOrDigest,
+    },
 };
 
 /// Referrers of one subject that are copied at once.
@@ -36,12 +38,18 @@ pub(super) struct ReferrerTransfer<'a> {
 
 /// What became of one referrer.
 enum Copied {
-    /// It was copied, or is there but not listed.
-    New(ReferrerEntry, Manifest),
+    /// It was copied, or has to be listed.
+    New(NewReferrer),
     AlreadyThere(Digest, Option<String>),
     /// The list did not say what it is, and it is not to be copied.
     NotSelected,
     Failed(ReferrerFailure),
+}
+
+/// A referrer that was copied; without its manifest, of which there may be many.
+struct NewReferrer {
+    descriptor: ReferrerDescriptor,
+    artifact_type: String,
 }
 
 /// Why a referrer was not copied.
@@ -119,7 +127,7 @@ impl ReferrerTransfer<'_> {
         let mut new = Vec::new();
         for copied in copied {
             match copied {
-                Copied::New(entry, manifest) => new.push((entry, manifest)),
+                Copied::New(referrer) => new.push(referrer),
                 Copied::AlreadyThere(digest, artifact_type) => {
                     outcome.already_there += 1;
                     // Of an unknown type if only the manifest tells.
@@ -136,18 +144,14 @@ impl ReferrerTransfer<'_> {
         }
         match self.list(subject, &new, &stored).await {
             Ok(unlisted) => {
-                for (entry, manifest) in new {
-                    if unlisted.contains(&entry.digest) {
-                        let cause = Cause {
-                            message: format!("the target accepted it and does not list it as a referrer of {subject}"),
-                            retry: Retry::Soon,
-                        };
-                        outcome.fail(cause.of(named(&entry.digest, manifest.artifact_type().as_deref())));
+                for NewReferrer { descriptor, artifact_type } in new {
+                    if unlisted.contains(&descriptor.digest) {
+                        outcome.fail(not_listed(subject).of(named(&descriptor.digest, Some(&artifact_type))));
                         continue;
                     }
                     outcome.copied += 1;
-                    if self.selection.continues_below(&manifest.artifact_type().unwrap_or_default()) {
-                        present.push(entry.digest);
+                    if self.selection.continues_below(&artifact_type) {
+                        present.push(descriptor.digest);
                     }
                 }
             }
@@ -163,16 +167,17 @@ impl ReferrerTransfer<'_> {
     async fn list(
         &self,
         subject: &Digest,
-        new: &[(ReferrerEntry, Manifest)],
+        new: &[NewReferrer],
         stored: &StoredReferrers,
     ) -> Result<HashSet<Digest>, Cause> {
         let target = &self.endpoints.target;
         if stored.lists_by_itself {
             let listed = target.referrers(subject).await?;
-            let digests = new.iter().map(|(entry, _)| entry.digest.clone());
-            return Ok(digests.filter(|digest| !listed.listed.contains_key(digest)).collect());
+            let digests = new.iter().map(|referrer| referrer.descriptor.digest.clone());
+            // Of a list that is cut nothing follows.
+            return Ok(digests.filter(|digest| !listed.is_cut && !listed.listed.contains_key(digest)).collect());
         }
-        let added: Vec<(&ReferrerEntry, &Manifest)> = new.iter().map(|(entry, manifest)| (entry, manifest)).collect();
+        let added: Vec<ReferrerDescriptor> = new.iter().map(|referrer| referrer.descriptor.clone()).collect();
         let _turn = self.locks.lock(self.job, subject).await;
         target.list_referrers(subject, &added).await?;
         Ok(HashSet::new())
@@ -202,6 +207,16 @@ impl ReferrerTransfer<'_> {
                 return Ok(Copied::AlreadyThere(entry.digest.clone(), artifact_type.cloned()));
             }
         }
+        if stored.lists_by_itself
+            && !stored.listed.contains_key(&entry.digest)
+            && target.find(ManifestRef::Child(&entry.digest)).await?.is_some()
+        {
+            // Pushed before; it would be pushed again and again.
+            if stored.is_cut {
+                return Ok(Copied::AlreadyThere(entry.digest.clone(), entry.artifact_type.clone()));
+            }
+            return Err(not_listed(subject));
+        }
         let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(&entry.digest)).await?;
         if manifest.subject().as_ref() != Some(subject) {
             let other = manifest.subject().map_or("nothing".to_owned(), |other| other.to_string());
@@ -216,7 +231,7 @@ impl ReferrerTransfer<'_> {
         }
         self.push(ManifestRef::Child(&entry.digest), &manifest).await?;
         self.copied(&named(&entry.digest, Some(&artifact_type)));
-        Ok(Copied::New(entry.clone(), manifest))
+        Ok(Copied::New(NewReferrer { descriptor: entry.describing(&manifest)?, artifact_type }))
     }
 
     /// Returns whether the tag was copied; otherwise it was there.
@@ -230,8 +245,8 @@ impl ReferrerTransfer<'_> {
             return Ok(false);
         }
         let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(digest)).await?;
-        if let Some(present) = present {
-            self.may_replace(&present, &manifest).await?;
+        if present.is_some() {
+            self.may_replace(tag, &manifest).await?;
         }
         self.push(reference, &manifest).await?;
         match target.find(reference).await? {
@@ -248,21 +263,22 @@ impl ReferrerTransfer<'_> {
     }
 
     /// Signatures that were added at the target must not get lost.
-    async fn may_replace(&self, present: &Digest, new: &Manifest) -> Result<(), Cause> {
+    async fn may_replace(&self, tag: &str, new: &Manifest) -> Result<(), Cause> {
+        let Some(present) = self.endpoints.target.tagged(tag).await? else { return Ok(()) };
         if !self.settings.allow_different_digest_repush {
+            let present = present.digest();
             let message = format!(
                 "the target has {present}, the source has {}, and allowDifferentDigestRepush is false",
                 new.digest()
             );
             return Err(Cause::permanent(message));
         }
-        let Some(present) = self.endpoints.target.manifest(present).await? else { return Ok(()) };
-        let layers = |manifest: &Manifest| match manifest.contents() {
-            // The config differs with every layer.
-            Ok(Contents::Image { blobs }) => blobs.into_iter().skip(1).map(|blob| blob.digest).collect(),
-            Ok(Contents::Index { .. }) | Err(_) => HashSet::new(),
+        // Two signatures of one payload differ in the annotations of their layers.
+        let is_kept = match (present.layer_descriptors(), new.layer_descriptors()) {
+            (Some(present), Some(new)) => present.iter().all(|layer| new.contains(layer)),
+            _ => false,
         };
-        if layers(&present).is_subset(&layers(new)) {
+        if is_kept {
             return Ok(());
         }
         Err(Cause::permanent("the target's tag has signatures that the source's lacks; it is not replaced"))
@@ -285,6 +301,10 @@ impl ReferrerTransfer<'_> {
         let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
         info!(workload, %source, %target, referrer, "copied a referrer");
     }
+}
+
+fn not_listed(subject: &Digest) -> Cause {
+    Cause::permanent(format!("the target has it and does not list it as a referrer of {subject}"))
 }
 
 /// `DIGEST (TYPE)`

@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
+use tokio::sync::Mutex;
 
 use super::{budget::MAX_REFERRERS_OF_IMAGE, selection::ReferrerSelection, subjects::Subjects};
 use crate::{
@@ -50,8 +51,13 @@ impl Discovery {
 
     pub fn failed(failure: ReferrerFailure) -> Self {
         let mut discovery = Self::default();
-        discovery.outcome.fail(failure);
+        discovery.fail(failure);
         discovery
+    }
+
+    /// Adds a failure to what was found.
+    pub fn fail(&mut self, failure: ReferrerFailure) {
+        self.outcome.fail(failure);
     }
 }
 
@@ -62,6 +68,16 @@ pub(in crate::mirror::copying) struct Look {
     has_no_api: AtomicBool,
     /// Referrers found so far, for all manifests of the image.
     count: AtomicUsize,
+    /// Whether the source did not answer: further requests would take as long.
+    is_silent: AtomicBool,
+}
+
+impl Look {
+    /// The look begins, perhaps once more.
+    pub fn begin(&self) {
+        self.count.store(0, Ordering::Relaxed);
+        self.is_silent.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Looks at the source for what belongs to an image: for each manifest one request to the referrers API, or up to two for
@@ -73,28 +89,30 @@ pub(super) struct Discoverer<'a> {
 }
 
 impl Discoverer<'_> {
-    pub async fn discover(&self, subjects: &Subjects) -> Discovery {
-        let mut discovery = Discovery::default();
+    /// Adds what is found to `found`, which has a part of it if the future is dropped.
+    pub async fn discover(&self, subjects: &Subjects, found: &Mutex<Discovery>) {
         if subjects.is_cut {
             let referrer = "further images of the index".to_owned();
             let message = format!("only the first {} are looked at for referrers", subjects.digests.len());
-            discovery.outcome.fail(ReferrerFailure { referrer, message, retry: Retry::Later });
+            found.lock().await.fail(ReferrerFailure { referrer, message, retry: Retry::Later });
         }
         // The first one finds out whether there is an API.
         let mut digests = subjects.digests.iter().cloned();
         if let Some(first) = digests.next() {
-            let found = self.look_at(first).await;
-            add(&mut discovery, found);
+            let first = self.look_at(first).await;
+            add(&mut *found.lock().await, first);
         }
-        let mut found = stream::iter(digests).map(|subject| self.look_at(subject)).buffered(CONCURRENT_LOOKS);
-        while let Some(found) = found.next().await {
-            add(&mut discovery, found);
+        let mut looks = stream::iter(digests).map(|subject| self.look_at(subject)).buffered(CONCURRENT_LOOKS);
+        while let Some(look) = looks.next().await {
+            add(&mut *found.lock().await, look);
         }
-        discovery
     }
 
     async fn look_at(&self, subject: Digest) -> (SubjectReferrers, Vec<ReferrerFailure>) {
         let mut failures = Vec::new();
+        if self.look.is_silent.load(Ordering::Relaxed) {
+            return (SubjectReferrers { subject, listed: Vec::new(), tags: Vec::new() }, failures);
+        }
         let listed = match self.listed(&subject).await {
             Ok(list) => {
                 if list.is_cut {
@@ -107,7 +125,7 @@ impl Discoverer<'_> {
                 list.entries
             }
             Err(error) => {
-                failures.push(failure(&subject.to_string(), &error));
+                failures.push(self.failure(&subject.to_string(), &error));
                 Vec::new()
             }
         };
@@ -127,14 +145,24 @@ impl Discoverer<'_> {
         let listed = listed.into_iter().take(room).collect();
         let mut tags = Vec::new();
         for (suffix, artifact_type) in self.selection.digest_tags() {
+            if self.look.is_silent.load(Ordering::Relaxed) {
+                break;
+            }
             let tag = format!("{}.{suffix}", subject.referrers_tag());
             match self.endpoints.source.head(TagOrDigest::Tag(&tag)).await {
                 Ok(Some(digest)) => tags.push(DigestTag { tag, artifact_type, digest }),
                 Ok(None) => {}
-                Err(error) => failures.push(failure(&tag, &error)),
+                Err(error) => failures.push(self.failure(&tag, &error)),
             }
         }
         (SubjectReferrers { subject, listed, tags }, failures)
+    }
+
+    fn failure(&self, referrer: &str, error: &Error) -> ReferrerFailure {
+        if error.retry() != Retry::Later {
+            self.look.is_silent.store(true, Ordering::Relaxed);
+        }
+        ReferrerFailure { referrer: referrer.to_owned(), message: error.to_string(), retry: error.retry() }
     }
 
     async fn listed(&self, subject: &Digest) -> Result<ReferrerList, Error> {
@@ -154,8 +182,4 @@ fn add(discovery: &mut Discovery, (found, failures): (SubjectReferrers, Vec<Refe
     if !found.listed.is_empty() || !found.tags.is_empty() {
         discovery.subjects.push(found);
     }
-}
-
-fn failure(referrer: &str, error: &Error) -> ReferrerFailure {
-    ReferrerFailure { referrer: referrer.to_owned(), message: error.to_string(), retry: error.retry() }
 }

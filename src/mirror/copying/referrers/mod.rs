@@ -10,14 +10,11 @@ mod selection;
 mod subjects;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{sync::Mutex, time::timeout};
 use tracing::warn;
 
 use self::{
@@ -26,11 +23,12 @@ use self::{
     discovery::Discoverer,
 };
 use super::{
-    blob_locks::BlobLocks, endpoints::Endpoints, image_upload::UploadGuard, settings::CopySettings, transfer::Transfer,
+    attempt::Attempt, blob_locks::BlobLocks, endpoints::Endpoints, image_upload::UploadGuard, settings::CopySettings,
+    transfer::Transfer,
 };
 use crate::{
     mirror::job::CopyJob,
-    model::{CopyProgress, Event, Observer, ReferrerFailure, ReferrerOutcome, Retry},
+    model::{Event, Observer, ReferrerFailure, ReferrerOutcome, Retry},
 };
 
 pub use self::selection::{ReferrerSelection, ReferrerSettings};
@@ -42,7 +40,7 @@ pub(super) use self::{
 };
 
 /// The longest copy of the referrers of one image.
-const LONGEST_COPY: Duration = Duration::from_secs(30 * 60);
+const LONGEST_COPY: Duration = Duration::from_secs(15 * 60);
 
 /// Copies the referrers of one job's image.
 pub(super) struct Referrers<'a> {
@@ -53,23 +51,18 @@ pub(super) struct Referrers<'a> {
     pub blobs: &'a BlobLocks,
     pub locks: &'a SubjectLocks,
     pub observer: &'a Arc<dyn Observer>,
-    /// Grows with each byte of a blob that is uploaded.
-    pub sent: &'a Arc<AtomicU64>,
-    pub progress: &'a Arc<CopyProgress>,
+    pub attempt: &'a Attempt<'a>,
     pub look: Look,
 }
 
 impl Referrers<'_> {
-    /// What the source has for the manifests of an image, as far as it tells within `longest`.
-    pub async fn discover(&self, subjects: &Subjects, longest: Duration) -> Discovery {
-        let discoverer = self.discoverer();
-        timeout(longest, discoverer.discover(subjects)).await.unwrap_or_else(|_| {
-            let message = format!("the source did not list them within {}s", longest.as_secs());
-            Discovery::failed(ReferrerFailure { referrer: "all referrers".to_owned(), message, retry: Retry::Soon })
-        })
+    /// Looks at the source for what belongs to the manifests of an image. `found` has a part of it if the future is dropped.
+    pub async fn discover(&self, subjects: &Subjects, found: &Mutex<Discovery>) {
+        self.look.begin();
+        self.discoverer().discover(subjects, found).await;
     }
 
-    /// Copies what was found, and what belongs to that. The subjects must be at the target. Reports each failure.
+    /// Copies what was found, and what belongs to that, and records the outcome. The subjects must be at the target.
     pub async fn copy(&self, discovery: Discovery) -> ReferrerOutcome {
         let outcome = match timeout(LONGEST_COPY, self.copy_all(discovery)).await {
             Ok(outcome) => outcome,
@@ -80,30 +73,36 @@ impl Referrers<'_> {
                 outcome
             }
         };
-        self.report(&outcome);
+        self.record(outcome.clone());
         outcome
+    }
+
+    /// Records the outcome of the attempt, and reports each failure.
+    pub fn record(&self, outcome: ReferrerOutcome) {
+        let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
+        for ReferrerFailure { referrer, message, .. } in &outcome.failures {
+            warn!(workload, %source, %target, referrer, error = message, "a referrer was not copied");
+        }
+        let further = outcome.failed.saturating_sub(outcome.failures.len());
+        if further > 0 {
+            warn!(workload, %source, %target, further, "further referrers were not copied");
+        }
+        self.attempt.copied_referrers(outcome);
     }
 
     async fn copy_all(&self, discovery: Discovery) -> ReferrerOutcome {
         let upload = UploadGuard::default();
-        let (observer, sent) = (Arc::clone(self.observer), Arc::clone(self.sent));
+        let (observer, sent) = (Arc::clone(self.observer), Arc::clone(&self.attempt.sent));
         let on_sent = Arc::new(move |bytes| {
             sent.fetch_add(bytes, Ordering::Relaxed);
             observer.observe(&Event::BytesCopied(bytes));
         });
-        let transfer = &Transfer::new(
-            self.endpoints,
-            self.job,
-            self.blobs,
-            upload.upload(),
-            self.settings,
-            self.progress,
-            on_sent,
-        );
-        let budget = &ByteBudget::default();
         let (settings, selection, endpoints) = (self.settings, self.selection, self.endpoints);
-        let copier =
-            ReferrerTransfer { job: self.job, settings, selection, endpoints, transfer, locks: self.locks, budget };
+        let progress = self.attempt.progress;
+        let transfer = &Transfer::new(endpoints, self.job, self.blobs, upload.upload(), settings, progress, on_sent);
+        let budget = &ByteBudget::default();
+        let (job, locks) = (self.job, self.locks);
+        let copier = ReferrerTransfer { job, settings, selection, endpoints, transfer, locks, budget };
         let discoverer = self.discoverer();
         let mut outcome = ReferrerOutcome::default();
         let mut discovery = discovery;
@@ -119,7 +118,9 @@ impl Referrers<'_> {
             if next.is_empty() || level == MAX_LEVELS {
                 break;
             }
-            discovery = discoverer.discover(&Subjects::bounded(next)).await;
+            let found = Mutex::default();
+            discoverer.discover(&Subjects::bounded(next), &found).await;
+            discovery = found.into_inner();
         }
         upload.complete();
         outcome
@@ -127,16 +128,5 @@ impl Referrers<'_> {
 
     fn discoverer(&self) -> Discoverer<'_> {
         Discoverer { endpoints: self.endpoints, selection: self.selection, look: &self.look }
-    }
-
-    fn report(&self, outcome: &ReferrerOutcome) {
-        let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
-        for ReferrerFailure { referrer, message, .. } in &outcome.failures {
-            warn!(workload, %source, %target, referrer, error = message, "a referrer was not copied");
-        }
-        let further = outcome.failed.saturating_sub(outcome.failures.len());
-        if further > 0 {
-            warn!(workload, %source, %target, further, "further referrers were not copied");
-        }
     }
 }
