@@ -35,6 +35,7 @@ pub async fn source(registries: &Registries, registry: &str, image: &Reference, 
     let left = quota.map(|quota| format!(", {}", describe(quota))).unwrap_or_default();
     let account = match probe.account() {
         Account::Anonymous => "anonymously".to_owned(),
+        Account::Without(reason) => format!("anonymously, since there was a failure ({reason})"),
         account => format!("as {account}"),
     };
     let found = format!("reached over {over} {account}, {images}{left}");
