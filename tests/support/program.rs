@@ -61,7 +61,12 @@ impl Program {
             binary: env!("CARGO_BIN_EXE_k8s-copycat").into(),
             directory,
             arguments: arguments.iter().map(Into::into).collect(),
-            environment: BTreeMap::from([("HOME".to_owned(), home), ("CONFIG_PATH".to_owned(), config)]),
+            environment: BTreeMap::from([
+                ("HOME".to_owned(), home.clone()),
+                // Where `podman login` leaves logins.
+                ("XDG_RUNTIME_DIR".to_owned(), home),
+                ("CONFIG_PATH".to_owned(), config),
+            ]),
             stdin: String::new(),
         }
     }
