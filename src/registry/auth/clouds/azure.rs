@@ -15,7 +15,7 @@ use super::{
     environment::CloudEnvironment,
     jwt::Claims,
     metadata::{ADDRESS, Answer, MetadataClient},
-    requests::{post_form, read_text, refusal, seconds},
+    requests::{AccessToken, post_form, read_text, refusal},
 };
 use crate::{
     model::Login,
@@ -73,13 +73,6 @@ pub(in crate::registry) struct AzureLogin {
     login: ObtainedLogin,
 }
 
-#[derive(Deserialize)]
-struct TokenResponse {
-    access_token: String,
-    #[serde(deserialize_with = "seconds")]
-    expires_in: u64,
-}
-
 impl AzureIdentity {
     pub(super) fn new(environment: Arc<CloudEnvironment>) -> Self {
         Self { environment, metadata: Arc::default(), token: RefreshingCache::new(FETCH_LIMITS) }
@@ -97,7 +90,7 @@ impl AzureIdentity {
             async move {
                 let requested_at = Instant::now();
                 let found = entra_token(&environment, &metadata, &transport, &registry).await?;
-                let Some(TokenResponse { access_token, expires_in }) = found else {
+                let Some(AccessToken { access_token, expires_in }) = found else {
                     return Ok(Expiring::until(None, requested_at, requested_at + ABSENT_PERIOD));
                 };
                 let tenant = environment.azure_tenant.clone().or_else(|| Claims::of(&access_token).tid);
@@ -174,7 +167,7 @@ async fn entra_token(
     metadata: &MetadataClient,
     transport: &Transport,
     registry: &str,
-) -> Result<Option<TokenResponse>, LoginError> {
+) -> Result<Option<AccessToken>, LoginError> {
     let scope = format!("{RESOURCE}/.default");
     let common = [("grant_type", "client_credentials"), ("scope", scope.as_str())];
     let incomplete = |variable: &str| LoginError {
@@ -218,7 +211,7 @@ async fn of_authority(
     tenant: &str,
     form: &[(&str, &str)],
     remedy: &str,
-) -> Result<TokenResponse, LoginError> {
+) -> Result<AccessToken, LoginError> {
     let usual = AUTHORITIES.into_iter().find(|(suffix, _)| registry.ends_with(suffix)).map(|(_, url)| url);
     let authority = environment.azure_authority.as_deref().or(usual).unwrap_or_default().trim_end_matches('/');
     let token = post_form(transport, &format!("{authority}/{tenant}/oauth2/v2.0/token"), form).await;
@@ -233,7 +226,7 @@ async fn of_authority(
 async fn of_metadata(
     environment: &CloudEnvironment,
     metadata: &MetadataClient,
-) -> Result<Option<TokenResponse>, LoginError> {
+) -> Result<Option<AccessToken>, LoginError> {
     let usual = format!("http://{ADDRESS}");
     let server = environment.azure_metadata.as_deref().unwrap_or(&usual).trim_end_matches('/');
     let failed = |problem: String| LoginError {

@@ -4,13 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::Deserialize;
 
 use super::{
     environment::CloudEnvironment,
     google_file,
     metadata::{ADDRESS, Answer, MetadataClient},
-    requests::{parse, refusal, seconds},
+    requests::{AccessToken, parse, refusal},
 };
 use crate::{
     model::Login,
@@ -28,14 +27,6 @@ const USER: &str = "oauth2accesstoken";
 
 /// The header by which metadata server and caller know each other.
 const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
-
-/// An access token.
-#[derive(Deserialize)]
-pub(super) struct AccessToken {
-    pub access_token: String,
-    #[serde(deserialize_with = "seconds")]
-    pub expires_in: u64,
-}
 
 /// The identity, with its token, which all of Google's registries accept.
 pub(in crate::registry) struct GoogleIdentity {

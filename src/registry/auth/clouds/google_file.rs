@@ -8,9 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    google::AccessToken,
     jwt,
-    requests::{get_text, post_form, post_json, read_text},
+    requests::{AccessToken, get_text, post_form, post_json, read_text},
 };
 use crate::registry::{auth::obtained_login::LoginError, http::transport::Transport};
 

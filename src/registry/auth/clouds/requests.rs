@@ -24,6 +24,15 @@ pub(super) const MAX_RESPONSE: usize = 1024 * 1024;
 /// The longest file with a token or with credentials, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
 
+/// A token as the services of both clouds return it.
+#[derive(Deserialize)]
+pub(super) struct AccessToken {
+    pub access_token: String,
+    /// In seconds.
+    #[serde(deserialize_with = "seconds")]
+    pub expires_in: u64,
+}
+
 /// Posts a form. An error is what is wrong, on one line.
 pub(super) async fn post_form<T: DeserializeOwned>(
     transport: &Transport,
@@ -98,7 +107,7 @@ pub(super) fn read_text(file: &Path) -> Result<String, String> {
 }
 
 /// Seconds, as a number or as a text.
-pub(super) fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Seconds {
