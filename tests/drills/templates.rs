@@ -111,9 +111,18 @@ fn mount(config_map: &Value, folder: &Path) {
     }
 }
 
-/// `plan` with the configuration, the arguments and the variables of the Pod; variables from Secrets are "secret".
-fn planning(objects: &[Value], plugins: &Path, certificates: &Path) -> Program {
-    let config = configuration(objects).replace("/etc/corp-ca", &certificates.display().to_string());
+/// `plan` with the configuration, the arguments and the variables of the Pod; variables from Secrets are "secret". `files`
+/// has what is mounted.
+fn planning(objects: &[Value], plugins: &Path, files: &Path) -> Program {
+    let config = configuration(objects).replace("/etc/corp-ca", &files.display().to_string());
+    let config = config.replace("/docker/", &format!("{}/", files.display()));
+    let _ = fs::remove_file(files.join("config.json"));
+    let pod = &object(objects, "Deployment", "")["spec"]["template"]["spec"];
+    for volume in pod["volumes"].as_array().unwrap() {
+        for item in volume["secret"]["items"].as_array().into_iter().flatten() {
+            fs::write(files.join(item["path"].as_str().unwrap()), r#"{"auths": {}}"#).unwrap();
+        }
+    }
     let mut program = Program::new(&["plan", "--output=json", "-f", "-"]).config(&config).env("PLUGIN_DIR", plugins);
     let container = &object(objects, "Deployment", "")["spec"]["template"]["spec"]["containers"][0];
     for argument in container["args"].as_array().into_iter().flatten() {
@@ -223,6 +232,12 @@ fn logins_come_from_secrets_only() {
         { "registry": "ghcr.io", "tokenEnv": "SOURCE_1_TOKEN" },
     ]);
     assert_eq!(config["registryCredentials"], expected);
+    assert_eq!(config["dockerConfigFile"], "/docker/config.json");
+    let volumes = &object(&objects, "Deployment", "")["spec"]["template"]["spec"]["volumes"];
+    assert!(
+        volumes.as_array().unwrap().iter().any(|volume| volume["secret"]["secretName"] == "registries"),
+        "{volumes}"
+    );
     assert!(objects.iter().all(|object| object["kind"] != "Secret"));
 }
 

@@ -213,6 +213,20 @@ async fn other_registries_cause_no_request_to_a_metadata_server() {
 }
 
 #[tokio::test]
+async fn a_login_of_docker_comes_before_the_identity() {
+    let clouds = Clouds::start().await;
+    let target = Registry::crane().await;
+    let images = push(&clouds, GOOGLE, &["acme/prod/app"]).await;
+    let program = sync(&target, &images).clouds(&clouds).on_cloud_machine(&clouds);
+    let docker = json!({ "auths": { GOOGLE: { "username": "_json_key", "password": "of-somebody" } } });
+    let file = clouds.file("docker.json", &docker.to_string());
+    let finished = run(&clouds, &program.env("DOCKER_CONFIG_FILE", &file)).await.assert_code(1);
+    let line = failure(&finished);
+    assert!(line.contains("user _json_key (of") && line.contains(file.to_str().unwrap()), "{line}");
+    assert_eq!(to_metadata(&clouds, &clouds.take_requests()), 0);
+}
+
+#[tokio::test]
 async fn a_refusal_names_the_role_and_the_metadata_servers_own_cause() {
     let clouds = Clouds::start().await;
     let target = Registry::crane().await;

@@ -86,7 +86,7 @@ impl ObtainedLogin {
                     }
                     Err(error) => {
                         if !is_renewal {
-                            tracing::warn!(registry, %error, "{whose} can't be used: the registry is used without");
+                            tracing::warn!(registry, %error, "{whose} can't be used: the registry is asked without it");
                         }
                         Err(error)
                     }

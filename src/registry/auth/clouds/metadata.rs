@@ -14,6 +14,11 @@ pub(super) const ADDRESS: &str = "169.254.169.254";
 /// Where there is none, packets to it are often dropped.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// That of GKE refuses connections while a Pod is new.
+const ATTEMPTS: u32 = 3;
+
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// For the whole request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,11 +46,18 @@ impl MetadataClient {
                 self.0.get_or_init(|| client)
             }
         };
-        let mut response = match client.get(url).headers(headers).send().await {
-            Ok(response) => response,
-            Err(error) if error.is_connect() => return Ok(None),
-            Err(error) if error.is_timeout() => return Err(format!("no answer within {} s", TIMEOUT.as_secs())),
-            Err(error) => return Err(cause(error)),
+        let mut attempt = 0;
+        let mut response = loop {
+            attempt += 1;
+            match client.get(url).headers(headers.clone()).send().await {
+                Ok(response) => break response,
+                Err(error) if error.is_connect() && !error.is_timeout() && attempt < ATTEMPTS => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) if error.is_connect() => return Ok(None),
+                Err(error) if error.is_timeout() => return Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+                Err(error) => return Err(cause(error)),
+            }
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
