@@ -63,6 +63,10 @@ fn named_file(reader: &mut Reader<'_>, named: &Spanned) -> Option<Arc<DockerConf
     let path = Path::new(named.value.trim());
     reader.track_file(path);
     match read_text(path, false) {
+        Ok(text) if text.trim().is_empty() => {
+            reader.reject(&named.location, format!("{} is empty", path.display()));
+            None
+        }
         Ok(text) => parse(reader, path, &text),
         Err(error) => {
             reader.reject(&named.location, format!("{} can't be read: {error}", path.display()));
@@ -135,7 +139,7 @@ fn parse(reader: &mut Reader<'_>, file: &Path, text: &str) -> Option<Arc<DockerC
     let errors = reader.errors.len();
     let at = |offset: usize, (line, column): (usize, usize)| location(file, text, offset, line, column);
     if text.trim().is_empty() {
-        // `podman login` and others create it empty.
+        // Some programs create it before they have a login.
         return None;
     }
     let parsed: File<'_> = match serde_json::from_str(text) {

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::{check, failure, log_lines, sync};
 use crate::{
-    mirroring::single,
+    mirroring::{arrives, single},
     support::{
-        Finished, Program, Registry,
+        Cluster, Finished, Program, Registry,
         clouds::{
             AZURE, Clouds,
             azure::{AUTHORITY, CLIENT, FEDERATED_TOKEN, SECRET, TENANT},
@@ -173,4 +173,28 @@ async fn tokens_are_requested_again_when_the_registry_no_longer_accepts_them() {
     run(&clouds, &program).await.assert_code(0);
     let requests = clouds.take_requests();
     assert_eq!(requests.iter().filter(|request| request.path == "/oauth2/exchange").count(), 2, "{requests:?}");
+}
+
+#[tokio::test]
+async fn everything_is_requested_anew_when_nothing_issued_is_accepted_any_more() {
+    let clouds = Clouds::start().await;
+    let cluster = Cluster::shared().await;
+    let (client, namespace) = (cluster.admin(), cluster.namespace().await);
+    let target = Registry::crane().await;
+    let images = push(&clouds, &["team/first", "team/second"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let config =
+        format!("includeNamespaces: [{namespace}]\ntargetKind: docker\ndocker: {{ registry: '{}' }}\n", target.host());
+    let program = Program::controller(&kubeconfig).clouds(&clouds).on_cloud_machine(&clouds).config(&config);
+    let mut program = program.start();
+    program.ready().await;
+    deployment("first").image(&images[0]).apply(&client, &namespace).await;
+    arrives(&target, "team/first", "1", &single("app")).await;
+    clouds.expire_tokens();
+    deployment("second").image(&images[1]).apply(&client, &namespace).await;
+    arrives(&target, "team/second", "1", &single("app")).await;
+    let requests = clouds.take_requests();
+    assert_eq!(requests.iter().filter(|request| request.host == clouds.metadata()).count(), 2, "{requests:?}");
+    assert_eq!(program.metrics().await.sum("k8s_copycat_copy_failures_total", &[]), 0.0);
 }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{check, failure, log_lines, sync};
 use crate::{
-    mirroring::single,
+    mirroring::{arrives, single},
     support::{
-        Access, Finished, Program, Registry, Request, SilentHost,
+        Access, Cluster, Finished, Program, Registry, Request, SilentHost,
         clouds::{
             Clouds, GOOGLE, OTHER,
             google::{AUDIENCE, CLIENT_SECRET, REFRESH_TOKEN, SERVICE_ACCOUNT, SUBJECT_TOKEN},
@@ -274,7 +274,7 @@ async fn artifact_registry_is_a_target_and_check_says_as_whom() {
 #[tokio::test]
 async fn tokens_are_renewed_when_the_registry_no_longer_accepts_them() {
     let clouds = Clouds::start().await;
-    let cluster = crate::support::Cluster::shared().await;
+    let cluster = Cluster::shared().await;
     let (client, namespace) = (cluster.admin(), cluster.namespace().await);
     let target = Registry::crane().await;
     let images = push(&clouds, GOOGLE, &["acme/prod/first", "acme/prod/second"]).await;
@@ -286,10 +286,10 @@ async fn tokens_are_renewed_when_the_registry_no_longer_accepts_them() {
     let mut program = program.start();
     program.ready().await;
     deployment("first").image(&images[0]).apply(&client, &namespace).await;
-    crate::mirroring::arrives(&target, "acme/prod/first", "1", &single("app")).await;
+    arrives(&target, "acme/prod/first", "1", &single("app")).await;
     clouds.expire_tokens();
     deployment("second").image(&images[1]).apply(&client, &namespace).await;
-    crate::mirroring::arrives(&target, "acme/prod/second", "1", &single("app")).await;
+    arrives(&target, "acme/prod/second", "1", &single("app")).await;
     assert_eq!(to_metadata(&clouds, &clouds.take_requests()), 2);
     assert_eq!(program.metrics().await.sum("k8s_copycat_copy_failures_total", &[]), 0.0);
 }

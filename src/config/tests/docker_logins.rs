@@ -99,6 +99,8 @@ fn the_file_is_watched_and_must_exist() {
     let setup = with_file("{}");
     let file = setup.dir.path().join("docker.json");
     assert!(setup.load().unwrap().files.contains(&file));
+    fs::write(&file, "\n").unwrap();
+    assert!(setup.load().unwrap_err().to_string().contains("docker.json is empty"));
     fs::remove_file(&file).unwrap();
     let error = setup.load().unwrap_err();
     assert!(error.to_string().contains("dockerConfigFile: ") && error.to_string().contains("can't be read"), "{error}");

@@ -132,18 +132,38 @@ impl AzureLogin {
     }
 }
 
-/// The exchange at the registry.
+/// The login at a registry, by an exchange of the identity's token.
 async fn obtain(
     identity: &AzureIdentity,
     transport: &Arc<Transport>,
     registry: &str,
 ) -> Result<Option<NewLogin>, LoginError> {
+    let begun = Instant::now();
+    loop {
+        let token = identity.token(transport, registry).await?;
+        let Some(entra_token) = &token.value else { return Ok(None) };
+        match exchange(entra_token, transport, registry).await {
+            Ok(login) => return Ok(Some(login)),
+            Err(error) => {
+                identity.token.invalidate(Instant::now(), &token);
+                // One that was kept may have been revoked since.
+                if token.requested_at >= begun {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+async fn exchange(
+    EntraToken { token, tenant }: &EntraToken,
+    transport: &Transport,
+    registry: &str,
+) -> Result<NewLogin, LoginError> {
     #[derive(Deserialize)]
     struct Exchanged {
         refresh_token: String,
     }
-    let token = identity.token(transport, registry).await?;
-    let Some(EntraToken { token, tenant }) = &token.value else { return Ok(None) };
     let tenant = tenant.as_deref().map(|tenant| ("tenant", tenant));
     let form = [("grant_type", "access_token"), ("service", registry), ("access_token", token.expose_secret())];
     let form: Vec<_> = form.into_iter().chain(tenant).collect();
@@ -157,7 +177,7 @@ async fn obtain(
     })?;
     let lifetime = Claims::of(&refresh_token).lifetime().unwrap_or(DEFAULT_LIFETIME);
     let login = Login::Password { username: IDENTITY_TOKEN.to_owned(), password: refresh_token.into() };
-    Ok(Some(NewLogin { login, lifetime }))
+    Ok(NewLogin { login, lifetime })
 }
 
 /// A token of Microsoft Entra ID: for the secret of an application, for the Pod's token (workload identity), else that

@@ -70,3 +70,16 @@ impl MetadataClient {
         Ok(Some(Answer { status, headers, body }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_nothing_listens_there_is_no_metadata_server() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        assert!(MetadataClient::default().get(&url, HeaderMap::new()).await.unwrap().is_none());
+    }
+}
