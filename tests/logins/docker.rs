@@ -145,6 +145,7 @@ async fn check_tells_as_whom_a_registry_is_used_and_plugins_are_pushed_with_the_
     let whom = format!("user {USER} (of {}", program.directory().join(".docker/config.json").display());
     let source = run(&program).await;
     assert!(source.stdout.contains(&format!("as {whom}")), "{source:?}");
+    assert!(source.stdout.contains("config.json, for registries without configured credentials"), "{source:?}");
     let target = check(program, "default: login").await;
     assert!(target.contains("\"ok\"") && target.contains(&whom), "{target}");
 

@@ -249,6 +249,19 @@ async fn a_refusal_names_the_role_and_the_metadata_servers_own_cause() {
 }
 
 #[tokio::test]
+async fn check_warns_of_an_identity_that_can_not_be_used() {
+    let clouds = Clouds::start().await;
+    let image = push(&clouds, GOOGLE, &["public/app"]).await.remove(0);
+    clouds.refuse_metadata(403, json!({ "error": "denied" }));
+    let program = Program::new(&["check", "--output=json", "-f", "-"])
+        .stdin(&deployment("app").image(&image).manifest().to_string());
+    let layout = program.directory().join("layout");
+    let program = program.clouds(&clouds).on_cloud_machine(&clouds);
+    let found = check(program.env("TARGET_KIND", "oci-layout").env("TARGET_PATH", layout), GOOGLE).await;
+    assert!(found.contains("\"warning\"") && found.contains("anonymously (requesting a token of Google's"), "{found}");
+}
+
+#[tokio::test]
 async fn artifact_registry_is_a_target_and_check_says_as_whom() {
     let clouds = Clouds::start().await;
     let source = Registry::crane().await;
