@@ -227,6 +227,28 @@ async fn a_login_of_docker_comes_before_the_identity() {
 }
 
 #[tokio::test]
+async fn what_is_public_is_copied_although_the_login_is_not_accepted() {
+    let clouds = Clouds::start().await;
+    let images = push(&clouds, GOOGLE, &["acme/prod/app", "public/app", "public/other"]).await;
+    clouds.refuse_metadata(200, json!({ "access_token": "unknown", "expires_in": 3599, "token_type": "Bearer" }));
+    let expired = json!({ "auths": { GOOGLE: { "username": "_json_key", "password": "of-somebody" } } });
+    let expired = clouds.file("docker.json", &expired.to_string());
+    type Setup<'t> = &'t dyn Fn(Program) -> Program;
+    let setups: [(Setup<'_>, &str); 2] = [
+        (&|program| program.on_cloud_machine(&clouds), "the Google identity"),
+        (&|program| program.env("DOCKER_CONFIG_FILE", &expired), "user _json_key"),
+    ];
+    for (setup, whom) in setups {
+        let target = Registry::crane().await;
+        let finished = run(&clouds, &setup(sync(&target, &images).clouds(&clouds))).await.assert_code(1);
+        target.assert_has("public/app", "1", &single("app")).await;
+        target.assert_has("public/other", "1", &single("app")).await;
+        assert!(failure(&finished).contains("acme/prod/app"), "{finished:?}");
+        assert_eq!(log_lines(&finished, &format!("the registry does not accept {whom}")), 1, "{finished:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_names_the_role_and_the_metadata_servers_own_cause() {
     let clouds = Clouds::start().await;
     let target = Registry::crane().await;

@@ -166,6 +166,10 @@ impl HostAuth {
         match (token, login) {
             (Err(fault), Some(login)) if fault.is_unauthorized() => match sources.replace(transport, &login).await? {
                 Some(other) => service.token(transport, token_login(Some(&other))?, scopes).await,
+                // Nobody may have asked for this login: what is public is copied although it has expired.
+                None if sources.can_do_without(&login, &fault) => {
+                    service.token(transport, None, scopes).await.map_err(|_| fault)
+                }
                 None => Err(fault),
             },
             (token, _) => token,

@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -66,6 +69,8 @@ pub(in crate::registry) struct LoginSources {
     registry: String,
     sources: Vec<LoginSource>,
     last: Mutex<LastChoice>,
+    /// Whether a rejected login has been logged.
+    has_warned: AtomicBool,
 }
 
 /// What the sources answered when they were asked last.
@@ -97,7 +102,7 @@ impl ChosenLogin {
 
 impl LoginSources {
     pub(in crate::registry) fn new(registry: &str, sources: Vec<LoginSource>) -> Self {
-        Self { registry: registry.to_owned(), sources, last: Mutex::default() }
+        Self { registry: registry.to_owned(), sources, last: Mutex::default(), has_warned: AtomicBool::new(false) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -158,6 +163,20 @@ impl LoginSources {
             return Ok(None);
         }
         Ok(self.choose(transport).await?.filter(|chosen| chosen.login != rejected.login))
+    }
+
+    /// Whether the registry may be asked without a login after it rejected this one, which is logged once: not if the
+    /// login is configured.
+    pub(super) fn can_do_without(&self, rejected: &ChosenLogin, fault: &Fault) -> bool {
+        let Some(source) = self.sources.get(rejected.source) else { return false };
+        if matches!(source, LoginSource::Configured(_)) {
+            return false;
+        }
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            let (registry, account) = (&self.registry, source.account(Some(&rejected.login)));
+            tracing::warn!(registry, %fault, "the registry does not accept {account}: it is asked without a login");
+        }
+        true
     }
 
     fn record(&self, chosen: Option<ChosenLogin>, failure: Option<LoginError>) -> Option<ChosenLogin> {
