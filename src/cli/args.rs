@@ -129,6 +129,13 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether a user runs it for themselves, with their own logins at registries. `run` is a service.
+    fn uses_user_logins(&self) -> bool {
+        matches!(self, Self::Sync { .. } | Self::Plan { .. } | Self::Check { offline: false, .. })
+    }
+}
+
 /// Parses a command line, the program's name first. Flags in Go's style are accepted too: `-leader-elect=false`.
 ///
 /// # Errors
@@ -144,7 +151,9 @@ where
     let name = ProgramName::of(args.first());
     let matches = command(&name).try_get_matches_from(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    Ok(Args { command: cli.command.unwrap_or(Command::Run), flags: cli.flags.into_flags(), name })
+    let command = cli.command.unwrap_or(Command::Run);
+    let flags = Flags { user_logins: command.uses_user_logins(), ..cli.flags.into_flags() };
+    Ok(Args { command, flags, name })
 }
 
 /// The definition of the command line.

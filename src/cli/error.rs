@@ -133,6 +133,12 @@ fn on_one_line(file: &Path) -> String {
     printable(&file.to_string_lossy()).into_owned()
 }
 
+impl From<ConfigErrors> for CommandError {
+    fn from(settings: ConfigErrors) -> Self {
+        Self::Configuration { settings, plugins: Vec::new() }
+    }
+}
+
 impl From<Vec<LoadError>> for CommandError {
     fn from(errors: Vec<LoadError>) -> Self {
         Self::Plugins(errors)

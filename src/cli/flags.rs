@@ -63,6 +63,7 @@ impl CliFlags {
     pub fn into_flags(self) -> Flags {
         Flags {
             config: self.config,
+            user_logins: false,
             dry_run: self.dry_run,
             dry_pull: self.dry_pull,
             metrics_bind_address: self.metrics_bind_address,

@@ -56,7 +56,7 @@ pub(super) fn parse_yaml(reader: &mut Reader<'_>, file: &Path, text: &str) -> Op
 }
 
 /// A file named by a flag may be a pipe of the shell. Other files must be regular: opening a FIFO would block.
-fn read_text(file: &Path, is_named: bool) -> io::Result<String> {
+pub(super) fn read_text(file: &Path, is_named: bool) -> io::Result<String> {
     let mut options = OpenOptions::new();
     options.read(true);
     if !is_named {

@@ -11,6 +11,9 @@ use super::LogFormat;
 pub struct Flags {
     /// `--config`: the file to read, which must exist.
     pub config: Option<PathBuf>,
+    /// Not a flag: whether the command uses the logins of the user who runs it (`docker login`, `podman login`) for
+    /// registries without configured credentials.
+    pub user_logins: bool,
     /// `--dry-run`: do everything except writing to targets.
     pub dry_run: Option<bool>,
     /// `--dry-pull`: contact no registry.

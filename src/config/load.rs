@@ -7,6 +7,7 @@ use super::{
     access::registries,
     copy::copy,
     credential::credentials,
+    docker_config::docker_logins,
     error::{ConfigErrors, SourceLocation},
     file::read_yaml,
     policy::policy,
@@ -57,6 +58,7 @@ pub(super) fn build_config(
         copy: copy(&mut reader, &mut root, flags),
         registries: registries(&mut reader, &mut root),
         credentials: credentials(&mut reader, &mut root),
+        docker_logins: docker_logins(&mut reader, &mut root, flags.user_logins),
         process: process(&mut reader, &mut root, flags),
     };
     root.finish(&mut reader);

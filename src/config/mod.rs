@@ -4,6 +4,7 @@
 mod access;
 mod copy;
 mod credential;
+mod docker_config;
 mod ecr;
 mod error;
 mod file;
@@ -31,6 +32,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use docker_config::user_docker_logins;
 pub use error::{ConfigError, ConfigErrors, SourceLocation};
 pub use flags::Flags;
 pub use load::{Loaded, load};

@@ -175,6 +175,9 @@ fn root() -> Vec<Key> {
             .default("/plugins"),
         key("plugins", plugins(), "Plugins, called in this order before those in `pluginDir`."),
         key("registryCredentials", credentials(), "Logins at source registries."),
+        key("dockerConfigFile", text(), "A file with logins as `docker login` writes it, for registries without a login of their \
+             own; read again when it changes.")
+        .variable("DOCKER_CONFIG_FILE"),
         key("registries", registries(), "Connection settings of single registries, sources and targets alike."),
         key("logLevel", words(&LEVELS), "The minimum level of log lines.").default("info"),
         key(

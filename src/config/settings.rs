@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use regex::Regex;
 
 use crate::model::{
-    Credential, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, Reference, ReferrerScope,
+    Credential, DockerLogins, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, Reference, ReferrerScope,
     RegistryAccess, TargetKind, WorkloadKind,
 };
 
@@ -24,6 +24,8 @@ pub struct Config {
     pub registries: Vec<RegistryAccess>,
     /// Credentials of sources in order.
     pub credentials: Vec<Credential>,
+    /// The logins of `docker login` and `podman login`, for registries without configured credentials.
+    pub docker_logins: DockerLogins,
     /// Listeners, leader election, logs.
     pub process: ProcessConfig,
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::model::{Hook, Login, TargetKind, WorkloadKind};
 
 mod access;
+mod docker_logins;
 mod ecr;
 mod errors;
 mod platforms;

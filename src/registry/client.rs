@@ -25,6 +25,7 @@ use super::{
     host::Host,
     http::{
         headers::{quota::Quota, retry_after::retry_after},
+        host_names::canonical,
         hosts::HostConfigs,
         request::{Endpoint, Payload, Scheme},
         response::Response,
@@ -122,9 +123,16 @@ impl Client {
         self.shared.background.wait().await;
     }
 
-    /// The host of a registry; the same one for the same name while it is in use.
-    pub(super) fn host(&self, registry: &str) -> Arc<Host> {
-        self.hosts.get(registry, || Host::new(registry, &self.settings, &self.shared.configs, &self.shared.limits))
+    /// The host of a registry, for one of its repositories; the same one for the same name while it is in use. Those
+    /// with a login of their own get one of their own.
+    pub(super) fn host(&self, registry: &str, repository: &str) -> Arc<Host> {
+        let scope = self.settings.docker_logins.scope(&canonical(registry), repository);
+        let new = || Host::new(registry, scope, &self.settings, &self.shared.configs, &self.shared.limits);
+        if scope.is_empty() {
+            self.hosts.get(registry, new)
+        } else {
+            self.hosts.get(&format!("{registry}/{scope}"), new)
+        }
     }
 
     pub(super) fn transport(&self) -> &Transport {
@@ -195,10 +203,12 @@ impl Client {
                     throttled && begun.elapsed() < MAX_THROTTLED_TIME
                 }
                 AuthRejection::Challenged => {
-                    let send_again =
-                        host.auth.handle_challenge(&self.transport, &response, authorization, begun, &mut scheme)?
-                            || (can_be_renewed(response.headers(), authorization)
-                                && !std::mem::replace(&mut renewed, true));
+                    let send_again = host
+                        .auth
+                        .handle_challenge(&self.transport, &response, authorization, begun, &mut scheme)
+                        .await?
+                        || (can_be_renewed(response.headers(), authorization)
+                            && !std::mem::replace(&mut renewed, true));
                     challenges += u32::from(send_again);
                     if challenges > MAX_CHALLENGES {
                         return Err(too_many_challenges(challenges, response.headers()));

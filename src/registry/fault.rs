@@ -72,6 +72,13 @@ pub(super) enum Fault {
     /// A call to AWS failed that has to come before.
     #[error("{0}")]
     Aws(AwsError),
+    /// A refusal, with advice that depends on whose login it was.
+    #[error("{}; {advice}", .fault.problem_and_remedy().0)]
+    Refused {
+        /// [`Fault::Status`] or [`Fault::Token`].
+        fault: Box<Self>,
+        advice: String,
+    },
     #[error("no token from the token service {service}: {fault}")]
     Token {
         /// Its URL without the query.
@@ -100,6 +107,7 @@ impl Fault {
             Self::Aws(error) => error.retry(),
             Self::Permanent(_) | Self::ForbiddenAddress { .. } | Self::TooManyChallenges { .. } => Retry::Later,
             Self::Token { fault, .. } => fault.retry(),
+            Self::Refused { fault, .. } => fault.retry(),
         }
     }
 
@@ -118,6 +126,7 @@ impl Fault {
                 let (problem, remedy) = fault.problem_and_remedy();
                 (format!("no token from the token service {service}: {problem}"), remedy)
             }
+            Self::Refused { fault, advice } => (fault.problem_and_remedy().0, Some(advice.clone())),
             other => (other.to_string(), None),
         }
     }
@@ -127,6 +136,7 @@ impl Fault {
         match self {
             Self::Status { .. } => true,
             Self::Token { fault, .. } => fault.is_error_response(),
+            Self::Refused { fault, .. } => fault.is_error_response(),
             _ => false,
         }
     }
@@ -136,6 +146,32 @@ impl Fault {
         match self {
             Self::Status { host, status, errors, advice, .. } => Self::Status { host, status, errors, advice, retry },
             other => other,
+        }
+    }
+
+    /// The same, with this advice instead of its own if a server refused with 401 or 403.
+    pub(super) fn with_advice_if_refused(self, advice: Option<String>) -> Self {
+        match advice.filter(|_| self.is_refusal()) {
+            Some(advice) => Self::Refused { fault: Box::new(self), advice },
+            None => self,
+        }
+    }
+
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+            Self::Token { fault, .. } => fault.is_refusal(),
+            _ => false,
+        }
+    }
+
+    /// Whether a server did not accept a login.
+    pub(super) fn is_unauthorized(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => *status == StatusCode::UNAUTHORIZED,
+            Self::Token { fault, .. } => fault.is_unauthorized(),
+            Self::Refused { fault, .. } => fault.is_unauthorized(),
+            _ => false,
         }
     }
 

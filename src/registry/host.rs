@@ -12,7 +12,9 @@ use url::Url;
 use super::{
     auth::{
         credentials::login_for,
-        host_auth::{HostAuth, HostLogin},
+        docker_login::docker_logins,
+        host_auth::{EcrIdentity, HostAuth, HostLogin},
+        login_sources::{LoginSource, LoginSources},
     },
     ecr::{EcrApiRates, PUBLIC_HOST},
     fault::Fault,
@@ -62,8 +64,14 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// `registry` as in image references.
-    pub(super) fn new(registry: &str, settings: &Settings, configs: &HostConfigs, limits: &ConnectionLimits) -> Self {
+    /// `registry` as in image references, for repositories at or below `scope`; empty for all.
+    pub(super) fn new(
+        registry: &str,
+        scope: &str,
+        settings: &Settings,
+        configs: &HostConfigs,
+        limits: &ConnectionLimits,
+    ) -> Self {
         let authority = match canonical(registry) {
             hub if hub == DOCKER_HUB => DOCKER_HUB_SERVER.to_owned(),
             other => other,
@@ -82,7 +90,7 @@ impl Host {
             Some(ecr) => RequestRates::Documented(settings.aws.api_rates(ecr)),
             None => RequestRates::Adaptive(Arc::new(RateLimiter::adaptive())),
         };
-        let auth = HostAuth::new(host_login(registry, ecr, settings));
+        let auth = HostAuth::new(host_login(registry, scope, ecr, settings));
         Self {
             authority,
             scheme,
@@ -185,23 +193,30 @@ impl Host {
     }
 }
 
-/// Configured credentials first, then AWS credentials.
-fn host_login(registry: &str, ecr: Option<EcrRegistry>, settings: &Settings) -> HostLogin {
+/// Configured credentials, else those of `docker login`, else the identity that the registry's cloud has given.
+fn host_login(registry: &str, scope: &str, ecr: Option<EcrRegistry>, settings: &Settings) -> HostLogin {
     let aws = &settings.aws;
-    match (login_for(registry, &settings.credentials), ecr) {
-        (Some(login), _) => HostLogin::Login(login.clone()),
-        (None, Some(registry)) => HostLogin::Ecr { login: aws.login(&registry), aws: aws.session().clone(), registry },
-        (None, None) if canonical(registry) == PUBLIC_HOST => {
-            HostLogin::EcrPublic { login: aws.public_login(), aws: aws.session().clone() }
-        }
-        (None, None) => HostLogin::Anonymous,
+    if let Some(login) = login_for(registry, &settings.credentials) {
+        let configured = LoginSource::Configured(Arc::new(login.clone()));
+        return HostLogin { sources: LoginSources::new(registry, vec![configured]), ecr: None };
     }
+    let docker = docker_logins(&settings.docker_logins, registry, scope);
+    let mut sources: Vec<LoginSource> = docker.into_iter().map(LoginSource::from).collect();
+    sources.extend(settings.clouds.login(registry).map(LoginSource::from));
+    if canonical(registry) == PUBLIC_HOST {
+        sources.push(LoginSource::AwsPublic { login: aws.public_login(), aws: aws.session().clone() });
+    }
+    let ecr = ecr.map(|ecr| EcrIdentity { login: aws.login(&ecr), aws: aws.session().clone(), registry: ecr });
+    HostLogin { sources: LoginSources::new(registry, sources), ecr }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{Aws, Backoff};
+    use crate::{
+        model::DockerLogins,
+        registry::{Aws, Backoff, CloudEnvironment, CloudIdentities},
+    };
 
     fn settings(insecure: &[&str]) -> Settings {
         Settings {
@@ -210,6 +225,8 @@ mod tests {
             private_redirects: Vec::new(),
             credentials: Vec::new(),
             aws: Aws::new(None),
+            docker_logins: DockerLogins::default(),
+            clouds: CloudIdentities::new(CloudEnvironment::default()),
             observer: Arc::new(()),
             insecure: insecure.iter().map(|&name| name.to_owned()).collect(),
             backoff: Backoff { attempts: 1, cap: Duration::ZERO },
@@ -217,7 +234,7 @@ mod tests {
     }
 
     fn host(name: &str, insecure: &[&str]) -> Host {
-        Host::new(name, &settings(insecure), &HostConfigs::new(&[]).unwrap(), &ConnectionLimits::new(1))
+        Host::new(name, "", &settings(insecure), &HostConfigs::new(&[]).unwrap(), &ConnectionLimits::new(1))
     }
 
     #[test]

@@ -28,7 +28,10 @@ mod store;
 pub(crate) mod testing;
 mod text;
 
-pub use auth::account::Account;
+pub use auth::{
+    account::Account,
+    clouds::{CloudEnvironment, CloudIdentities},
+};
 pub use ecr::{Aws, AwsError, CallerIdentity, EcrRepositories};
 pub use error::{CertificateError, Error, UploadError};
 pub use http::{retry::Backoff, transfer_rate::MinTransferRate};

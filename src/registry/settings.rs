@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    auth::clouds::CloudIdentities,
     ecr::Aws,
     http::{retry::Backoff, transfer_rate::MinTransferRate},
 };
-use crate::model::{Credential, Observer};
+use crate::model::{Credential, DockerLogins, Observer};
 
 /// Settings for access to registries.
 #[derive(Clone)]
@@ -20,8 +21,12 @@ pub struct Settings {
     pub private_redirects: Vec<String>,
     /// An exact name wins over a glob, and a later entry over an earlier one.
     pub credentials: Vec<Credential>,
-    /// AWS credentials, for registries of Amazon without an entry in `credentials`.
+    /// The logins of `docker login` and `podman login`, for registries without an entry in `credentials`.
+    pub docker_logins: DockerLogins,
+    /// AWS credentials, for registries of Amazon without any of these.
     pub aws: Aws,
+    /// The identities in Google Cloud and Azure, for their registries without any of these.
+    pub clouds: CloudIdentities,
     /// Receives events about rate limits.
     pub observer: Arc<dyn Observer>,
     /// Registries (`host[:port]`) whose certificates are not verified, and that may use plain HTTP.

@@ -13,8 +13,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Aws, Backoff, BlobStream, Descriptor, Registries, Repository, Settings};
-use crate::model::{Credential, Digest, Login};
+use super::{
+    Aws, Backoff, BlobStream, CloudEnvironment, CloudIdentities, Descriptor, Registries, Repository, Settings,
+};
+use crate::model::{Credential, Digest, DockerLogins, Login};
 
 /// A request that the server received.
 #[derive(Clone, Debug)]
@@ -194,7 +196,9 @@ pub(crate) fn settings() -> Settings {
         min_transfer_rate: None,
         private_redirects: Vec::new(),
         credentials: Vec::new(),
+        docker_logins: DockerLogins::default(),
         aws: Aws::new(None),
+        clouds: CloudIdentities::new(CloudEnvironment::default()),
         observer: Arc::new(()),
         insecure: Vec::new(),
         backoff: Backoff { attempts: 3, cap: Duration::from_millis(1) },

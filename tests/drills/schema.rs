@@ -84,6 +84,10 @@ fn contradicting_values_are_explained() {
         (&["--set", "scopedNamespaces={a},operationsAuthorization=kubernetes"], "needs a ClusterRole"),
         (&["--set", "scopedNamespaces={a},config.checkNodePlatform=true"], "use config.mirrorPlatforms"),
         (&["--set", "config.operationsAuthorization=none"], "set operationsAuthorization beside config"),
+        (
+            &["--set", "dockerConfigSecret=a,config.dockerConfigFile=/a"],
+            "either dockerConfigSecret or config.dockerConfigFile",
+        ),
         (&["--set", "plugins.inline[0].name=a", "--set-file", &module], "a ConfigMap holds 1 MiB"),
         (
             &["--set", "plugins.inline[0].name=a,plugins.inline[0].module=aGVsbG8K"],

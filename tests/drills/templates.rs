@@ -139,8 +139,16 @@ fn planning(objects: &[Value], plugins: &Path, certificates: &Path) -> Program {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, key).unwrap();
     }
+    let config = configuration(objects).replace("/etc/corp-ca", &secrets);
     let config =
-        configuration(objects).replace("/etc/corp-ca", &secrets).replace(": /logins", &format!(": {secrets}/logins"));
+        config.replace(": /logins", &format!(": {secrets}/logins")).replace("/docker/", &format!("{secrets}/"));
+    let _ = fs::remove_file(certificates.join("config.json"));
+    let pod = &object(objects, "Deployment", "")["spec"]["template"]["spec"];
+    for volume in pod["volumes"].as_array().unwrap() {
+        for item in volume["secret"]["items"].as_array().into_iter().flatten() {
+            fs::write(certificates.join(item["path"].as_str().unwrap()), r#"{"auths": {}}"#).unwrap();
+        }
+    }
     let mut program = Program::new(&["plan", "--output=json", "-f", "-"]).config(&config).env("PLUGIN_DIR", plugins);
     let container = &object(objects, "Deployment", "")["spec"]["template"]["spec"]["containers"][0];
     for argument in container["args"].as_array().into_iter().flatten() {
@@ -258,6 +266,12 @@ fn logins_are_files_from_secrets_so_that_a_change_needs_no_restart() {
     for (file, key) in files {
         assert_eq!(file, format!("/logins/{}", key.replace(' ', "/")));
     }
+    assert_eq!(config["dockerConfigFile"], "/docker/config.json");
+    let volumes = &object(&objects, "Deployment", "")["spec"]["template"]["spec"]["volumes"];
+    assert!(
+        volumes.as_array().unwrap().iter().any(|volume| volume["secret"]["secretName"] == "registries"),
+        "{volumes}"
+    );
     assert!(objects.iter().all(|object| object["kind"] != "Secret"));
     assert!(logins(&render("dry-run", &[])).is_empty());
 }

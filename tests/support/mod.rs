@@ -4,6 +4,7 @@
 mod aws;
 mod background;
 mod certificates;
+pub mod clouds;
 mod cluster;
 mod configmap_volume;
 pub mod faulty;
@@ -17,10 +18,12 @@ mod silent_host;
 mod smoke;
 mod token_server;
 mod traffic;
+mod tunnel;
 mod workloads;
 
 pub use aws::{Aws, Call, Ecr, Refusal, new_account};
 pub use background::BackgroundServer;
+pub use clouds::Clouds;
 pub use cluster::{Cluster, PodNetwork};
 pub use configmap_volume::ConfigMapVolume;
 pub use link::Link;

@@ -62,7 +62,9 @@ impl Program {
             directory,
             arguments: arguments.iter().map(Into::into).collect(),
             environment: BTreeMap::from([
-                ("HOME".to_owned(), home),
+                ("HOME".to_owned(), home.clone()),
+                // Where `podman login` leaves logins.
+                ("XDG_RUNTIME_DIR".to_owned(), home),
                 ("CONFIG_PATH".to_owned(), config),
                 // Tests count requests; those for referrers have tests of their own, which remove this.
                 ("REFERRERS".to_owned(), "none".into()),

@@ -98,6 +98,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- $_ := set $config "registryCredentials" $entries -}}
 {{- end -}}
+{{- if .Values.dockerConfigSecret -}}
+{{- if $config.dockerConfigFile -}}
+{{- fail "set either dockerConfigSecret or config.dockerConfigFile: dockerConfigSecret sets the other" -}}
+{{- end -}}
+{{- $_ := set $config "dockerConfigFile" "/docker/config.json" -}}
+{{- end -}}
 {{- with .Values.plugins.oci -}}
 {{- $_ := set $config "plugins" (concat (default list $config.plugins) .) -}}
 {{- end -}}

@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    cli::env,
     config::{Config, CopyConfig},
     model::Observer,
-    registry::{Aws, Backoff, CertificateError, MinTransferRate, Registries, Settings},
+    registry::{
+        Aws, Backoff, CertificateError, CloudEnvironment, CloudIdentities, MinTransferRate, Registries, Settings,
+    },
 };
 
 /// The longest period over which the transfer rate is measured. It is shorter if `requestTimeout` is.
@@ -23,7 +26,9 @@ pub fn settings(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Sett
         min_transfer_rate: min_transfer_rate(&config.copy),
         private_redirects: config.copy.private_redirects.clone(),
         credentials: config.credentials.clone(),
+        docker_logins: config.docker_logins.clone(),
         aws: aws.clone(),
+        clouds: CloudIdentities::new(CloudEnvironment::read(&env::variable)),
         observer,
         insecure: config.copy.insecure_registries.clone(),
         backoff: backoff(config),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{Config, EcrConfig, TargetConfig},
-    model::{Credential, TargetAddress, TargetKind},
+    model::{Credential, DockerLogins, TargetAddress, TargetKind},
     registry::{self, Aws, EcrRepositories, Layout, Registries, Store},
 };
 
@@ -27,14 +27,20 @@ fn identity(ecr: &EcrConfig, aws: &Aws) -> Aws {
 
 /// The store of a target. Settings in `access` that are not specific to sources apply to targets too.
 pub fn store(target: &TargetConfig, sources: &Registries, access: &registry::Settings) -> Store {
-    let with_settings = |aws: &Aws, credentials, insecure| {
-        sources.with_settings(registry::Settings { aws: aws.clone(), credentials, insecure, ..access.clone() })
+    let with_settings = |aws: &Aws, credentials, insecure| registry::Settings {
+        aws: aws.clone(),
+        credentials,
+        insecure,
+        ..access.clone()
     };
     match (target.kind, &target.ecr) {
         (TargetKind::OciLayout, _) => Store::Layout(Layout::new(target.registry.clone().into())),
         (TargetKind::Ecr, Some(ecr)) => {
             let aws = identity(ecr, &access.aws);
-            let registries = with_settings(&aws, Vec::new(), Vec::new());
+            // It takes the tokens of its AWS identity, and no others.
+            let docker_logins = DockerLogins::default();
+            let settings = registry::Settings { docker_logins, ..with_settings(&aws, Vec::new(), Vec::new()) };
+            let registries = sources.with_settings(settings);
             let new = ecr.create_repo.then(|| ecr.new.clone());
             let repositories = EcrRepositories::new(aws, ecr.registry.clone(), new);
             Store::ecr(registries, &target.registry, repositories)
@@ -44,7 +50,8 @@ pub fn store(target: &TargetConfig, sources: &Registries, access: &registry::Set
             let login = target.login.clone();
             let login = login.map(|login| Credential { registry: host.to_owned(), aliases: Vec::new(), login });
             let insecure = if target.insecure { vec![host.to_owned()] } else { Vec::new() };
-            Store::registry(with_settings(&access.aws, login.into_iter().collect(), insecure), host, path)
+            let settings = with_settings(&access.aws, login.into_iter().collect(), insecure);
+            Store::registry(sources.with_settings(settings), host, path)
         }
     }
 }

@@ -33,7 +33,13 @@ pub fn settings(loaded: &Loaded) -> Vec<Finding> {
     };
     let found = format!("{file}: {targets}, {} kinds of workloads{mode}", watch.resources.len());
     let warnings = loaded.warnings.iter().map(|warning| Group::Configuration.warning("setting", warning, CORRECT));
-    [Group::Configuration.ok("settings", found)].into_iter().chain(warnings).collect()
+    let logins = &loaded.config.docker_logins.files;
+    let logins: Vec<_> = logins.iter().map(|file| file.file.display().to_string()).collect();
+    let logins = (!logins.is_empty()).then(|| {
+        let found = format!("{}, for registries without configured credentials", logins.join(", "));
+        Group::Configuration.ok("logins", found)
+    });
+    [Group::Configuration.ok("settings", found)].into_iter().chain(logins).chain(warnings).collect()
 }
 
 /// Findings about invalid settings.

@@ -33,9 +33,10 @@ pub async fn source(registries: &Registries, registry: &str, image: &Reference, 
     let over = if uses_tls { "TLS" } else { "plain HTTP" };
     let images = counted(count, "image");
     let left = quota.map(|quota| format!(", {}", describe(quota))).unwrap_or_default();
-    let account = match probe.account() {
-        Account::Anonymous => "anonymously".to_owned(),
-        account => format!("as {account}"),
+    let (account, is_degraded) = match probe.account() {
+        Account::Anonymous => ("anonymously".to_owned(), false),
+        Account::Without(reason) => (format!("anonymously ({reason})"), true),
+        account => (format!("as {account}"), false),
     };
     let found = format!("reached over {over} {account}, {images}{left}");
     match quota {
@@ -52,6 +53,9 @@ pub async fn source(registries: &Registries, registry: &str, image: &Reference, 
         _ if !exists => {
             let found = format!("{found}; {image} does not exist there");
             Group::Sources.warning(registry, found, "correct the workload's image, or push the image again")
+        }
+        _ if is_degraded => {
+            Group::Sources.warning(registry, found, "correct it: other images of this registry may need the login")
         }
         _ => Group::Sources.ok(registry, found),
     }

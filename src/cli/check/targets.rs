@@ -80,7 +80,10 @@ async fn registry(place: &Place<'_>, findings: &mut Vec<Finding>) -> Result<(), 
         findings.push(place.ok("login", "none is configured"));
     } else {
         let answer = within_deadline(probe.log_in()).await.map_err(|error| ("login", error))?;
+        // Only now it is known whether there is a login.
+        let account = probe.account();
         let found = match answer {
+            _ if account.is_anonymous() => format!("none: {account}"),
             LoginAnswer::Accepted => format!("accepted as {account}"),
             LoginAnswer::NotAsked => format!("{account}; the registry asks for no login so far"),
         };

@@ -3,9 +3,12 @@
 use std::{io, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use crate::{
-    cli::CommandError,
+    cli::{CommandError, env},
+    config,
     model::{Credential, Login, Reference, RegistryAccess},
-    registry::{Aws, Backoff, ComponentInterfaces, Registries, Settings, push_component},
+    registry::{
+        Aws, Backoff, CloudEnvironment, CloudIdentities, ComponentInterfaces, Registries, Settings, push_component,
+    },
 };
 
 use super::{files, output};
@@ -24,7 +27,7 @@ pub struct Args {
     /// The reference to push to, with a tag: `ghcr.io/acme/teams:1.2`
     #[arg(value_name = "REFERENCE")]
     reference: String,
-    /// User name at the registry; not needed for Amazon ECR
+    /// User name at the registry; not needed after `docker login`, nor for Amazon ECR
     #[arg(long, value_name = "NAME", requires = "password_stdin")]
     username: Option<String>,
     /// Read the password from standard input
@@ -62,7 +65,9 @@ fn registries(args: &Args, host: &str) -> Result<Registries, CommandError> {
         min_transfer_rate: None,
         private_redirects: Vec::new(),
         credentials: credential(args, host)?.into_iter().collect(),
+        docker_logins: config::user_docker_logins(&env::variable)?,
         aws: Aws::new(Some(REQUEST_TIMEOUT)),
+        clouds: CloudIdentities::new(CloudEnvironment::read(&env::variable)),
         observer: Arc::new(()),
         insecure: Vec::new(),
         backoff: BACKOFF,

@@ -18,17 +18,15 @@ use crate::{
             account::Account,
             challenge::{Challenge, challenges, is_insufficient_scope},
             header::login_header,
+            login_sources::{ChosenLogin, IDENTITY_TOKEN, LoginSources},
             scheme::{AuthScheme, HostScheme, RequestScheme},
             token::{Token, TokenLogin, TokenService},
         },
-        ecr::{AwsSession, EcrLogin, EcrToken, PublicLogin},
+        ecr::{AwsSession, EcrLogin, EcrToken},
         fault::Fault,
         http::{request::Endpoint, response::Response, transport::Transport},
     },
 };
-
-/// The user name of an identity token, as `docker login` stores it.
-const IDENTITY_TOKEN: &str = "<token>";
 
 /// The authentication at a host.
 pub(in crate::registry) struct HostAuth {
@@ -39,21 +37,17 @@ pub(in crate::registry) struct HostAuth {
 }
 
 /// The available credentials.
-pub(in crate::registry) enum HostLogin {
-    Anonymous,
-    /// From the configuration.
-    Login(Login),
-    /// AWS credentials for a private registry.
-    Ecr {
-        aws: AwsSession,
-        registry: EcrRegistry,
-        login: Arc<EcrLogin>,
-    },
-    /// AWS credentials, if there are any, for the public registry.
-    EcrPublic {
-        aws: AwsSession,
-        login: Arc<PublicLogin>,
-    },
+pub(in crate::registry) struct HostLogin {
+    pub sources: LoginSources,
+    /// After those: AWS credentials for a private registry.
+    pub ecr: Option<EcrIdentity>,
+}
+
+/// AWS credentials for a private registry.
+pub(in crate::registry) struct EcrIdentity {
+    pub aws: AwsSession,
+    pub registry: EcrRegistry,
+    pub login: Arc<EcrLogin>,
 }
 
 /// What an error response says of the credentials that were sent.
@@ -78,6 +72,7 @@ pub(in crate::registry) struct Authorization {
 
 enum AuthorizationSource {
     Login {
+        login: ChosenLogin,
         /// Whether the host had accepted it before.
         accepted_before: bool,
     },
@@ -98,28 +93,26 @@ impl HostAuth {
     }
 
     pub(in crate::registry) fn has_login(&self) -> bool {
-        !matches!(self.login, HostLogin::Anonymous)
+        self.login.ecr.is_some() || self.login.sources.has_login()
     }
 
     /// As whom the host is accessed.
     pub(in crate::registry) fn account(&self) -> Account {
-        match &self.login {
-            HostLogin::Anonymous => Account::Anonymous,
-            HostLogin::Login(Login::Password { username, .. }) if username == IDENTITY_TOKEN => Account::Token,
-            HostLogin::Login(Login::Password { username, .. }) => Account::User(username.clone()),
-            HostLogin::Login(Login::Token(_)) => Account::Token,
-            HostLogin::Ecr { .. } => Account::Aws,
-            HostLogin::EcrPublic { .. } => Account::AwsOrAnonymous,
+        match self.login.sources.account() {
+            Account::Anonymous | Account::Without(_) if self.login.ecr.is_some() => Account::Aws,
+            account => account,
         }
+    }
+
+    /// A fault of the host, with what to do about a refusal if its login is not configured.
+    pub(in crate::registry) fn explain(&self, fault: Fault) -> Fault {
+        if self.account() == Account::Aws { fault } else { self.login.sources.explain(fault) }
     }
 
     /// Whether the host has asked for credentials, and there are some.
     pub(in crate::registry) fn is_asked_for_login(&self) -> bool {
-        match &self.login {
-            HostLogin::Anonymous => false,
-            HostLogin::Ecr { .. } => true,
-            HostLogin::Login(_) | HostLogin::EcrPublic { .. } => !matches!(self.scheme.current(), AuthScheme::Unknown),
-        }
+        self.login.ecr.is_some()
+            || (self.login.sources.has_login() && !matches!(self.scheme.current(), AuthScheme::Unknown))
     }
 
     /// Whether the host wants tokens of a token service.
@@ -134,25 +127,54 @@ impl HostAuth {
         scopes: &[String],
         own: &RequestScheme,
     ) -> Result<Option<Authorization>, Fault> {
-        // The scheme of ECR is known, which saves the first 401.
-        if let HostLogin::Ecr { aws, registry, login } = &self.login {
-            let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
-            return Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Ecr(token) }));
-        }
-        let scheme = self.scheme.of_request(own);
-        match (scheme, &self.login) {
-            (AuthScheme::Login, HostLogin::Login(login)) => {
-                let accepted_before = self.login_accepted.load(Ordering::Relaxed);
-                let source = AuthorizationSource::Login { accepted_before };
-                Ok(Some(Authorization { header: login_header(login)?, source }))
+        if let Some(EcrIdentity { aws, registry, login }) = &self.login.ecr {
+            // The scheme of ECR is known, which saves the first 401.
+            if self.login.sources.is_empty() || self.login.sources.choose(transport).await?.is_none() {
+                let token = login.token(aws, registry).await.map_err(Fault::Aws)?;
+                return Ok(Some(Authorization {
+                    header: token.value.clone(),
+                    source: AuthorizationSource::Ecr(token),
+                }));
             }
-            (AuthScheme::Unknown | AuthScheme::Login, _) => Ok(None),
-            (AuthScheme::Token(service), login) => {
-                let token = service.token(transport, token_login(login).await?, scopes).await;
+        }
+        match self.scheme.of_request(own) {
+            AuthScheme::Unknown => Ok(None),
+            AuthScheme::Login => {
+                let Some(login) = self.login.sources.choose(transport).await? else { return Ok(None) };
+                let accepted_before = self.login_accepted.load(Ordering::Relaxed);
+                let header = login_header(&login.login)?;
+                Ok(Some(Authorization { header, source: AuthorizationSource::Login { login, accepted_before } }))
+            }
+            AuthScheme::Token(service) => {
+                let token = self.token(transport, &service, scopes).await;
                 let token = token.inspect_err(|fault| self.forget_unreachable_service(&service, fault))?;
                 Ok(Some(Authorization { header: token.value.clone(), source: AuthorizationSource::Token(token) }))
             }
         }
+    }
+
+    /// A token of the token service.
+    async fn token(
+        &self,
+        transport: &Arc<Transport>,
+        service: &TokenService,
+        scopes: &[String],
+    ) -> Result<Arc<Token>, Fault> {
+        let sources = &self.login.sources;
+        let login = sources.choose(transport).await?;
+        let token = service.token(transport, token_login(login.as_ref())?, scopes).await;
+        match (token, login) {
+            (Err(fault), Some(login)) if fault.is_unauthorized() => match sources.replace(transport, &login).await? {
+                Some(other) => service.token(transport, token_login(Some(&other))?, scopes).await,
+                // Nobody may have asked for this login: what is public is copied although it has expired.
+                None if sources.can_do_without(&login, &fault) => {
+                    service.token(transport, None, scopes).await.map_err(|_| fault)
+                }
+                None => Err(fault),
+            },
+            (token, _) => token,
+        }
+        .map_err(|fault| self.explain(fault))
     }
 
     /// The host accepted the scheme of a request: other requests use it too.
@@ -171,7 +193,7 @@ impl HostAuth {
     /// Records whether the host accepted a login. Returns whether it rejected one that it accepted before: then a retry
     /// can help. Never twice in a row, since repeated rejections get accounts locked.
     pub(in crate::registry) fn record_status(&self, status: StatusCode, authorization: Option<&Authorization>) -> bool {
-        let Some(&AuthorizationSource::Login { accepted_before }) =
+        let Some(&AuthorizationSource::Login { accepted_before, .. }) =
             authorization.map(|authorization| &authorization.source)
         else {
             return false;
@@ -193,19 +215,19 @@ impl HostAuth {
         authorization: Option<&Authorization>,
     ) -> AuthRejection {
         use AuthorizationSource::{Ecr, Token};
-        match (status, &self.login, authorization.map(|authorization| &authorization.source)) {
-            (StatusCode::UNAUTHORIZED, HostLogin::Ecr { .. }, Some(Ecr(_))) => AuthRejection::Expired,
-            (StatusCode::UNAUTHORIZED, ..) => AuthRejection::Challenged,
-            (StatusCode::FORBIDDEN, HostLogin::Ecr { .. }, Some(Ecr(_))) => AuthRejection::MaybeExpired,
-            (StatusCode::BAD_REQUEST, HostLogin::EcrPublic { .. }, Some(Token(_))) => AuthRejection::Expired,
+        match (status, authorization.map(|authorization| &authorization.source)) {
+            (StatusCode::UNAUTHORIZED, Some(Ecr(_))) => AuthRejection::Expired,
+            (StatusCode::UNAUTHORIZED, _) => AuthRejection::Challenged,
+            (StatusCode::FORBIDDEN, Some(Ecr(_))) => AuthRejection::MaybeExpired,
+            (StatusCode::BAD_REQUEST, Some(Token(_))) if self.login.sources.is_public_ecr() => AuthRejection::Expired,
             _ => AuthRejection::None,
         }
     }
 
     /// Drops an expired token. Whether another one can be fetched now.
     pub(in crate::registry) fn invalidate(&self, authorization: Option<&Authorization>) -> bool {
-        match (authorization.map(|authorization| &authorization.source), &self.login) {
-            (Some(AuthorizationSource::Ecr(token)), HostLogin::Ecr { login, .. }) => login.invalidate(token),
+        match (authorization.map(|authorization| &authorization.source), &self.login.ecr) {
+            (Some(AuthorizationSource::Ecr(token)), Some(EcrIdentity { login, .. })) => login.invalidate(token),
             (Some(AuthorizationSource::Token(token)), _) => match self.scheme.current() {
                 AuthScheme::Token(service) => {
                     service.invalidate(token);
@@ -218,9 +240,9 @@ impl HostAuth {
     }
 
     /// Handles the 401 to a request begun at `begun`. Whether to send the request again: not with the same credentials.
-    pub(in crate::registry) fn handle_challenge(
+    pub(in crate::registry) async fn handle_challenge(
         &self,
-        transport: &Transport,
+        transport: &Arc<Transport>,
         response: &Response,
         authorization: Option<&Authorization>,
         begun: Instant,
@@ -228,16 +250,24 @@ impl HostAuth {
     ) -> Result<bool, Fault> {
         let offered = challenges(response.headers());
         let known = self.scheme.of_request(own);
-        let sent_login = authorization
-            .is_some_and(|authorization| matches!(authorization.source, AuthorizationSource::Login { .. }));
+        let sent = authorization.and_then(|authorization| match &authorization.source {
+            AuthorizationSource::Login { login, .. } => Some(login),
+            AuthorizationSource::Token(_) | AuthorizationSource::Ecr(_) => None,
+        });
+        // Only now, since many images can be had without a login.
+        let login = match sent {
+            Some(rejected) => self.login.sources.replace(transport, rejected).await?,
+            None => self.login.sources.choose(transport).await?,
+        };
+        let login = login.as_ref().or(sent).map(|login| (&*login.login, sent.is_none() || login.is_other_than(sent)));
         let bearer = offered.iter().find_map(|challenge| match challenge {
             Challenge::Bearer { realm, service } => Some((realm, service)),
             Challenge::Basic => None,
         });
-        match (&self.login, bearer, &known) {
-            (HostLogin::Login(Login::Token(_)), ..) => {
+        match (login, bearer, &known) {
+            (Some((Login::Token(_), is_unsent)), ..) => {
                 self.scheme.learn(AuthScheme::Login, own);
-                Ok(!sent_login)
+                Ok(is_unsent)
             }
             (_, Some((realm, service)), known) => {
                 let realm = checked_realm(realm, transport, response)?;
@@ -256,9 +286,9 @@ impl HostAuth {
                 Ok(invalidate_older(known, authorization, begun))
             }
             // Basic, or no challenge: only the login is left to send.
-            (HostLogin::Login(Login::Password { .. }), None, _) => {
+            (Some((Login::Password { .. }, is_unsent)), None, _) => {
                 self.scheme.learn(AuthScheme::Login, own);
-                Ok(!sent_login)
+                Ok(is_unsent)
             }
             (_, None, _) => Ok(false),
         }
@@ -305,135 +335,15 @@ fn checked_realm(realm: &str, transport: &Transport, response: &Response) -> Res
 }
 
 /// The credentials for a token service.
-async fn token_login(login: &HostLogin) -> Result<Option<TokenLogin>, Fault> {
-    match login {
-        HostLogin::Login(Login::Password { username, password }) if username == IDENTITY_TOKEN => {
+fn token_login(login: Option<&ChosenLogin>) -> Result<Option<TokenLogin>, Fault> {
+    match login.map(|login| &*login.login) {
+        Some(Login::Password { username, password }) if username == IDENTITY_TOKEN => {
             Ok(Some(TokenLogin::IdentityToken(password.clone())))
         }
-        HostLogin::Login(login @ Login::Password { .. }) => login_header(login).map(TokenLogin::Basic).map(Some),
-        HostLogin::EcrPublic { aws, login } => {
-            let basic = login.basic(aws).await.map_err(Fault::Aws)?;
-            Ok(basic.map(TokenLogin::Basic))
-        }
-        HostLogin::Login(Login::Token(_)) | HostLogin::Anonymous | HostLogin::Ecr { .. } => Ok(None),
+        Some(login @ Login::Password { .. }) => login_header(login).map(TokenLogin::Basic).map(Some),
+        Some(Login::Token(_)) | None => Ok(None),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        model::Retry,
-        registry::{
-            Backoff, Registries, Settings, TagOrDigest,
-            testing::{RecordedRequest, Reply, Server, password, settings, with_login},
-        },
-    };
-
-    const TAG: TagOrDigest<'static> = TagOrDigest::Tag("1");
-
-    fn authorizations(server: &Server) -> Vec<Option<String>> {
-        server.requests().iter().map(|request| request.header("authorization").map(str::to_owned)).collect()
-    }
-
-    fn accepting(
-        header: &'static str,
-        challenge: Option<&'static str>,
-    ) -> impl Fn(&RecordedRequest) -> Reply + Send + Sync {
-        move |request| match (request.header("authorization") == Some(header), challenge) {
-            (true, _) => Reply::new(404),
-            (false, Some(challenge)) => Reply::new(401).header("WWW-Authenticate", challenge),
-            (false, None) => Reply::new(401),
-        }
-    }
-
-    #[tokio::test]
-    async fn sends_a_login_after_the_first_challenge_and_then_at_once() {
-        let basic = "Basic dXNlcjpwYXNz";
-        for challenge in [Some("Basic realm=\"r\""), None] {
-            let server = Server::start(accepting(basic, challenge)).await;
-            let repository = server.repository_with(with_login(password()));
-            repository.head(TAG).await.unwrap();
-            repository.head(TAG).await.unwrap();
-            assert_eq!(
-                authorizations(&server),
-                [None, Some(basic.to_owned()), Some(basic.to_owned())],
-                "{challenge:?}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn sends_a_static_token_unchanged() {
-        let server = Server::start(accepting("Bearer abc", Some("Bearer realm=\"https://nowhere.invalid\""))).await;
-        let repository = server.repository_with(with_login(Login::Token(" abc\n".to_owned().into())));
-        repository.head(TAG).await.unwrap();
-        assert_eq!(authorizations(&server), [None, Some("Bearer abc".to_owned())]);
-    }
-
-    #[tokio::test]
-    async fn sends_a_rejected_login_once_and_reports_it() {
-        let server = Server::start(accepting("another", Some("Basic"))).await;
-        let error = server.repository_with(with_login(password())).manifest(TAG).await.unwrap_err();
-        assert!(error.to_string().contains("not accepted"), "{error}");
-        assert!(!format!("{error} {error:?}").contains("dXNlcjpwYXNz"));
-        assert_eq!((error.retry(), server.requests().len()), (Retry::Later, 2));
-    }
-
-    /// Challenges for `bad` name another service each time; everything else wants the login.
-    fn changing_challenges(login: &'static str) -> impl Fn(&RecordedRequest) -> Reply + Send + Sync {
-        let count = std::sync::atomic::AtomicUsize::new(0);
-        move |request| {
-            let number = count.fetch_add(1, Ordering::Relaxed);
-            let host = request.header("host").unwrap_or_default();
-            if request.target.starts_with("/token") {
-                Reply::new(200).body(r#"{"token":"t"}"#)
-            } else if request.target.contains("/bad/") {
-                let challenge = format!("Bearer realm=\"http://{host}/token\",service=\"{number}\"");
-                Reply::new(401).header("WWW-Authenticate", challenge)
-            } else if request.header("authorization") == Some(login) {
-                Reply::new(404)
-            } else {
-                Reply::new(401).header("WWW-Authenticate", "Basic realm=\"r\"")
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn challenges_to_one_repository_do_not_disturb_the_others() {
-        let basic = "Basic dXNlcjpwYXNz";
-        let server = Server::start(changing_challenges(basic)).await;
-        let registries = Registries::new(with_login(password()), &[], 8).unwrap();
-        let [good, bad] = ["good/app", "bad/app"].map(|path| registries.repository(&server.address.to_string(), path));
-        good.head(TAG).await.unwrap();
-        for _ in 0..3 {
-            bad.head(TAG).await.unwrap_err();
-            let before = server.requests().len();
-            good.head(TAG).await.unwrap();
-            assert_eq!(authorizations(&server)[before..], [Some(basic.to_owned())]);
-        }
-    }
-
-    #[tokio::test]
-    async fn without_a_login_sends_no_credentials() {
-        let server = Server::start(accepting("another", Some("Basic"))).await;
-        let error = server.repository().manifest(TAG).await.unwrap_err();
-        assert!(error.to_string().contains("no credentials are configured"), "{error}");
-        assert_eq!(authorizations(&server), [None]);
-    }
-
-    #[tokio::test]
-    async fn rejects_a_token_service_without_tls_unless_listed() {
-        let server = Server::start(accepting("another", Some("Bearer realm=\"http://auth.invalid/token\""))).await;
-        let error = server.repository_with(with_login(password())).head(TAG).await.unwrap_err();
-        assert!(error.to_string().contains("without TLS"), "{error}");
-        assert_eq!(error.retry(), Retry::Later);
-        let listed = Settings {
-            insecure: vec!["auth.invalid".to_owned()],
-            backoff: Backoff { attempts: 1, ..settings().backoff },
-            ..settings()
-        };
-        let error = server.repository_with(listed).head(TAG).await.unwrap_err();
-        assert!(error.to_string().contains("no token from the token service http://auth.invalid/token"), "{error}");
-    }
-}
+mod tests;

@@ -325,11 +325,11 @@ async fn uses_no_token_service_on_loopback_named_from_outside() {
 #[tokio::test]
 async fn removes_unused_hosts() {
     let client = Client::new(settings(), &[], 64).unwrap();
-    let kept = client.host("kept.example");
+    let kept = client.host("kept.example", "a");
     for number in 0..10_000 {
-        client.host(&format!("r{number}.example"));
+        client.host(&format!("r{number}.example"), "a");
     }
-    assert!(Arc::ptr_eq(&kept, &client.host("kept.example")), "it is in use");
+    assert!(Arc::ptr_eq(&kept, &client.host("kept.example", "a")), "it is in use");
     let hosts = client.hosts.all().len();
     assert!(hosts <= 2_000, "{hosts} are remembered");
 }

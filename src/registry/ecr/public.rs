@@ -1,17 +1,20 @@
 //! Tokens for `public.ecr.aws`: with AWS credentials, if there are any, since those allow more pulls; else anonymous.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use http::HeaderValue;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::{
     call::{AwsError, Call, has_no_credentials},
     session::AwsSession,
     token::{FETCH_LIMITS, time_until},
 };
-use crate::registry::auth::{
-    cache::{Expiring, RefreshingCache},
-    header::sensitive,
+use crate::{
+    model::Login,
+    registry::auth::cache::{Expiring, RefreshingCache},
 };
 
 /// The public registry's host.
@@ -26,7 +29,7 @@ const ANONYMOUS_PERIOD: Duration = Duration::from_secs(60 * 60);
 /// The login at the public registry.
 pub(in crate::registry) struct PublicLogin {
     /// None: anonymous.
-    login: RefreshingCache<Option<HeaderValue>, AwsError>,
+    login: RefreshingCache<Option<Arc<Login>>, AwsError>,
 }
 
 impl Default for PublicLogin {
@@ -37,13 +40,13 @@ impl Default for PublicLogin {
 
 impl PublicLogin {
     /// The credentials for its token service; None: anonymous.
-    pub async fn basic(&self, aws: &AwsSession) -> Result<Option<HeaderValue>, AwsError> {
+    pub async fn get(&self, aws: &AwsSession) -> Result<Option<Arc<Login>>, AwsError> {
         let login = self.login.get(|| fetch(aws.clone())).await?;
         Ok(login.value.clone())
     }
 }
 
-async fn fetch(aws: AwsSession) -> Result<Expiring<Option<HeaderValue>>, AwsError> {
+async fn fetch(aws: AwsSession) -> Result<Expiring<Option<Arc<Login>>>, AwsError> {
     let requested_at = Instant::now();
     let anonymous = Expiring::renewed_early(None, requested_at, ANONYMOUS_PERIOD);
     let response = match aws.ecr_public(REGION).await.get_authorization_token().send().await {
@@ -63,6 +66,12 @@ async fn fetch(aws: AwsSession) -> Result<Expiring<Option<HeaderValue>>, AwsErro
     let data = response.authorization_data;
     let expiry = data.as_ref().and_then(|data| data.expires_at);
     let token = data.and_then(|data| data.authorization_token).filter(|token| !token.is_empty());
-    let header = token.and_then(|token| sensitive(&format!("Basic {token}")).ok());
-    Ok(Expiring::renewed_early(header, requested_at, time_until(expiry)))
+    Ok(Expiring::renewed_early(token.and_then(|token| login(&token)), requested_at, time_until(expiry)))
+}
+
+/// The login in a token: `USER:PASSWORD` in base64.
+fn login(token: &str) -> Option<Arc<Login>> {
+    let pair = String::from_utf8(BASE64_STANDARD.decode(token).ok()?).ok()?;
+    let (username, password) = pair.split_once(':')?;
+    Some(Arc::new(Login::Password { username: username.to_owned(), password: password.to_owned().into() }))
 }

@@ -343,7 +343,7 @@ mod tests {
         let image = |signature: &str| {
             manifest(&json!({
                 "config": {"mediaType": "c", "digest": digest(1).to_string(), "size": 2},
-                "layers": [{"digest": digest(2).to_string(), "annotations": {"dev.cosignproject.cosign/signature": signature}}],
+                "layers": [{"mediaType": "m", "size": 3, "digest": digest(2).to_string(), "annotations": {"dev.cosignproject.cosign/signature": signature}}],
             }))
         };
         assert_ne!(image("one").layer_descriptors(), image("other").layer_descriptors());

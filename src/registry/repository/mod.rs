@@ -48,7 +48,7 @@ impl fmt::Display for Repository {
 
 impl Repository {
     pub(in crate::registry) fn new(client: Arc<Client>, registry: &str, name: &str) -> Self {
-        let host = client.host(registry);
+        let host = client.host(registry, name);
         Self { client, host, name: name.into(), display: format!("{registry}/{name}").into() }
     }
 
@@ -74,7 +74,7 @@ impl Repository {
     /// The fault that an error response means.
     async fn fault(&self, response: Response) -> Fault {
         let with_login = self.host.auth.has_login() && self.host.is_origin_of(response.url());
-        response.into_fault(with_login).await
+        self.host.auth.explain(response.into_fault(with_login).await)
     }
 
     fn pull_scope(&self) -> String {

@@ -192,6 +192,9 @@ impl Probe {
     async fn push_error(&self, status: StatusCode, response: Response) -> ProbeError {
         let name = &self.repository;
         let remedy = match (status, self.account()) {
+            (StatusCode::UNAUTHORIZED, Account::Without(reason)) => {
+                format!("{}; or set a login for the target (username and password)", one_line(&reason))
+            }
             (StatusCode::UNAUTHORIZED, Account::Anonymous) => {
                 "set a login for the target (username and password) that may push".to_owned()
             }

@@ -12,7 +12,6 @@ mod public;
 mod smoke;
 mod state;
 mod tokens;
-mod tunnel;
 
 use std::{
     fs,
@@ -35,6 +34,7 @@ use super::{
     program::Program,
     proxy::respond,
     traffic::{Fault, Request},
+    tunnel,
 };
 use hosts::{Host, PUBLIC_ACCOUNT};
 use moto::Moto;

@@ -209,21 +209,17 @@ impl ReferrerTransfer<'_> {
         }
         if stored.lists_by_itself
             && !stored.listed.contains_key(&entry.digest)
-            && target.find(ManifestRef::Child(&entry.digest)).await?.is_some()
+            && let Some(manifest) = target.manifest(&entry.digest).await?
         {
             // Pushed before; it would be pushed again and again.
+            refers_to(subject, &manifest)?;
             if stored.is_cut {
                 return Ok(Copied::AlreadyThere(entry.digest.clone(), entry.artifact_type.clone()));
             }
             return Err(not_listed(subject));
         }
         let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(&entry.digest)).await?;
-        if manifest.subject().as_ref() != Some(subject) {
-            let other = manifest.subject().map_or("nothing".to_owned(), |other| other.to_string());
-            let message =
-                format!("the source lists it as a referrer of {subject}, but it refers to {other}; not copied");
-            return Err(Cause::permanent(message));
-        }
+        refers_to(subject, &manifest)?;
         let artifact_type = manifest.artifact_type().unwrap_or_default();
         *known_type = Some(artifact_type.clone());
         if !self.selection.accepts(&artifact_type) {
@@ -301,6 +297,16 @@ impl ReferrerTransfer<'_> {
         let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
         info!(workload, %source, %target, referrer, "copied a referrer");
     }
+}
+
+fn refers_to(subject: &Digest, manifest: &Manifest) -> Result<(), Cause> {
+    let named = manifest.subject();
+    if named.as_ref() == Some(subject) {
+        return Ok(());
+    }
+    let named = named.map_or("nothing".to_owned(), |other| other.to_string());
+    let message = format!("the source lists it as a referrer of {subject}, but it refers to {named}; not copied");
+    Err(Cause::permanent(message))
 }
 
 fn not_listed(subject: &Digest) -> Cause {

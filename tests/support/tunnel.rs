@@ -1,4 +1,4 @@
-//! A proxy for `HTTPS_PROXY` that serves AWS hosts in this process.
+//! A proxy for `HTTPS_PROXY` that serves hosts of the Internet in this process.
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc};
 
@@ -14,7 +14,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-use super::super::{background::BackgroundServer, certificates::Authority};
+use super::{background::BackgroundServer, certificates::Authority};
 
 struct Tunnel {
     authority: Authority,
