@@ -279,6 +279,7 @@ enum ContainerKindSpec {
     Init,
     Regular,
     Ephemeral,
+    Volume,
 }
 
 impl From<ContainerKindSpec> for ContainerKind {
@@ -287,6 +288,7 @@ impl From<ContainerKindSpec> for ContainerKind {
             ContainerKindSpec::Init => Self::Init,
             ContainerKindSpec::Regular => Self::Regular,
             ContainerKindSpec::Ephemeral => Self::Ephemeral,
+            ContainerKindSpec::Volume => Self::Volume,
         }
     }
 }

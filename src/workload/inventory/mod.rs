@@ -33,7 +33,7 @@ pub enum Change {
     Set {
         /// The workload.
         workload: WorkloadId,
-        /// Init, regular, ephemeral containers; then those that only its Pods have.
+        /// Init, regular, ephemeral containers, image volumes; then those that only its Pods have.
         uses: Vec<ImageUse>,
     },
     /// The workload runs no images any more, or folds into its owner.

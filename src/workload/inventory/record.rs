@@ -101,7 +101,7 @@ impl Controller {
     }
 }
 
-/// A container that has an image.
+/// A container or an image volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ContainerRecord {
     pub kind: ContainerKind,

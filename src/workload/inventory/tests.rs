@@ -7,6 +7,7 @@ mod cost;
 mod missing;
 mod nodes;
 mod subsets;
+mod volumes;
 
 const ALL: [WorkloadKind; 6] = WorkloadKind::ALL;
 
@@ -103,6 +104,7 @@ fn reported(inventory: &mut Inventory) -> Vec<String> {
                     ContainerKind::Init => "i:",
                     ContainerKind::Regular => "",
                     ContainerKind::Ephemeral => "e:",
+                    ContainerKind::Volume => "v:",
                 };
                 format!(" {mark}{}={}[{running}]", one.container.name, one.image)
             });
