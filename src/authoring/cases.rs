@@ -170,6 +170,7 @@ fn image_use(workload: &WorkloadSpec, container: &ContainerSpec, image: &str) ->
         image: image.to_owned(),
         running: Vec::new(),
         platforms: None,
+        pull_secrets: Vec::new(),
     }
 }
 

@@ -184,6 +184,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("watchResources", old.watch.resources != new.watch.resources),
         ("includeNamespaces", old_watch.namespaces != new_watch.namespaces),
         ("checkNodePlatform", old_watch.nodes != new_watch.nodes),
+        ("pullSecrets", old_watch.pull_secrets != new_watch.pull_secrets),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
         ("logLevel", old.process.log_level != new.process.log_level),
         ("operationsAuthorization", old.process.operations_authorization != new.process.operations_authorization),

@@ -17,6 +17,7 @@ mod platforms;
 mod plugin;
 mod policy;
 mod process;
+mod pull_secrets;
 mod reader;
 mod registry_name;
 mod schema;

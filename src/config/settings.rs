@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use regex::Regex;
 
 use crate::model::{
-    Credential, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, Reference, RegistryAccess, TargetKind,
-    WorkloadKind,
+    Credential, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, PullSecretScope, Reference,
+    RegistryAccess, TargetKind, WorkloadKind,
 };
 
 /// All settings, checked.
@@ -72,6 +72,8 @@ pub struct WatchConfig {
     pub skip_names: BTreeMap<WorkloadKind, Vec<String>>,
     /// Never empty, in the order of [`WorkloadKind::ALL`].
     pub resources: Vec<WorkloadKind>,
+    /// The namespaces whose pull secrets are used.
+    pub pull_secrets: PullSecretScope,
 }
 
 /// Settings of the policy.

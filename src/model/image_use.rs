@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{Platform, Reference, Workload};
+use super::{Platform, PullSecretRefs, Reference, Workload};
 
 /// Where a Pod's specification names an image: the list that a container is in, or its volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +57,9 @@ pub struct ImageUse {
     pub running: Vec<Running>,
     /// The platforms of the nodes that its Pods run on or may be scheduled on; none if not known or not needed.
     pub platforms: Option<BTreeSet<Platform>>,
+    /// The pull secrets that may open the image, without duplicates: those of its Pods, the newest Pod's first, then those
+    /// of the template. Empty if they are not used.
+    pub pull_secrets: Vec<Arc<PullSecretRefs>>,
 }
 
 /// An image that Pods report as running.

@@ -18,6 +18,7 @@ mod outcome;
 mod platform;
 mod plugin;
 mod printable;
+mod pull_secrets;
 mod reference;
 mod registry_host;
 mod seen;
@@ -43,6 +44,7 @@ pub use outcome::{Failure, FailureKind, Outcome, PassSummary, Retry, Status, Sta
 pub use platform::{Platform, PlatformError};
 pub use plugin::{OnFailure, PluginStatus};
 pub use printable::{one_line, printable, printable_json};
+pub use pull_secrets::{PullLogin, PullLogins, PullSecretRefs, PullSecretScope, PullSecrets};
 pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
 pub use registry_host::canonical_registry;
 pub use seen::{AtTarget, Seen};

@@ -20,6 +20,12 @@ const MAX_PAIRS_BYTES: usize = 64 * 1024;
 /// The API server accepts 63 bytes; manifest files may have more.
 const MAX_CONTAINER_NAME: usize = 253;
 
+/// The longest name of an object.
+const MAX_OBJECT_NAME: usize = 253;
+
+/// How many pull secrets of one Pod or template are used.
+pub(super) const MAX_PULL_SECRETS: usize = 32;
+
 /// The longest prefix of the reference in an `imageID`, such as `docker-pullable://`.
 const MAX_SCHEME: usize = 32;
 
@@ -119,12 +125,29 @@ pub(super) struct Spec {
     #[serde(deserialize_with = "image_volumes")]
     volumes: Vec<ContainerSpec>,
     node_name: Option<Text>,
+    #[serde(deserialize_with = "secret_names")]
+    image_pull_secrets: Vec<String>,
+    service_account_name: Option<Text>,
+    /// The old name of the field, which some templates still have.
+    service_account: Option<Text>,
 }
 
 impl Spec {
     /// The node that a Pod is bound to.
     pub fn node(&self) -> Option<&str> {
         self.node_name.as_ref().map(|Text(name)| name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// The names of the pull secrets, in order; at most [`MAX_PULL_SECRETS`].
+    pub fn pull_secrets(&self) -> &[String] {
+        &self.image_pull_secrets
+    }
+
+    /// The ServiceAccount that is named; none if none is, or if no object can have the name.
+    pub fn service_account(&self) -> Option<&str> {
+        let names = [&self.service_account_name, &self.service_account];
+        let name = names.into_iter().flatten().map(|Text(name)| name.trim()).find(|name| !name.is_empty())?;
+        (name.len() <= MAX_OBJECT_NAME).then_some(name)
     }
 
     /// All containers: init, regular, ephemeral; then the volumes with an image.
@@ -219,6 +242,19 @@ struct ImageVolumeStatus {
     /// As a container's `imageID`.
     #[serde(rename = "imageRef", deserialize_with = "image_id")]
     image_ref: Text,
+}
+
+/// The names of the objects in a list of references; at most [`MAX_PULL_SECRETS`], without impossible ones.
+pub(super) fn secret_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct ObjectName {
+        name: Text,
+    }
+
+    let names = Option::<Vec<ObjectName>>::deserialize(deserializer)?.unwrap_or_default();
+    let names = names.into_iter().map(|ObjectName { name: Text(name) }| name.trim().to_owned());
+    Ok(names.filter(|name| !name.is_empty() && name.len() <= MAX_OBJECT_NAME).take(MAX_PULL_SECRETS).collect())
 }
 
 /// The volumes whose source is an image. A template may leave the reference blank for some controller to fill in.

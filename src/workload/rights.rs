@@ -196,7 +196,7 @@ async fn missing_in(client: &Client, right: &Right, group: &str) -> kube::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::WorkloadKind;
+    use crate::model::{PullSecretScope, WorkloadKind};
 
     fn rules(settings: RightsSettings<'_>) -> Vec<String> {
         needed_rights(settings).iter().map(|right| right.rule(right.verbs)).collect()
@@ -204,7 +204,12 @@ mod tests {
 
     #[test]
     fn all_namespaces_need_a_cluster_role() {
-        let watch = WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::CronJob], nodes: true };
+        let watch = WatchSettings {
+            namespaces: Namespaces::All,
+            resources: vec![WorkloadKind::CronJob],
+            nodes: true,
+            pull_secrets: PullSecretScope::Off,
+        };
         let settings =
             RightsSettings { watch: &watch, namespace: Some("copycat"), leader_election: true, reviews: true };
         let expected = [
@@ -224,7 +229,12 @@ mod tests {
     #[test]
     fn named_namespaces_need_a_role_in_each_and_events_in_the_own_one_too() {
         let namespaces = Namespaces::Named(vec!["shop".to_owned(), "web".to_owned()]);
-        let watch = WatchSettings { namespaces, resources: vec![WorkloadKind::CronJob], nodes: false };
+        let watch = WatchSettings {
+            namespaces,
+            resources: vec![WorkloadKind::CronJob],
+            nodes: false,
+            pull_secrets: PullSecretScope::Off,
+        };
         let settings =
             RightsSettings { watch: &watch, namespace: Some("copycat"), leader_election: false, reviews: false };
         let expected = [

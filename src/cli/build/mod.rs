@@ -23,5 +23,10 @@ pub fn watch_settings(config: &Config) -> WatchSettings {
     let has_globs = include.iter().any(|name| name.contains(['*', '?', '[', '\\']));
     let namespaces = if has_globs { Namespaces::All } else { Namespaces::Named(include.clone()) };
     let nodes = config.copy.platforms.as_ref().is_some_and(|platforms| platforms.of_nodes);
-    WatchSettings { namespaces, resources: config.watch.resources.clone(), nodes }
+    WatchSettings {
+        namespaces,
+        resources: config.watch.resources.clone(),
+        nodes,
+        pull_secrets: config.watch.pull_secrets.clone(),
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     mirror::destination_key::DestinationKey,
-    model::{Digest, Platform, Workload, WorkloadId, WorkloadKind},
+    model::{Digest, Platform, PullSecretRefs, Workload, WorkloadId, WorkloadKind},
 };
 
 /// One image use. Ordered oldest workload first; workloads from manifest files have no age and are ordered by name. Within
@@ -65,6 +65,8 @@ pub(super) struct Claim {
     pub running: Vec<(Digest, i64)>,
     /// The platforms of its nodes, if known.
     pub platforms: Option<BTreeSet<Platform>>,
+    /// The pull secrets that may open the image.
+    pub pull_secrets: Vec<Arc<PullSecretRefs>>,
 }
 
 impl Claim {
@@ -73,6 +75,7 @@ impl Claim {
         self.image == other.image
             && self.key.has_same_target(&other.key)
             && self.platforms == other.platforms
+            && self.pull_secrets == other.pull_secrets
             && self.running.iter().map(|(digest, _)| digest).eq(other.running.iter().map(|(digest, _)| digest))
     }
 }

@@ -2,6 +2,7 @@
 
 mod claimant;
 mod destination_claims;
+mod oldest_pull_secrets;
 mod registries_in_use;
 mod source_claims;
 #[cfg(test)]
@@ -129,6 +130,7 @@ impl Claims {
                     key: key.clone(),
                     running: running.clone(),
                     platforms: image_use.platforms.clone(),
+                    pull_secrets: image_use.pull_secrets.clone(),
                 };
                 let claimed = WorkloadClaim {
                     container: image_use.container.clone(),

@@ -28,7 +28,14 @@ fn desired(workload: &str, created: i64, image: &str) -> DesiredImage {
         created,
     });
     let container = Container { name: "main".into(), kind: ContainerKind::Regular };
-    let image_use = ImageUse { workload, container, image: image.into(), running: Vec::new(), platforms: None };
+    let image_use = ImageUse {
+        workload,
+        container,
+        image: image.into(),
+        running: Vec::new(),
+        platforms: None,
+        pull_secrets: Vec::new(),
+    };
     DesiredImage { image_use, source, destinations: vec![destination] }
 }
 
