@@ -131,6 +131,15 @@ impl Fault {
         }
     }
 
+    /// Whether the registry, or its token service, responded with one of these.
+    pub(super) fn is_refusal(&self, statuses: &[StatusCode]) -> bool {
+        match self {
+            Self::Status { status, .. } => statuses.contains(status),
+            Self::Token { fault, .. } => fault.is_refusal(statuses),
+            _ => false,
+        }
+    }
+
     /// An error response with another retry.
     pub(super) fn with_retry(self, retry: Retry) -> Self {
         match self {

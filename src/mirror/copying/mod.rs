@@ -14,6 +14,7 @@ mod platform_selector;
 mod platforms;
 mod push;
 mod settings;
+mod source;
 mod subsets;
 mod target_lookup;
 mod transfer;
