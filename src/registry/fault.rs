@@ -161,7 +161,7 @@ impl Fault {
         let advice = match status.as_u16() {
             401 if with_login => "; the configured credentials were not accepted: check them",
             401 => {
-                "; no credentials are configured for this registry: set registryCredentials for a source, the login for a target"
+                "; no credentials are configured for this registry: set registryCredentials or pullSecrets for a source, the login for a target"
             }
             403 => "; check the permissions of these credentials, and whether the repository exists",
             404 => "; check that this repository and this tag or digest exist",

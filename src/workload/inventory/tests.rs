@@ -6,6 +6,7 @@ use crate::model::ContainerKind;
 mod cost;
 mod missing;
 mod nodes;
+mod pull_secrets;
 mod subsets;
 mod volumes;
 
