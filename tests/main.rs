@@ -34,6 +34,7 @@ mod mirroring;
 mod planning;
 mod platforms;
 mod plugins;
+mod pull_secrets;
 mod reloading;
 mod settings;
 mod shipped;

@@ -111,6 +111,14 @@ impl Workload {
         self
     }
 
+    /// Sets further fields of the Pod specification.
+    pub fn pod_spec(mut self, fields: Value) -> Self {
+        for (name, value) in fields.as_object().unwrap() {
+            self.pod_spec[name] = value.clone();
+        }
+        self
+    }
+
     /// Adds a label to the object, not to its template.
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.metadata["labels"][key] = value.into();

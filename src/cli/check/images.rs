@@ -27,6 +27,14 @@ pub struct Images {
     pub sources: BTreeMap<String, (Reference, usize)>,
     /// By target: one repository that is written to.
     pub repositories: BTreeMap<String, String>,
+    /// The image uses that are mirrored and have pull secrets.
+    pub with_pull_secrets: Vec<UseWithPullSecrets>,
+}
+
+/// An image use that is mirrored, and has pull secrets.
+pub struct UseWithPullSecrets {
+    pub source: Reference,
+    pub image_use: ImageUse,
 }
 
 /// Of the cluster, or of `files`.
@@ -47,14 +55,18 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Vec
     let (containers, mut skipped, mut undecided) = (uses.len(), 0, 0);
     let mut sources: BTreeMap<String, BTreeSet<Reference>> = BTreeMap::new();
     let mut repositories = BTreeMap::new();
-    let Ok(decisions) = timeout(DEADLINE, policy.decide(uses)).await else {
+    let Ok(decisions) = timeout(DEADLINE, policy.decide(uses.clone())).await else {
         let found = format!("the plugins did not decide on {containers} containers within {} s", DEADLINE.as_secs());
         let remedy = "find the slow plugin with `k8s-copycat plan`";
         return (vec![Group::Images.failed("workloads", found, remedy)], Images::default());
     };
-    for decision in decisions {
+    let mut with_pull_secrets = Vec::new();
+    for (image_use, decision) in uses.into_iter().zip(decisions) {
         match decision.verdict {
             Verdict::Mirror { source, destinations } => {
+                if !image_use.pull_secrets.is_empty() {
+                    with_pull_secrets.push(UseWithPullSecrets { source: source.clone(), image_use });
+                }
                 for destination in destinations {
                     repositories.entry(destination.target.name.clone()).or_insert(destination.repository);
                 }
@@ -80,7 +92,7 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Vec
         Some((registry, (images.into_iter().next()?, count)))
     });
     let findings = [finding].into_iter().chain(empty_namespaces).collect();
-    (findings, Images { sources: sources.collect(), repositories })
+    (findings, Images { sources: sources.collect(), repositories, with_pull_secrets })
 }
 
 /// A namespace with another name than intended would be mirrored without an error: there is nothing in it.
