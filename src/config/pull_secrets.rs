@@ -9,8 +9,9 @@ use crate::model::PullSecretScope;
 const KEY: &str = "pullSecrets";
 const VARIABLE: &str = "PULL_SECRETS";
 
-/// The words; anything else is a list of namespaces.
+/// The words. In YAML 1.1, which Helm reads, `off` is the boolean `false`.
 pub(super) const WORDS: [(&str, bool); 2] = [("off", false), ("all", true)];
+const OFF_IN_YAML_1_1: &str = "false";
 
 pub(super) fn pull_secrets(reader: &mut Reader<'_>, root: &mut Section<'_>) -> PullSecretScope {
     let in_file = if root.is_section(KEY) {
@@ -29,6 +30,9 @@ pub(super) fn pull_secrets(reader: &mut Reader<'_>, root: &mut Section<'_>) -> P
 }
 
 fn word(text: &str) -> Result<PullSecretScope, String> {
+    if text.trim() == OFF_IN_YAML_1_1 {
+        return Ok(PullSecretScope::Off);
+    }
     let is_all = keyword(text, &WORDS).map_err(|error| format!("{error}, and has no keys (`namespaces: [a, b]`)"))?;
     Ok(if is_all { PullSecretScope::All } else { PullSecretScope::Off })
 }

@@ -204,7 +204,12 @@ fn pull_secrets() -> Json {
     if let Some(kind) = some.get_mut("type") {
         *kind = "object".into();
     }
-    json!({ "anyOf": [words(&pull_secrets::WORDS), some] })
+    let mut word = words(&pull_secrets::WORDS);
+    // `off` in YAML 1.1.
+    if let Some(Json::Array(words)) = word.get_mut("enum") {
+        words.push(false.into());
+    }
+    json!({ "anyOf": [word, some] })
 }
 
 const TOKENS: &str =

@@ -246,3 +246,6 @@ impl Progress {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
+
+#[cfg(test)]
+mod tests;
