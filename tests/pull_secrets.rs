@@ -183,17 +183,43 @@ async fn images_arrive_that_only_the_secrets_of_their_namespaces_open() {
     assert!(secrets.iter().all(|event| event["verb"] == "get"), "{secrets:#?}");
     let refused = secrets.iter().find(|event| event["responseStatus"]["code"] == 403);
     assert!(refused.is_none(), "the printed roles are sufficient: {refused:#?}");
+    program.terminate().await.assert_code(0);
+}
 
-    // While the target answers without the source, no secret is read.
-    let before = secrets.len();
-    source.push("a/late", "1", &single("late")).await;
-    deployment("again").image(a_app).pod_spec(names(&["wrong", "right"])).apply(&client, "team-a").await;
-    drop(audit);
+#[tokio::test]
+async fn an_image_of_several_namespaces_is_read_with_any_of_theirs_and_no_secret_while_the_target_has_it() {
+    let cluster = cluster().await;
+    let (source, target) = (Registry::distribution(Access::Token).await, Registry::crane().await);
+    let host = source.host();
+    for user in ["anna", "ben"] {
+        source.add_user(user, &password(user), if user == "ben" { "b/" } else { "nothing/" });
+    }
+    let image = index("shared");
+    source.push("b/app", "1", &image).await;
+    let pinned = format!("{host}/b/app@{}", image.digest());
+    apply(&cluster, &[secret("team-a", "regcred", &[(&host, "anna")]), secret("team-b", "regcred", &[(&host, "ben")])])
+        .await;
+    let client = cluster.admin();
+    for namespace in ["team-a", "team-b"] {
+        deployment("app").image(&pinned).pod_spec(names(&["regcred"])).apply(&client, namespace).await;
+    }
+    cluster.apply(&rbac(&cluster, &target, cluster.admin_token(), &[]).await.assert_code(0).stdout).await;
+    let reads = || {
+        let audit = cluster.audit(OWN, ACCOUNT);
+        audit.iter().filter(|event| event["objectRef"]["resource"] == "secrets").count()
+    };
+    let program = controller(&cluster, &target).await;
+    arrives(&target, "b/app", image.digest(), &image).await;
+    program.terminate().await.assert_code(0);
+    let before = reads();
+    assert!(before > 0);
+
+    source.take_requests();
+    let program = controller(&cluster, &target).await;
     let body = program.post("/force-reconcile").await.1;
-    assert!(body.contains(r#""success":true"#), "{body}");
-    let audit = cluster.audit(OWN, ACCOUNT);
-    let secrets = audit.iter().filter(|event| event["objectRef"]["resource"] == "secrets").count();
-    assert!(secrets >= before, "a pass resolves tags at the source: {secrets}");
+    assert!(body.contains(r#""success":true,"workloadsProcessed":2,"imagesMirrored":2,"#), "{body}");
+    assert_eq!(reads(), before, "the target answers without the source");
+    assert!(source.take_requests().is_empty());
     program.terminate().await.assert_code(0);
 }
 
