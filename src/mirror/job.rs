@@ -81,12 +81,11 @@ impl CopyJob {
         self.source == other.source && self.destination == other.destination
     }
 
-    /// Whether both do the same work; the workloads do not matter.
+    /// Whether both do the same work; the workloads do not matter, nor who opens the source.
     pub fn is_same_work(&self, other: &Self) -> bool {
         self.has_same_route(other)
             && self.running == other.running
             && self.platforms == other.platforms
-            && self.pull_secrets == other.pull_secrets
             && self.role == other.role
     }
 

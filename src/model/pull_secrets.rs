@@ -1,6 +1,6 @@
 //! Whose pull secrets open an image.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use futures::future::BoxFuture;
 
@@ -75,5 +75,5 @@ pub struct PullLogin {
 /// Finds the logins in pull secrets.
 pub trait PullSecrets: Send + Sync {
     /// The logins for an image, read at this moment. Takes a bounded time.
-    fn logins<'a>(&'a self, refs: &'a Arc<PullSecretRefs>, image: &'a Reference) -> BoxFuture<'a, PullLogins>;
+    fn logins<'a>(&'a self, refs: &'a PullSecretRefs, image: &'a Reference) -> BoxFuture<'a, PullLogins>;
 }

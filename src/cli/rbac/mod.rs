@@ -39,9 +39,9 @@ pub async fn rbac(config: &Config, args: &RbacArgs) -> Result<ExitCode, CommandE
     let (policy, _) = build::policy(config, Arc::new(())).await?;
     let (uses, client) = collect::image_uses_and_client(config, &[]).await?;
     let decisions = policy.decide(uses.clone()).await;
-    let mirrored = uses.into_iter().zip(decisions);
-    let mirrored = mirrored.filter(|(_, decision)| matches!(decision.verdict, Verdict::Mirror { .. }));
-    let uses: Vec<_> = mirrored.map(|(image_use, _)| image_use).collect();
+    // What is undecided may be mirrored later.
+    let kept = uses.into_iter().zip(decisions).filter(|(_, decision)| !matches!(decision.verdict, Verdict::Skip(_)));
+    let uses: Vec<_> = kept.map(|(image_use, _)| image_use).collect();
     drop(policy);
     let watch = build::watch_settings(config);
     let base = needed_rights(RightsSettings {

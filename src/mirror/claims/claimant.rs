@@ -70,12 +70,16 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// Whether it names pull secrets that `earlier` does not: an image that could not be read may be readable now.
+    pub fn has_further_pull_secrets(&self, earlier: &Self) -> bool {
+        self.pull_secrets.iter().any(|refs| !earlier.pull_secrets.contains(refs))
+    }
+
     /// Whether `other` requires no further work. A newer Pod that runs the same digest does not.
     pub fn is_equivalent(&self, other: &Self) -> bool {
         self.image == other.image
             && self.key.has_same_target(&other.key)
             && self.platforms == other.platforms
-            && self.pull_secrets == other.pull_secrets
             && self.running.iter().map(|(digest, _)| digest).eq(other.running.iter().map(|(digest, _)| digest))
     }
 }

@@ -102,12 +102,17 @@ impl Inventory {
     }
 }
 
-/// How many different lists of pull secrets one image use has at most: the rest are Pods of old revisions.
-const MAX_REFS: usize = 4;
+/// How many different lists of pull secrets one image use has at most, and how many of them its Pods have: the rest are those
+/// of old revisions.
+const MAX_REFS: usize = 8;
+const MAX_REFS_OF_PODS: usize = 4;
 
 fn without_duplicates<'a>(refs: impl Iterator<Item = &'a Arc<PullSecretRefs>>) -> Vec<Arc<PullSecretRefs>> {
     let mut seen: Vec<Arc<PullSecretRefs>> = Vec::new();
     for refs in refs {
+        if seen.len() == MAX_REFS {
+            break;
+        }
         if !seen.contains(refs) {
             seen.push(Arc::clone(refs));
         }
@@ -131,7 +136,7 @@ impl<'a> RunningImages<'a> {
     fn add(&mut self, image: Option<&'a str>, pod: &'a Record) {
         self.nodes.insert(pod.node.as_deref());
         if let Some(refs) = &pod.pull_secrets
-            && self.pull_secrets.len() < MAX_REFS
+            && self.pull_secrets.len() < MAX_REFS_OF_PODS
             && !self.pull_secrets.contains(&refs)
         {
             self.pull_secrets.push(refs);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -28,15 +28,15 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How many objects are read at once.
 pub(super) const CONCURRENT_READS: usize = 8;
-/// How many missing rights are remembered, so that each is logged once.
-const MAX_MISSING_RIGHTS: usize = 4096;
+/// How many problems are remembered, so that each is logged once. When there are more, all are forgotten.
+const MAX_TOLD: usize = 4096;
 
 /// Reads the pull secrets of a cluster.
 pub struct PullSecretReader {
     client: Client,
     reads: Semaphore,
-    /// Namespace and resource.
-    missing_rights: Mutex<HashSet<(String, &'static str)>>,
+    /// What was logged, so that it is logged once.
+    told: Mutex<HashSet<String>>,
 }
 
 /// An object could not be read.
@@ -50,7 +50,7 @@ pub(super) enum ReadError {
 impl PullSecretReader {
     /// Reads by this client.
     pub fn new(client: Client) -> Self {
-        Self { client, reads: Semaphore::new(CONCURRENT_READS), missing_rights: Mutex::default() }
+        Self { client, reads: Semaphore::new(CONCURRENT_READS), told: Mutex::default() }
     }
 
     async fn find(&self, refs: &PullSecretRefs, image: &Reference) -> PullLogins {
@@ -76,11 +76,18 @@ impl PullSecretReader {
             let secret_name = format!("secret {}/{name}", refs.namespace);
             match docker_config(&secret) {
                 Ok(config) => {
-                    let problems = config.problems.iter().map(|problem| format!("{secret_name}: {problem}"));
-                    found.problems.extend(problems);
+                    for problem in config.problems {
+                        let problem = format!("{secret_name}: {problem}");
+                        self.warn_of_malformed(&problem);
+                        found.problems.push(problem);
+                    }
                     secrets.push((name.clone(), config.entries));
                 }
-                Err(error) => found.problems.push(format!("{secret_name} is not used: {error}")),
+                Err(error) => {
+                    let problem = format!("{secret_name} is not used: {error}");
+                    self.warn_of_malformed(&problem);
+                    found.problems.push(problem);
+                }
             }
         }
         let logins = keyring::matching(&secrets, image).into_iter().map(|(secret, login)| PullLogin {
@@ -138,13 +145,24 @@ impl PullSecretReader {
         });
     }
 
+    /// Images that other logins open do not fail, and would not tell it.
+    fn warn_of_malformed(&self, problem: &str) {
+        if self.is_new(problem.to_owned()) {
+            tracing::warn!("{problem}");
+        }
+    }
+
+    fn is_new(&self, problem: String) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= MAX_TOLD {
+            told.clear();
+        }
+        told.insert(problem)
+    }
+
     /// Once for each namespace and resource.
     fn warn_of_missing_right(&self, namespace: &str, resource: &'static str, remedy: &str) {
-        let mut known = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_MISSING_RIGHTS {
-            known.clear();
-        }
-        if known.insert((namespace.to_owned(), resource)) {
+        if self.is_new(format!("{namespace}/{resource}")) {
             tracing::warn!(
                 namespace,
                 resource,
@@ -166,7 +184,40 @@ const SECRET: Named = Named { noun: "secret", plural: "secrets" };
 const SERVICE_ACCOUNT: Named = Named { noun: "service account", plural: "serviceaccounts" };
 
 impl PullSecrets for PullSecretReader {
-    fn logins<'a>(&'a self, refs: &'a Arc<PullSecretRefs>, image: &'a Reference) -> BoxFuture<'a, PullLogins> {
+    fn logins<'a>(&'a self, refs: &'a PullSecretRefs, image: &'a Reference) -> BoxFuture<'a, PullLogins> {
         self.find(refs, image).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_an_answer_of_the_api_server_a_further_attempt_may_find_more() {
+        let mut config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        config.default_retry = false;
+        let reader = PullSecretReader::new(Client::try_from(config).unwrap());
+        let refs = PullSecretRefs {
+            namespace: "shop".to_owned(),
+            service_account: Some("default".to_owned()),
+            secrets: vec!["regcred".to_owned()],
+        };
+        let found = reader.logins(&refs, &"r.example/app:1".parse().unwrap()).await;
+        assert!(found.logins.is_empty() && found.is_incomplete);
+        let [account, secret] = &found.problems[..] else { panic!("{found:?}") };
+        assert!(account.starts_with("service account shop/default can't be read: "), "{account}");
+        assert!(secret.starts_with("secret shop/regcred can't be read: "), "{secret}");
+    }
+
+    #[tokio::test]
+    async fn what_is_told_is_told_once_and_forgotten_when_it_is_too_much() {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let reader = PullSecretReader::new(Client::try_from(config).unwrap());
+        assert!(reader.is_new("a".to_owned()) && !reader.is_new("a".to_owned()));
+        for number in 0..2 * MAX_TOLD {
+            reader.is_new(number.to_string());
+        }
+        assert!(reader.told.lock().unwrap().len() <= MAX_TOLD);
     }
 }

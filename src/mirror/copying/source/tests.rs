@@ -45,7 +45,7 @@ impl Secrets {
 }
 
 impl PullSecrets for Secrets {
-    fn logins<'a>(&'a self, refs: &'a Arc<PullSecretRefs>, _: &'a Reference) -> BoxFuture<'a, PullLogins> {
+    fn logins<'a>(&'a self, refs: &'a PullSecretRefs, _: &'a Reference) -> BoxFuture<'a, PullLogins> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let found = self.namespaces.iter().find(|(namespace, _)| *namespace == refs.namespace);
         let found = found.map(|(_, logins)| logins.clone()).unwrap_or_default();
