@@ -23,6 +23,8 @@ pub use kube::Client;
 pub use lease::{Election, Leadership, LeaseError, LeaseHolder, LeaseState, lease_holder};
 pub use list::list;
 pub use manifest::{ManifestError, Manifests, read_manifests};
+#[cfg(fuzzing)]
+pub use pull_secrets::fuzzing;
 pub use pull_secrets::{NamespaceNeeds, PullSecretReader, pull_secret_needs};
 pub use remote_status::{RemoteProgram, RemoteStatusError};
 pub use resource::{Namespaces, WatchSettings};
