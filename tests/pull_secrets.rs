@@ -211,6 +211,13 @@ async fn an_image_of_several_namespaces_is_read_with_any_of_theirs_and_no_secret
     let program = controller(&cluster, &target).await;
     arrives(&target, "b/app", image.digest(), &image).await;
     program.terminate().await.assert_code(0);
+    let once = Registry::crane().await;
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), &cluster.service_account_token(OWN, ACCOUNT).await);
+    let sync = Program::new(&["sync"]).arg("--kubeconfig").arg(kubeconfig).config(&config(&once));
+    let finished = sync.run().await.assert_code(0);
+    assert!(!(finished.stdout + &finished.stderr).contains("geheim"));
+    once.assert_has("b/app", image.digest(), &image).await;
     let before = reads();
     assert!(before > 0);
 

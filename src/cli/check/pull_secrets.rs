@@ -22,15 +22,15 @@ const MAX_REFS: usize = 4;
 /// One line for each right that is missing, and one for each kind of right that is there.
 pub async fn pull_secrets(client: &Client, uses: &[UseWithPullSecrets]) -> Vec<Finding> {
     if uses.is_empty() {
-        return vec![Group::Cluster.ok("pull secrets", "no image that is mirrored has any")];
+        return vec![Group::PullSecrets.ok("rights", "none are needed: no image that is mirrored has a pull secret")];
     }
     let uses: Vec<ImageUse> = uses.iter().map(|used| used.image_use.clone()).collect();
     let Ok(needs) = timeout(DEADLINE, pull_secret_needs(client, &uses)).await else {
         let found = format!("not known within {} s", DEADLINE.as_secs());
-        return vec![Group::Cluster.failed("pull secrets", found, "check the API server's load")];
+        return vec![Group::PullSecrets.failed("rights", found, "check the API server's load")];
     };
     let needed: Vec<Right> = needs.iter().flat_map(|(namespace, needs)| needs.rights(namespace)).collect();
-    rights(client, needed).await.findings
+    rights(client, Group::PullSecrets, needed).await.findings
 }
 
 /// The logins for one image, in the order in which they are tried.
