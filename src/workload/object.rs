@@ -147,7 +147,7 @@ impl Spec {
     pub fn service_account(&self) -> Option<&str> {
         let names = [&self.service_account_name, &self.service_account];
         let name = names.into_iter().flatten().map(|Text(name)| name.trim()).find(|name| !name.is_empty())?;
-        (name.len() <= MAX_OBJECT_NAME).then_some(name)
+        is_object_name(name).then_some(name)
     }
 
     /// All containers: init, regular, ephemeral; then the volumes with an image.
@@ -254,7 +254,17 @@ pub(super) fn secret_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 
     let names = Option::<Vec<ObjectName>>::deserialize(deserializer)?.unwrap_or_default();
     let names = names.into_iter().map(|ObjectName { name: Text(name) }| name.trim().to_owned());
-    Ok(names.filter(|name| !name.is_empty() && name.len() <= MAX_OBJECT_NAME).take(MAX_PULL_SECRETS).collect())
+    Ok(names.filter(|name| is_object_name(name)).take(MAX_PULL_SECRETS).collect())
+}
+
+/// Whether an object can have this name. The API server does not check names that refer to Secrets; they become parts of
+/// paths, and must not lead elsewhere.
+pub(super) fn is_object_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(is_inner)
+    };
+    name.len() <= MAX_OBJECT_NAME && name.split('.').all(is_label)
 }
 
 /// The volumes whose source is an image. A template may leave the reference blank for some controller to fill in.

@@ -21,11 +21,18 @@ use super::{
 };
 use crate::{
     model::{PullLogin, PullLogins, PullSecretRefs, PullSecrets, Reference},
-    workload::{api::status, client::describe, object::MAX_PULL_SECRETS, rights::Right},
+    workload::{
+        api::status,
+        client::describe,
+        object::{MAX_PULL_SECRETS, is_object_name},
+        rights::Right,
+    },
 };
 
 /// For one object.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a read waits for others.
+const LONGEST_QUEUE: Duration = Duration::from_secs(60);
 /// How many objects are read at once.
 pub(super) const CONCURRENT_READS: usize = 8;
 /// How many problems are remembered, so that each is logged once. When there are more, all are forgotten.
@@ -103,7 +110,7 @@ impl PullSecretReader {
     pub(super) async fn secrets_of_account(&self, namespace: &str, name: &str) -> Result<Vec<String>, ReadError> {
         let account: ServiceAccount = self.read(namespace, name).await?;
         let names = account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name);
-        Ok(names.filter(|name| !name.is_empty()).take(MAX_PULL_SECRETS).collect())
+        Ok(names.filter(|name| is_object_name(name)).take(MAX_PULL_SECRETS).collect())
     }
 
     /// From the API server's memory: one object, which costs etcd nothing.
@@ -112,12 +119,11 @@ impl PullSecretReader {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
     {
         let objects: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let read = timeout(DEADLINE, async {
-            // Acquiring fails only if the semaphore is closed, which never happens.
-            let _permit = self.reads.acquire().await;
-            objects.get_with(name, &GetParams::any()).await
-        });
-        match read.await {
+        // Acquiring fails only if the semaphore is closed, which never happens.
+        let Ok(_permit) = timeout(LONGEST_QUEUE, self.reads.acquire()).await else {
+            return Err(ReadError::Failed("the API server answers too slowly".to_owned()));
+        };
+        match timeout(DEADLINE, objects.get_with(name, &GetParams::any())).await {
             Ok(Ok(object)) => Ok(object),
             Ok(Err(error)) => Err(match status(&error) {
                 Some(404) => ReadError::Missing,

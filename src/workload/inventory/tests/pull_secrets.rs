@@ -92,3 +92,15 @@ fn their_number_and_the_length_of_their_names_are_bounded() {
     assert_eq!(found.split(',').count(), 32, "{found}");
     assert!(found.len() < 500, "{found}");
 }
+
+#[test]
+fn names_that_no_object_can_have_are_never_asked_for() {
+    for name in
+        ["../../kube-system/secrets/admin", "..", ".", "a/b", "a?b", "a%2fb", "A", "-a", "a-", "a..b", "a b", "ä", ""]
+    {
+        let more = json!({ "imagePullSecrets": names(&[name, "regcred.v1"]) });
+        assert_eq!(found(&mut inventory(PullSecretScope::All, &[deployment(more)])), ["|regcred.v1"], "{name}");
+        let more = json!({ "imagePullSecrets": [], "serviceAccountName": name });
+        assert_eq!(found(&mut inventory(PullSecretScope::All, &[deployment(more)])), ["default|"], "{name}");
+    }
+}
