@@ -53,10 +53,14 @@ impl Key {
             Some(slash) => rest.split_at(slash),
             None => (rest, ""),
         };
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let (user, host) = host.rsplit_once('@').unwrap_or(("", host));
+        let is_of_user = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
         let has_brackets = host.trim_start_matches('[').contains('[') || (!host.starts_with('[') && host.contains(']'));
         let (_, port) = split_port(host);
-        if has_brackets || host.contains(['\\', ' ', '<', '>', '"']) || !port.bytes().all(|byte| byte.is_ascii_digit())
+        if !user.bytes().all(is_of_user)
+            || has_brackets
+            || host.contains(['\\', ' ', '<', '>', '"'])
+            || !port.bytes().all(|byte| byte.is_ascii_digit())
         {
             return None;
         }
@@ -133,6 +137,7 @@ mod tests {
             ("r.example:", "r.example/app", true),
             ("r.example:abc", "r.example/app", false),
             (" r.example", "r.example/app", false),
+            ("\\@r.example", "r.example/app", false),
             ("R.example", "r.example/app", false),
             ("r.example?a=b", "r.example/app", true),
             ("", "r.example/app", false),
