@@ -277,7 +277,10 @@ async fn errors_of_a_case_file_are_readable() {
         (format!("cases: [{{ {case}, targets: [a] }}]"), keys),
         ("cases: [{ name: {}, image: x, expect: { skip: pass } }]".to_owned(), "expected a string"),
         ("cases: [{ name: n, image: x, expect: pass }]".to_owned(), keys),
-        (format!("cases: [{{ {case}, container: {{ kind: car }} }}]"), "expected one of init, regular, ephemeral"),
+        (
+            format!("cases: [{{ {case}, container: {{ kind: car }} }}]"),
+            "expected one of init, regular, ephemeral, volume",
+        ),
         (String::new(), "unexpected end of file"),
     ] {
         let finished = run(test_hostile(&cases), 2).await;

@@ -42,7 +42,7 @@ const CRATES: [(&str, &[&str]); 19] = [
     ("wit_component", &["authoring"]),
     ("serde_yaml", &["authoring", "config", "workload"]),
     ("indicatif", &["cli"]),
-    ("patterns", &["config", "mirror"]),
+    ("patterns", &["config", "mirror", "workload"]),
 ];
 
 #[test]

@@ -35,6 +35,7 @@ mod mirroring;
 mod planning;
 mod platforms;
 mod plugins;
+mod pull_secrets;
 mod referrers;
 mod reloading;
 mod settings;

@@ -35,7 +35,8 @@ async fn a_json_plan_has_these_keys() {
     let digest = format!("sha256:{}", "0a".repeat(32));
     let mut pod = pod("debugged").image("Not An Image").manifest_in("shop");
     pod["spec"]["ephemeralContainers"] = json!([{ "name": "debug", "image": format!("quay.io/tools/debug@{digest}") }]);
-    let manifests = [pod, deployment("web").init("setup", "busybox").image("quay.io/skipped/web:1").manifest()];
+    let web = deployment("web").init("setup", "busybox").image("quay.io/skipped/web:1");
+    let manifests = [pod, web.image_volume("model", "quay.io/tools/model:1").manifest()];
     let config = "excludeRegistries: [quay.io/skipped]\nrepoPrefix: mirror\n";
     let lines = plan(command(&["plan", "-f", "-", "--output", "json"], &list(&manifests)).config(config)).await;
     let trace = |answers: &[(&str, &str, &str)]| -> Value {
@@ -87,6 +88,13 @@ async fn a_json_plan_has_these_keys() {
             json!("quay.io/skipped is in excludeRegistries"),
             json!([]),
             trace(&[("skip", "skip", "skip: quay.io/skipped is in excludeRegistries")]),
+        ),
+        with(
+            line(web, ["model", "volume"], "quay.io/tools/model:1", json!("quay.io/tools/model:1")),
+            "mirror",
+            Value::Null,
+            json!([{ "name": "default", "reference": "registry.example/mirror/tools/model:1" }]),
+            mirrored("pass"),
         ),
         with(line(debugged, ["main", "regular"], "Not An Image", Value::Null), "error", invalid, json!([]), json!([])),
         with(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -87,6 +87,46 @@ async fn new_matching_namespaces_are_mirrored() {
     let body = program.post("/force-reconcile").await.1;
     assert!(body.contains(r#""success":true,"workloadsProcessed":1,"imagesMirrored":1,"#), "{body}");
     assert_eq!(target.manifest("team/skipped", "1").await, None);
+    program.terminate().await.assert_code(0);
+}
+
+/// The status that a kubelet reports for a Pod whose container `main` has mounted an image volume.
+async fn set_mounted_image(cluster: &Cluster, namespace: &str, pod: &str, volume: &str, image_ref: &str) {
+    let mount =
+        json!({ "name": volume, "mountPath": "/model", "volumeStatus": { "image": { "imageRef": image_ref } } });
+    let container = json!({
+        "name": "main", "image": "", "imageID": "", "ready": true, "restartCount": 0, "volumeMounts": [mount],
+    });
+    let status = json!({ "status": { "phase": "Running", "containerStatuses": [container] } });
+    let pods: Api<Pod> = Api::namespaced(cluster.admin(), namespace);
+    let kept = pods.patch_status(pod, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    let mounts = kept.status.unwrap().container_statuses.unwrap().remove(0).volume_mounts.unwrap();
+    assert_eq!(mounts[0].volume_status.as_ref().unwrap().image.as_ref().unwrap().image_ref, image_ref);
+}
+
+#[tokio::test]
+async fn image_volumes_of_templates_and_pods_are_mirrored() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::crane().await;
+    let (app, model, data, moved) = (single("app"), index("model"), single("data"), single("moved"));
+    let app_1 = source.push("team/app", "1", &app).await;
+    let model_1 = source.push("team/model", "1", &model).await;
+    let data_1 = source.push("team/data", "1", &data).await;
+    let web = deployment("web").image(&app_1).image_volume("model", &model_1);
+    web.apply(&cluster.admin(), &namespace).await;
+    let trained = pod("trained").image(&app_1).image_volume("data", &data_1).apply(&cluster.admin(), &namespace).await;
+    let program = controller(cluster, &target, &format!("includeNamespaces: [{namespace}]\n")).await;
+    arrives(&target, "team/model", "1", &model).await;
+    arrives(&target, "team/data", "1", &data).await;
+
+    // A Pod that runs another digest than the one at the target.
+    source.push("team/data", "1", &moved).await;
+    let image_ref = format!("{}/team/data@{}", source.host(), moved.digest());
+    set_mounted_image(cluster, &namespace, &trained.metadata.name.unwrap(), "data", &image_ref).await;
+    arrives(&target, "team/data", moved.digest(), &moved).await;
+    target.assert_has("team/data", "1", &moved).await;
     program.terminate().await.assert_code(0);
 }
 

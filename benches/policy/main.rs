@@ -205,6 +205,7 @@ fn uses(count: usize, pairs: usize) -> Vec<ImageUse> {
         image: format!("quay.io/acme/storefront/service-{number}:1.{number}.0"),
         running: Vec::new(),
         platforms: None,
+        pull_secrets: Vec::new(),
     };
     (0..count).map(image_use).collect()
 }

@@ -170,6 +170,7 @@ fn image_use(workload: &WorkloadSpec, container: &ContainerSpec, image: &str) ->
         image: image.to_owned(),
         running: Vec::new(),
         platforms: None,
+        pull_secrets: Vec::new(),
     }
 }
 
@@ -279,6 +280,7 @@ enum ContainerKindSpec {
     Init,
     Regular,
     Ephemeral,
+    Volume,
 }
 
 impl From<ContainerKindSpec> for ContainerKind {
@@ -287,6 +289,7 @@ impl From<ContainerKindSpec> for ContainerKind {
             ContainerKindSpec::Init => Self::Init,
             ContainerKindSpec::Regular => Self::Regular,
             ContainerKindSpec::Ephemeral => Self::Ephemeral,
+            ContainerKindSpec::Volume => Self::Volume,
         }
     }
 }

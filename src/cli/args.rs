@@ -15,6 +15,7 @@ use super::{
     help::with_own_help,
     plan::{FailOn, PlanFormat},
     plugin::PluginCommand,
+    rbac::RbacArgs,
     status::StatusArgs,
     sync::SyncFormat,
     verify::VerifyArgs,
@@ -104,6 +105,10 @@ pub enum Command {
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
         output: CheckFormat,
     },
+    /// Print the Roles and RoleBindings that the program needs for what the cluster uses now
+    ///
+    /// Among them, with pullSecrets, those to read the pull secrets by name. Reads no Secret.
+    Rbac(RbacArgs),
     /// Print the JSON schema of the configuration file; `check --offline` validates a file
     Config {
         /// The subcommand

@@ -6,13 +6,26 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{CommandError, build};
-use crate::{config::Config, model::ImageUse, workload};
+use crate::{
+    config::Config,
+    model::ImageUse,
+    workload::{self, Client},
+};
 
 /// The image uses in `files`, or without files in the cluster.
 pub async fn image_uses(config: &Config, files: &[PathBuf]) -> Result<Vec<ImageUse>, CommandError> {
+    Ok(image_uses_and_client(config, files).await?.0)
+}
+
+/// The same, with the client of the cluster if they are its.
+pub async fn image_uses_and_client(
+    config: &Config,
+    files: &[PathBuf],
+) -> Result<(Vec<ImageUse>, Option<Client>), CommandError> {
     if files.is_empty() {
         let client = workload::client(config.process.kubeconfig.as_deref()).await?;
-        return Ok(workload::list(&client, &build::watch_settings(config)).await?);
+        let uses = workload::list(&client, &build::watch_settings(config)).await?;
+        return Ok((uses, Some(client)));
     }
     // Reading standard input may block.
     let files = files.to_vec();
@@ -26,7 +39,7 @@ pub async fn image_uses(config: &Config, files: &[PathBuf]) -> Result<Vec<ImageU
     if !config.policy.plugins.is_empty() {
         warn_of_missing_labels(&manifests.uses);
     }
-    Ok(manifests.uses)
+    Ok((manifests.uses, None))
 }
 
 /// A plugin that reads namespace labels would decide differently in the cluster, where each namespace has at least the label

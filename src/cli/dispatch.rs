@@ -16,7 +16,7 @@ use super::{
     args::{self, Args, Command},
     build, check, compile_child, completion, config_schema, env,
     file_states::FileStates,
-    plan, plugin, run,
+    plan, plugin, rbac, run,
     signals::Signals,
     status, sync, verify, version,
 };
@@ -62,6 +62,7 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
         Command::Verify(verify) => runtime.block_on(async { verify::verify(&load_config(args)?.0, verify).await }),
         Command::Status(status) => runtime.block_on(status::status(&args.flags, status)),
         Command::Check { files, offline, output } => runtime.block_on(check(args, files, *offline, *output)),
+        Command::Rbac(rbac) => runtime.block_on(async { rbac::rbac(&load_config(args)?.0, rbac).await }),
         Command::Config { command } => config_schema::config(command),
         Command::Completion { shell } => completion::print(*shell, &args.name),
         Command::Version { output } => version::print(*output),

@@ -12,7 +12,7 @@ struct Help {
 /// Flags that set what is logged.
 const LOGS: [&str; 4] = ["log_format", "zap_devel", "zap_encoder", "zap_log_level"];
 
-const HELP: [Help; 9] = [
+const HELP: [Help; 10] = [
     Help {
         command: "sync",
         flags: &["config", "dry_run", "dry_pull", "kubeconfig"],
@@ -52,6 +52,14 @@ const HELP: [Help; 9] = [
         exit_codes: "
   0  nothing failed; there may be warnings
   1  something failed
+  2  unusable flags, configuration or plugins",
+    },
+    Help {
+        command: "rbac",
+        flags: &["config", "kubeconfig"],
+        exit_codes: "
+  0  all roles were printed
+  1  a ServiceAccount could not be read, so that rights are missing; or another error
   2  unusable flags, configuration or plugins",
     },
     Help {

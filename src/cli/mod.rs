@@ -16,6 +16,7 @@ mod flags;
 mod help;
 mod plan;
 mod plugin;
+mod rbac;
 mod reload;
 mod run;
 mod signals;

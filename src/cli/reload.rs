@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{self, Config, Flags, Loaded},
     mirror::{Mirror, Reconfiguration, Stopped},
-    model::{Event, Observer},
+    model::{Event, Observer, PullSecrets},
     policy::Policy,
     registry::Aws,
 };
@@ -46,6 +46,7 @@ pub struct Reloader {
     policy: Arc<Policy>,
     mirror: Mirror,
     aws: Aws,
+    pull_secrets: Option<Arc<dyn PullSecrets>>,
     observer: Arc<dyn Observer>,
     state: Arc<Mutex<ReloadState>>,
 }
@@ -56,12 +57,12 @@ impl Reloader {
         config: Arc<Config>,
         artifacts: PluginArtifacts,
         (policy, mirror): (Arc<Policy>, Mirror),
-        aws: Aws,
+        (aws, pull_secrets): (Aws, Option<Arc<dyn PullSecrets>>),
         observer: Arc<dyn Observer>,
     ) -> Self {
         let state = ReloadState { active: config.clone(), error: None, needs_restart: Vec::new() };
         let (initial, current, state) = (config.clone(), config, Arc::new(Mutex::new(state)));
-        Self { flags, initial, current, artifacts, policy, mirror, aws, observer, state }
+        Self { flags, initial, current, artifacts, policy, mirror, aws, pull_secrets, observer, state }
     }
 
     /// The state, which is updated by every reload.
@@ -125,7 +126,7 @@ impl Reloader {
         let copier = if has_same_copier(&self.current, &config) {
             None
         } else {
-            let copier = build::copier(&config, &self.aws, self.observer.clone());
+            let copier = build::copier(&config, &self.aws, self.pull_secrets.as_ref(), self.observer.clone());
             Some(copier.map_err(|error| invalid(error.into()))?)
         };
         // The configuration and the plugins must be of the same version.
@@ -184,6 +185,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("watchResources", old.watch.resources != new.watch.resources),
         ("includeNamespaces", old_watch.namespaces != new_watch.namespaces),
         ("checkNodePlatform", old_watch.nodes != new_watch.nodes),
+        ("pullSecrets", old_watch.pull_secrets != new_watch.pull_secrets),
         ("forceReconcileMinutes", old.copy.force_reconcile != new.copy.force_reconcile),
         ("logLevel", old.process.log_level != new.process.log_level),
         ("operationsAuthorization", old.process.operations_authorization != new.process.operations_authorization),

@@ -18,6 +18,7 @@ mod platforms;
 mod plugin;
 mod policy;
 mod process;
+mod pull_secrets;
 mod reader;
 mod referrers;
 mod registry_name;

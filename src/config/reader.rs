@@ -215,6 +215,11 @@ impl<'n> Section<'n> {
         items.filter(|(item, _)| !matches!(item.value, Value::Null)).collect()
     }
 
+    /// Whether a key has keys of its own.
+    pub fn is_section(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key && matches!(entry.value.value, Value::Map(_)))
+    }
+
     /// The mapping at a key; empty if there is none.
     pub fn section(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Self {
         let path = self.path_of(key);

@@ -8,6 +8,7 @@ use super::{
     ecr::MUTABILITY,
     plugin::ON_FAILURE,
     process::AUTHORIZATIONS,
+    pull_secrets,
     referrers::DEFAULT_RECHECK_MINUTES,
     target::KINDS,
     value::{LEVELS, MAX_COUNT, MAX_KIB, MAX_SECONDS},
@@ -166,6 +167,14 @@ fn root() -> Vec<Key> {
         key("watchResources", list_of_words(&kinds), "The kinds of workloads that are mirrored.")
             .variable("WATCH_RESOURCES")
             .default(json!(kinds)),
+        key(
+            "pullSecrets",
+            pull_secrets(),
+            "Whose pull secrets open source images: nobody's, or those of all or some namespaces. They are tried before the \
+             configured credentials.",
+        )
+        .variable("PULL_SECRETS")
+        .default("off"),
         key("excludeRegistries", texts(), "Prefixes of image references to skip.").variable("EXCLUDE_REGISTRIES"),
         key("pathMap", sections(path_map, &[]), "Rules that change repository paths; the first that matches applies."),
         key("defaultPlugins", list_of_words(&Hook::ALL.map(Hook::name)), "The built-in policies to use; [] for none.")
@@ -191,6 +200,20 @@ fn root() -> Vec<Key> {
     ];
     keys.extend(copy());
     keys
+}
+
+fn pull_secrets() -> Json {
+    let namespaces = key("namespaces", texts(), "The exact names of the namespaces.");
+    let mut some = section_with(vec![namespaces], &["namespaces"]);
+    if let Some(kind) = some.get_mut("type") {
+        *kind = "object".into();
+    }
+    let mut word = words(&pull_secrets::WORDS);
+    // `off` in YAML 1.1.
+    if let Some(Json::Array(words)) = word.get_mut("enum") {
+        words.push(false.into());
+    }
+    json!({ "anyOf": [word, some] })
 }
 
 const TOKENS: &str =

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use regex::Regex;
 
 use crate::model::{
-    Credential, DockerLogins, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, Reference, ReferrerScope,
-    RegistryAccess, TargetKind, WorkloadKind,
+    Credential, DockerLogins, EcrRegistry, Hook, Login, NewRepositories, OnFailure, Platform, PullSecretScope,
+    Reference, ReferrerScope, RegistryAccess, TargetKind, WorkloadKind,
 };
 
 /// All settings, checked.
@@ -76,6 +76,8 @@ pub struct WatchConfig {
     pub skip_names: BTreeMap<WorkloadKind, Vec<String>>,
     /// Never empty, in the order of [`WorkloadKind::ALL`].
     pub resources: Vec<WorkloadKind>,
+    /// The namespaces whose pull secrets are used.
+    pub pull_secrets: PullSecretScope,
 }
 
 /// Settings of the policy.

@@ -14,6 +14,7 @@ mod ecr;
 mod errors;
 mod platforms;
 mod plugins;
+mod pull_secrets;
 mod schema;
 mod secret_files;
 mod targets;

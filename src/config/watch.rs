@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     WatchConfig,
+    pull_secrets::pull_secrets,
     reader::{Reader, Section},
     value::{glob, keyword},
 };
@@ -31,6 +32,7 @@ pub(super) fn watch(reader: &mut Reader<'_>, root: &mut Section<'_>) -> WatchCon
         skip_namespaces: reader.list_of(root, "skipNamespaces", Some("SKIP_NAMESPACES"), |text| Ok(text.to_owned())),
         skip_names: skip_names(reader, root),
         resources: WorkloadKind::ALL.into_iter().filter(|kind| chosen.is_empty() || chosen.contains(kind)).collect(),
+        pull_secrets: pull_secrets(reader, root),
     }
 }
 

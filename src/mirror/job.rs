@@ -1,13 +1,19 @@
 //! Copying one image to one destination.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::model::{Destination, Digest, Failure, Outcome, Platform, Reference, Seen, Status, WorkloadId};
+use crate::model::{
+    Destination, Digest, Failure, Outcome, Platform, PullSecretRefs, Reference, Seen, Status, WorkloadId,
+};
 
 /// How many workloads a job names at most: its size must not grow with the cluster.
 pub const MAX_WORKLOADS: usize = 10;
+
+/// How many lists of pull secrets a job tries at most: an image that thousands of namespaces use is not tried with all of
+/// theirs.
+pub const MAX_PULL_SECRET_REFS: usize = 16;
 
 /// Copies one image to one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub struct CopyJob {
     pub running: Vec<Digest>,
     /// The platforms of the nodes that run the image or may run it; none if not known.
     pub platforms: Option<BTreeSet<Platform>>,
+    /// The pull secrets that may open the image, the oldest workload's first, at most [`MAX_PULL_SECRET_REFS`].
+    pub pull_secrets: Vec<Arc<PullSecretRefs>>,
     /// How it relates to other images that claim the destination.
     pub role: Role,
     /// Whether to resolve the tag at the source even if all Pods run one digest: a pass detects moved tags.
@@ -75,7 +83,7 @@ impl CopyJob {
         self.source == other.source && self.destination == other.destination
     }
 
-    /// Whether both do the same work; the workloads do not matter.
+    /// Whether both do the same work; the workloads do not matter, nor who opens the source.
     pub fn is_same_work(&self, other: &Self) -> bool {
         self.has_same_route(other)
             && self.running == other.running

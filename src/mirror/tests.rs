@@ -218,6 +218,7 @@ impl TestMirror {
             image: image.into(),
             running: running.collect(),
             platforms: None,
+            pull_secrets: Vec::new(),
         };
         self.mirror.set(id, vec![image_use]).await.unwrap();
     }

@@ -1,10 +1,10 @@
-//! Image uses: containers and their images.
+//! Image uses: containers, image volumes, and their images.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{Platform, Reference, Workload};
+use super::{Platform, PullSecretRefs, Reference, Workload};
 
-/// The list of a Pod's specification that a container is in.
+/// Where a Pod's specification names an image: the list that a container is in, or its volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContainerKind {
     /// `initContainers`
@@ -13,15 +13,18 @@ pub enum ContainerKind {
     Regular,
     /// `ephemeralContainers`
     Ephemeral,
+    /// `volumes`, with the source `image`
+    Volume,
 }
 
 impl ContainerKind {
-    /// `init`, `regular` or `ephemeral`, as in the plugin contract and in the output of `plan`.
+    /// `init`, `regular`, `ephemeral` or `volume`, as in the plugin contract and in the output of `plan`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Init => "init",
             Self::Regular => "regular",
             Self::Ephemeral => "ephemeral",
+            Self::Volume => "volume",
         }
     }
 }
@@ -32,16 +35,16 @@ impl fmt::Display for ContainerKind {
     }
 }
 
-/// A container of a workload.
+/// A container of a workload, or an image volume in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Container {
     /// Its name.
     pub name: String,
-    /// Its list.
+    /// Where it is in the Pod's specification.
     pub kind: ContainerKind,
 }
 
-/// One container of one workload, and the image it names.
+/// One container or image volume of one workload, and the image it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageUse {
     /// The workload.
@@ -50,10 +53,13 @@ pub struct ImageUse {
     pub container: Container,
     /// The image as written in the specification, trimmed; it may be invalid, and in a manifest file empty.
     pub image: String,
-    /// The images that its Pods report (`imageID`), without duplicates; the newest Pod's first.
+    /// The images that its Pods report (`imageID`, of a volume `imageRef`), without duplicates; the newest Pod's first.
     pub running: Vec<Running>,
     /// The platforms of the nodes that its Pods run on or may be scheduled on; none if not known or not needed.
     pub platforms: Option<BTreeSet<Platform>>,
+    /// The pull secrets that may open the image, without duplicates: those of its Pods, the newest Pod's first, then those
+    /// of the template. Empty if they are not used.
+    pub pull_secrets: Vec<Arc<PullSecretRefs>>,
 }
 
 /// An image that Pods report as running.

@@ -19,6 +19,7 @@ mod outcome;
 mod platform;
 mod plugin;
 mod printable;
+mod pull_secrets;
 mod reference;
 mod referrers;
 mod registry_host;
@@ -48,6 +49,7 @@ pub use outcome::{Failure, FailureKind, Outcome, PassSummary, Status, StatusKind
 pub use platform::{Platform, PlatformError};
 pub use plugin::{OnFailure, PluginStatus};
 pub use printable::{one_line, printable, printable_json};
+pub use pull_secrets::{PullLogin, PullLogins, PullSecretRefs, PullSecretScope, PullSecrets};
 pub use reference::{LONGEST_REFERENCE, Reference, ReferenceError, cut_image};
 pub use referrers::{MAX_REFERRER_FAILURES, ReferrerFailure, ReferrerOutcome, ReferrerRecord, ReferrerScope};
 pub use registry_host::canonical_registry;

@@ -38,11 +38,12 @@ use super::{
         connections::{ConnectionLimits, RequestPermit},
         rate_limiter::{MAX_THROTTLED_TIME, Slot},
     },
+    login_hosts::LoginHosts,
     settings::Settings,
     shared_cache::SharedCache,
     text::one_line,
 };
-use crate::model::{Event, RegistryAccess};
+use crate::model::{Event, Login, RegistryAccess};
 
 /// The most retries of a request after a 401: for a token, for one that replaces it, for another service. A registry
 /// that changes its challenge each time would cause an endless loop.
@@ -58,6 +59,7 @@ pub(super) struct Client {
     shared: Arc<Shared>,
     transport: Arc<Transport>,
     hosts: SharedCache<String, Host>,
+    login_hosts: Arc<LoginHosts>,
 }
 
 /// What clients with different settings have in common.
@@ -96,12 +98,18 @@ impl Client {
             settings.insecure.clone(),
             &settings.private_redirects,
         );
-        Self { shared, transport: Arc::new(transport), settings, hosts: SharedCache::new(MAX_HOSTS) }
+        Self {
+            shared,
+            transport: Arc::new(transport),
+            settings,
+            hosts: SharedCache::new(MAX_HOSTS),
+            login_hosts: Arc::default(),
+        }
     }
 
     /// Ends all pauses that registries have requested; where the pull quota is used up, one pull is tried.
     pub(super) fn end_rate_limit_waits(&self) {
-        for host in self.hosts.all() {
+        for host in self.hosts.all().into_iter().chain(self.login_hosts.all()) {
             host.end_rate_limit_waits();
         }
     }
@@ -133,6 +141,11 @@ impl Client {
         } else {
             self.hosts.get(&format!("{registry}/{scope}"), new)
         }
+    }
+
+    /// The same with an owner's login in place of the configured credentials.
+    pub(super) fn host_with_login(&self, registry: &str, owner: &str, login: &Login) -> Arc<Host> {
+        self.login_hosts.get(owner, registry, login, || self.host(registry, "").with_login(registry, login))
     }
 
     pub(super) fn transport(&self) -> &Transport {

@@ -17,17 +17,43 @@ use crate::model::Retry;
 pub struct Error {
     operation: String,
     fault: Arc<Fault>,
+    /// What else there is to say; may be empty.
+    note: String,
+    /// Another retry than the fault's.
+    retry: Option<Retry>,
 }
 
 impl Error {
     /// `operation` names what was tried and where: `reading the manifest of quay.io/a:1`.
     pub(super) fn new(operation: String, fault: impl Into<Arc<Fault>>) -> Self {
-        Self { operation, fault: fault.into() }
+        Self { operation, fault: fault.into(), note: String::new(), retry: None }
     }
 
     /// Whether a retry can help.
     pub fn retry(&self) -> Retry {
-        self.fault.retry()
+        self.retry.unwrap_or_else(|| self.fault.retry())
+    }
+
+    /// The same error with a note at its end.
+    #[must_use]
+    pub fn with_note(self, note: &str) -> Self {
+        Self { note: format!("{}; {note}", self.note), ..self }
+    }
+
+    /// The same error, which a retry may help.
+    #[must_use]
+    pub fn retried_soon(self) -> Self {
+        Self { retry: Some(Retry::Soon), ..self }
+    }
+
+    /// Whether the registry, or its token service, did not accept the credentials or their absence (401).
+    pub fn is_unauthorized(&self) -> bool {
+        self.fault.is_refusal(&[StatusCode::UNAUTHORIZED])
+    }
+
+    /// Whether they were not accepted, or not sufficient (403).
+    pub fn is_denied(&self) -> bool {
+        self.fault.is_refusal(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN])
     }
 
     /// Whether the registry rejected the content, as it does a manifest whose blobs it lacks: 400 with
@@ -79,7 +105,7 @@ impl Error {
 
     /// The same operation with another fault.
     pub(super) fn with_fault(&self, fault: Fault) -> Self {
-        Self { operation: self.operation.clone(), fault: Arc::new(fault) }
+        Self { operation: self.operation.clone(), fault: Arc::new(fault), note: self.note.clone(), retry: self.retry }
     }
 
     fn has_status(&self, any: &[StatusCode]) -> bool {
@@ -89,7 +115,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.operation, self.fault)
+        write!(f, "{}: {}{}", self.operation, self.fault, self.note)
     }
 }
 

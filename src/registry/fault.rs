@@ -141,6 +141,16 @@ impl Fault {
         }
     }
 
+    /// Whether the registry, or its token service, responded with one of these.
+    pub(super) fn is_refusal(&self, statuses: &[StatusCode]) -> bool {
+        match self {
+            Self::Status { status, .. } => statuses.contains(status),
+            Self::Token { fault, .. } => fault.is_refusal(statuses),
+            Self::Refused { fault, .. } => fault.is_refusal(statuses),
+            _ => false,
+        }
+    }
+
     /// An error response with another retry.
     pub(super) fn with_retry(self, retry: Retry) -> Self {
         match self {
@@ -151,17 +161,9 @@ impl Fault {
 
     /// The same, with this advice instead of its own if a server refused with 401 or 403.
     pub(super) fn with_advice_if_refused(self, advice: Option<String>) -> Self {
-        match advice.filter(|_| self.is_refusal()) {
+        match advice.filter(|_| self.is_refusal(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN])) {
             Some(advice) => Self::Refused { fault: Box::new(self), advice },
             None => self,
-        }
-    }
-
-    fn is_refusal(&self) -> bool {
-        match self {
-            Self::Status { status, .. } => matches!(*status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
-            Self::Token { fault, .. } => fault.is_refusal(),
-            _ => false,
         }
     }
 
@@ -188,7 +190,7 @@ impl Fault {
         let advice = match status.as_u16() {
             401 if with_login => "; the configured credentials were not accepted: check them",
             401 => {
-                "; no credentials are configured for this registry: set registryCredentials for a source, the login for a target"
+                "; no credentials are configured for this registry: set registryCredentials or pullSecrets for a source, the login for a target"
             }
             403 => "; check the permissions of these credentials, and whether the repository exists",
             404 => "; check that this repository and this tag or digest exist",

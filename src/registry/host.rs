@@ -29,7 +29,7 @@ use super::{
     },
     settings::Settings,
 };
-use crate::model::{Digest, EcrRegistry};
+use crate::model::{Digest, EcrRegistry, Login};
 
 /// How long an upload session is kept for reuse.
 const SESSION_LIFETIME: Duration = Duration::from_secs(30);
@@ -41,6 +41,7 @@ const MAX_SESSIONS: usize = 256;
 const DOCKER_HUB_SERVER: &str = "registry-1.docker.io";
 
 /// The request rates that a host allows.
+#[derive(Clone)]
 enum RequestRates {
     /// From its documentation.
     Documented(Arc<EcrApiRates>),
@@ -99,6 +100,23 @@ impl Host {
             manifest_reads: RateLimiter::adaptive(),
             requests,
             rates,
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// The same host with a login of its own. Shares the limits of requests and what was learned of the scheme, but no
+    /// tokens and no quota, which is an account's.
+    pub(super) fn with_login(&self, registry: &str, login: &Login) -> Self {
+        let sources = vec![LoginSource::Configured(Arc::new(login.clone()))];
+        let login = HostLogin { sources: LoginSources::new(registry, sources), ecr: None };
+        Self {
+            authority: self.authority.clone(),
+            scheme: self.scheme.clone(),
+            scheme_probe: tokio::sync::Mutex::new(()),
+            auth: HostAuth::new(login),
+            manifest_reads: RateLimiter::adaptive(),
+            requests: Arc::clone(&self.requests),
+            rates: self.rates.clone(),
             sessions: Mutex::default(),
         }
     }

@@ -17,6 +17,7 @@ mod host;
 mod http;
 mod layout;
 mod limits;
+mod login_hosts;
 mod manifest;
 mod plugin_artifact;
 mod registries;

@@ -8,7 +8,7 @@ use super::{
     repository::{Repository, probe::Probe, upload_session::cancel_kept_sessions},
     settings::Settings,
 };
-use crate::model::RegistryAccess;
+use crate::model::{Login, RegistryAccess};
 
 /// Access to all registries. A clone is cheap and shares connections, tokens and what was learned about hosts.
 #[derive(Clone)]
@@ -58,6 +58,13 @@ impl Registries {
     /// (`library/` included). The first request reports an invalid `registry`.
     pub fn repository(&self, registry: &str, name: &str) -> Repository {
         Repository::new(Arc::clone(&self.client), registry, name)
+    }
+
+    /// The same with an owner's login in place of the configured credentials. Tokens are reused for this owner and login,
+    /// and never for another owner.
+    pub fn repository_with_login(&self, registry: &str, name: &str, owner: &str, login: &Login) -> Repository {
+        let host = self.client.host_with_login(registry, owner, login);
+        Repository::with_host(Arc::clone(&self.client), host, registry, name)
     }
 
     /// Questions about a repository of a registry, as [`Registries::repository`] names them.

@@ -18,6 +18,7 @@ pub async fn list(client: &Client, settings: &WatchSettings) -> Result<Vec<Image
     if settings.nodes {
         inventory.track_nodes();
     }
+    inventory.set_pull_secrets(settings.pull_secrets.clone());
     for scope in settings.scopes() {
         let resource = scope.resource;
         let listed = api::list(&scope, client, &mut |object| apply(&mut inventory, resource, &object)).await;

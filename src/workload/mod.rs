@@ -8,6 +8,7 @@ mod lease;
 mod list;
 mod manifest;
 mod object;
+mod pull_secrets;
 mod remote_status;
 mod resource;
 mod rights;
@@ -22,6 +23,9 @@ pub use kube::Client;
 pub use lease::{Election, Leadership, LeaseError, LeaseHolder, LeaseState, lease_holder};
 pub use list::list;
 pub use manifest::{ManifestError, Manifests, read_manifests};
+#[cfg(fuzzing)]
+pub use pull_secrets::fuzzing;
+pub use pull_secrets::{NamespaceNeeds, PullSecretReader, pull_secret_needs};
 pub use remote_status::{RemoteProgram, RemoteStatusError};
 pub use resource::{Namespaces, WatchSettings};
 pub use rights::{Need, Right, RightsSettings, missing_verbs, needed_rights};

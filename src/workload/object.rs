@@ -20,6 +20,12 @@ const MAX_PAIRS_BYTES: usize = 64 * 1024;
 /// The API server accepts 63 bytes; manifest files may have more.
 const MAX_CONTAINER_NAME: usize = 253;
 
+/// The longest name of an object.
+const MAX_OBJECT_NAME: usize = 253;
+
+/// How many pull secrets of one Pod or template are used.
+pub(super) const MAX_PULL_SECRETS: usize = 32;
+
 /// The longest prefix of the reference in an `imageID`, such as `docker-pullable://`.
 const MAX_SCHEME: usize = 32;
 
@@ -116,7 +122,14 @@ pub(super) struct Spec {
     init_containers: Option<Vec<ContainerSpec>>,
     containers: Option<Vec<ContainerSpec>>,
     ephemeral_containers: Option<Vec<ContainerSpec>>,
+    #[serde(deserialize_with = "image_volumes")]
+    volumes: Vec<ContainerSpec>,
     node_name: Option<Text>,
+    #[serde(deserialize_with = "secret_names")]
+    image_pull_secrets: Vec<String>,
+    service_account_name: Option<Text>,
+    /// The old name of the field, which some templates still have.
+    service_account: Option<Text>,
 }
 
 impl Spec {
@@ -125,12 +138,25 @@ impl Spec {
         self.node_name.as_ref().map(|Text(name)| name.as_str()).filter(|name| !name.is_empty())
     }
 
-    /// All containers: init, regular, ephemeral.
+    /// The names of the pull secrets, in order; at most [`MAX_PULL_SECRETS`].
+    pub fn pull_secrets(&self) -> &[String] {
+        &self.image_pull_secrets
+    }
+
+    /// The ServiceAccount that is named; none if none is, or if no object can have the name.
+    pub fn service_account(&self) -> Option<&str> {
+        let names = [&self.service_account_name, &self.service_account];
+        let name = names.into_iter().flatten().map(|Text(name)| name.trim()).find(|name| !name.is_empty())?;
+        is_object_name(name).then_some(name)
+    }
+
+    /// All containers: init, regular, ephemeral; then the volumes with an image.
     pub fn containers(&self) -> impl Iterator<Item = (ContainerKind, &ContainerSpec)> {
         let init = self.init_containers.iter().flatten().map(|c| (ContainerKind::Init, c));
         let regular = self.containers.iter().flatten().map(|c| (ContainerKind::Regular, c));
         let ephemeral = self.ephemeral_containers.iter().flatten().map(|c| (ContainerKind::Ephemeral, c));
-        init.chain(regular).chain(ephemeral)
+        let volumes = self.volumes.iter().map(|c| (ContainerKind::Volume, c));
+        init.chain(regular).chain(ephemeral).chain(volumes)
     }
 }
 
@@ -141,7 +167,7 @@ pub(super) struct Template {
     spec: Option<Box<Spec>>,
 }
 
-/// A container. Its texts are trimmed, and truncated if they are too long to be valid.
+/// A container or an image volume. Its texts are trimmed, and truncated if they are too long to be valid.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ContainerSpec {
@@ -161,18 +187,18 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// The image IDs that the container runtime reports, by container.
+    /// The image IDs that the container runtime reports, by container and image volume.
     pub fn image_ids(&self) -> HashMap<(ContainerKind, &str), &str> {
         let lists = [
             (ContainerKind::Init, &self.init_container_statuses),
             (ContainerKind::Regular, &self.container_statuses),
             (ContainerKind::Ephemeral, &self.ephemeral_container_statuses),
         ];
-        let of_list = |(kind, statuses)| {
-            let statuses: &Option<Vec<ContainerStatus>> = statuses;
-            statuses.iter().flatten().map(move |status| ((kind, status.name.0.as_str()), status.image_id.0.as_str()))
-        };
-        lists.into_iter().flat_map(of_list).collect()
+        let all = || lists.into_iter().flat_map(|(kind, list)| list.iter().flatten().map(move |status| (kind, status)));
+        let of_containers = all().map(|(kind, status)| ((kind, status.name.0.as_str()), status.image_id.0.as_str()));
+        let mounts = all().flat_map(|(_, status)| &status.volume_mounts);
+        let of_volumes = mounts.map(|mount| ((ContainerKind::Volume, mount.name.0.as_str()), mount.image_ref()));
+        of_containers.chain(of_volumes).collect()
     }
 }
 
@@ -183,6 +209,93 @@ struct ContainerStatus {
     name: Text,
     #[serde(rename = "imageID", deserialize_with = "image_id")]
     image_id: Text,
+    #[serde(rename = "volumeMounts", deserialize_with = "image_volume_mounts")]
+    volume_mounts: Vec<VolumeMountStatus>,
+}
+
+/// A volume that a container has mounted.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct VolumeMountStatus {
+    #[serde(deserialize_with = "container_name")]
+    name: Text,
+    volume_status: Option<VolumeStatus>,
+}
+
+impl VolumeMountStatus {
+    /// Empty if the volume is not one of an image, or the kubelet does not report it.
+    fn image_ref(&self) -> &str {
+        let image = self.volume_status.as_ref().and_then(|status| status.image.as_ref());
+        image.map_or("", |image| image.image_ref.0.as_str())
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct VolumeStatus {
+    image: Option<ImageVolumeStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ImageVolumeStatus {
+    /// As a container's `imageID`.
+    #[serde(rename = "imageRef", deserialize_with = "image_id")]
+    image_ref: Text,
+}
+
+/// The names of the objects in a list of references; at most [`MAX_PULL_SECRETS`], without impossible ones.
+pub(super) fn secret_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct ObjectName {
+        name: Text,
+    }
+
+    let names = Option::<Vec<ObjectName>>::deserialize(deserializer)?.unwrap_or_default();
+    let names = names.into_iter().map(|ObjectName { name: Text(name) }| name.trim().to_owned());
+    Ok(names.filter(|name| is_object_name(name)).take(MAX_PULL_SECRETS).collect())
+}
+
+/// Whether an object can have this name. The API server does not check names that refer to Secrets; they become parts of
+/// paths, and must not lead elsewhere.
+pub(super) fn is_object_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(is_inner)
+    };
+    name.len() <= MAX_OBJECT_NAME && name.split('.').all(is_label)
+}
+
+/// The volumes whose source is an image. A template may leave the reference blank for some controller to fill in.
+fn image_volumes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ContainerSpec>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Volume {
+        #[serde(deserialize_with = "container_name")]
+        name: Text,
+        image: Option<ImageSource>,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct ImageSource {
+        #[serde(deserialize_with = "image")]
+        reference: Text,
+    }
+
+    let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
+    let with_image = volumes.into_iter().filter_map(|Volume { name, image }| {
+        let image = image?.reference;
+        (!image.0.is_empty()).then_some(ContainerSpec { name, image })
+    });
+    Ok(with_image.collect())
+}
+
+fn image_volume_mounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<VolumeMountStatus>, D::Error> {
+    let mut mounts = Option::<Vec<VolumeMountStatus>>::deserialize(deserializer)?.unwrap_or_default();
+    mounts.retain(|mount| !mount.image_ref().is_empty());
+    Ok(mounts)
 }
 
 fn container_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {

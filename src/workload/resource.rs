@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::api::ApiResource;
 
 use super::inventory::{ObjectKind, intermediate_kinds};
-use crate::model::WorkloadKind;
+use crate::model::{PullSecretScope, WorkloadKind};
 
 /// Owners come after what they own: a new Pod is then never seen without its new owner.
 const OWNERS_LAST: [ObjectKind; 7] = [
@@ -42,6 +42,8 @@ pub struct WatchSettings {
     pub resources: Vec<WorkloadKind>,
     /// Whether to read nodes too, so that image uses carry the platforms that they need.
     pub nodes: bool,
+    /// The namespaces whose image uses carry the pull secrets that may open them.
+    pub pull_secrets: PullSecretScope,
 }
 
 /// A kind of API object that is read.
@@ -164,7 +166,12 @@ mod tests {
     use super::*;
 
     fn scopes(namespaces: Namespaces, resources: &[WorkloadKind]) -> Vec<String> {
-        let settings = WatchSettings { namespaces, resources: resources.to_vec(), nodes: false };
+        let settings = WatchSettings {
+            namespaces,
+            resources: resources.to_vec(),
+            nodes: false,
+            pull_secrets: PullSecretScope::Off,
+        };
         settings.scopes().iter().map(WatchScope::to_string).collect()
     }
 
@@ -194,7 +201,12 @@ mod tests {
 
     #[test]
     fn intermediate_kinds_are_read_as_metadata_only() {
-        let settings = WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Pod], nodes: true };
+        let settings = WatchSettings {
+            namespaces: Namespaces::All,
+            resources: vec![WorkloadKind::Pod],
+            nodes: true,
+            pull_secrets: PullSecretScope::Off,
+        };
         let metadata: Vec<_> = settings
             .scopes()
             .iter()

@@ -32,7 +32,8 @@ pub struct Right {
     /// A group whose resources serve as well.
     other_group: Option<&'static str>,
     resource: &'static str,
-    name: Option<&'static str>,
+    /// The only objects that matter; empty for all.
+    names: Vec<String>,
     /// The verbs.
     pub verbs: &'static [&'static str],
     /// None: in all namespaces, or a resource without a namespace.
@@ -64,7 +65,7 @@ pub fn needed_rights(settings: RightsSettings<'_>) -> Vec<Right> {
             group: scope.group(),
             other_group: None,
             resource: scope.plural(),
-            name: None,
+            names: Vec::new(),
             verbs: &["list", "watch"],
             need: match scope.resource {
                 ResourceKind::Objects { .. } => Need::Required,
@@ -85,7 +86,7 @@ pub fn needed_rights(settings: RightsSettings<'_>) -> Vec<Right> {
         group: "events.k8s.io",
         other_group: Some(""),
         resource: "events",
-        name: None,
+        names: Vec::new(),
         verbs: &["create", "patch"],
         need: Need::Useful("failures are not reported as events of the workloads"),
         namespace,
@@ -95,13 +96,13 @@ pub fn needed_rights(settings: RightsSettings<'_>) -> Vec<Right> {
             group: "coordination.k8s.io",
             other_group: None,
             resource: "leases",
-            name: Some(LEASE),
+            names: vec![LEASE.to_owned()],
             verbs: &["get", "update"],
             need: Need::Required,
             namespace: Some(namespace.to_owned()),
         };
         // RBAC can't restrict "create" to a name.
-        rights.push(Right { name: None, verbs: &["create"], ..lease.clone() });
+        rights.push(Right { names: Vec::new(), verbs: &["create"], ..lease.clone() });
         rights.push(lease);
     }
     if settings.reviews {
@@ -112,7 +113,7 @@ pub fn needed_rights(settings: RightsSettings<'_>) -> Vec<Right> {
                 group,
                 other_group: None,
                 resource,
-                name: None,
+                names: Vec::new(),
                 verbs: &["create"],
                 need: Need::Required,
                 namespace: None,
@@ -123,6 +124,34 @@ pub fn needed_rights(settings: RightsSettings<'_>) -> Vec<Right> {
 }
 
 impl Right {
+    /// The right to read ServiceAccounts or Secrets by name, for pull secrets.
+    pub(super) fn to_read(namespace: &str, resource: &'static str, names: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            group: "",
+            other_group: None,
+            resource,
+            names: names.into_iter().collect(),
+            verbs: &["get"],
+            namespace: Some(namespace.to_owned()),
+            need: Need::Required,
+        }
+    }
+
+    /// The API group; empty for the core group.
+    pub fn group(&self) -> &'static str {
+        self.group
+    }
+
+    /// The plural of the resource.
+    pub fn resource(&self) -> &'static str {
+        self.resource
+    }
+
+    /// The only objects that matter; empty for all.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The verbs and the resource, without the namespace: `list, watch pods`.
     pub fn subject(&self) -> String {
         format!("{} {}", self.verbs.join(", "), self.resource)
@@ -130,7 +159,10 @@ impl Right {
 
     /// The RBAC rule that grants these verbs, and where it belongs: `add {…} to a ClusterRole`.
     pub fn rule(&self, verbs: &[&str]) -> String {
-        let names = self.name.map(|name| format!("resourceNames: [{name}], ")).unwrap_or_default();
+        let names = match self.names.as_slice() {
+            [] => String::new(),
+            names => format!("resourceNames: [{}], ", names.join(", ")),
+        };
         let group = if self.group.is_empty() { "\"\"" } else { self.group };
         let rule =
             format!("{{apiGroups: [{group}], resources: [{}], {names}verbs: [{}]}}", self.resource, verbs.join(", "));
@@ -173,10 +205,13 @@ pub async fn missing_verbs(client: &Client, right: &Right, deadline: Duration) -
 
 async fn missing_in(client: &Client, right: &Right, group: &str) -> kube::Result<Vec<&'static str>> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let asked = right.verbs.iter().map(|verb| {
+    let names: Vec<Option<&String>> =
+        if right.names.is_empty() { vec![None] } else { right.names.iter().map(Some).collect() };
+    let asked = right.verbs.iter().flat_map(|verb| names.iter().map(move |name| (verb, *name)));
+    let asked = asked.map(|(verb, name)| {
         let attributes = ResourceAttributes {
             group: Some(group.to_owned()),
-            name: right.name.map(str::to_owned),
+            name: name.cloned(),
             namespace: right.namespace.clone(),
             resource: Some(right.resource.to_owned()),
             verb: Some((*verb).to_owned()),
@@ -190,13 +225,14 @@ async fn missing_in(client: &Client, right: &Right, group: &str) -> kube::Result
         }
     });
     let answers = future::try_join_all(asked).await?;
-    Ok(answers.into_iter().filter(|(_, allowed)| !allowed).map(|(verb, _)| verb).collect())
+    let lacks = |verb: &&&str| answers.iter().any(|(asked, allowed)| asked == *verb && !allowed);
+    Ok(right.verbs.iter().filter(lacks).copied().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::WorkloadKind;
+    use crate::model::{PullSecretScope, WorkloadKind};
 
     fn rules(settings: RightsSettings<'_>) -> Vec<String> {
         needed_rights(settings).iter().map(|right| right.rule(right.verbs)).collect()
@@ -204,7 +240,12 @@ mod tests {
 
     #[test]
     fn all_namespaces_need_a_cluster_role() {
-        let watch = WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::CronJob], nodes: true };
+        let watch = WatchSettings {
+            namespaces: Namespaces::All,
+            resources: vec![WorkloadKind::CronJob],
+            nodes: true,
+            pull_secrets: PullSecretScope::Off,
+        };
         let settings =
             RightsSettings { watch: &watch, namespace: Some("copycat"), leader_election: true, reviews: true };
         let expected = [
@@ -224,7 +265,12 @@ mod tests {
     #[test]
     fn named_namespaces_need_a_role_in_each_and_events_in_the_own_one_too() {
         let namespaces = Namespaces::Named(vec!["shop".to_owned(), "web".to_owned()]);
-        let watch = WatchSettings { namespaces, resources: vec![WorkloadKind::CronJob], nodes: false };
+        let watch = WatchSettings {
+            namespaces,
+            resources: vec![WorkloadKind::CronJob],
+            nodes: false,
+            pull_secrets: PullSecretScope::Off,
+        };
         let settings =
             RightsSettings { watch: &watch, namespace: Some("copycat"), leader_election: false, reviews: false };
         let expected = [

@@ -61,6 +61,8 @@ fn invalid_values_are_named() {
         ("scopedNamespaces[0]=team-*", "/scopedNamespaces/0"),
         ("plugins.oci[0].oci=ghcr.io/acme/teams:1.2", "/plugins/oci/0/oci"),
         ("openshift.adaptSecurityContext=yes", "/openshift/adaptSecurityContext"),
+        ("rbac.pullSecrets[0].namespace=team-*", "/rbac/pullSecrets/0/namespace"),
+        ("config.pullSecrets=some", "/config/pullSecrets"),
         ("service.port=0", "/service/port"),
         ("existingSecret.name=a", "/existingSecret"),
     ] {
@@ -93,6 +95,7 @@ fn contradicting_values_are_explained() {
             &["--set", "plugins.inline[0].name=a,plugins.inline[0].module=aGVsbG8K"],
             "is not base64 of a .wasm or .wasm.gz",
         ),
+        (&["--set", "scopedNamespaces={a},rbac.pullSecrets[0].namespace=*"], "the namespace \"*\" needs a ClusterRole"),
         (
             &["--set", "prometheusRule.enabled=true,prometheusRule.disabled={ImagesNotMirrored}"],
             "there is no alert ImagesNotMirrored; there are: K8sCopycat",
@@ -132,6 +135,8 @@ async fn the_schema_has_exactly_the_keys_that_the_program_knows() {
         let known = known_keys(&format!("{section}: {{ {UNKNOWN}: 1 }}")).await;
         assert_eq!(keys(&config["properties"][section]), known, "{section}");
     }
+    let known = known_keys(&format!("pullSecrets: {{ {UNKNOWN}: 1 }}")).await;
+    assert_eq!(keys(&config["properties"]["pullSecrets"]["anyOf"][1]), known);
     for list in ["registries", "registryCredentials", "plugins", "pathMap"] {
         let known = known_keys(&format!("{list}: [{{ {UNKNOWN}: 1 }}]")).await;
         assert_eq!(keys(&config["properties"][list]["items"]), known, "{list}");

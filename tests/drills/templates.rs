@@ -162,6 +162,30 @@ fn planning(objects: &[Value], plugins: &Path, certificates: &Path) -> Program {
     program.stdin(&crate::support::deployment("web").image("quay.io/acme/web:1").manifest().to_string())
 }
 
+#[test]
+fn pull_secrets_are_read_by_name_and_only_where_they_are_listed() {
+    let rules = |set: &str, more: &[&str], kind: &str| -> Vec<Value> {
+        let objects = render(set, more);
+        let roles = objects.iter().filter(|object| object["kind"] == kind);
+        let roles = roles.filter(|role| role["metadata"]["name"].as_str().unwrap().ends_with("-pull-secrets"));
+        roles.map(|role| json!([role["metadata"]["namespace"], role["rules"]])).collect()
+    };
+    let rule = |resource: &str, names: Value| {
+        let mut rule = json!({ "apiGroups": [""], "resources": [resource], "verbs": ["get"] });
+        if names.is_array() {
+            rule["resourceNames"] = names;
+        }
+        rule
+    };
+    let by_name = json!(["team-a", [rule("serviceaccounts", json!(["default"])), rule("secrets", json!(["regcred"]))]]);
+    assert_eq!(rules("namespaced", &[], "Role"), [by_name]);
+    assert_eq!(rules("namespaced", &[], "ClusterRole"), [Value::Null; 0]);
+    assert_eq!(rules("registry", &[], "Role"), [Value::Null; 0]);
+    let everywhere = ["--set", "rbac.pullSecrets[0].namespace=*"];
+    let all = json!([null, [rule("serviceaccounts", Value::Null), rule("secrets", Value::Null)]]);
+    assert_eq!(rules("registry", &everywhere, "ClusterRole"), [all]);
+}
+
 #[tokio::test]
 async fn the_program_takes_the_configuration_of_each_set() {
     let certificates = tempfile::tempdir().unwrap();
@@ -290,6 +314,7 @@ fn namespaced_mode_has_no_right_outside_its_namespaces() {
     places.sort();
     let expected = [
         r#""k8s-copycat" "k8s-copycat-leader""#,
+        r#""team-a" "k8s-copycat-pull-secrets""#,
         r#""team-a" "k8s-copycat-reader""#,
         r#""team-b" "k8s-copycat-reader""#,
     ];

@@ -133,6 +133,8 @@ impl Cluster {
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             "--allow-privileged=true".to_owned(),
+            // Otherwise the API server drops what a kubelet reports of image volumes.
+            "--feature-gates=ImageVolumeWithDigest=true".to_owned(),
             format!("--audit-policy-file={}", file("audit.yaml")),
             format!("--audit-log-path={}", file("audit.log")),
         ];

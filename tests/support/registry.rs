@@ -339,6 +339,16 @@ impl Registry {
         Some((media_type, response.bytes().await.unwrap()))
     }
 
+    /// Adds a user of a registry with tokens, who may pull from the repositories that begin like this.
+    pub fn add_user(&self, user: &str, password: &str, repositories: &str) {
+        self.tokens.as_ref().unwrap().add_user(user, password, repositories);
+    }
+
+    /// The users that have asked for tokens since the last call, with the scopes that they asked for.
+    pub fn take_logins(&self) -> Vec<(String, String)> {
+        self.tokens.as_ref().unwrap().take_logins()
+    }
+
     /// The bytes of a blob, if there is one.
     pub async fn blob(&self, repository: &str, digest: &str) -> Option<Bytes> {
         let response = self.request(Method::GET, repository, &format!("blobs/{digest}")).send().await.unwrap();

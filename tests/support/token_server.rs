@@ -29,7 +29,7 @@ pub const ISSUER: &str = "k8s-copycat tests";
 /// The audience of the tokens.
 pub const SERVICE: &str = "registry";
 
-/// A token service that grants [`USER`] all requested scopes.
+/// A token service that grants [`USER`] all requested scopes, and other users pulls from one repository each.
 pub struct TokenServer {
     shared: Arc<Shared>,
     serving: BackgroundServer,
@@ -39,6 +39,10 @@ struct Shared {
     key: EncodingKey,
     certificate: rcgen::Certificate,
     queries: Mutex<Vec<String>>,
+    /// User name, password, and the repositories' common beginning.
+    users: Mutex<Vec<[String; 3]>>,
+    /// The user of each request, and its query.
+    logins: Mutex<Vec<(String, String)>>,
     /// Whether only pulls are granted.
     read_only: AtomicBool,
 }
@@ -53,6 +57,8 @@ impl TokenServer {
             key: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap(),
             certificate: params.self_signed(&pair).unwrap(),
             queries: Mutex::default(),
+            users: Mutex::default(),
+            logins: Mutex::default(),
             read_only: AtomicBool::new(false),
         });
         let serving = BackgroundServer::start(Router::new().fallback(answer).with_state(Arc::clone(&shared)));
@@ -72,6 +78,16 @@ impl TokenServer {
     /// The queries since the last call.
     pub fn take_queries(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.queries.lock().unwrap())
+    }
+
+    /// Adds a user who may pull from the repositories that begin like this.
+    pub fn add_user(&self, user: &str, password: &str, repositories: &str) {
+        self.shared.users.lock().unwrap().push([user, password, repositories].map(str::to_owned));
+    }
+
+    /// The users of the requests since the last call, with their decoded queries; an empty name is nobody's.
+    pub fn take_logins(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.shared.logins.lock().unwrap())
     }
 
     /// From now on grants pulls only.
@@ -117,12 +133,22 @@ fn grant(scope: &str, read_only: bool) -> Option<Value> {
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let query = uri.query().unwrap_or_default();
     shared.queries.lock().unwrap().push(query.to_owned());
-    let expected = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
-    if headers.get(header::AUTHORIZATION).is_none_or(|value| value.as_bytes() != expected.as_bytes()) {
-        return Response::builder().status(401).body(Body::from("who are you?")).unwrap();
-    }
     let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let scopes = pairs.iter().filter(|(name, _)| name == "scope").flat_map(|(_, value)| value.split(' '));
-    let body = json!({ "token": shared.issue(scopes), "expires_in": 300 });
+    let login = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+    let login = login.map(|login| String::from_utf8(STANDARD.decode(login).unwrap()).unwrap()).unwrap_or_default();
+    let (user, password) = login.split_once(':').unwrap_or_default();
+    let scopes: Vec<&str> =
+        pairs.iter().filter(|(name, _)| name == "scope").flat_map(|(_, value)| value.split(' ')).collect();
+    shared.logins.lock().unwrap().push((user.to_owned(), scopes.join(" ")));
+    let known = shared.users.lock().unwrap().iter().find(|known| known[0] == user && known[1] == password).cloned();
+    let scopes = match known {
+        _ if (user, password) == (USER, PASSWORD) => scopes,
+        Some([_, _, repositories]) => {
+            let begins = format!("repository:{repositories}");
+            scopes.into_iter().filter(|scope| scope.starts_with(&begins) && scope.ends_with(":pull")).collect()
+        }
+        None => return Response::builder().status(401).body(Body::from("who are you?")).unwrap(),
+    };
+    let body = json!({ "token": shared.issue(scopes.into_iter()), "expires_in": 300 });
     Response::builder().header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap()
 }

@@ -18,6 +18,8 @@ pub struct Workload {
     metadata: Value,
     containers: Vec<Value>,
     init_containers: Vec<Value>,
+    /// Further fields of the Pod specification.
+    pod_spec: Value,
 }
 
 /// An apps/v1 Deployment.
@@ -62,7 +64,14 @@ pub fn list(manifests: &[Value]) -> String {
 
 impl Workload {
     fn new(group: &'static str, kind: &'static str, name: &str) -> Self {
-        Self { group, kind, metadata: json!({ "name": name }), containers: Vec::new(), init_containers: Vec::new() }
+        Self {
+            group,
+            kind,
+            metadata: json!({ "name": name }),
+            containers: Vec::new(),
+            init_containers: Vec::new(),
+            pod_spec: json!({}),
+        }
     }
 
     /// Adds a container called `main`, `main-2` and so on.
@@ -89,6 +98,24 @@ impl Workload {
     /// Adds a sidecar: an init container with `restartPolicy: Always`.
     pub fn sidecar(mut self, name: &str, image: &str) -> Self {
         self.init_containers.push(json!({ "name": name, "image": image, "restartPolicy": "Always" }));
+        self
+    }
+
+    /// Adds an image volume that no container mounts.
+    pub fn image_volume(mut self, name: &str, image: &str) -> Self {
+        let volume = json!({ "name": name, "image": { "reference": image } });
+        match &mut self.pod_spec["volumes"] {
+            Value::Array(volumes) => volumes.push(volume),
+            none => *none = json!([volume]),
+        }
+        self
+    }
+
+    /// Sets further fields of the Pod specification.
+    pub fn pod_spec(mut self, fields: Value) -> Self {
+        for (name, value) in fields.as_object().unwrap() {
+            self.pod_spec[name] = value.clone();
+        }
         self
     }
 
@@ -119,7 +146,9 @@ impl Workload {
 
     /// The manifest.
     pub fn manifest(&self) -> Value {
-        let pod_spec = json!({ "containers": self.containers, "initContainers": self.init_containers });
+        let mut pod_spec = self.pod_spec.clone();
+        pod_spec["containers"] = self.containers.clone().into();
+        pod_spec["initContainers"] = self.init_containers.clone().into();
         let labels = json!({ "copycat-test": self.metadata["name"] });
         let template = json!({ "metadata": { "labels": labels }, "spec": pod_spec });
         let selector = json!({ "matchLabels": labels });

@@ -6,14 +6,20 @@ use super::{registry, stores};
 use crate::{
     config::{Config, CopyConfig, ReferrersConfig, TargetConfig, WatchConfig},
     mirror::{Copier, CopySettings, Mirror, PlatformSettings, ReferrerSelection, ReferrerSettings},
-    model::Observer,
+    model::{Observer, PullSecrets},
     policy::Policy,
     registry::{Aws, CertificateError},
+    workload::{Client, PullSecretReader},
 };
 
 /// # Errors
 /// If a configured certificate cannot be used.
-pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result<Copier, CertificateError> {
+pub fn copier(
+    config: &Config,
+    aws: &Aws,
+    pull_secrets: Option<&Arc<dyn PullSecrets>>,
+    observer: Arc<dyn Observer>,
+) -> Result<Copier, CertificateError> {
     let access = registry::settings(config, aws, observer.clone());
     let sources = registry::registries(config, access.clone())?;
     let mut stores = HashMap::new();
@@ -31,7 +37,11 @@ pub fn copier(config: &Config, aws: &Aws, observer: Arc<dyn Observer>) -> Result
         max_concurrent_blobs: config.copy.max_concurrent_blobs,
         backoff: registry::backoff(config),
     };
-    Ok(Copier::new(sources, stores, settings, observer))
+    let copier = Copier::new(sources, stores, settings, observer);
+    Ok(match pull_secrets {
+        Some(pull_secrets) => copier.with_pull_secrets(Arc::clone(pull_secrets)),
+        None => copier,
+    })
 }
 
 pub fn platforms(config: &Config) -> Option<PlatformSettings> {
@@ -69,9 +79,16 @@ pub fn mirror(
     config: &Config,
     aws: &Aws,
     policy: Arc<Policy>,
+    pull_secrets: Option<&Arc<dyn PullSecrets>>,
     observer: Arc<dyn Observer>,
 ) -> Result<Mirror, CertificateError> {
-    let copier = copier(config, aws, observer.clone())?;
+    let copier = copier(config, aws, pull_secrets, observer.clone())?;
     let max_concurrency = max_concurrency(&config.copy, &config.watch);
     Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, max_concurrency))
+}
+
+/// The pull secrets of the cluster; none if they are not used.
+pub fn pull_secrets(config: &Config, client: &Client) -> Option<Arc<dyn PullSecrets>> {
+    let reader = || Arc::new(PullSecretReader::new(client.clone())) as Arc<dyn PullSecrets>;
+    (!config.watch.pull_secrets.is_off()).then(reader)
 }

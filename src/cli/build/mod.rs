@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub use artifacts::{FetchError, PluginArtifacts};
-pub use mirror::{copier, max_concurrency, mirror};
+pub use mirror::{copier, max_concurrency, mirror, pull_secrets};
 pub use policy::{invalid_plugins, policy, policy_settings, targets};
 pub use registry::{aws, registries, settings as registry_settings};
 pub use stores::{aws_identities, store};
@@ -25,5 +25,10 @@ pub fn watch_settings(config: &Config) -> WatchSettings {
     let has_globs = include.iter().any(|name| name.contains(['*', '?', '[', '\\']));
     let namespaces = if has_globs { Namespaces::All } else { Namespaces::Named(include.clone()) };
     let nodes = config.copy.platforms.as_ref().is_some_and(|platforms| platforms.of_nodes);
-    WatchSettings { namespaces, resources: config.watch.resources.clone(), nodes }
+    WatchSettings {
+        namespaces,
+        resources: config.watch.resources.clone(),
+        nodes,
+        pull_secrets: config.watch.pull_secrets.clone(),
+    }
 }

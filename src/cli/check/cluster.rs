@@ -42,7 +42,7 @@ pub async fn cluster(config: &Config) -> (Vec<Finding>, bool) {
         leader_election: config.process.leader_elect,
         reviews: config.process.operations_authorization == OperationsAuthorization::Kubernetes,
     };
-    let rights = rights(&client, needed_rights(settings)).await;
+    let rights = rights(&client, Group::Cluster, needed_rights(settings)).await;
     findings.extend(rights.findings);
     match namespace.filter(|_| config.process.leader_elect) {
         // A missing right was named already.

@@ -12,6 +12,8 @@ pub enum Group {
     Plugins,
     Cluster,
     Images,
+    #[serde(rename = "pull secrets")]
+    PullSecrets,
     Targets,
     Sources,
 }
@@ -45,6 +47,7 @@ impl Group {
             Self::Plugins => "plugins",
             Self::Cluster => "cluster",
             Self::Images => "images",
+            Self::PullSecrets => "pull secrets",
             Self::Targets => "targets",
             Self::Sources => "sources",
         }

@@ -28,6 +28,14 @@ pub struct Images {
     pub sources: BTreeMap<String, (Reference, usize)>,
     /// By target: one repository that is written to.
     pub repositories: BTreeMap<String, String>,
+    /// The image uses that are mirrored and have pull secrets.
+    pub with_pull_secrets: Vec<UseWithPullSecrets>,
+}
+
+/// An image use that is mirrored, and has pull secrets.
+pub struct UseWithPullSecrets {
+    pub source: Reference,
+    pub image_use: ImageUse,
 }
 
 /// Of the cluster, or of `files`.
@@ -54,9 +62,13 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Vec
         return (vec![Group::Images.failed("workloads", found, remedy)], Images::default());
     };
     let mut desired = Vec::new();
+    let mut with_pull_secrets = Vec::new();
     for (image_use, decision) in uses.into_iter().zip(decisions) {
         match decision.verdict {
             Verdict::Mirror { source, destinations } => {
+                if !image_use.pull_secrets.is_empty() {
+                    with_pull_secrets.push(UseWithPullSecrets { source: source.clone(), image_use: image_use.clone() });
+                }
                 for destination in &destinations {
                     let repository = || destination.repository.clone();
                     repositories.entry(destination.target.name.clone()).or_insert_with(repository);
@@ -92,7 +104,7 @@ pub async fn images(config: &Config, files: &[PathBuf], policy: &Policy) -> (Vec
         Some((registry, (images.into_iter().next()?, count)))
     });
     let findings = [finding].into_iter().chain(empty_namespaces).collect();
-    (findings, Images { sources: sources.collect(), repositories })
+    (findings, Images { sources: sources.collect(), repositories, with_pull_secrets })
 }
 
 /// A namespace with another name than intended would be mirrored without an error: there is nothing in it.

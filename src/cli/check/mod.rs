@@ -5,6 +5,7 @@ mod configuration;
 mod deadline;
 mod finding;
 mod images;
+mod pull_secrets;
 mod registries;
 mod report;
 mod rights;
@@ -21,7 +22,10 @@ use report::Report;
 pub use report::CheckFormat;
 
 use super::{CommandError, build, error::INVALID_CONFIGURATION};
-use crate::config::{ConfigErrors, Loaded};
+use crate::{
+    config::{ConfigErrors, Loaded},
+    workload,
+};
 
 /// Checks everything that `run`, or `sync` with `files`, would need. `offline`: configuration and plugins alone. Exit code 1
 /// if something failed, 2 if configuration or plugins are invalid.
@@ -83,7 +87,16 @@ async fn valid_configuration(
             Images::default()
         }
     };
-    match registries::registries(&config, &images).await {
+    let mut secrets = None;
+    if files.is_empty()
+        && has_workloads
+        && !config.watch.pull_secrets.is_off()
+        && let Ok(client) = workload::client(config.process.kubeconfig.as_deref()).await
+    {
+        report.add(pull_secrets::pull_secrets(&client, &images.with_pull_secrets).await)?;
+        secrets = build::pull_secrets(&config, &client);
+    }
+    match registries::registries(&config, &images, secrets.as_deref()).await {
         Ok(groups) => {
             for findings in groups {
                 report.add(findings)?;

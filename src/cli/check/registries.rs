@@ -1,7 +1,6 @@
 //! The registries: targets and sources, all at the same time.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,12 +12,13 @@ use super::{
     deadline::DEADLINE,
     finding::{Finding, Group},
     images::Images,
+    pull_secrets::logins,
     sources, targets,
 };
 use crate::{
     cli::build,
     config::Config,
-    model::Reference,
+    model::PullSecrets,
     registry::{self, CertificateError, Registries},
 };
 
@@ -30,7 +30,11 @@ const CONCURRENT_SOURCES: usize = 16;
 ///
 /// # Errors
 /// If a configured certificate can't be used.
-pub async fn registries(config: &Config, images: &Images) -> Result<[Vec<Finding>; 2], CertificateError> {
+pub async fn registries(
+    config: &Config,
+    images: &Images,
+    pull_secrets: Option<&dyn PullSecrets>,
+) -> Result<[Vec<Finding>; 2], CertificateError> {
     if config.copy.dry_pull {
         let skipped = |group: Group| {
             group.warning("registries", "not contacted, since dryPull is set", "check them with --dry-pull=false")
@@ -57,7 +61,7 @@ pub async fn registries(config: &Config, images: &Images) -> Result<[Vec<Finding
         }
     });
     let targets = future::join_all(targets);
-    let (targets, sources) = future::join(targets, all_sources(&registries, &images.sources, end)).await;
+    let (targets, sources) = future::join(targets, all_sources(&registries, images, pull_secrets, end)).await;
     // Uploads that were cancelled by a deadline.
     let _ = timeout_at(end.into(), registries.background_finished()).await;
     Ok([targets.into_iter().flatten().collect(), sources])
@@ -65,11 +69,18 @@ pub async fn registries(config: &Config, images: &Images) -> Result<[Vec<Finding
 
 async fn all_sources(
     registries: &Registries,
-    sources: &BTreeMap<String, (Reference, usize)>,
+    images: &Images,
+    pull_secrets: Option<&dyn PullSecrets>,
     end: Instant,
 ) -> Vec<Finding> {
-    let findings = sources.iter().map(|(registry, (image, count))| async move {
-        let finding = sources::source(registries, registry, image, *count);
+    let findings = images.sources.iter().map(|(registry, (image, count))| async move {
+        let finding = async {
+            let logins = match pull_secrets {
+                Some(pull_secrets) => logins(pull_secrets, &images.with_pull_secrets, image).await,
+                None => Vec::new(),
+            };
+            sources::source(registries, registry, image, *count, &logins).await
+        };
         timeout_at(end.into(), finding).await.unwrap_or_else(|_| not_in_time(Group::Sources, registry))
     });
     stream::iter(findings).buffered(CONCURRENT_SOURCES).collect().await

@@ -25,7 +25,7 @@ pub struct Rights {
 }
 
 /// One line for each right that is missing, and one for each kind of right that is there, in however many namespaces.
-pub async fn rights(client: &Client, rights: Vec<Right>) -> Rights {
+pub async fn rights(client: &Client, group: Group, rights: Vec<Right>) -> Rights {
     let asked = rights.iter().map(|right| async move { (right, missing_verbs(client, right, DEADLINE).await) });
     let answers = stream::iter(asked).buffered(CONCURRENT_QUESTIONS).take_until(Box::pin(sleep(RIGHTS_DEADLINE)));
     let answers: Vec<_> = answers.collect().await;
@@ -33,7 +33,7 @@ pub async fn rights(client: &Client, rights: Vec<Right>) -> Rights {
     if answers.len() < rights.len() {
         let (known, seconds) = (answers.len(), RIGHTS_DEADLINE.as_secs());
         let found = format!("{known} of {} were known within {seconds} s", rights.len());
-        findings.push(Group::Cluster.failed("rights", found, "check the API server's load"));
+        findings.push(group.failed("rights", found, "check the API server's load"));
     }
     let lacks = |verb: &'static str, of: &dyn Fn(&Right) -> bool| {
         let mut asked = answers.iter().filter(|(right, _)| of(right));
@@ -55,25 +55,21 @@ pub async fn rights(client: &Client, rights: Vec<Right>) -> Rights {
                         (_, None) => "granted".to_owned(),
                         (count, Some(_)) => format!("granted in {count} namespaces"),
                     };
-                    findings.push(Group::Cluster.ok(right.subject(), found));
+                    findings.push(group.ok(right.subject(), found));
                 }
             }
             Ok(missing) => {
                 let (verbs, rule) = (missing.join(", "), right.rule(&missing));
                 findings.push(match right.need {
-                    Need::Required => Group::Cluster.failed(right.to_string(), format!("{verbs}: not granted"), rule),
+                    Need::Required => group.failed(right.to_string(), format!("{verbs}: not granted"), rule),
                     Need::Useful(without) => {
-                        Group::Cluster.warning(right.to_string(), format!("{verbs}: not granted, so {without}"), rule)
+                        group.warning(right.to_string(), format!("{verbs}: not granted, so {without}"), rule)
                     }
                 });
             }
             Err(problem) => {
                 let found = format!("can't be asked: {problem}");
-                findings.push(Group::Cluster.failed(
-                    right.to_string(),
-                    found,
-                    "ask again; the API server may be overloaded",
-                ));
+                findings.push(group.failed(right.to_string(), found, "ask again; the API server may be overloaded"));
             }
         }
     }

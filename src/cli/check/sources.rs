@@ -6,7 +6,7 @@ use super::{
     images::counted,
 };
 use crate::{
-    model::Reference,
+    model::{PullLogin, Reference},
     registry::{Account, ProbeError, PullAnswer, PullQuota, Registries, TagOrDigest},
 };
 
@@ -14,7 +14,14 @@ use crate::{
 const FEW_PULLS: u64 = 10;
 
 /// Asks for one image of the registry, of which `count` are mirrored.
-pub async fn source(registries: &Registries, registry: &str, image: &Reference, count: usize) -> Finding {
+/// `logins` are tried before the configured access.
+pub async fn source(
+    registries: &Registries,
+    registry: &str,
+    image: &Reference,
+    count: usize,
+    logins: &[PullLogin],
+) -> Finding {
     let probe = registries.probe(registry, image.repository());
     let answer = async {
         within_deadline(probe.resolve()).await?;
@@ -23,20 +30,30 @@ pub async fn source(registries: &Registries, registry: &str, image: &Reference, 
             (Some(digest), _) => TagOrDigest::Digest(digest),
             (None, tag) => TagOrDigest::Tag(tag.unwrap_or("latest")),
         };
+        for PullLogin { namespace, secret, login } in logins {
+            let repository = registries.repository_with_login(registry, image.repository(), namespace, login);
+            // Whatever goes wrong, the configured access is the last to try.
+            if let Ok(answer) = within_deadline(repository.probe().look_up(selector)).await
+                && answer.exists
+            {
+                return Ok((uses_tls, answer, Some(format!("with pull secret {namespace}/{secret}"))));
+            }
+        }
         let answer = within_deadline(probe.look_up(selector)).await?;
-        Ok::<(bool, PullAnswer), ProbeError>((uses_tls, answer))
+        Ok::<(bool, PullAnswer, Option<String>), ProbeError>((uses_tls, answer, None))
     };
-    let (uses_tls, PullAnswer { exists, quota }) = match answer.await {
+    let (uses_tls, PullAnswer { exists, quota }, secret) = match answer.await {
         Ok(answer) => answer,
         Err(error) => return Group::Sources.failed_probe(registry, error),
     };
     let over = if uses_tls { "TLS" } else { "plain HTTP" };
     let images = counted(count, "image");
     let left = quota.map(|quota| format!(", {}", describe(quota))).unwrap_or_default();
-    let (account, is_degraded) = match probe.account() {
-        Account::Anonymous => ("anonymously".to_owned(), false),
-        Account::Without(reason) => (format!("anonymously ({reason})"), true),
-        account => (format!("as {account}"), false),
+    let (account, is_degraded) = match (secret, probe.account()) {
+        (Some(secret), _) => (secret, false),
+        (None, Account::Anonymous) => ("anonymously".to_owned(), false),
+        (None, Account::Without(reason)) => (format!("anonymously ({reason})"), true),
+        (None, account) => (format!("as {account}"), false),
     };
     let found = format!("reached over {over} {account}, {images}{left}");
     match quota {

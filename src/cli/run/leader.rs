@@ -235,7 +235,7 @@ mod tests {
         let (sender, mut outcomes) = mpsc::unbounded_channel();
         let observer = Arc::new(Outcomes(sender));
         let policy = Arc::new(build::policy(&config, observer.clone()).await.unwrap().0);
-        let mirror = build::mirror(&config, &build::aws(&config), policy, observer).unwrap();
+        let mirror = build::mirror(&config, &build::aws(&config), policy, None, observer).unwrap();
         let uses = workload::read_manifests(&[manifest], &config.watch.resources).unwrap().uses;
         mirror.set(uses[0].workload.id.clone(), uses).await.unwrap();
         mirror.inventory_complete().await.unwrap();

@@ -69,10 +69,12 @@ pub async fn run(
     let (readiness, [plugins_loaded, caches_filled]) = Readiness::new(["plugins", "caches"]);
     plugins_loaded.fulfil();
     let aws = build::aws(&config);
-    let mirror = build::mirror(&config, &aws, policy.clone(), observer.clone())?;
+    let pull_secrets = build::pull_secrets(&config, &client);
+    let mirror = build::mirror(&config, &aws, policy.clone(), pull_secrets.as_ref(), observer.clone())?;
     let identities = tokio::spawn(aws_identity::log(build::aws_identities(&config, &aws)));
     let active = (policy.clone(), mirror.clone());
-    let reloader = Reloader::new(flags.clone(), config.clone(), artifacts, active, aws, observer.clone());
+    let access = (aws, pull_secrets);
+    let reloader = Reloader::new(flags.clone(), config.clone(), artifacts, active, access, observer.clone());
 
     let shutdown = CancellationToken::new();
     let (leader, all_known) = (LeaderStatus::default(), CancellationToken::new());

@@ -79,9 +79,10 @@ pub async fn sync(
 
 async fn prepare(config: &Config, files: &[PathBuf], progress: &Arc<Progress>) -> Result<Prepared, CommandError> {
     let (policy, _) = build::policy(config, progress.clone()).await?;
-    let uses = collect::image_uses(config, files).await?;
+    let (uses, client) = collect::image_uses_and_client(config, files).await?;
+    let pull_secrets = client.and_then(|client| build::pull_secrets(config, &client));
     let aws = build::aws(config);
-    let mirror = build::mirror(config, &aws, Arc::new(policy), progress.clone())?;
+    let mirror = build::mirror(config, &aws, Arc::new(policy), pull_secrets.as_ref(), progress.clone())?;
     let identities = tokio::spawn(aws_identity::print(build::aws_identities(config, &aws)));
     let mut workloads = BTreeMap::<WorkloadId, Vec<ImageUse>>::new();
     for image_use in uses {

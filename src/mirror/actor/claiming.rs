@@ -38,6 +38,12 @@ impl Actor {
                 });
             }
         }
+        // What is at the target needs no source. What is not may be readable now.
+        for (key, source) in &changes.openable {
+            if self.queue.is_due(key) || self.queue.cooldown(key, source, now).is_some() {
+                self.request(key, source, Cause::New, now);
+            }
+        }
         for key in &changes.reassigned {
             self.request_all(key, now);
         }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     mirror::destination_key::DestinationKey,
-    model::{Digest, Platform, Workload, WorkloadId, WorkloadKind},
+    model::{Digest, Platform, PullSecretRefs, Workload, WorkloadId, WorkloadKind},
 };
 
 /// One image use. Ordered oldest workload first; workloads from manifest files have no age and are ordered by name. Within
@@ -65,9 +65,16 @@ pub(super) struct Claim {
     pub running: Vec<(Digest, i64)>,
     /// The platforms of its nodes, if known.
     pub platforms: Option<BTreeSet<Platform>>,
+    /// The pull secrets that may open the image.
+    pub pull_secrets: Vec<Arc<PullSecretRefs>>,
 }
 
 impl Claim {
+    /// Whether it names pull secrets that `earlier` does not: an image that could not be read may be readable now.
+    pub fn has_further_pull_secrets(&self, earlier: &Self) -> bool {
+        self.pull_secrets.iter().any(|refs| !earlier.pull_secrets.contains(refs))
+    }
+
     /// Whether `other` requires no further work. A newer Pod that runs the same digest does not.
     pub fn is_equivalent(&self, other: &Self) -> bool {
         self.image == other.image

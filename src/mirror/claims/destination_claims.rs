@@ -128,6 +128,7 @@ impl DestinationClaims {
                 workloads: claims.workloads(),
                 running: claims.pod_digests(),
                 platforms: claims.platforms(),
+                pull_secrets: claims.pull_secrets(),
                 role,
                 resolve_tag: false,
                 look_for_referrers: false,

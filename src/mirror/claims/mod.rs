@@ -2,6 +2,7 @@
 
 mod claimant;
 mod destination_claims;
+mod oldest_pull_secrets;
 mod registries_in_use;
 mod source_claims;
 #[cfg(test)]
@@ -52,6 +53,8 @@ struct WorkloadClaim {
 pub struct ClaimChanges {
     /// Destinations with a new or changed claim, and its source.
     pub requested: Vec<(DestinationKey, Reference)>,
+    /// Destinations and sources whose claims name further pull secrets, and are else unchanged.
+    pub openable: Vec<(DestinationKey, Reference)>,
     /// Other destinations whose jobs changed.
     pub reassigned: Vec<DestinationKey>,
     /// Destinations without claims.
@@ -79,12 +82,15 @@ impl Claims {
         let mut kept = Vec::with_capacity(new.len());
         for (claimed, claim) in new {
             let identity = (claimed.key.clone(), claimed.container.clone(), claimed.image.clone());
-            let is_unchanged = replaced
-                .get(&identity)
-                .is_some_and(|(source, replaced)| *source == claimed.source && replaced.is_equivalent(&claim));
+            let earlier = replaced.get(&identity).filter(|(source, _)| *source == claimed.source);
+            let earlier = earlier.map(|(_, earlier)| earlier);
+            let is_unchanged = earlier.is_some_and(|earlier| earlier.is_equivalent(&claim));
+            let has_further_secrets = earlier.is_some_and(|earlier| claim.has_further_pull_secrets(earlier));
             let request = (claimed.key.clone(), claimed.source.clone());
             if !is_unchanged && !changes.requested.contains(&request) {
                 changes.requested.push(request);
+            } else if has_further_secrets {
+                changes.openable.push(request);
             }
             let claims = self.destinations.entry(claimed.key.clone()).or_default();
             claims.insert(&claimed.source, claimed.claimant.clone(), claim);
@@ -129,6 +135,7 @@ impl Claims {
                     key: key.clone(),
                     running: running.clone(),
                     platforms: image_use.platforms.clone(),
+                    pull_secrets: image_use.pull_secrets.clone(),
                 };
                 let claimed = WorkloadClaim {
                     container: image_use.container.clone(),

@@ -8,11 +8,14 @@ use std::{
 };
 
 use crate::{
-    mirror::job::MAX_WORKLOADS,
-    model::{Digest, Platform, Reference, Workload, WorkloadId},
+    mirror::job::{MAX_PULL_SECRET_REFS, MAX_WORKLOADS},
+    model::{Digest, Platform, PullSecretRefs, Reference, Workload, WorkloadId},
 };
 
-use super::claimant::{Claim, Claimant};
+use super::{
+    claimant::{Claim, Claimant},
+    oldest_pull_secrets::OldestPullSecrets,
+};
 
 /// Empty only while claims are being replaced.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(super) struct SourceClaims {
     platforms: BTreeMap<Platform, usize>,
     /// Claims with unknown platforms.
     without_platforms: usize,
+    pull_secrets: OldestPullSecrets,
 }
 
 impl SourceClaims {
@@ -34,6 +38,7 @@ impl SourceClaims {
             pod_digests: BTreeMap::new(),
             platforms: BTreeMap::new(),
             without_platforms: 0,
+            pull_secrets: OldestPullSecrets::default(),
         }
     }
 
@@ -53,18 +58,20 @@ impl SourceClaims {
             }
             None => self.without_platforms += 1,
         }
-        if let Some(replaced) = self.claims.insert(claimant, claim) {
-            self.subtract(&replaced);
+        self.pull_secrets.add(&claimant, &claim.pull_secrets);
+        if let Some(replaced) = self.claims.insert(claimant.clone(), claim) {
+            self.subtract(&claimant, &replaced);
         }
     }
 
     pub fn remove(&mut self, claimant: &Claimant) -> Option<Claim> {
         let claim = self.claims.remove(claimant)?;
-        self.subtract(&claim);
+        self.subtract(claimant, &claim);
         Some(claim)
     }
 
-    fn subtract(&mut self, claim: &Claim) {
+    fn subtract(&mut self, claimant: &Claimant, claim: &Claim) {
+        self.pull_secrets.subtract(claimant, &claim.pull_secrets);
         for (digest, since) in &claim.running {
             let Some(times) = self.pod_digests.get_mut(digest) else { continue };
             decrement(times, since);
@@ -76,6 +83,11 @@ impl SourceClaims {
             Some(platforms) => platforms.iter().for_each(|platform| decrement(&mut self.platforms, platform)),
             None => self.without_platforms = self.without_platforms.saturating_sub(1),
         }
+    }
+
+    /// The pull secrets of the oldest claims, without duplicates.
+    pub fn pull_secrets(&self) -> Vec<Arc<PullSecretRefs>> {
+        self.pull_secrets.first(MAX_PULL_SECRET_REFS)
     }
 
     pub fn oldest(&self) -> Option<(&Claimant, &Claim)> {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     mirror::{job::Role, testing::target},
-    model::{ContainerKind, Target, Workload, WorkloadKind},
+    model::{ContainerKind, PullSecretRefs, Target, Workload, WorkloadKind},
 };
 
 fn id(name: &str) -> WorkloadId {
@@ -28,7 +28,14 @@ fn desired(workload: &str, created: i64, image: &str) -> DesiredImage {
         created,
     });
     let container = Container { name: "main".into(), kind: ContainerKind::Regular };
-    let image_use = ImageUse { workload, container, image: image.into(), running: Vec::new(), platforms: None };
+    let image_use = ImageUse {
+        workload,
+        container,
+        image: image.into(),
+        running: Vec::new(),
+        platforms: None,
+        pull_secrets: Vec::new(),
+    };
     DesiredImage { image_use, source, destinations: vec![destination] }
 }
 
@@ -266,4 +273,24 @@ fn a_job_names_a_bounded_number_of_workloads() {
         assert_eq!(changes.released.len(), usize::from(number == 99));
     }
     assert!(claims.destinations.is_empty() && claims.workloads.is_empty());
+}
+
+#[test]
+fn further_pull_secrets_are_reported_where_nothing_else_has_changed() {
+    let with = |secrets: &[&str]| {
+        let mut desired = desired("web", 1, "q.io/app:1");
+        let refs = |secret: &&str| {
+            let secrets = vec![(*secret).to_owned()];
+            Arc::new(PullSecretRefs { namespace: "ns".into(), service_account: None, secrets })
+        };
+        desired.image_use.pull_secrets = secrets.iter().map(refs).collect();
+        vec![desired]
+    };
+    let mut claims = Claims::default();
+    let (key, source) = claims.set(&id("web"), with(&["a"])).requested.remove(0);
+    let changes = claims.set(&id("web"), with(&["b", "a"]));
+    assert_eq!(changes, ClaimChanges { openable: vec![(key.clone(), source)], ..ClaimChanges::default() });
+    let secrets = claims.jobs(&key).remove(0).pull_secrets;
+    assert_eq!(secrets.iter().map(|refs| refs.secrets[0].as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!(claims.set(&id("web"), with(&["a"])), ClaimChanges::default(), "fewer open nothing");
 }

@@ -14,8 +14,8 @@ use tokio::{
 use crate::{
     mirror::job::{CopyJob, CopyResult},
     model::{
-        CopyProgress, Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, Reference, ReferrerFailure,
-        Retry, Status,
+        CopyProgress, Destination, Digest, Event, Failure, FailureKind, Observer, Outcome, PullSecrets, Reference,
+        ReferrerFailure, Retry, Status,
     },
     registry::{Manifest, Registries, Store, TagOrDigest},
 };
@@ -33,6 +33,7 @@ use super::{
     push::Push,
     referrers::{Discovery, Look, Referrers, SubjectLocks, Subjects, missing as missing_referrers},
     settings::CopySettings,
+    source::{Source, Sources},
     subsets::SubsetCache,
     target_lookup,
 };
@@ -45,7 +46,7 @@ const LONGEST_LOOK: Duration = Duration::from_secs(120);
 
 /// Copies images from any source to the configured targets.
 pub struct Copier {
-    sources: Registries,
+    sources: Sources,
     /// By name of the target.
     stores: HashMap<String, Store>,
     settings: CopySettings,
@@ -58,11 +59,12 @@ pub struct Copier {
 impl Copier {
     /// `stores` has the name of each target as its key.
     pub fn new(
-        sources: Registries,
+        registries: Registries,
         stores: HashMap<String, Store>,
         settings: CopySettings,
         observer: Arc<dyn Observer>,
     ) -> Self {
+        let sources = Sources { registries, pull_secrets: None };
         Self {
             sources,
             stores,
@@ -74,9 +76,16 @@ impl Copier {
         }
     }
 
+    /// Reads sources with the logins in pull secrets first.
+    #[must_use]
+    pub fn with_pull_secrets(mut self, pull_secrets: Arc<dyn PullSecrets>) -> Self {
+        self.sources.pull_secrets = Some(pull_secrets);
+        self
+    }
+
     /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried.
     pub fn end_rate_limit_waits(&self) {
-        self.sources.end_rate_limit_waits();
+        self.sources.registries.end_rate_limit_waits();
         self.stores.values().for_each(Store::end_rate_limit_waits);
     }
 
@@ -84,7 +93,7 @@ impl Copier {
     /// waiting.
     pub async fn cancel_uploads(&self) {
         self.stores.values().for_each(Store::cancel_unused_uploads);
-        self.sources.background_finished().await;
+        self.sources.registries.background_finished().await;
     }
 
     /// Runs a job to its end. `on_answer` is called at the source registry's first answer.
@@ -260,10 +269,18 @@ impl Copier {
     fn endpoints(&self, job: &CopyJob) -> Result<Endpoints<'_>, Failure> {
         let store = self.store(&job.destination)?;
         Ok(Endpoints {
-            source: self.sources.repository(job.source.registry(), job.source.repository()),
+            source: self.sources.source(&job.source, &job.pull_secrets),
             store,
             target: store.repository(&job.destination.repository),
         })
+    }
+
+    /// Reads an image with the pull secrets of the jobs for its repository.
+    fn source_of(&self, image: &Reference, jobs: &[CopyJob]) -> Source {
+        let is_same =
+            |job: &&CopyJob| (job.source.registry(), job.source.repository()) == (image.registry(), image.repository());
+        let refs: Vec<_> = jobs.iter().filter(is_same).flat_map(|job| &job.pull_secrets).cloned().collect();
+        self.sources.source(image, &refs)
     }
 
     fn store(&self, destination: &Destination) -> Result<&Store, Failure> {
@@ -287,7 +304,8 @@ impl Copier {
             return Ok(candidates.first().copied().cloned());
         };
         let target = self.store(destination)?.repository(&destination.repository);
-        owner::find_owner(&self.sources, &target, tag, &candidates, self.settings.platforms.is_some()).await
+        let candidates: Vec<_> = candidates.into_iter().map(|image| (image, self.source_of(image, jobs))).collect();
+        owner::find_owner(&target, tag, &candidates, self.settings.platforms.is_some()).await
     }
 }
 

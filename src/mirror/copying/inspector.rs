@@ -226,11 +226,15 @@ impl Inspector<'_> {
         self.source_is_available()?;
         let tag = self.job.source.tag().unwrap_or("latest");
         let found = self.endpoints.source.head(TagOrDigest::Tag(tag)).await.map_err(|error| at_source(&error))?;
-        let digest = found.ok_or_else(|| Failure {
-            kind: FailureKind::Source,
-            message: format!("{} not found: the registry has no such repository or tag", self.job.source),
-            retry: Retry::Later,
-        })?;
+        let Some(digest) = found else {
+            let mut message = format!("{} not found: the registry has no such repository or tag", self.job.source);
+            let mut retry = Retry::Later;
+            if let Some((tried, is_incomplete)) = self.endpoints.source.tried().await {
+                message += &format!("; {tried}");
+                retry = if is_incomplete { Retry::Soon } else { retry };
+            }
+            return Err(Failure { kind: FailureKind::Source, message, retry });
+        };
         self.attempt.source_answers();
         Ok(digest)
     }

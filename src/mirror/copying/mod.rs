@@ -15,6 +15,7 @@ mod platforms;
 mod push;
 mod referrers;
 mod settings;
+mod source;
 mod subsets;
 mod target_lookup;
 mod transfer;

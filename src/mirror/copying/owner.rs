@@ -3,21 +3,20 @@
 use crate::{
     mirror::job::{CopyJob, Role},
     model::{Digest, Failure, Reference, error_chain},
-    registry::{ManifestRef, Registries, Repository, StoreRepository, TagOrDigest},
+    registry::{ManifestRef, StoreRepository, TagOrDigest},
 };
 
-use super::{endpoints::Endpoints, failure::at_target, inspection::Findings, target_lookup};
+use super::{endpoints::Endpoints, failure::at_target, inspection::Findings, source::Source, target_lookup};
 
 /// The candidate whose repository has the digest that the target has. If none has it: one that did not answer, or else the
 /// first. `may_be_made`: the target may have an index that was made for it.
 pub(super) async fn find_owner(
-    sources: &Registries,
     target: &StoreRepository,
     tag: &str,
-    candidates: &[&Reference],
+    candidates: &[(&Reference, Source)],
     may_be_made: bool,
 ) -> Result<Option<Reference>, Failure> {
-    let first = candidates.first().copied().cloned();
+    let first = candidates.first().map(|(image, _)| (*image).clone());
     let present = match target.find(ManifestRef::Tag(tag)).await {
         // As if it were missing: the push repairs it, and must not wait for an answer that never comes.
         Err(error) if error.is_server_error() => None,
@@ -26,9 +25,8 @@ pub(super) async fn find_owner(
     let Some(present) = present else { return Ok(first) };
     let present = source_digest(target, present, may_be_made).await?;
     let mut silent = None;
-    for candidate in candidates {
-        let source = sources.repository(candidate.registry(), candidate.repository());
-        match has(&source, &present).await {
+    for (candidate, source) in candidates {
+        match has(source, &present).await {
             Some(true) => return Ok(Some((*candidate).clone())),
             Some(false) => {}
             None => silent = silent.or(Some(*candidate)),
@@ -61,7 +59,7 @@ async fn source_digest(target: &StoreRepository, present: Digest, may_be_made: b
 }
 
 /// Whether a repository has this manifest; none if it does not answer.
-async fn has(source: &Repository, digest: &Digest) -> Option<bool> {
+async fn has(source: &Source, digest: &Digest) -> Option<bool> {
     match source.head(TagOrDigest::Digest(digest)).await {
         Ok(found) => Some(found.is_some()),
         Err(error) => {

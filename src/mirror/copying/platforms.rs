@@ -163,6 +163,7 @@ mod tests {
             workloads: Vec::new(),
             running: Vec::new(),
             platforms: platforms.map(|platforms| platforms.iter().map(|text| text.parse().unwrap()).collect()),
+            pull_secrets: Vec::new(),
             role: crate::mirror::job::Role::Owner,
             resolve_tag: false,
             owns_tag: false,

@@ -257,7 +257,7 @@ impl<'a> Transfer<'a> {
                 upload.add_sent(bytes);
                 add_sent(bytes);
             };
-            let permit = TransferPermit::acquire(&self.endpoints.source, &self.endpoints.target).await;
+            let permit = TransferPermit::acquire(self.endpoints.source.repository(), &self.endpoints.target).await;
             let body = self.endpoints.source.blob(blob);
             let (failure, throttled) = match self.endpoints.target.upload(blob, body, on_sent).await {
                 Ok(()) => return Ok(()),

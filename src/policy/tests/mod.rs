@@ -76,6 +76,7 @@ fn image_use(namespace: &str, image: &str) -> ImageUse {
         image: image.to_owned(),
         running: Vec::new(),
         platforms: None,
+        pull_secrets: Vec::new(),
     }
 }
 

@@ -16,6 +16,7 @@ use url::form_urlencoded;
 use crate::{
     model::Digest,
     registry::{
+        auth::account::Account,
         client::{
             Client,
             request::{Permit, Request, Target},
@@ -49,7 +50,21 @@ impl fmt::Display for Repository {
 impl Repository {
     pub(in crate::registry) fn new(client: Arc<Client>, registry: &str, name: &str) -> Self {
         let host = client.host(registry, name);
+        Self::with_host(client, host, registry, name)
+    }
+
+    pub(in crate::registry) fn with_host(client: Arc<Client>, host: Arc<Host>, registry: &str, name: &str) -> Self {
         Self { client, host, name: name.into(), display: format!("{registry}/{name}").into() }
+    }
+
+    /// As whom its registry is accessed.
+    pub fn account(&self) -> Account {
+        self.host.auth.account()
+    }
+
+    /// The questions that it can be asked.
+    pub fn probe(&self) -> probe::Probe {
+        probe::Probe::new(self.clone())
     }
 
     pub(in crate::registry) fn at_host(client: Arc<Client>, host: Arc<Host>, name: &str) -> Self {

@@ -15,7 +15,7 @@ use super::{
     state_label::{StateLabel, Tone, meaning_of_one, word},
 };
 use crate::{
-    model::{Decision, ImageUse, Verdict},
+    model::{ContainerKind, Decision, ImageUse, Verdict},
     report::status::{
         Query,
         document::{Image, Referrers, Status},
@@ -90,6 +90,8 @@ enum ExplanationView {
 }
 
 struct DecidedUse {
+    /// `Container` or `Volume`.
+    noun: &'static str,
     container: String,
     verdict: &'static str,
     tone: Tone,
@@ -235,11 +237,13 @@ fn decided(image_use: &ImageUse, Decision { verdict, trace }: &Decision) -> Deci
         answer: entry.answer.clone(),
         took: format!("{} µs", count(u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX))),
     });
-    let container = match image_use.container.kind.name() {
-        "regular" => image_use.container.name.clone(),
-        kind => format!("{} ({kind})", image_use.container.name),
+    let name = &image_use.container.name;
+    let (noun, container) = match image_use.container.kind {
+        ContainerKind::Volume => ("Volume", name.clone()),
+        ContainerKind::Regular => ("Container", name.clone()),
+        kind @ (ContainerKind::Init | ContainerKind::Ephemeral) => ("Container", format!("{name} ({kind})")),
     };
-    DecidedUse { container, verdict, tone, results, answers: answers.collect() }
+    DecidedUse { noun, container, verdict, tone, results, answers: answers.collect() }
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
-//! One copy of each string that thousands of Pods repeat.
+//! One copy of everything that thousands of Pods repeat.
 
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
-/// Shared copies of strings.
+use crate::model::PullSecretRefs;
+
+/// Shared copies of strings and of lists of pull secrets.
 #[derive(Default)]
 pub(super) struct Interner {
     texts: HashSet<Arc<str>>,
     /// At this many texts, unused ones are dropped.
     limit: usize,
+    refs: HashSet<Arc<PullSecretRefs>>,
+    refs_limit: usize,
 }
 
 impl Interner {
@@ -24,6 +28,19 @@ impl Interner {
         }
         let shared: Arc<str> = text.into();
         self.texts.insert(Arc::clone(&shared));
+        shared
+    }
+
+    pub fn refs(&mut self, refs: PullSecretRefs) -> Arc<PullSecretRefs> {
+        if let Some(shared) = self.refs.get(&refs) {
+            return Arc::clone(shared);
+        }
+        if self.refs.len() >= self.refs_limit {
+            self.refs.retain(|refs| Arc::strong_count(refs) > 1);
+            self.refs_limit = (self.refs.len() * 2).max(1024);
+        }
+        let shared = Arc::new(refs);
+        self.refs.insert(Arc::clone(&shared));
         shared
     }
 

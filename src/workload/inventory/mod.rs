@@ -24,7 +24,7 @@ use record::Record;
 pub(super) use record::{ObjectKey, ObjectKind};
 
 use super::object::Object;
-use crate::model::{ImageUse, WorkloadId, WorkloadKind};
+use crate::model::{ImageUse, PullSecretScope, WorkloadId, WorkloadKind};
 
 /// A difference between what the cluster runs and what was last reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Change {
     Set {
         /// The workload.
         workload: WorkloadId,
-        /// Init, regular, ephemeral containers; then those that only its Pods have.
+        /// Init, regular, ephemeral containers, image volumes; then those that only its Pods have.
         uses: Vec<ImageUse>,
     },
     /// The workload runs no images any more, or folds into its owner.
@@ -67,6 +67,7 @@ pub(super) struct Inventory {
     /// None if nodes are not tracked.
     nodes: Option<Nodes>,
     keep_missing_images: bool,
+    pull_secrets: PullSecretScope,
     dirty: BTreeSet<ObjectKey>,
     /// Marked dirty again at the end of the round.
     deferred: BTreeSet<ObjectKey>,
@@ -101,6 +102,7 @@ impl Inventory {
             missing_namespaces: BTreeMap::new(),
             nodes: None,
             keep_missing_images: false,
+            pull_secrets: PullSecretScope::Off,
             dirty: BTreeSet::new(),
             deferred: BTreeSet::new(),
             round: 0,
@@ -113,6 +115,11 @@ impl Inventory {
     /// have a blank image that some controller replaces.
     pub fn keep_missing_images(&mut self) {
         self.keep_missing_images = true;
+    }
+
+    /// From now on, image uses in these namespaces carry their pull secrets. Call it before adding objects.
+    pub fn set_pull_secrets(&mut self, namespaces: PullSecretScope) {
+        self.pull_secrets = namespaces;
     }
 
     /// None for an object without `name` and `generateName`.
@@ -140,6 +147,9 @@ impl Inventory {
         let mut record = Record::new(key.kind, self.is_watched(key.kind), object, &mut self.interner);
         if self.nodes.is_none() {
             record.node = None;
+        }
+        if self.pull_secrets.covers(&key.namespace) {
+            record = record.with_pull_secrets(key.kind, &key.namespace, object, &mut self.interner);
         }
         if let Some(before) = self.objects.get(&key) {
             record.keep_running_images(before);

@@ -8,7 +8,7 @@ use std::{
 
 use super::intern::{Interner, Pairs};
 use crate::{
-    model::{ContainerKind, Owner, Reference, WorkloadKind},
+    model::{ContainerKind, Owner, PullSecretRefs, Reference, WorkloadKind},
     workload::object::{Object, Spec, Status},
 };
 
@@ -85,6 +85,8 @@ pub(super) struct Record {
     pub containers: Box<[ContainerRecord]>,
     /// The node of a Pod.
     pub node: Option<Arc<str>>,
+    /// The pull secrets for its containers, if those of its namespace are used.
+    pub pull_secrets: Option<Arc<PullSecretRefs>>,
 }
 
 /// The controller that an object names as its owner.
@@ -101,7 +103,7 @@ impl Controller {
     }
 }
 
-/// A container that has an image.
+/// A container or an image volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ContainerRecord {
     pub kind: ContainerKind,
@@ -144,6 +146,7 @@ impl Record {
                 controller,
                 containers: Box::default(),
                 node: None,
+                pull_secrets: None,
             };
         };
         Self {
@@ -154,7 +157,31 @@ impl Record {
             controller,
             containers: containers(workload, object, interner),
             node: object.spec.as_ref().and_then(Spec::node).map(|node| interner.text(node)),
+            pull_secrets: None,
         }
+    }
+
+    /// Adds the pull secrets of an object of this kind in this namespace.
+    pub fn with_pull_secrets(
+        mut self,
+        kind: ObjectKind,
+        namespace: &str,
+        object: &Object,
+        interner: &mut Interner,
+    ) -> Self {
+        let spec = kind.workload().filter(|_| !self.containers.is_empty()).and_then(|kind| object.pod_spec(kind));
+        self.pull_secrets = spec.and_then(|spec| {
+            let secrets = spec.pull_secrets().to_vec();
+            // Admission has given a Pod those of its ServiceAccount, if it named none itself.
+            let is_pod = kind == ObjectKind::Workload(WorkloadKind::Pod);
+            let service_account = (secrets.is_empty() && !is_pod).then(|| spec.service_account().unwrap_or("default"));
+            if secrets.is_empty() && service_account.is_none() {
+                return None;
+            }
+            let service_account = service_account.map(str::to_owned);
+            Some(interner.refs(PullSecretRefs { namespace: namespace.to_owned(), service_account, secrets }))
+        });
+        self
     }
 
     /// The owner that this object is counted under.

@@ -6,7 +6,9 @@ use crate::model::ContainerKind;
 mod cost;
 mod missing;
 mod nodes;
+mod pull_secrets;
 mod subsets;
+mod volumes;
 
 const ALL: [WorkloadKind; 6] = WorkloadKind::ALL;
 
@@ -103,6 +105,7 @@ fn reported(inventory: &mut Inventory) -> Vec<String> {
                     ContainerKind::Init => "i:",
                     ContainerKind::Regular => "",
                     ContainerKind::Ephemeral => "e:",
+                    ContainerKind::Volume => "v:",
                 };
                 format!(" {mark}{}={}[{running}]", one.container.name, one.image)
             });

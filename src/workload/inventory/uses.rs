@@ -11,7 +11,7 @@ use super::{
     Inventory, ObjectKey, ObjectKind,
     record::{ContainerKey, ContainerRecord, Record},
 };
-use crate::model::{Container, ImageUse, Owner, Running, Workload, WorkloadId, WorkloadKind};
+use crate::model::{Container, ImageUse, Owner, PullSecretRefs, Running, Workload, WorkloadId, WorkloadKind};
 
 impl Inventory {
     /// The image uses of the workload `root`: its own containers, then those that only its descendants have.
@@ -46,6 +46,13 @@ impl Inventory {
                 }
             }
         }
+        // A template names the secrets for all of its containers, also for those that only its Pods have.
+        let templates = || members().filter(|(key, _)| key.kind != ObjectKind::Workload(WorkloadKind::Pod));
+        let of_templates: Vec<&Arc<PullSecretRefs>> = [record]
+            .into_iter()
+            .chain(templates().map(|(_, member)| member))
+            .filter_map(|member| member.pull_secrets.as_ref())
+            .collect();
 
         let workload = Arc::new(self.workload(root, record, id));
         containers
@@ -54,6 +61,7 @@ impl Inventory {
             .filter(|(container, _)| self.keep_missing_images || !container.image.is_empty())
             .map(|(container, running)| ImageUse {
                 platforms: self.nodes.as_ref().and_then(|nodes| nodes.needed(running.nodes.into_iter())),
+                pull_secrets: without_duplicates(running.pull_secrets.into_iter().chain(of_templates.iter().copied())),
                 workload: Arc::clone(&workload),
                 container: Container { name: container.name.to_string(), kind: container.kind },
                 image: container.image.to_string(),
@@ -94,6 +102,24 @@ impl Inventory {
     }
 }
 
+/// How many different lists of pull secrets one image use has at most, and how many of them its Pods have: the rest are those
+/// of old revisions.
+const MAX_REFS: usize = 8;
+const MAX_REFS_OF_PODS: usize = 4;
+
+fn without_duplicates<'a>(refs: impl Iterator<Item = &'a Arc<PullSecretRefs>>) -> Vec<Arc<PullSecretRefs>> {
+    let mut seen: Vec<Arc<PullSecretRefs>> = Vec::new();
+    for refs in refs {
+        if seen.len() == MAX_REFS {
+            break;
+        }
+        if !seen.contains(refs) {
+            seen.push(Arc::clone(refs));
+        }
+    }
+    seen
+}
+
 /// The images that the Pods of a workload run in one container, and the nodes of these Pods.
 #[derive(Default)]
 struct RunningImages<'a> {
@@ -101,12 +127,20 @@ struct RunningImages<'a> {
     images: Vec<(&'a str, i64)>,
     seen: HashSet<&'a str>,
     nodes: HashSet<Option<&'a str>>,
+    /// The newest Pod's first, without most duplicates.
+    pull_secrets: Vec<&'a Arc<PullSecretRefs>>,
 }
 
 impl<'a> RunningImages<'a> {
     /// Adds a Pod's container; Pods come newest first.
     fn add(&mut self, image: Option<&'a str>, pod: &'a Record) {
         self.nodes.insert(pod.node.as_deref());
+        if let Some(refs) = &pod.pull_secrets
+            && self.pull_secrets.len() < MAX_REFS_OF_PODS
+            && !self.pull_secrets.contains(&refs)
+        {
+            self.pull_secrets.push(refs);
+        }
         if let Some(image) = image
             && self.seen.insert(image)
         {
@@ -123,8 +157,8 @@ pub(super) fn fingerprint(hasher: &RandomState, uses: &[ImageUse]) -> u64 {
         let Workload { id, uid, owners, labels, annotations, namespace_labels, created } = first.workload.as_ref();
         (id, uid, owners, labels, annotations, namespace_labels, created).hash(&mut state);
     }
-    for ImageUse { workload: _, container, image, running, platforms } in uses {
-        (container, image, platforms).hash(&mut state);
+    for ImageUse { workload: _, container, image, running, platforms, pull_secrets } in uses {
+        (container, image, platforms, pull_secrets).hash(&mut state);
         // A newer Pod with the same image is not a change.
         for Running { image, since: _ } in running {
             image.hash(&mut state);

@@ -66,6 +66,7 @@ impl WatchState {
         if settings.nodes {
             inventory.track_nodes();
         }
+        inventory.set_pull_secrets(settings.pull_secrets);
         Self { inventory, namespaces: settings.namespaces, scopes: scopes.collect(), observer, is_ready: false }
     }
 
@@ -258,7 +259,7 @@ mod tests {
     use watcher::Event::{Apply, Init, InitApply, InitDone};
 
     use super::*;
-    use crate::model::WorkloadKind;
+    use crate::model::{PullSecretScope, WorkloadKind};
 
     #[derive(Default)]
     struct Restarts(Mutex<Vec<String>>);
@@ -277,6 +278,7 @@ mod tests {
             namespaces: Namespaces::Named(vec!["a".to_owned(), "b".to_owned()]),
             resources: vec![WorkloadKind::Deployment],
             nodes: false,
+            pull_secrets: PullSecretScope::Off,
         };
         let scopes = settings.scopes();
         let restarts = Arc::new(Restarts::default());
@@ -327,8 +329,12 @@ mod tests {
 
     #[test]
     fn platforms_are_unknown_without_permission_to_read_nodes() {
-        let settings =
-            WatchSettings { namespaces: Namespaces::All, resources: vec![WorkloadKind::Deployment], nodes: true };
+        let settings = WatchSettings {
+            namespaces: Namespaces::All,
+            resources: vec![WorkloadKind::Deployment],
+            nodes: true,
+            pull_secrets: PullSecretScope::Off,
+        };
         let scopes = settings.scopes();
         let [deployments, namespaces, nodes] = [0, 1, 2];
         assert_eq!(scopes[nodes].rule(), "grant list and watch on nodes (API group \"\") with a ClusterRole");

@@ -65,7 +65,8 @@ impl Operations for Replica {
             Ok(source) => Verdict::Mirror { destinations: vec![destination(&source)], source },
             Err(error) => Verdict::Error { reason: error.to_string(), retry: false },
         };
-        let image_use = ImageUse { workload, container, image, running: Vec::new(), platforms: None };
+        let image_use =
+            ImageUse { workload, container, image, running: Vec::new(), platforms: None, pull_secrets: Vec::new() };
         std::future::ready(Some(vec![(image_use, Decision { verdict, trace })])).boxed()
     }
 }

@@ -38,6 +38,7 @@ fn decided(verdict: Verdict) -> Explanation {
         image: "redis:7".into(),
         running: Vec::new(),
         platforms: None,
+        pull_secrets: Vec::new(),
     };
     let trace = vec![TraceEntry {
         hook: Hook::Skip,

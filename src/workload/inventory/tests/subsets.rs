@@ -83,7 +83,12 @@ fn lines(uses: impl Iterator<Item = ImageUse>) -> Vec<String> {
 
 /// The result for the events of these watched kinds.
 fn from_cluster(watched: &[WorkloadKind]) -> Vec<String> {
-    let settings = WatchSettings { namespaces: Namespaces::All, resources: watched.to_vec(), nodes: false };
+    let settings = WatchSettings {
+        namespaces: Namespaces::All,
+        resources: watched.to_vec(),
+        nodes: false,
+        pull_secrets: PullSecretScope::Off,
+    };
     let mut inventory = Inventory::new(watched, 2);
     for scope in settings.scopes() {
         let ResourceKind::Objects { kind, metadata_only } = scope.resource else { continue };
