@@ -65,6 +65,12 @@ impl ReferrerLooks {
         self.due.insert(key.clone());
     }
 
+    /// A look has copied a part of what it found; the next one follows.
+    pub fn continue_at_once(&mut self, key: &DestinationKey, now: Instant) {
+        self.planned.insert(key.clone());
+        self.timers.set(key, now);
+    }
+
     /// A destination whose look has become due; the look must be requested.
     pub fn wake(&mut self, now: Instant) -> Option<DestinationKey> {
         let key = self.timers.pop(now)?;
@@ -139,6 +145,8 @@ mod tests {
         looks.found(&key("a"), Some(HOUR), now);
         looks.ended(&key("b"), true, Some(HOUR), now);
         assert!(looks.wake(now + AFTER_FAILURE.mul_f64(1.2)).is_none(), "a is due already, and b has failed twice");
+        looks.continue_at_once(&key("b"), now);
+        assert_eq!(looks.wake(now), Some(key("b")));
         looks.forget(&key("b"));
         looks.forget(&key("a"));
         assert!(!looks.begin(&key("a")));

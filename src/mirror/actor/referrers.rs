@@ -36,8 +36,7 @@ impl Actor {
         let looks = || done().filter_map(|(_, outcome)| outcome.referrers.as_ref());
         let recheck = self.copier.referrer_recheck();
         if looks().any(|referrers| referrers.is_unfinished) {
-            self.referrer_looks.request(key);
-            self.request_all(key, now);
+            self.referrer_looks.continue_at_once(key, now);
         } else if done().any(|(_, outcome)| outcome.status.is_failure()) {
             // The next attempt may find that the image is there, and what it lacks is not known.
             self.referrer_looks.request(key);
