@@ -15,6 +15,7 @@ use super::{
     help::with_own_help,
     plan::{FailOn, PlanFormat},
     plugin::PluginCommand,
+    restore::RestoreArgs,
     status::StatusArgs,
     sync::SyncFormat,
     version::{self, VersionFormat},
@@ -81,6 +82,11 @@ pub enum Command {
         #[arg(long, value_name = "PROBLEM", value_delimiter = ',')]
         fail_on: Vec<FailOn>,
     },
+    /// Write files that make nodes pull from the mirror, and tell what they cover; contacts no registry
+    ///
+    /// Made from the decisions for this cluster, as `plan` shows them. No file gives a name another image: what a runtime can't
+    /// express is left out, and reported with the reason.
+    Restore(RestoreArgs),
     /// Show what a running program mirrors, what it does not, and why
     ///
     /// Asks the program through the cluster's API server, or at --url.

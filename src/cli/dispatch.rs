@@ -16,7 +16,7 @@ use super::{
     args::{self, Args, Command},
     build, check, compile_child, completion, config_schema, env,
     file_states::FileStates,
-    plan, plugin, run,
+    plan, plugin, restore, run,
     signals::Signals,
     status, sync, version,
 };
@@ -59,6 +59,7 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
         Command::Plan { files, output, timings, fail_on } => {
             runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, *timings, fail_on).await })
         }
+        Command::Restore(restore) => runtime.block_on(async { restore::restore(&load_config(args)?.0, restore).await }),
         Command::Status(status) => runtime.block_on(status::status(&args.flags, status)),
         Command::Check { files, offline, output } => runtime.block_on(check(args, files, *offline, *output)),
         Command::Config { command } => config_schema::config(command),

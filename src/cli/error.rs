@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{build::FetchError, status::StatusError};
+use super::{build::FetchError, restore::RestoreError, status::StatusError};
 #[cfg(feature = "authoring")]
 use crate::authoring::{BindingsError, WrapError};
 use crate::{
@@ -114,6 +114,9 @@ pub enum CommandError {
     /// A running program can't be asked for its status.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// There is nothing to restore, or no place for it.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// Signal handlers cannot be installed.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
@@ -169,6 +172,7 @@ impl CommandError {
             Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
                 ExitCode::from(INVALID_CONFIGURATION)
             }
+            Self::Restore(error) if error.is_usage() => ExitCode::from(INVALID_CONFIGURATION),
             Self::Status(_) => ExitCode::from(NO_STATUS),
             _ => ExitCode::FAILURE,
         }

@@ -12,7 +12,7 @@ struct Help {
 /// Flags that set what is logged.
 const LOGS: [&str; 4] = ["log_format", "zap_devel", "zap_encoder", "zap_log_level"];
 
-const HELP: [Help; 8] = [
+const HELP: [Help; 9] = [
     Help {
         command: "sync",
         flags: &["config", "dry_run", "dry_pull", "kubeconfig"],
@@ -28,6 +28,14 @@ const HELP: [Help; 8] = [
         exit_codes: "
   0  the plan was printed, also with conflicts or undecided image uses
   1  --fail-on found a problem; or another error
+  2  unusable flags, configuration or plugins",
+    },
+    Help {
+        command: "restore",
+        flags: &["config", "kubeconfig"],
+        exit_codes: "
+  0  the files were written, also if images are not covered
+  1  --strict, and an image is not covered; or another error
   2  unusable flags, configuration or plugins",
     },
     Help {

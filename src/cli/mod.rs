@@ -17,6 +17,7 @@ mod help;
 mod plan;
 mod plugin;
 mod reload;
+mod restore;
 mod run;
 mod signals;
 mod status;

@@ -31,7 +31,11 @@ mod text;
 pub use auth::account::Account;
 pub use ecr::{Aws, AwsError, CallerIdentity, EcrRepositories};
 pub use error::{CertificateError, Error, UploadError};
-pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
+pub use http::{
+    reach::{access_to, is_listed_as_insecure},
+    retry::Backoff,
+    transfer_rate::MinTransferRate,
+};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use limits::rate_limiter::MAX_THROTTLED_TIME;
 pub use manifest::{Contents, Descriptor, Manifest, TagOrDigest, index::IndexEntry};
