@@ -11,6 +11,7 @@ use clap_complete::Shell;
 use super::{
     check::CheckFormat,
     config_schema::ConfigCommand,
+    drill::DrillArgs,
     flags::CliFlags,
     help::with_own_help,
     plan::{FailOn, PlanFormat},
@@ -87,6 +88,10 @@ pub enum Command {
     /// Made from the decisions for this cluster, as `plan` shows them. No file gives a name another image: what a runtime can't
     /// express is left out, and reported with the reason.
     Restore(RestoreArgs),
+    /// Pull every image of a restore by its own name, with nothing but the mirror in reach
+    ///
+    /// With containerd, podman or skopeo, in a store of its own that it removes. Changes nothing on the machine.
+    Drill(DrillArgs),
     /// Show what a running program mirrors, what it does not, and why
     ///
     /// Asks the program through the cluster's API server, or at --url.

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{build::FetchError, restore::RestoreError, status::StatusError};
+use super::{build::FetchError, drill::DrillError, restore::RestoreError, status::StatusError};
 #[cfg(feature = "authoring")]
 use crate::authoring::{BindingsError, WrapError};
 use crate::{
@@ -27,6 +27,9 @@ pub const INVALID_CONFIGURATION: u8 = 2;
 
 /// The exit code of `status` if the program can't be asked.
 const NO_STATUS: u8 = 2;
+
+/// The exit code of `drill` if nothing can be pulled with.
+const NO_DRILL: u8 = 2;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +120,9 @@ pub enum CommandError {
     /// There is nothing to restore, or no place for it.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Nothing can be rehearsed.
+    #[error(transparent)]
+    Drill(#[from] DrillError),
     /// Signal handlers cannot be installed.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
@@ -173,6 +179,7 @@ impl CommandError {
                 ExitCode::from(INVALID_CONFIGURATION)
             }
             Self::Restore(error) if error.is_usage() => ExitCode::from(INVALID_CONFIGURATION),
+            Self::Drill(_) => ExitCode::from(NO_DRILL),
             Self::Status(_) => ExitCode::from(NO_STATUS),
             _ => ExitCode::FAILURE,
         }

@@ -9,6 +9,7 @@ mod compile_child;
 mod completion;
 mod config_schema;
 mod dispatch;
+mod drill;
 mod env;
 mod error;
 mod file_states;

@@ -9,5 +9,7 @@ mod installing;
 mod monitoring;
 mod node;
 mod page;
+mod restoring;
 mod schema;
 mod templates;
+mod upstreams;

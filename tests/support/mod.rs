@@ -19,8 +19,9 @@ mod token_server;
 mod traffic;
 mod workloads;
 
-pub use aws::{Aws, Call, Ecr, Refusal, new_account};
+pub use aws::{Aws, Call, Ecr, Refusal, new_account, tunnel};
 pub use background::BackgroundServer;
+pub use certificates::Authority;
 pub use cluster::{Cluster, PodNetwork};
 pub use configmap_volume::ConfigMapVolume;
 pub use link::Link;

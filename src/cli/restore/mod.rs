@@ -14,6 +14,7 @@ use std::{
 
 pub use args::{ReportFormat, RestoreArgs};
 pub use error::RestoreError;
+pub use folder::{FolderError, read_list};
 
 use super::{CommandError, terminal};
 use crate::{

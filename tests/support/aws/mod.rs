@@ -12,7 +12,7 @@ mod public;
 mod smoke;
 mod state;
 mod tokens;
-mod tunnel;
+pub mod tunnel;
 
 use std::{
     fs,
