@@ -35,6 +35,7 @@ mod planning;
 mod platforms;
 mod plugins;
 mod reloading;
+mod restoring;
 mod settings;
 mod shipped;
 mod signals;

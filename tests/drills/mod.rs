@@ -9,6 +9,7 @@ mod installing;
 mod monitoring;
 mod node;
 mod page;
+mod restored_node;
 mod restoring;
 mod schema;
 mod templates;

@@ -102,6 +102,13 @@ impl Scene {
         (folder, report)
     }
 
+    /// Without a drill, tools reach what is upstream.
+    async fn can_reach(&self, image: &str) {
+        let skopeo = Program::new(&["inspect", "--raw", &format!("docker://{image}")]).binary(&program("skopeo"));
+        let skopeo = skopeo.env("HTTPS_PROXY", self.upstreams.proxy()).env("SSL_CERT_FILE", self.upstreams.authority());
+        skopeo.run().await.assert_code(0);
+    }
+
     fn auth_file(&self) -> String {
         let file = self.folder.path().join("auth.json");
         let login = STANDARD.encode(format!("{USER}:{PASSWORD}"));
@@ -121,7 +128,13 @@ impl Scene {
             drills.count()
         };
         let scratch = tempfile::tempdir().unwrap();
-        let drill = Program::new(&arguments).args(more).env("PATH", path).env("TMPDIR", scratch.path());
+        // The registries are there all the time: it is the drill that keeps the tools from them.
+        let drill = Program::new(&arguments)
+            .args(more)
+            .env("PATH", path)
+            .env("TMPDIR", scratch.path())
+            .env("HTTPS_PROXY", self.upstreams.proxy())
+            .env("SSL_CERT_FILE", self.upstreams.authority());
         let finished = drill.run().await;
         assert_eq!(left_behind(), 0);
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "the store is removed");
@@ -179,6 +192,7 @@ async fn every_image_comes_up(has_login: bool) {
     let skipped = "quay.io/acme/skipped:1";
     let scene = Scene::new(&IMAGES, &[skipped], "repoPrefix: $registry", has_login).await;
     scene.mirror().await;
+    scene.can_reach(skipped).await;
     for (runtime, tools) in [("containerd", &["containerd"][..]), ("crio", &["podman", "skopeo"])] {
         let (folder, report) = scene.restore(runtime, runtime).await;
         assert_eq!(report["summary"]["covered"], 30, "{report:#}");

@@ -59,6 +59,11 @@ impl Upstreams {
         format!("http://{}", self.proxy.host())
     }
 
+    /// The certificate of the authority that signs theirs.
+    pub fn authority(&self) -> &Path {
+        &self.authority
+    }
+
     /// The setting `registries` of the program for them.
     pub fn settings(&self) -> String {
         let file = self.authority.display();

@@ -83,7 +83,7 @@ pub fn manifest(hosts: &[Hosts], authority: Option<&str>) -> Option<String> {
         urls.iter().for_each(|url| script += &format!(" {}", single_quoted(url)));
         script.push('\n');
     }
-    script += "touch /tmp/laid\ntrap 'exit 0' TERM INT\nsleep 2147483647 &\nwait\n";
+    script += "touch /laid\ntrap 'exit 0' TERM INT\nsleep 2147483647 &\nwait\n";
     data += &format!("  lay.sh: |\n{}", literal_block(&script, 4));
     if data.len() > MOST_BYTES {
         return None;
@@ -124,7 +124,7 @@ spec:
           image: docker.io/library/busybox:1.37
           command: [sh, /files/lay.sh]
           # Ready when the files are on the node.
-          readinessProbe: {{ exec: {{ command: [test, -f, /tmp/laid] }}, periodSeconds: 5 }}
+          readinessProbe: {{ exec: {{ command: [sh, -c, test -f /laid] }}, periodSeconds: 5 }}
           resources: {{ requests: {{ cpu: 1m, memory: 8Mi }}, limits: {{ memory: 32Mi }} }}
           securityContext:
             runAsUser: 0
