@@ -3,6 +3,7 @@
 //! image.
 
 mod access;
+mod attempt;
 mod files;
 mod holdings;
 mod images;
@@ -10,7 +11,7 @@ mod obstacle;
 mod quote;
 mod renames;
 mod report;
-mod restore;
+
 mod rule;
 mod runtime;
 mod solution;
@@ -22,11 +23,11 @@ mod testing;
 mod tests;
 
 pub use access::{MirrorAccess, MirrorLogin};
+pub use attempt::{Candidate, Restored, Wanted, restore};
 pub use files::File;
 pub use images::DecidedUse;
 pub use report::{
     Counts, Difference, DifferenceKind, LaidFile, PulledBy, Report, ReportedImage, ReportedRule, ReportedTarget, Status,
 };
-pub use restore::{Candidate, Restored, Wanted, restore};
 pub use rule::{Rule, Scope};
 pub use runtime::Runtime;

@@ -28,6 +28,8 @@ pub enum Obstacle {
     Path(String),
     #[error("a rule for {subject} would give {} the image of {} (at {})", .foreign.name, .foreign.owner, .foreign.place)]
     Foreign { subject: String, foreign: Foreign },
+    #[error("the mirror has it at {0}, and k3s may look for library/ there: a place for Docker Hub needs a slash")]
+    NoSlash(String),
     #[error("images of {subject} are at too many places of the mirror; at most {limit} are asked for each image")]
     TooMany { subject: String, limit: usize },
     #[error("kustomize renames {name} in every manifest, and {other} is not in the mirror")]
@@ -50,7 +52,9 @@ impl Obstacle {
             (true, _) => "map no paths of it (`pathMap`, plugins): `repoPrefix: $registry` alone is enough",
         };
         match self {
-            Self::NoPrefix { .. } | Self::TooMany { .. } | Self::DifferentPlaces(_) => Some(own_paths.to_owned()),
+            Self::NoPrefix { .. } | Self::NoSlash(_) | Self::TooMany { .. } | Self::DifferentPlaces(_) => {
+                Some(own_paths.to_owned())
+            }
             Self::Conflict { .. } | Self::Foreign { .. } if has_registry => {
                 Some("map no paths (`pathMap`, plugins) so that two names share one repository".to_owned())
             }

@@ -11,7 +11,7 @@ use super::{
     runtime::{Reach, Runtime},
     solution::Solution,
 };
-use crate::model::Reference;
+use crate::model::{Reference, canonical_registry};
 
 /// The places that a runtime asks one after another for one image. Each costs a request if it does not have it.
 const MOST_PLACES: usize = 8;
@@ -129,7 +129,13 @@ impl Solver<'_> {
             return known.clone();
         }
         let (registry, scope, mirror) = key.clone();
-        let is_expressible = self.runtime.reach() != Reach::DockerHub || (registry == "docker.io" && mirror.is_empty());
+        let is_hub = canonical_registry(&registry) == "docker.io";
+        let is_expressible = match self.runtime.reach() {
+            Reach::DockerHub => registry == "docker.io" && mirror.is_empty(),
+            // One of k3s's two readers of rewrites puts `library/` before a repository of Docker Hub without a slash.
+            Reach::Repository => !is_hub || scope == Scope::Registry || mirror.contains('/'),
+            Reach::Registry | Reach::Subtree | Reach::Written => true,
+        };
         let mut rule = Rule { registry, scope, mirror, tags: true };
         let foreign = self.holdings.foreign(&rule, self.host);
         rule.tags = !self.digests_only && foreign.is_none();
@@ -233,6 +239,9 @@ impl Solver<'_> {
                 return Obstacle::NoPrefix { runtime: self.runtime.title(), place, repository };
             }
             (Reach::Registry | Reach::DockerHub | Reach::Written, Some(prefix)) => (Scope::Registry, prefix),
+            (Reach::Repository, _) if canonical_registry(registry) == "docker.io" && !copy.path.contains('/') => {
+                return Obstacle::NoSlash(place);
+            }
             (Reach::Subtree, _) => (Scope::Subtree(repository.to_owned()), copy.path.clone()),
             (Reach::Repository, _) => (Scope::Repository(repository.to_owned()), copy.path.clone()),
         };

@@ -146,11 +146,11 @@ impl Scene {
         let finished = self.drill(folder, tool, &[]).await.assert_code(0);
         let report: Value = serde_json::from_str(&finished.stdout).unwrap();
         let images = report["images"].as_array().unwrap().iter();
-        images.map(|image| (text(&image["image"]), text(&image["came"]))).collect()
+        images.map(|image| (text_of(&image["image"]), text_of(&image["came"]))).collect()
     }
 }
 
-fn text(value: &Value) -> String {
+fn text_of(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
@@ -249,6 +249,69 @@ async fn the_report_is_right_for_every_way_of_naming() {
     }
 }
 
+/// What k3s's reader of `registries.yaml` unpacks for a name: the text in the image's file, if it is found.
+fn k3s_gets(scene: &Scene, registries: &Path, image: &str) -> Option<String> {
+    let unpacked = tempfile::tempdir().unwrap();
+    let to = unpacked.path().join("image");
+    let output = std::process::Command::new(program("wharfie"))
+        .arg("--private-registry")
+        .args([registries, Path::new(image), &to])
+        // All registries are within reach of a client that trusts them; this one does not.
+        .env("HTTPS_PROXY", scene.upstreams.proxy())
+        .env("HOME", unpacked.path())
+        .output()
+        .unwrap();
+    let text = fs::read_to_string(to.join("name")).ok();
+    assert_eq!(output.status.success(), text.is_some(), "{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[tokio::test]
+async fn k3s_gets_the_image_that_a_name_means_or_none() {
+    let images = [
+        ("docker.io/library/nginx:1", "nginx:1"),
+        ("docker.io/acme/web:1", "acme/web:1"),
+        ("docker.io/library/redis:7", "redis:7@%"),
+        ("quay.io/acme/app:1", "quay.io/acme/app:1"),
+        ("quay.io/acme/tool:1", "quay.io/acme/tool@%"),
+        ("ghcr.io/a.b/c_d:1", "ghcr.io/a.b/c_d:1"),
+    ];
+    let flat = "pathMap: [{ from: '/', to: '-', regex: true }]\nrepoPrefix: all/of";
+    for (naming, has_login) in [("repoPrefix: $registry", true), ("", false), (flat, false)] {
+        let scene = Scene::new(&images, &["ghcr.io/acme/skipped:1"], naming, has_login).await;
+        scene.mirror().await;
+        let (folder, report) = scene.restore("k3s", "k3s").await;
+        assert_eq!(report["summary"]["covered"], images.len(), "{naming}: {report:#}");
+        let registries = Path::new(&folder).join("registries.yaml");
+        // As its comments say.
+        let text = fs::read_to_string(&registries).unwrap();
+        let text = text.replace("/etc/rancher/k3s/k8s-copycat-ca.crt", &format!("{folder}/k8s-copycat-ca.crt"));
+        let login = format!("    auth:\n      username: {USER}\n      password: {PASSWORD}\n");
+        let commented = "    #auth:\n    #  username: FILL_IN\n    #  password: FILL_IN\n";
+        assert!(text.contains(commented));
+        fs::write(&registries, text.replace(commented, if has_login { &login } else { "" })).unwrap();
+        for reported in report["images"].as_array().unwrap() {
+            let name = text_of(&reported["image"]);
+            // Its parser refuses a tag beside a digest.
+            let asked = match name.split_once('@') {
+                Some((tagged, digest)) => format!("{}@{digest}", tagged.split(':').next().unwrap()),
+                None => name.clone(),
+            };
+            let expected = (reported["status"] == "covered").then(|| {
+                let is_source = |source: &&&str| name.starts_with(source.split(':').next().unwrap());
+                images.iter().map(|(source, _)| source).find(is_source).unwrap().to_string()
+            });
+            assert_eq!(k3s_gets(&scene, &registries, &asked), expected, "{naming}: {asked}");
+        }
+        // Names whose repositories the mirror has for others.
+        for foreign in
+            ["docker.io/acme/app:1", "quay.io/acme/web:1", "docker.io/all/of/acme-app:1", "quay.io/library/nginx:1"]
+        {
+            assert_eq!(k3s_gets(&scene, &registries, foreign), None, "{naming}: {foreign}");
+        }
+    }
+}
+
 /// A mirror that has lost an image is found out before the day.
 #[tokio::test]
 async fn a_covered_image_that_the_mirror_has_lost_fails_the_drill() {
@@ -263,7 +326,10 @@ async fn a_covered_image_that_the_mirror_has_lost_fails_the_drill() {
         let summary = json!({ "images": 2, "up": 1, "failed": 1, "uncovered": 0, "unexpected": 0 });
         assert_eq!(report["summary"], summary);
         let failed = &report["images"][1];
-        assert_eq!((text(&failed["image"]), text(&failed["came"])), ("quay.io/acme/app:1".into(), "failed".into()));
+        assert_eq!(
+            (text_of(&failed["image"]), text_of(&failed["came"])),
+            ("quay.io/acme/app:1".into(), "failed".into())
+        );
         assert_eq!(failed["workloads"], json!(["deployment default/web"]));
     }
 }

@@ -9,8 +9,8 @@ use crate::restore::{
 };
 
 const AUTHORITY: &str = "k8s-copycat-ca.crt";
-/// A repository that the mirror is not asked to have.
-const NOWHERE: &str = "k8s-copycat-holds-nothing-here";
+/// A repository that nothing is pushed to. Some readers put `library/` before one without a slash.
+const NOWHERE: &str = "k8s-copycat/holds-nothing-here";
 
 pub fn files(laid: &Laid<'_>) -> Vec<File> {
     let authority = laid.access.certificates();

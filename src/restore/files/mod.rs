@@ -10,6 +10,7 @@ mod registries_conf;
 mod talos;
 
 use super::{access::MirrorAccess, runtime::Runtime, solution::Solution};
+use crate::model::canonical_registry;
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +32,9 @@ pub struct Laid<'a> {
 
 impl Laid<'_> {
     fn url(&self, path: &str) -> String {
-        format!("{}://{}{path}", self.access.scheme(), self.host)
+        // Docker Hub's API has another name than its images.
+        let host = if canonical_registry(self.host) == "docker.io" { "registry-1.docker.io" } else { self.host };
+        format!("{}://{host}{path}", self.access.scheme())
     }
 }
 

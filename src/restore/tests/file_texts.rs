@@ -103,7 +103,7 @@ fn k3s_gets_rewrites() {
     let target = target("");
     let uses = by_policy(&target, &["nginx:1", "b.c/d.e:1"], flat);
     let registries = &documents(text(&run(Runtime::K3s, &target, &uses), "registries.yaml"))[0];
-    let shadowed = "k8s-copycat-holds-nothing-here";
+    let shadowed = "k8s-copycat/holds-nothing-here";
     assert_eq!(
         registries["mirrors"],
         json!({

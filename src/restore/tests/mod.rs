@@ -182,6 +182,28 @@ fn the_targets_own_path_is_part_of_the_mirrors() {
 }
 
 #[test]
+fn a_place_of_one_part_is_not_for_docker_hubs_images_in_k3s() {
+    let target = target("");
+    let uses = by_policy(&target, &["nginx:1", "quay.io/top:1"], |source| {
+        source.repository().rsplit('/').next().unwrap().to_owned()
+    });
+    let restored = run(Runtime::K3s, &target, &uses);
+    assert_eq!(covered(&restored), ["quay.io/top:1"].into());
+    assert!(reason(&restored, NGINX).contains("needs a slash"), "{}", reason(&restored, NGINX));
+    assert_eq!(covered(&run(Runtime::Crio, &target, &uses)).len(), 2);
+}
+
+#[test]
+fn a_mirror_at_docker_hub_is_reached_by_its_other_name() {
+    let target = target_at("default", "docker.io/acme", "$registry");
+    let restored = run(Runtime::Containerd, &target, &by_policy(&target, &[APP], by_registry));
+    assert!(
+        text(&restored, "certs.d/quay.io/hosts.toml")
+            .contains("[host.\"https://registry-1.docker.io/v2/acme/quay.io\"]")
+    );
+}
+
+#[test]
 fn what_is_not_in_the_mirror_is_not_covered_and_says_why() {
     let target = target("$registry");
     let mut uses = by_policy(&target, &["nginx:1"], by_registry);

@@ -63,7 +63,9 @@ impl<'r> Configured<'r> {
                 let matching = rewrites.iter().filter(|(pattern, _)| pattern.is_match(repository));
                 let matching: Vec<_> = matching.map(|(pattern, to)| pattern.replace_all(repository, to)).collect();
                 assert!(matching.len() <= 1, "the order of rewrites is not defined: {matching:?}");
-                vec![(matching.first().map_or(repository, AsRef::as_ref).to_owned(), true)]
+                let found = matching.first().map_or(repository, AsRef::as_ref);
+                assert!(registry != "docker.io" || found.contains('/'), "one reader makes it library/{found}");
+                vec![(found.to_owned(), true)]
             }
             Runtime::Containerd | Runtime::Talos | Runtime::Docker => rules()
                 .filter(|(rule, _)| rule.name == registry)
