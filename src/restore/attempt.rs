@@ -214,8 +214,7 @@ impl<'a> Attempt<'a> {
             ));
         }
         for rule in &self.solution.rules {
-            let is_of_registry = rule.mirror.contains(&rule.registry.replace(':', "-").to_lowercase());
-            if rule.tags && rule.scope == Scope::Registry && !is_of_registry {
+            if rule.tags && rule.scope == Scope::Registry && !rule.names_registry() {
                 notes.push(format!(
                     "every tag of {} is looked for below {}/: nothing but images of {} may ever be pushed there; with \
                      `repoPrefix: $registry` each registry has a path of its own",

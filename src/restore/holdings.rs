@@ -7,7 +7,12 @@ use crate::model::TargetAddress;
 
 /// Repositories at the mirror's registry, by their full paths, with the names whose images they hold.
 #[derive(Clone, Debug, Default)]
-pub struct Holdings(BTreeMap<String, BTreeSet<String>>);
+pub struct Holdings {
+    /// By the destinations of decisions.
+    decided: BTreeMap<String, BTreeSet<String>>,
+    /// By workloads that name them as the registry's own. They may be copies of other names all the same.
+    named: BTreeMap<String, BTreeSet<String>>,
+}
 
 /// A name that a rule would give the image of another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,24 +32,25 @@ pub fn source_name(registry: &str, repository: &str) -> String {
 
 impl Holdings {
     pub fn add(&mut self, path: String, owner: String) {
-        self.0.entry(path).or_default().insert(owner);
+        self.decided.entry(path).or_default().insert(owner);
     }
 
-    /// The repository `path`, and with an empty path all of them, or else those below it.
-    pub fn within<'h>(&'h self, path: &str) -> impl Iterator<Item = (&'h str, &'h BTreeSet<String>)> + use<'h> {
-        let exact = self.0.get_key_value(path);
-        let below = if path.is_empty() { String::new() } else { format!("{path}/") };
-        let ranged = self.0.range(below.clone()..).take_while(move |(held, _)| held.starts_with(&below));
-        exact.into_iter().chain(ranged).map(|(held, owners)| (held.as_str(), owners))
+    /// A repository that a workload names by the mirror's registry.
+    pub fn add_named(&mut self, path: String, name: String) {
+        self.named.entry(path).or_default().insert(name);
     }
 
     /// A name within the rule's scope that would get another name's image.
     pub fn foreign(&self, rule: &Rule, host: &str) -> Option<Foreign> {
-        self.within(&rule.mirror).find_map(|(path, owners)| {
+        let foreign = |(path, owners): (&str, &BTreeSet<String>)| {
             let name = source_name(&rule.registry, &rule.repository_at(path)?);
             let owner = owners.iter().find(|owner| **owner != name)?.clone();
             Some(Foreign { name, place: format!("{host}/{path}"), owner })
-        })
+        };
+        let decided = within(&self.decided, &rule.mirror).find_map(foreign);
+        // What is below the registry's own name is a copy of its images, whoever names it by the mirror.
+        decided
+            .or_else(|| (!rule.names_registry()).then(|| within(&self.named, &rule.mirror).find_map(foreign)).flatten())
     }
 
     /// The names of `registry` that would get another name's image if their repositories were looked up unchanged.
@@ -53,8 +59,20 @@ impl Holdings {
             let name = source_name(registry, path);
             owners.iter().any(|owner| *owner != name)
         };
-        self.0.iter().filter(move |(path, owners)| is_foreign(path, owners)).map(|(path, _)| path.as_str())
+        let all = self.decided.iter().chain(&self.named);
+        all.filter(move |(path, owners)| is_foreign(path, owners)).map(|(path, _)| path.as_str())
     }
+}
+
+/// The repository `path`, and with an empty path all of them, or else those below it.
+fn within<'h>(
+    held: &'h BTreeMap<String, BTreeSet<String>>,
+    path: &str,
+) -> impl Iterator<Item = (&'h str, &'h BTreeSet<String>)> + use<'h> {
+    let exact = held.get_key_value(path);
+    let below = if path.is_empty() { String::new() } else { format!("{path}/") };
+    let ranged = held.range(below.clone()..).take_while(move |(held, _)| held.starts_with(&below));
+    exact.into_iter().chain(ranged).map(|(held, owners)| (held.as_str(), owners))
 }
 
 #[cfg(test)]
@@ -74,7 +92,7 @@ mod tests {
     #[test]
     fn a_repository_has_what_is_below_it_and_no_neighbour() {
         let all = holdings(&[("a", "1"), ("a-b", "2"), ("a/b", "3"), ("a/c/d", "4"), ("ab", "5")]);
-        let paths = |path: &str| all.within(path).map(|(path, _)| path.to_owned()).collect::<Vec<_>>();
+        let paths = |path: &str| within(&all.decided, path).map(|(path, _)| path.to_owned()).collect::<Vec<_>>();
         assert_eq!(paths("a"), ["a", "a/b", "a/c/d"]);
         assert_eq!(paths("a/c"), ["a/c/d"]);
         assert_eq!(paths("").len(), 5);
@@ -100,6 +118,17 @@ mod tests {
         assert_eq!(all.foreign(&app(Scope::Repository("library/app".to_owned())), "r.io"), None);
         let found = all.foreign(&app(Scope::Subtree("library/app".to_owned())), "r.io").unwrap();
         assert_eq!(found.name, "docker.io/library/app/web");
+    }
+
+    #[test]
+    fn a_copy_that_is_named_by_the_mirror_is_foreign_unless_its_path_has_the_registry() {
+        let mut all = Holdings::default();
+        for path in ["m/docker.io/library/redis", "m/library/redis"] {
+            all.add_named(path.to_owned(), format!("r.io/{path}"));
+        }
+        assert_eq!(all.foreign(&rule("docker.io", Scope::Registry, "m/docker.io"), "r.io"), None);
+        let found = all.foreign(&rule("docker.io", Scope::Registry, "m"), "r.io").unwrap();
+        assert_eq!(found.owner, "r.io/m/docker.io/library/redis");
     }
 
     #[test]

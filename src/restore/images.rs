@@ -106,7 +106,7 @@ pub fn holdings(uses: &[DecidedUse], host: &str) -> Holdings {
         if let Ok(named) = image_use.image.parse::<Reference>()
             && is_same_registry(named.registry(), host)
         {
-            holdings.add(named.repository().to_owned(), source_name(named.registry(), named.repository()));
+            holdings.add_named(named.repository().to_owned(), source_name(named.registry(), named.repository()));
         }
     }
     holdings

@@ -41,6 +41,17 @@ impl Rule {
         }
     }
 
+    /// Whether what precedes the repository in the mirror ends with the registry's name, as `$registry` writes it: then it is
+    /// no other registry's.
+    pub(super) fn names_registry(&self) -> bool {
+        let prefix = match &self.scope {
+            Scope::Registry => Some(self.mirror.as_str()),
+            Scope::Subtree(repository) | Scope::Repository(repository) => prefix_of(&self.mirror, repository),
+        };
+        let name = self.registry.replace(':', "-").to_lowercase();
+        prefix.is_some_and(|prefix| prefix.rsplit('/').next() == Some(name.as_str()))
+    }
+
     /// The names that the rule is about, as a reader knows them.
     pub(super) fn subject(&self) -> String {
         match &self.scope {

@@ -11,7 +11,7 @@ use crate::{
     restore::Runtime,
 };
 
-/// The most bytes of a tool's message that are shown: its end, where the cause is.
+/// The most bytes of a tool's message that are shown.
 const LONGEST_MESSAGE: usize = 2_000;
 const VERSION_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -76,7 +76,7 @@ pub async fn version(name: &'static str) -> Result<String, DrillError> {
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
         .map_err(|source| DrillError::Run { tool: name, source })?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(one_line(text.lines().next().unwrap_or_default()).into_owned())
+    Ok(one_line(text.lines().next().unwrap_or_default().trim()).into_owned())
 }
 
 /// Runs a command to its end; the error is its message, safe to show.
@@ -88,10 +88,18 @@ pub async fn run(mut command: Command, deadline: Duration) -> Result<(), String>
         Ok(Ok(output)) if output.status.success() => Ok(()),
         Ok(Ok(output)) => {
             let text = String::from_utf8_lossy(&output.stderr);
-            let text = text.trim();
-            let text = if text.is_empty() { output.status.to_string() } else { text.to_owned() };
+            let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
+            let text = last.map_or_else(|| output.status.to_string(), message);
             Err(cut(&one_line(&text), LONGEST_MESSAGE).into_owned())
         }
+    }
+}
+
+/// What a line of a log says: these tools log `time="…" level=fatal msg="…"`.
+fn message(line: &str) -> String {
+    match line.split_once(" msg=\"") {
+        Some((_, text)) => text.trim_end_matches('"').replace("\\\"", "\""),
+        None => line.to_owned(),
     }
 }
 
@@ -105,6 +113,23 @@ pub fn command(name: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_logged_line_the_message_is_shown() {
+        let line = r#"time="2026-11-28T08:52:57Z" level=error msg="pulling image: \"quay.io/a:1\": not found""#;
+        assert_eq!(message(line), r#"pulling image: "quay.io/a:1": not found"#);
+        assert_eq!(message("Error: a is blocked"), "Error: a is blocked");
+    }
+
+    #[tokio::test]
+    async fn the_last_line_of_a_tool_is_its_message_and_a_slow_one_is_ended() {
+        let sh = |script: &str| command("sh", ["-c", script]);
+        let deadline = Duration::from_secs(60);
+        assert_eq!(run(sh("exit 0"), deadline).await, Ok(()));
+        assert_eq!(run(sh("echo one >&2; echo two >&2; exit 1"), deadline).await, Err("two".to_owned()));
+        assert_eq!(run(sh("exit 3"), deadline).await, Err("exit status: 3".to_owned()));
+        assert_eq!(run(sh("sleep 600"), Duration::ZERO).await, Err("not within 0 s".to_owned()));
+    }
 
     #[test]
     fn a_tool_reads_only_its_own_files() {

@@ -238,6 +238,18 @@ fn an_image_of_the_mirror_itself_needs_no_rule_and_guards_its_name() {
 }
 
 #[test]
+fn a_copy_that_a_workload_names_by_the_mirror_keeps_no_registry_from_it() {
+    let target = target("$registry");
+    let mut uses = by_policy(&target, &["nginx:1", APP], by_registry);
+    uses.push(skipped("r.example.com/docker.io/library/redis:1"));
+    for runtime in [Runtime::Containerd, Runtime::Crio, Runtime::K3s, Runtime::Talos] {
+        let restored = run(runtime, &target, &uses);
+        assert_eq!(covered(&restored), [NGINX, APP].into(), "{runtime:?}");
+        assert_eq!(restored.report.summary.named_at_mirror, 1);
+    }
+}
+
+#[test]
 fn a_tag_that_differs_in_the_mirror_is_for_kustomize_alone() {
     let target = target("$registry");
     let source: Reference = NGINX.parse().unwrap();
