@@ -334,6 +334,26 @@ async fn a_covered_image_that_the_mirror_has_lost_fails_the_drill() {
     }
 }
 
+/// Files that were edited so that a name gets more than the restore has for it.
+#[tokio::test]
+async fn an_image_that_comes_up_though_it_is_not_covered_fails_the_drill() {
+    let images = [("docker.io/library/nginx:1", "nginx:1"), ("quay.io/acme/app:1", "quay.io/acme/app:1")];
+    let scene =
+        Scene::new(&[&images[..], &[("quay.io/acme/tool:1", "quay.io/acme/tool@%")]].concat(), &[], "", false).await;
+    scene.mirror().await;
+    let (folder, report) = scene.restore("containerd", "files").await;
+    assert_eq!(report["summary"]["covered"], 1, "{report:#}");
+    let hosts = Path::new(&folder).join("certs.d/quay.io/hosts.toml");
+    let text = fs::read_to_string(&hosts).unwrap();
+    fs::write(&hosts, text.replace("[\"pull\"]", "[\"pull\", \"resolve\"]")).unwrap();
+    let finished = scene.drill(&folder, "containerd", &[]).await.assert_code(1);
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let summary = json!({ "images": 3, "up": 1, "failed": 0, "uncovered": 1, "unexpected": 1 });
+    assert_eq!(report["summary"], summary, "{report:#}");
+    let came = report["images"].as_array().unwrap().iter().find(|image| image["came"] == "unexpected").unwrap();
+    assert_eq!(came["image"], "quay.io/acme/app:1");
+}
+
 #[tokio::test]
 async fn files_that_nothing_here_reads_are_refused() {
     let scene = Scene::new(&[("quay.io/acme/app:1", "quay.io/acme/app:1")], &[], "repoPrefix: $registry", false).await;

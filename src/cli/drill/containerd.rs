@@ -59,7 +59,7 @@ impl Containerd {
         write(&store.join("crictl.yaml"), "")?;
         let log = store.join("containerd.log");
         let log_file = fs::File::create(&log).map_err(|source| DrillError::Prepare { file: log.clone(), source })?;
-        let mut starting = command("containerd", [OsString::from("--config"), config.into()]);
+        let mut starting = in_own_mounts(&config);
         starting.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file).kill_on_drop(true);
         let process = starting.spawn().map_err(|source| DrillError::Run { tool: "containerd", source })?;
         let mut started = Self { process, folder: store.to_owned(), version, has_crictl, is_first, timeout };
@@ -137,6 +137,18 @@ impl Containerd {
             let _ = kill_process(id, Signal::TERM);
             let _ = timeout(STOP_DEADLINE, self.process.wait()).await;
         }
+    }
+}
+
+/// containerd, with mounts of its own where that is possible: they end with it, also if it is killed.
+fn in_own_mounts(config: &Path) -> Command {
+    let arguments = [OsString::from("--config"), config.into()];
+    match (find("unshare"), find("containerd")) {
+        (Some(_), Some(containerd)) => {
+            let own: [OsString; 4] = ["--mount".into(), "--propagation".into(), "private".into(), containerd.into()];
+            command("unshare", own.into_iter().chain(arguments))
+        }
+        _ => command("containerd", arguments),
     }
 }
 
