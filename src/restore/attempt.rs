@@ -36,6 +36,8 @@ pub struct Wanted {
     pub runtime: Runtime,
     /// Leave tags to the source registries.
     pub digest_only: bool,
+    /// Only some platforms of images are mirrored.
+    pub some_platforms: bool,
 }
 
 /// The result.
@@ -238,6 +240,13 @@ impl<'a> Attempt<'a> {
                 "tokens of {} end after 12 hours: something on the node has to renew what is filled in",
                 self.host
             )),
+        }
+        if wanted.some_platforms {
+            notes.push(
+                "only some platforms are mirrored: where the mirror takes no index without the others, it has one with another \
+                 digest, and an image named by the digest of its index is not found; `k8s-copycat drill` shows it"
+                    .to_owned(),
+            );
         }
         if access.wants_client_certificate {
             notes.push(format!(

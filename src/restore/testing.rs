@@ -107,7 +107,7 @@ pub fn run(runtime: Runtime, target: &Arc<Target>, uses: &[DecidedUse]) -> Resto
 
 pub fn run_with(runtime: Runtime, target: &Arc<Target>, access: MirrorAccess, uses: &[DecidedUse]) -> Restored {
     let candidate = Candidate { target: Arc::clone(target), access };
-    restore(Wanted { runtime, digest_only: false }, &[candidate], uses).unwrap()
+    restore(Wanted { runtime, digest_only: false, some_platforms: false }, &[candidate], uses).unwrap()
 }
 
 /// The images with this status.

@@ -57,9 +57,8 @@ impl WithRegistriesConf {
         };
         let (host, _) = TargetAddress::host_and_path(&report.target.registry);
         let sources: Vec<Reference> = report.images.iter().filter_map(|image| image.image.parse().ok()).collect();
-        let registries: BTreeSet<&str> =
-            sources.iter().map(Reference::registry).filter(|registry| *registry != host).collect();
-        let changed = unreachable::registries_conf(&text, &registries);
+        let registries: BTreeSet<&str> = sources.iter().map(Reference::registry).collect();
+        let changed = unreachable::registries_conf(&text, &registries, host);
         // The home's drop-ins replace the system's of the same prefix, so that files which are in use already do no harm.
         let folder = store.join("home/.config/containers/registries.conf.d");
         fs::create_dir_all(&folder).map_err(failed(&folder))?;

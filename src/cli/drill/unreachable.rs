@@ -22,29 +22,34 @@ pub fn hosts_toml(text: &str) -> Option<String> {
     is_replaced.then_some(changed)
 }
 
-/// A registries.conf that never asks the registries themselves: those of its own entries, and `registries` as a whole.
-pub fn registries_conf(text: &str, registries: &BTreeSet<&str>) -> String {
+/// A registries.conf that never asks the registries themselves: those of its own entries, and `registries` as a whole. The
+/// mirror's own names still lead to it.
+pub fn registries_conf(text: &str, registries: &BTreeSet<&str>, mirror: &str) -> String {
     let mut changed = String::new();
     let mut prefixes = BTreeSet::new();
-    let mut is_entry = false;
+    // Inside of an entry, and not yet past its first line that names what it is about.
+    let (mut is_entry, mut is_open) = (false, false);
     for line in text.lines() {
         let bare = line.trim();
         if bare.starts_with('[') {
             is_entry = bare == "[[registry]]";
+            is_open = is_entry;
         }
-        if let Some((key, value)) = bare.split_once('=').filter(|_| is_entry) {
-            match key.trim() {
-                "prefix" => drop(prefixes.insert(value.trim().trim_matches('"').to_owned())),
-                "blocked" => continue,
-                _ => {}
-            }
+        let setting = bare.split_once('=').filter(|_| is_entry).map(|(key, value)| (key.trim(), value.trim()));
+        if setting.is_some_and(|(key, _)| key == "blocked") {
+            continue;
         }
         changed += &format!("{line}\n");
-        if bare == "[[registry]]" {
-            changed += "blocked = true\n";
+        if let Some(("prefix" | "location", value)) = setting.filter(|_| is_open) {
+            is_open = false;
+            let subject = value.trim_matches('"');
+            prefixes.insert(subject.to_owned());
+            if subject.split('/').next() != Some(mirror) {
+                changed += "blocked = true\n";
+            }
         }
     }
-    for registry in registries.iter().filter(|registry| !prefixes.contains(**registry)) {
+    for registry in registries.iter().filter(|registry| !prefixes.contains(**registry) && **registry != mirror) {
         changed += &format!("\n[[registry]]\nblocked = true\nprefix = \"{registry}\"\nlocation = \"{registry}\"\n");
     }
     changed
@@ -64,12 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn a_registries_conf_blocks_every_registry() {
-        let text = "[[registry]]\nprefix = \"a.io/b\"\nblocked = false\n  [[registry.mirror]]\n  location = \"r.io\"\n";
-        let changed = registries_conf(text, &["a.io"].into());
+    fn a_registries_conf_blocks_every_registry_but_the_mirror() {
+        let text = "[[registry]]\n# x\nprefix = \"a.io/b\"\nlocation = \"a.io/b\"\nblocked = false\n  [[registry.mirror]]\n  \
+                    location = \"r.io\"\n[[registry]]\nlocation = \"c.io\"\n[[registry]]\nprefix = \"r.io\"\n";
+        let changed = registries_conf(text, &["a.io", "c.io", "r.io"].into(), "r.io");
         assert_eq!(
             changed,
-            "[[registry]]\nblocked = true\nprefix = \"a.io/b\"\n  [[registry.mirror]]\n  location = \"r.io\"\n\n\
+            "[[registry]]\n# x\nprefix = \"a.io/b\"\nblocked = true\nlocation = \"a.io/b\"\n  [[registry.mirror]]\n  \
+             location = \"r.io\"\n[[registry]]\nlocation = \"c.io\"\nblocked = true\n[[registry]]\nprefix = \"r.io\"\n\n\
              [[registry]]\nblocked = true\nprefix = \"a.io\"\nlocation = \"a.io\"\n"
         );
     }

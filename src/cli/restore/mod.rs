@@ -35,7 +35,8 @@ pub async fn restore(config: &Config, args: &RestoreArgs) -> Result<ExitCode, Co
         return Err(RestoreError::NoImages.into());
     }
     let candidates = mirrors::with_sources(config, candidates, &uses);
-    let wanted = Wanted { runtime, digest_only: args.digest_only };
+    let some_platforms = config.copy.platforms.is_some();
+    let wanted = Wanted { runtime, digest_only: args.digest_only, some_platforms };
     let Restored { report, files } = restored(wanted, &candidates, &uses).ok_or(RestoreError::NoRegistry)?;
     let written = folder::write(&args.directory, &report, &files, args.force).map_err(RestoreError::from)?;
     let mut out = io::stdout().lock();

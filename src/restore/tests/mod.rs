@@ -250,6 +250,15 @@ fn a_copy_that_a_workload_names_by_the_mirror_keeps_no_registry_from_it() {
 }
 
 #[test]
+fn a_selection_of_platforms_is_noted_for_its_digests() {
+    let target = target("$registry");
+    let candidate = Candidate { target: target.clone(), access: MirrorAccess::default() };
+    let wanted = Wanted { runtime: Runtime::Containerd, digest_only: false, some_platforms: true };
+    let restored = restore(wanted, &[candidate], &by_policy(&target, &["nginx:1"], by_registry)).unwrap();
+    assert!(restored.report.notes[0].contains("another digest"), "{:?}", restored.report.notes);
+}
+
+#[test]
 fn a_tag_that_differs_in_the_mirror_is_for_kustomize_alone() {
     let target = target("$registry");
     let source: Reference = NGINX.parse().unwrap();
@@ -280,8 +289,9 @@ fn the_first_target_that_covers_everything_is_used_or_the_best() {
     let mut uses = vec![both("nginx:1"), both(APP)];
     let candidates =
         [&flat_target, &good, &layout].map(|target| Candidate { target: target.clone(), access: Default::default() });
-    let run =
-        |runtime, uses: &[DecidedUse]| restore(Wanted { runtime, digest_only: false }, &candidates, uses).unwrap();
+    let run = |runtime, uses: &[DecidedUse]| {
+        restore(Wanted { runtime, digest_only: false, some_platforms: false }, &candidates, uses).unwrap()
+    };
     assert_eq!(run(Runtime::Containerd, &uses).report.target.name, "good");
     assert_eq!(run(Runtime::Crio, &uses).report.target.name, "flat");
     let only_flat = mirrored("quay.io/acme/flat:1", &[(&flat_target, "x".to_owned())]);
@@ -307,7 +317,8 @@ fn with_digest_only_tags_are_left_to_their_registries() {
     let uses = by_policy(&target, &["nginx:1", &pinned], by_registry);
     for runtime in [Runtime::Containerd, Runtime::Crio, Runtime::Openshift] {
         let candidate = Candidate { target: target.clone(), access: MirrorAccess::default() };
-        let restored = restore(Wanted { runtime, digest_only: true }, &[candidate], &uses).unwrap();
+        let restored =
+            restore(Wanted { runtime, digest_only: true, some_platforms: false }, &[candidate], &uses).unwrap();
         assert_eq!(covered(&restored), [pinned.as_str()].into());
         assert!(reason(&restored, NGINX).contains("--digest-only"), "{restored:?}");
         assert_eq!(rules(&restored), [("docker.io", "r.example.com/docker.io", false)]);
