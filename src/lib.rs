@@ -8,4 +8,5 @@ pub mod model;
 pub mod policy;
 pub mod registry;
 pub mod report;
+pub mod restore;
 pub mod workload;

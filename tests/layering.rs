@@ -10,16 +10,17 @@ use std::{
 };
 
 /// Each room, and the rooms that it may import.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("config", &["model"]),
     ("workload", &["model"]),
     ("policy", &["model"]),
     ("registry", &["model"]),
     ("report", &["model"]),
+    ("restore", &["model"]),
     ("mirror", &["model", "policy", "registry"]),
     ("authoring", &["model", "policy"]),
-    ("cli", &["model", "authoring", "config", "workload", "policy", "registry", "mirror", "report"]),
+    ("cli", &["model", "authoring", "config", "workload", "policy", "registry", "mirror", "report", "restore"]),
 ];
 
 /// Each large crate, and the rooms that may use it.

@@ -38,6 +38,7 @@ mod plugins;
 mod pull_secrets;
 mod referrers;
 mod reloading;
+mod restoring;
 mod settings;
 mod shipped;
 mod signals;

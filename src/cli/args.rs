@@ -11,11 +11,13 @@ use clap_complete::Shell;
 use super::{
     check::CheckFormat,
     config_schema::ConfigCommand,
+    drill::DrillArgs,
     flags::CliFlags,
     help::with_own_help,
     plan::{FailOn, PlanFormat},
     plugin::PluginCommand,
     rbac::RbacArgs,
+    restore::RestoreArgs,
     status::StatusArgs,
     sync::SyncFormat,
     verify::VerifyArgs,
@@ -87,6 +89,15 @@ pub enum Command {
     ///
     /// Tag, digest, every manifest and every blob; with --deep also the bytes.
     Verify(VerifyArgs),
+    /// Write files that make nodes pull from the mirror, and tell what they cover; contacts no registry
+    ///
+    /// Made from the decisions for this cluster, as `plan` shows them. No file gives a name another image: what a runtime can't
+    /// express is left out, and reported with the reason.
+    Restore(RestoreArgs),
+    /// Pull every image of a restore by its own name, with nothing but the mirror in reach
+    ///
+    /// With containerd, podman or skopeo, in a store of its own that it removes. Changes nothing on the machine.
+    Drill(DrillArgs),
     /// Show what a running program mirrors, what it does not, and why
     ///
     /// Asks the program through the cluster's API server, or at --url.

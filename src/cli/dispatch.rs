@@ -14,9 +14,9 @@ use tracing::{level_filters::LevelFilter, warn};
 use super::{
     CommandError,
     args::{self, Args, Command},
-    build, check, compile_child, completion, config_schema, env,
+    build, check, compile_child, completion, config_schema, drill, env,
     file_states::FileStates,
-    plan, plugin, rbac, run,
+    plan, plugin, rbac, restore, run,
     signals::Signals,
     status, sync, verify, version,
 };
@@ -60,6 +60,8 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
             runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, *timings, fail_on).await })
         }
         Command::Verify(verify) => runtime.block_on(async { verify::verify(&load_config(args)?.0, verify).await }),
+        Command::Restore(restore) => runtime.block_on(async { restore::restore(&load_config(args)?.0, restore).await }),
+        Command::Drill(drill) => runtime.block_on(drill::drill(drill, &signals()?)),
         Command::Status(status) => runtime.block_on(status::status(&args.flags, status)),
         Command::Check { files, offline, output } => runtime.block_on(check(args, files, *offline, *output)),
         Command::Rbac(rbac) => runtime.block_on(async { rbac::rbac(&load_config(args)?.0, rbac).await }),

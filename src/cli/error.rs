@@ -8,7 +8,9 @@ use std::{
     process::ExitCode,
 };
 
-use super::{build::FetchError, status::StatusError, verify::ProgressFileError};
+use super::{
+    build::FetchError, drill::DrillError, restore::RestoreError, status::StatusError, verify::ProgressFileError,
+};
 #[cfg(feature = "authoring")]
 use crate::authoring::{BindingsError, WrapError};
 use crate::{
@@ -27,6 +29,9 @@ pub const INVALID_CONFIGURATION: u8 = 2;
 
 /// The exit code of `status` if the program can't be asked.
 const NO_STATUS: u8 = 2;
+
+/// The exit code of `drill` if nothing can be pulled with.
+const NO_DRILL: u8 = 2;
 
 /// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +122,12 @@ pub enum CommandError {
     /// A running program can't be asked for its status.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// There is nothing to restore, or no place for it.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Nothing can be rehearsed.
+    #[error(transparent)]
+    Drill(#[from] DrillError),
     /// Signal handlers cannot be installed.
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
@@ -178,6 +189,8 @@ impl CommandError {
             Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
                 ExitCode::from(INVALID_CONFIGURATION)
             }
+            Self::Restore(error) if error.is_usage() => ExitCode::from(INVALID_CONFIGURATION),
+            Self::Drill(_) => ExitCode::from(NO_DRILL),
             Self::Status(_) => ExitCode::from(NO_STATUS),
             _ => ExitCode::FAILURE,
         }

@@ -12,7 +12,7 @@ struct Help {
 /// Flags that set what is logged.
 const LOGS: [&str; 4] = ["log_format", "zap_devel", "zap_encoder", "zap_log_level"];
 
-const HELP: [Help; 10] = [
+const HELP: [Help; 12] = [
     Help {
         command: "sync",
         flags: &["config", "dry_run", "dry_pull", "kubeconfig"],
@@ -37,6 +37,23 @@ const HELP: [Help; 10] = [
   0  everything is whole, or not in --fail-on
   1  something is in --fail-on (by default missing, incomplete, corrupt or unknown), or undecided; or another error
   2  unusable flags, configuration or plugins",
+    },
+    Help {
+        command: "restore",
+        flags: &["config", "kubeconfig"],
+        exit_codes: "
+  0  the files were written, also if images are not covered
+  1  --strict, and an image is not covered; or another error
+  2  unusable flags, configuration or plugins",
+    },
+    Help {
+        command: "drill",
+        flags: &[],
+        exit_codes: "
+  0         every image that the restore covers came up
+  1         one did not, or one came up that is not covered; with --strict also if one is not covered
+  2         nothing could be pulled with, or unusable flags
+  130, 143  interrupted by Ctrl-C, by SIGTERM",
     },
     Help {
         command: "status",

@@ -35,7 +35,11 @@ pub use auth::{
 };
 pub use ecr::{Aws, AwsError, CallerIdentity, EcrRepositories};
 pub use error::{CertificateError, Error, UploadError};
-pub use http::{retry::Backoff, transfer_rate::MinTransferRate};
+pub use http::{
+    reach::{access_to, is_listed_as_insecure},
+    retry::Backoff,
+    transfer_rate::MinTransferRate,
+};
 pub use layout::{Layout, LayoutError, LayoutRepository, LayoutUploadError};
 pub use limits::rate_limiter::MAX_THROTTLED_TIME;
 pub use manifest::{

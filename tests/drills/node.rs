@@ -103,6 +103,7 @@ impl Node {
         let cluster = Cluster::start_for_pods(NETWORK).await;
         let kubeconfig = cluster.kubeconfig(&directory, cluster.admin_token()).display().to_string();
         let controllers = [
+            "daemonset",
             "deployment",
             "endpointslice",
             "replicaset",
@@ -163,6 +164,11 @@ impl Node {
         self.processes.push(kubelet);
     }
 
+    /// The folder of containerd's `hosts.toml` files.
+    pub fn certs_d(&self) -> PathBuf {
+        self.directory.join("certs.d")
+    }
+
     /// The kubeconfig of an administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("kubeconfig")
@@ -215,6 +221,26 @@ const PLATFORM: &str = "linux/amd64";
 #[cfg(target_arch = "aarch64")]
 const PLATFORM: &str = "linux/arm64";
 
+/// Pushes an image with these programs of the machine and the libraries that they are linked to.
+pub fn push_programs(name: &str, programs: &[&str], folder: &Path) {
+    let root = folder.join(name.replace('/', "-"));
+    for program in programs {
+        let path = run("sh", &["-c", &format!("command -v {program}")]).trim().to_owned();
+        fs::create_dir_all(root.join("bin")).unwrap();
+        fs::copy(&path, root.join("bin").join(program)).unwrap();
+        copy_libraries(&path, &root);
+    }
+    push_image(name, &root, programs.first().unwrap());
+}
+
+fn copy_libraries(program: &str, root: &Path) {
+    for word in run("ldd", &[program]).split_whitespace().filter(|word| word.starts_with('/')) {
+        let place = root.join(word.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(word, place).unwrap();
+    }
+}
+
 fn push_images(folder: &Path) {
     let source = folder.join("pause.c");
     fs::write(&source, PAUSE).unwrap();
@@ -224,17 +250,17 @@ fn push_images(folder: &Path) {
     run("cc", &["-static", "-Os", "-o", &executable, &source]);
     push_image("pause", &pause, "pause");
     push_image("team/app", &pause, "pause");
+    // What a mirror has of other registries.
+    for name in ["quay.io/team/app", "docker.io/library/web"] {
+        push_image(&format!("mirror/{name}"), &pause, "pause");
+    }
 
     // The program of this build with the libraries that it is linked to; the container image has a static one.
     let root = folder.join("program");
     fs::create_dir(&root).unwrap();
     let built = env!("CARGO_BIN_EXE_k8s-copycat");
     run("strip", &["-o", &root.join("k8s-copycat").display().to_string(), built]);
-    for word in run("ldd", &[built]).split_whitespace().filter(|word| word.starts_with('/')) {
-        let place = root.join(word.trim_start_matches('/'));
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
-        fs::copy(word, place).unwrap();
-    }
+    copy_libraries(built, &root);
     push_image("k8s-copycat", &root, "k8s-copycat");
 }
 

@@ -18,11 +18,12 @@ mod silent_host;
 mod smoke;
 mod token_server;
 mod traffic;
-mod tunnel;
+pub mod tunnel;
 mod workloads;
 
 pub use aws::{Aws, Call, Ecr, Refusal, new_account};
 pub use background::BackgroundServer;
+pub use certificates::Authority;
 pub use clouds::Clouds;
 pub use cluster::{Cluster, PodNetwork};
 pub use configmap_volume::ConfigMapVolume;

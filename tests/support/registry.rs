@@ -79,11 +79,7 @@ impl Registry {
         let tokens = (access == Access::Token).then(TokenServer::start);
         let auth = match access {
             Access::Anonymous => String::new(),
-            Access::Basic => {
-                let path = directory.path().join("htpasswd");
-                fs::write(&path, HTPASSWD).unwrap();
-                format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}", path.display())
-            }
+            Access::Basic => basic(directory.path()),
             Access::Token => {
                 let tokens = tokens.as_ref().unwrap();
                 let path = directory.path().join("issuer.pem");
@@ -104,15 +100,20 @@ impl Registry {
     /// The distribution implementation over TLS, with a certificate of the authority in [`Registry::ca_file`]. It has no proxy:
     /// requests are not recorded, and faults can't be injected.
     pub async fn distribution_tls() -> Self {
-        Self::over_tls(false).await
+        Self::over_tls(false, Access::Anonymous).await
     }
 
     /// The same, requiring a client certificate of that authority ([`Registry::client_certificate`]).
     pub async fn distribution_mutual_tls() -> Self {
-        Self::over_tls(true).await
+        Self::over_tls(true, Access::Anonymous).await
     }
 
-    async fn over_tls(requires_client_certificates: bool) -> Self {
+    /// As [`Registry::distribution_tls`], with a login by HTTP Basic.
+    pub async fn distribution_tls_with_login() -> Self {
+        Self::over_tls(false, Access::Basic).await
+    }
+
+    async fn over_tls(requires_client_certificates: bool, access: Access) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let file = |name: &str| directory.path().join(name);
@@ -127,11 +128,15 @@ impl Registry {
         let (certificate, key) = (file("server.pem"), file("server.key"));
         let tls = format!("tls: {{ certificate: {}, key: {}{clients} }}", certificate.display(), key.display());
         let port = free_port();
-        let server = start_distribution(directory.path(), port, &tls, "", "");
+        let auth = match access {
+            Access::Basic => basic(directory.path()),
+            Access::Anonymous | Access::Token => String::new(),
+        };
+        let server = start_distribution(directory.path(), port, &tls, &auth, "");
         let url = format!("https://127.0.0.1:{port}");
         let identity = [fs::read(file("client.pem")).unwrap(), fs::read(file("client.key")).unwrap()].concat();
         let client = client(Some((&authority, &identity)));
-        Self::ready(Self { url, access: Access::Anonymous, client, proxy: None, tokens: None, server, directory }).await
+        Self::ready(Self { url, access, client, proxy: None, tokens: None, server, directory }).await
     }
 
     /// The implementation of go-containerregistry, in memory, over plain HTTP. Its repository names have at least two letters.
@@ -389,6 +394,13 @@ impl Registry {
             _ => request,
         }
     }
+}
+
+/// The setting for a login with [`USER`] and [`PASSWORD`].
+fn basic(directory: &Path) -> String {
+    let path = directory.join("htpasswd");
+    fs::write(&path, HTPASSWD).unwrap();
+    format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}", path.display())
 }
 
 fn start_distribution(directory: &Path, port: u16, tls: &str, auth: &str, storage: &str) -> ServerProcess {

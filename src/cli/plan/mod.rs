@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use decided::DecidedUses;
+pub use decided::DecidedUses;
 
 use clap::ValueEnum;
 

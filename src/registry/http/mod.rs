@@ -5,6 +5,7 @@ pub(super) mod clients;
 pub(super) mod headers;
 pub(super) mod host_names;
 pub(super) mod hosts;
+pub(super) mod reach;
 pub(super) mod request;
 pub(super) mod response;
 pub(super) mod retry;
