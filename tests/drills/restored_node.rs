@@ -42,6 +42,10 @@ fn pods_start_from_the_mirror_by_the_files_that_the_daemon_set_lays() {
         let manifest = manifest
             .replace("docker.io/library/busybox:1.37", &format!("{REGISTRY}/shell:1"))
             .replace("/etc/containerd/certs.d, type", &format!("{}, type", node.certs_d().display()));
+        // A login that this mirror does not ask for, and that containerd reads all the same.
+        let login = "{ apiVersion: v1, kind: Secret, metadata: { name: k8s-copycat-mirror-login, namespace: kube-system }, \
+                     stringData: { authorization: Basic bWU6cHc= } }";
+        node.cluster.apply(login).await;
         for object in serde_yaml::from_multiple::<serde_json::Value>(&manifest).unwrap() {
             node.cluster.validate(&object).await.unwrap();
         }
@@ -59,7 +63,9 @@ fn pods_start_from_the_mirror_by_the_files_that_the_daemon_set_lays() {
         eventually("the files are laid", is_laid).await;
         for registry in ["docker.io", "quay.io"] {
             let laid = fs::read_to_string(hosts(registry)).unwrap();
-            assert_eq!(laid, fs::read_to_string(files.join(format!("certs.d/{registry}/hosts.toml"))).unwrap());
+            let restored = fs::read_to_string(files.join(format!("certs.d/{registry}/hosts.toml"))).unwrap();
+            let url = format!("http://{REGISTRY}/v2/mirror/{registry}");
+            assert_eq!(laid, format!("{restored}\n[host.\"{url}\".header]\n  Authorization = \"Basic bWU6cHc=\"\n"));
         }
         let kept = hosts("quay.io").with_file_name("hosts.toml.before-k8s-copycat");
         assert_eq!(fs::read_to_string(&kept).unwrap(), BEFORE);

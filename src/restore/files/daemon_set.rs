@@ -35,12 +35,17 @@ const HEAD: &str = "\
 #   kubectl create secret generic k8s-copycat-mirror-login -n kube-system \\
 #     --from-literal=authorization=\"Basic $(printf %s USER:PASSWORD | base64 -w0)\"
 #
-# FILL IN below, if your nodes can't pull it: the image. It needs sh, cat, cmp, cp, grep, head, mv and sleep.
+# FILL IN below, if your nodes can't pull it: the image. It needs sh, cat, cmp, cp, grep, head, mkdir,
+# mv, rm, sleep and touch.
 ";
 
 /// Lays one file after another: by a new file and a rename, so that containerd never reads half of one.
 const SCRIPT: &str = r#"set -eu
 umask 077
+# is_ours FILE: a restore wrote what is there.
+is_ours() {
+  [ "$1" = k8s-copycat-ca.crt ] || head -n 1 "/certs.d/$1" | grep -q 'k8s-copycat restore'
+}
 # lay FILE [URL]...: FILE with the login for each URL, if there is one.
 lay() {
   file=$1
@@ -48,7 +53,8 @@ lay() {
   at=/certs.d/$file
   kept=$at.before-k8s-copycat
   if [ "${UNDO:-}" = true ]; then
-    if [ -e "$kept" ]; then mv "$kept" "$at"; else rm -f "$at"; fi
+    if [ ! -e "$at" ] || ! is_ours "$file"; then return; fi
+    if [ -e "$kept" ]; then mv "$kept" "$at"; else rm "$at"; fi
     return
   fi
   mkdir -p "${at%/*}"
@@ -58,7 +64,7 @@ lay() {
       printf '\n[host."%s".header]\n  Authorization = "%s"\n' "$url" "$(cat /login/authorization)" >> "$at.k8s-copycat-new"
     done
   fi
-  if [ -e "$at" ] && [ ! -e "$kept" ] && ! head -n 1 "$at" | grep -q 'k8s-copycat restore'; then cp -p "$at" "$kept"; fi
+  if [ -e "$at" ] && ! is_ours "$file"; then cp -p "$at" "$kept"; fi
   if cmp -s "$at.k8s-copycat-new" "$at"; then rm "$at.k8s-copycat-new"; else mv "$at.k8s-copycat-new" "$at"; fi
 }
 "#;
