@@ -8,7 +8,8 @@ use super::{
     rule::join,
 };
 use crate::model::{
-    Decision, Destination, ImageUse, Reference, Target, TargetAddress, Verdict, WorkloadId, cut_image, printable,
+    ContainerKind, Decision, Destination, ImageUse, Reference, Target, TargetAddress, Verdict, WorkloadId, cut_image,
+    printable,
 };
 
 /// An image use and what was decided.
@@ -32,6 +33,8 @@ pub struct Image {
     pub workloads: BTreeSet<WorkloadId>,
     /// The number of containers.
     pub uses: usize,
+    /// A volume has it.
+    pub is_in_volume: bool,
     /// It is named as an image of the mirror itself.
     pub is_named_at_mirror: bool,
     pub copies: BTreeSet<ImageCopy>,
@@ -62,6 +65,7 @@ pub fn images(uses: &[DecidedUse], target: &Target) -> BTreeMap<String, Image> {
         let name = source.as_ref().map_or_else(|| shown(&image_use.image), ToString::to_string);
         let image = images.entry(name).or_default();
         image.uses += 1;
+        image.is_in_volume |= image_use.container.kind == ContainerKind::Volume;
         image.written.insert(image_use.image.clone());
         image.workloads.insert(image_use.workload.id.clone());
         image.is_named_at_mirror |=

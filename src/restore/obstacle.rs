@@ -38,7 +38,7 @@ pub enum Obstacle {
     DifferentPlaces(String),
     #[error("kustomize takes the name {name} for {other} as well")]
     NamePattern { name: String, other: String },
-    #[error("kustomize renames no image with this name or digest")]
+    #[error("kustomize renames no image with this name or digest, and none of a volume")]
     NotRenamed,
 }
 

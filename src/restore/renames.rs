@@ -65,7 +65,8 @@ fn rename(
     // kustomize takes a name for a regular expression, and knows digests of SHA-256.
     let is_matched = |image: &&Image| {
         let digest = image.source.as_ref().and_then(|source| source.digest());
-        digest.is_none_or(|digest| digest.algorithm() == Algorithm::Sha256)
+        // It renames images of containers only, not those of volumes.
+        !image.is_in_volume && digest.is_none_or(|digest| digest.algorithm() == Algorithm::Sha256)
     };
     if name.contains(['[', '+', '*', '?', '(', '|', '\\', '$', '^']) || !same.values().all(is_matched) {
         return Err(Obstacle::NotRenamed);
