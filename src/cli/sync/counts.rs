@@ -113,6 +113,7 @@ impl Counts {
         };
         let referrers = match (self.referrers_copied, self.referrers_failed) {
             (0, 0) => String::new(),
+            (1, 0) => "; 1 referrer copied".to_owned(),
             (copied, 0) => format!("; {copied} referrers copied"),
             (copied, failed) => format!("; {copied} referrers copied, {failed} failed"),
         };

@@ -13,13 +13,25 @@ const MAX_WORKLOADS: usize = 3;
 
 pub fn write(out: &mut dyn Write, verified: &Verified, width: Option<usize>) -> io::Result<()> {
     let mut listed: Vec<&VerifiedImage> =
-        verified.images.iter().filter(|image| image.wholeness != Wholeness::Whole || image.reason.is_some()).collect();
+        verified.images.iter().filter(|image| image.wholeness != Wholeness::Whole).collect();
     listed.sort_by_key(|image| image.wholeness);
     let mut rows: Vec<Row<2>> = listed.into_iter().map(row).collect();
     rows.extend(verified.undecided.iter().map(undecided));
     if !rows.is_empty() {
         Table::new(["RESULT", "DESTINATION"], rows).write(out, width)?;
         writeln!(out)?;
+    }
+    // With a registry down these are many.
+    let mut not_compared =
+        verified.images.iter().filter(|image| image.wholeness == Wholeness::Whole && image.reason.is_some());
+    if let Some(first) = not_compared.next() {
+        let reason = first.reason.as_deref().unwrap_or_default();
+        let count = not_compared.count() + 1;
+        writeln!(
+            out,
+            "{count} whole, but {}; --output json names all",
+            printable(&format!("{reason} ({})", first.source))
+        )?;
     }
     writeln!(out, "{}", summary(verified))
 }
