@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{build::FetchError, status::StatusError, verify::ProgressFileError};
+use super::{build::FetchError, load::LoadTargetError, status::StatusError, verify::ProgressFileError};
 #[cfg(feature = "authoring")]
 use crate::authoring::{BindingsError, WrapError};
 use crate::{
@@ -114,6 +114,12 @@ pub enum CommandError {
     /// The file of `verify --progress` can't be used.
     #[error(transparent)]
     ProgressFile(#[from] ProgressFileError),
+    /// There is no target to load a layout into.
+    #[error(transparent)]
+    LoadTarget(#[from] LoadTargetError),
+    /// A layout can't be read.
+    #[error(transparent)]
+    Layout(#[from] registry::LayoutError),
     /// A running program can't be asked for its status.
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -172,12 +178,13 @@ impl CommandError {
         }
     }
 
-    /// 2 for a configuration or a case file that has to be changed, and if there is no status; else 1.
+    /// 2 for a configuration, flags or a case file that have to be changed, and if there is no status; else 1.
     pub fn code(&self) -> ExitCode {
         match self {
             Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
                 ExitCode::from(INVALID_CONFIGURATION)
             }
+            Self::LoadTarget(_) => ExitCode::from(INVALID_CONFIGURATION),
             Self::Status(_) => ExitCode::from(NO_STATUS),
             _ => ExitCode::FAILURE,
         }

@@ -14,6 +14,7 @@ mod error;
 mod file_states;
 mod flags;
 mod help;
+mod load;
 mod plan;
 mod plugin;
 mod rbac;
