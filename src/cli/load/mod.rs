@@ -3,6 +3,7 @@
 mod counts;
 mod json;
 mod listener;
+mod target;
 mod text;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -19,9 +20,10 @@ use super::{
 use crate::{
     config::Config,
     mirror::{LoadEvent, LoadSettings, Loader},
-    model::printable,
     registry::Layout,
 };
+
+pub use target::LoadTargetError;
 
 /// How long aborted uploads may take to be cancelled at the target.
 const CLEANUP_DEADLINE: Duration = Duration::from_secs(5);
@@ -38,17 +40,6 @@ pub struct LoadArgs {
     /// The format of the outcomes
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: SyncFormat,
-}
-
-/// There is no target to load into.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadTargetError {
-    /// `--target` names none.
-    #[error("there is no target {}: --target must be one of {configured}", printable(.name))]
-    Unknown { name: String, configured: String },
-    /// Without `--target` there must be one.
-    #[error("several targets are configured: choose one of {configured} with --target")]
-    Several { configured: String },
 }
 
 /// Loads a layout. A signal ends it early; the next run goes on.
@@ -84,22 +75,9 @@ pub fn interrupted(format: SyncFormat, signal: Signal) -> ExitCode {
 }
 
 fn loader(config: &Config, args: &LoadArgs) -> Result<Loader, CommandError> {
-    let targets = build::targets(config);
-    let names = || targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ");
-    let chosen = match (&args.target, targets.as_slice()) {
-        (None, [only]) => Ok(only),
-        (None, _) => Err(LoadTargetError::Several { configured: names() }),
-        (Some(name), _) => targets
-            .iter()
-            .find(|target| target.name == *name)
-            .ok_or_else(|| LoadTargetError::Unknown { name: name.clone(), configured: names() }),
-    }?;
+    let (configured, target) = target::chosen(config, &build::targets(config), args.target.as_deref())?;
     let access = build::registry_settings(config, &build::aws(config), Arc::new(()));
     let registries = build::registries(config, access.clone())?;
-    let configured = config.targets.iter().find(|target| target.name == chosen.name);
-    let Some(configured) = configured else {
-        return Err(LoadTargetError::Unknown { name: chosen.name.clone(), configured: names() }.into());
-    };
     let store = build::store(configured, &registries, &access);
     let settings = LoadSettings {
         allow_different_digest_repush: config.copy.allow_different_digest_repush,
@@ -109,5 +87,5 @@ fn loader(config: &Config, args: &LoadArgs) -> Result<Loader, CommandError> {
         max_concurrent_blobs: config.copy.max_concurrent_blobs,
         backoff: build::backoff(config),
     };
-    Ok(Loader::new(Layout::new(args.layout.clone()), store, Arc::clone(chosen), settings))
+    Ok(Loader::new(Layout::new(args.layout.clone()), store, target, settings))
 }

@@ -158,7 +158,8 @@ mod tests {
         assert_eq!(layout.entries().await.unwrap(), [entry.clone()]);
         let other = r#"{"manifests":[{"mediaType":"x","digest":"md5:1","size":1},{"digest":"sha256:2","size":2}]}"#;
         fs::write(folder.path().join("index.json"), other).unwrap();
-        let names: Vec<_> = layout.entries().await.unwrap().into_iter().map(|entry| (entry.name, entry.digest)).collect();
+        let names: Vec<_> =
+            layout.entries().await.unwrap().into_iter().map(|entry| (entry.name, entry.digest)).collect();
         assert_eq!(names, [(None, "md5:1".to_owned()), (None, "sha256:2".to_owned())]);
     }
 }
