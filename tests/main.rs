@@ -30,6 +30,7 @@ mod hostile_images;
 mod hostile_loading;
 mod layering;
 mod leadership;
+mod loading;
 mod logins;
 mod mirroring;
 mod planning;

@@ -13,17 +13,17 @@ use crate::{
     support::{Access, Cluster, Fault, Program, Registry, Request, deployment, eventually, list},
 };
 
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const NOTATION: &str = "application/vnd.cncf.notary.signature";
 const SBOM: &str = "application/spdx+json";
-const REPOSITORY: &str = "team/app";
+pub const REPOSITORY: &str = "team/app";
 
-fn referrer(artifact_type: &str, content: &str, subject: &Manifest) -> Image {
+pub fn referrer(artifact_type: &str, content: &str, subject: &Manifest) -> Image {
     Image::artifact(artifact_type, content, Some(subject))
 }
 
 /// The tag of the index of the referrers of a digest, or of cosign's signatures with a suffix.
-fn digest_tag(digest: &str) -> String {
+pub fn digest_tag(digest: &str) -> String {
     digest.replace(':', "-")
 }
 
@@ -47,7 +47,7 @@ async fn put_entries(registry: &Registry, subject: &str, entries: &[Value]) {
 }
 
 /// Pushes referrers of one manifest.
-async fn push_referrers(registry: &Registry, has_api: bool, subject: &str, referrers: &[&Image]) {
+pub async fn push_referrers(registry: &Registry, has_api: bool, subject: &str, referrers: &[&Image]) {
     for referrer in referrers {
         registry.push(REPOSITORY, referrer.digest(), referrer).await;
     }
@@ -57,7 +57,7 @@ async fn push_referrers(registry: &Registry, has_api: bool, subject: &str, refer
 }
 
 /// The digests that a registry lists as referrers.
-async fn listed(registry: &Registry, has_api: bool, subject: &str) -> Vec<String> {
+pub async fn listed(registry: &Registry, has_api: bool, subject: &str) -> Vec<String> {
     let list: Value = if has_api {
         let url = format!("{}/v2/{REPOSITORY}/referrers/{subject}", registry.url());
         serde_json::from_str(&reqwest::get(url).await.unwrap().text().await.unwrap()).unwrap()
@@ -77,18 +77,18 @@ fn sync(source: &str, referrers: &str) -> Program {
 }
 
 /// An image with everything that may belong to it.
-struct Signed {
-    image: Image,
-    signature: Image,
-    of_child: Image,
-    sbom: Image,
-    of_sbom: Image,
+pub struct Signed {
+    pub image: Image,
+    pub signature: Image,
+    pub of_child: Image,
+    pub sbom: Image,
+    pub of_sbom: Image,
     /// Under cosign's tag.
-    older: Image,
+    pub older: Image,
 }
 
 impl Signed {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let image = index("signed");
         let child = image.manifests().next().unwrap().clone();
         let sbom = referrer(SBOM, "sbom", image.root());
@@ -106,11 +106,11 @@ impl Signed {
         &self.image.manifests().next().unwrap().digest
     }
 
-    fn older_tag(&self) -> String {
+    pub fn older_tag(&self) -> String {
         format!("{}.sig", digest_tag(self.image.digest()))
     }
 
-    async fn push(&self, registry: &Registry, has_api: bool) -> String {
+    pub async fn push(&self, registry: &Registry, has_api: bool) -> String {
         let reference = registry.push(REPOSITORY, "1", &self.image).await;
         push_referrers(registry, has_api, self.image.digest(), &[&self.signature, &self.sbom]).await;
         push_referrers(registry, has_api, self.child(), &[&self.of_child]).await;
@@ -119,7 +119,7 @@ impl Signed {
         reference
     }
 
-    async fn assert_at(&self, target: &Registry, has_api: bool) {
+    pub async fn assert_at(&self, target: &Registry, has_api: bool) {
         target.assert_has(REPOSITORY, "1", &self.image).await;
         for referrer in [&self.signature, &self.of_child, &self.sbom, &self.of_sbom] {
             target.assert_has(REPOSITORY, referrer.digest(), referrer).await;
@@ -134,11 +134,11 @@ impl Signed {
 }
 
 /// A registry with or without the referrers API.
-async fn registry(has_api: bool) -> Registry {
+pub async fn registry(has_api: bool) -> Registry {
     if has_api { Registry::with_referrers_api().await } else { Registry::distribution(Access::Anonymous).await }
 }
 
-fn position(requests: &[Request], method: &str, path_end: &str) -> usize {
+pub fn position(requests: &[Request], method: &str, path_end: &str) -> usize {
     requests.iter().rposition(|request| request.method == method && request.path.ends_with(path_end)).unwrap()
 }
 
@@ -204,7 +204,7 @@ async fn a_layout_has_everything_that_belongs_to_an_image() {
     assert_eq!(fs::read(folder.path().join("index.json")).unwrap(), before, "nothing is new");
 }
 
-fn names_in(layout: &Path) -> Vec<String> {
+pub fn names_in(layout: &Path) -> Vec<String> {
     let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
     let entries = index["manifests"].as_array().unwrap().iter();
     entries
@@ -212,7 +212,7 @@ fn names_in(layout: &Path) -> Vec<String> {
         .collect()
 }
 
-fn blob_in(layout: &Path, digest: &str) -> std::path::PathBuf {
+pub fn blob_in(layout: &Path, digest: &str) -> std::path::PathBuf {
     layout.join("blobs").join(digest.replace(':', "/"))
 }
 

@@ -14,6 +14,7 @@ use super::{
     drill::DrillArgs,
     flags::CliFlags,
     help::with_own_help,
+    load::LoadArgs,
     plan::{FailOn, PlanFormat},
     plugin::PluginCommand,
     rbac::RbacArgs,
@@ -70,6 +71,11 @@ pub enum Command {
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
         output: SyncFormat,
     },
+    /// Copy everything of an OCI image layout into a target
+    ///
+    /// Each name goes to its own repository and tag, with its signatures and other referrers; only what is missing is sent. The
+    /// names in the layout are final: `repoPrefix` and plugins are not applied.
+    Load(LoadArgs),
     /// Show where each image would go and why; contacts no registry
     Plan {
         /// Read workloads from these instead of the cluster: files, folders, `-` for standard input
@@ -148,7 +154,7 @@ pub enum Command {
 impl Command {
     /// Whether a user runs it for themselves, with their own logins at registries. `run` is a service.
     fn uses_user_logins(&self) -> bool {
-        matches!(self, Self::Sync { .. } | Self::Plan { .. } | Self::Check { offline: false, .. })
+        matches!(self, Self::Sync { .. } | Self::Load(_) | Self::Plan { .. } | Self::Check { offline: false, .. })
     }
 }
 

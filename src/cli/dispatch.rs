@@ -16,7 +16,7 @@ use super::{
     args::{self, Args, Command},
     build, check, compile_child, completion, config_schema, drill, env,
     file_states::FileStates,
-    plan, plugin, rbac, restore, run,
+    load, plan, plugin, rbac, restore, run,
     signals::Signals,
     status, sync, verify, version,
 };
@@ -56,6 +56,7 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
     let result = match &args.command {
         Command::Run => runtime.block_on(run(args, &signals()?)),
         Command::Sync { files, output } => runtime.block_on(sync(args, files, *output, &signals()?)),
+        Command::Load(load) => runtime.block_on(load_layout(args, load, &signals()?)),
         Command::Plan { files, output, timings, fail_on } => {
             runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, *timings, fail_on).await })
         }
@@ -94,6 +95,13 @@ async fn sync(
     match signals.interruptible(load_config_in_background(args)).await {
         Ok(loaded) => sync::sync(&loaded?.0, files, output, signals).await,
         Err(signal) => Ok(sync::interrupted(output, signal, None)),
+    }
+}
+
+async fn load_layout(args: &Args, load: &load::LoadArgs, signals: &Signals) -> Result<ExitCode, CommandError> {
+    match signals.interruptible(load_config_in_background(args)).await {
+        Ok(loaded) => load::load(&loaded?.0, load, signals).await,
+        Err(signal) => Ok(load::interrupted(load.output, signal)),
     }
 }
 

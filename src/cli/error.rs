@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    build::FetchError, drill::DrillError, restore::RestoreError, status::StatusError, verify::ProgressFileError,
+    build::FetchError, drill::DrillError, load::LoadTargetError, restore::RestoreError, status::StatusError,
+    verify::ProgressFileError,
 };
 #[cfg(feature = "authoring")]
 use crate::authoring::{BindingsError, WrapError};
@@ -119,6 +120,12 @@ pub enum CommandError {
     /// The file of `verify --progress` can't be used.
     #[error(transparent)]
     ProgressFile(#[from] ProgressFileError),
+    /// There is no target to load a layout into.
+    #[error(transparent)]
+    LoadTarget(#[from] LoadTargetError),
+    /// A layout can't be read.
+    #[error(transparent)]
+    Layout(#[from] registry::LayoutError),
     /// A running program can't be asked for its status.
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -183,7 +190,7 @@ impl CommandError {
         }
     }
 
-    /// 2 for a configuration or a case file that has to be changed, and if there is no status; else 1.
+    /// 2 for a configuration, flags or a case file that have to be changed, and if there is no status; else 1.
     pub fn code(&self) -> ExitCode {
         match self {
             Self::Configuration { .. } | Self::Plugins(_) | Self::Setup(_) | Self::Cases { .. } => {
@@ -191,6 +198,7 @@ impl CommandError {
             }
             Self::Restore(error) if error.is_usage() => ExitCode::from(INVALID_CONFIGURATION),
             Self::Drill(_) => ExitCode::from(NO_DRILL),
+            Self::LoadTarget(_) => ExitCode::from(INVALID_CONFIGURATION),
             Self::Status(_) => ExitCode::from(NO_STATUS),
             _ => ExitCode::FAILURE,
         }

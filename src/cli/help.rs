@@ -12,7 +12,7 @@ struct Help {
 /// Flags that set what is logged.
 const LOGS: [&str; 4] = ["log_format", "zap_devel", "zap_encoder", "zap_log_level"];
 
-const HELP: [Help; 12] = [
+const HELP: [Help; 13] = [
     Help {
         command: "sync",
         flags: &["config", "dry_run", "dry_pull", "kubeconfig"],
@@ -20,6 +20,15 @@ const HELP: [Help; 12] = [
   0         all images are at their targets (in a dry run: would be copied)
   1         an image failed, has a conflict or is undecided; or another error
   2         unusable flags, configuration or plugins
+  130, 143  interrupted by Ctrl-C, by SIGTERM",
+    },
+    Help {
+        command: "load",
+        flags: &["config", "dry_run", "dry_pull"],
+        exit_codes: "
+  0         all names of the layout are at the target (in a dry run: would be copied)
+  1         a name was not loaded, or the layout can't be read; or another error
+  2         unusable flags or configuration
   130, 143  interrupted by Ctrl-C, by SIGTERM",
     },
     Help {

@@ -15,6 +15,7 @@ mod error;
 mod file_states;
 mod flags;
 mod help;
+mod load;
 mod plan;
 mod plugin;
 mod rbac;

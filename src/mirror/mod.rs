@@ -7,6 +7,7 @@ mod copying;
 mod decisions;
 mod destination_key;
 mod job;
+mod loading;
 mod panic;
 mod passes;
 mod queue;
@@ -39,6 +40,7 @@ pub use actor::Reconfiguration;
 pub use claims::DesiredImage;
 pub use conflicts::Conflicts;
 pub use copying::{Copier, CopySettings, PlatformSettings, ReferrerSelection, ReferrerSettings};
+pub use loading::{LoadEvent, LoadSettings, Loaded, Loader};
 pub use passes::{PassReport, Remaining};
 pub use verification::{DeepReading, ReadBlobs, Verifier, VerifierSettings};
 

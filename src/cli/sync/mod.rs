@@ -10,7 +10,6 @@ mod under_way;
 use std::{collections::BTreeMap, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use counts::Counts;
-use progress::Progress;
 
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -25,7 +24,8 @@ use crate::{
     model::{ImageUse, WorkloadId},
 };
 
-pub use progress::SyncFormat;
+pub use progress::{Progress, SyncFormat};
+pub use text::line;
 
 /// How long the AWS identities may take after the pass.
 const IDENTITY_DEADLINE: Duration = Duration::from_secs(5);

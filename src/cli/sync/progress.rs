@@ -30,7 +30,7 @@ pub enum SyncFormat {
     Json,
 }
 
-/// Prints outcomes to standard output, and what is under way.
+/// Prints outcomes to standard output, and what is under way; of `sync` and `load`.
 pub struct Progress {
     format: SyncFormat,
     shown: Shown,
@@ -114,11 +114,13 @@ impl Progress {
         summarize(self.format, Some(counts), interrupted)
     }
 
-    fn with<T>(&self, action: impl FnOnce(&mut UnderWay) -> T) -> T {
+    /// Changes what is under way.
+    pub fn with<T>(&self, action: impl FnOnce(&mut UnderWay) -> T) -> T {
         action(&mut self.under_way.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn print(&self, line: &str) {
+    /// Prints a line to standard output.
+    pub fn print(&self, line: &str) {
         // As above.
         let print = || drop(writeln!(io::stdout(), "{line}"));
         match &self.shown {
@@ -127,7 +129,8 @@ impl Progress {
         }
     }
 
-    fn print_json(&self, line: serde_json::Result<String>) {
+    /// Prints a line of JSON to standard output.
+    pub fn print_json(&self, line: serde_json::Result<String>) {
         match line {
             Ok(line) => self.print(&line),
             Err(error) => tracing::error!(%error, "an outcome can't be written as JSON"),
@@ -135,7 +138,7 @@ impl Progress {
     }
 
     /// The width to fold lines to.
-    fn width(&self) -> Option<usize> {
+    pub fn width(&self) -> Option<usize> {
         matches!(self.shown, Shown::Terminal { is_stdout: true, .. }).then(terminal::stdout_width).flatten()
     }
 }

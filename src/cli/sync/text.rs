@@ -48,8 +48,8 @@ pub fn under_way(text: &str) -> String {
     format!("{:WORD$}{text}", "under way")
 }
 
-/// The parts behind the word on one line, or each on lines of its own.
-fn line(word: &str, parts: [String; 3], width: Option<usize>) -> String {
+/// The parts behind the word on one line, or each on lines of its own. The parts must be printable.
+pub fn line(word: &str, parts: [String; 3], width: Option<usize>) -> String {
     let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
     let whole = format!("{word:WORD$}{}", parts.join(" "));
     let Some(width) = width.filter(|width| text_width(&whole) > *width) else { return whole };

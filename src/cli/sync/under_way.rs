@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use std::{
 use super::rate::Rate;
 use crate::{
     cli::terminal::{bytes, duration, shorten, text_width},
-    model::{CopyProgress, Destination, Reference, printable},
+    model::{CopyProgress, Destination, printable},
 };
 
 /// Copies that a terminal shows by name.
@@ -43,18 +44,19 @@ struct Copy {
     rate: Rate,
 }
 
-fn key(source: &Reference, destination: &Destination) -> Key {
+fn key(source: &impl Display, destination: &Destination) -> Key {
     (destination.target.name.clone(), destination.repository.clone(), destination.tag.clone(), source.to_string())
 }
 
 impl UnderWay {
-    pub fn start(&mut self, source: &Reference, destination: &Destination, progress: &Arc<CopyProgress>) {
+    /// `source` is the name that is shown.
+    pub fn start(&mut self, source: &impl Display, destination: &Destination, progress: &Arc<CopyProgress>) {
         let name = printable(&source.to_string()).into_owned();
         let copy = Copy { name, progress: Arc::clone(progress), started: Instant::now(), rate: Rate::default() };
         self.copies.insert(key(source, destination), copy);
     }
 
-    pub fn finish(&mut self, source: &Reference, destination: &Destination) {
+    pub fn finish(&mut self, source: &impl Display, destination: &Destination) {
         self.copies.remove(&key(source, destination));
         self.done += 1;
     }

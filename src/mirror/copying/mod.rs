@@ -21,8 +21,11 @@ mod target_lookup;
 mod transfer;
 
 pub use copier::Copier;
+pub(super) use failure::at_target;
 pub(super) use manifest_tree_limits::ManifestTreeLimits;
 pub use platforms::PlatformSettings;
 pub(super) use platforms::RequestedPlatforms;
+pub(super) use referrers::has_all_layers;
 pub use referrers::{ReferrerSelection, ReferrerSettings};
 pub use settings::CopySettings;
+pub(super) use target_lookup::is_same;

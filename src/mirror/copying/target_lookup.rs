@@ -52,7 +52,11 @@ pub(super) async fn manifest(target: &StoreRepository, digest: &Digest) -> Resul
 
 /// Whether what the target has as `present` has the digest `wanted`. Registries report digests of one algorithm, mostly
 /// SHA-256; a digest of another algorithm is computed from the bytes.
-pub(super) async fn is_same(target: &StoreRepository, present: &Digest, wanted: &Digest) -> Result<bool, Failure> {
+pub(in crate::mirror) async fn is_same(
+    target: &StoreRepository,
+    present: &Digest,
+    wanted: &Digest,
+) -> Result<bool, Failure> {
     if present.algorithm() == wanted.algorithm() {
         return Ok(present == wanted);
     }

@@ -58,6 +58,20 @@ pub enum LayoutError {
         /// The digest of its bytes.
         found: Digest,
     },
+    /// A folder that is to be read is no layout.
+    #[error("{} is no image layout: it has no file oci-layout", path.display())]
+    NoLayout {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file that is to be copied is missing, or too short or too long, or no manifest.
+    #[error("{} {reason}: copy the layout again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong: `is missing`.
+        reason: String,
+    },
     /// A manifest references missing content.
     #[error("rejected the manifest {manifest}: {missing}, which it references, is missing or damaged in {}", path.display())]
     Incomplete {
@@ -95,7 +109,11 @@ impl LayoutError {
                 | io::ErrorKind::Unsupported => Retry::Later,
                 _ => Retry::Soon,
             },
-            Self::Corrupt { .. } | Self::OtherDigest { .. } | Self::WrongContent { .. } => Retry::Later,
+            Self::Corrupt { .. }
+            | Self::OtherDigest { .. }
+            | Self::WrongContent { .. }
+            | Self::NoLayout { .. }
+            | Self::Damaged { .. } => Retry::Later,
             Self::Locked { .. } | Self::Mismatch { .. } | Self::Incomplete { .. } => Retry::Soon,
         }
     }

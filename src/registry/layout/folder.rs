@@ -9,7 +9,13 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{blob::BlobWriter, error::LayoutError, files, index::EMPTY, index_file::IndexFile};
+use super::{
+    blob::BlobWriter,
+    error::LayoutError,
+    files,
+    index::{EMPTY, LayoutEntry},
+    index_file::IndexFile,
+};
 use crate::{
     model::Digest,
     registry::manifest::{Contents, Descriptor, Manifest},
@@ -175,6 +181,47 @@ impl Folder {
         Ok(Manifest::new(bytes.into(), media_type).ok())
     }
 
+    /// The entries of `index.json` of a layout that must exist.
+    pub(super) fn entries(&self) -> Result<Vec<LayoutEntry>, LayoutError> {
+        if !self.check_version()? {
+            return Err(LayoutError::NoLayout { path: self.path.clone() });
+        }
+        let index = self.index_file.read()?.ok_or_else(|| damaged(self.index_file.path(), "is missing"))?;
+        Ok(index.entries().collect())
+    }
+
+    /// A manifest that must exist.
+    pub(super) fn read_manifest(&self, digest: &Digest, media_type: &str) -> Result<Manifest, LayoutError> {
+        let path = self.blob_path(digest);
+        match files::size(&path)? {
+            None => return Err(damaged(&path, "is missing")),
+            Some(size) if size > MAX_MANIFEST => {
+                return Err(damaged(&path, format!("is too long for a manifest, with {size} bytes")));
+            }
+            Some(_) => {}
+        }
+        let bytes = files::read(&path)?.ok_or_else(|| damaged(&path, "is missing"))?;
+        let mut hasher = digest.algorithm().hasher();
+        hasher.update(&bytes);
+        let found = hasher.finish();
+        if found != *digest {
+            return Err(LayoutError::WrongContent { path, found });
+        }
+        let media_type = Some(media_type).filter(|media_type| !media_type.is_empty());
+        Manifest::with_digest(bytes.into(), media_type, found)
+            .map_err(|fault| damaged(&path, format!("can't be used: {fault}")))
+    }
+
+    /// Fails unless a blob is there with this length.
+    pub(super) fn check_blob(&self, digest: &Digest, size: u64) -> Result<(), LayoutError> {
+        let path = self.blob_path(digest);
+        match files::size(&path)? {
+            Some(found) if found == size => Ok(()),
+            Some(found) => Err(damaged(&path, format!("has {found} bytes instead of {size}"))),
+            None => Err(damaged(&path, "is missing")),
+        }
+    }
+
     /// Creates the folder and the files of an empty layout if they are missing, and removes stale temporary files.
     fn prepare(&self, digest: &Digest) -> Result<(), LayoutError> {
         let blobs = self.path.join("blobs");
@@ -224,4 +271,8 @@ impl Folder {
     fn marker_path(&self) -> PathBuf {
         self.path.join("oci-layout")
     }
+}
+
+fn damaged(path: &Path, reason: impl Into<String>) -> LayoutError {
+    LayoutError::Damaged { path: path.to_owned(), reason: reason.into() }
 }

@@ -49,6 +49,17 @@ impl Positions {
     }
 }
 
+/// An entry of `index.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutEntry {
+    /// The annotation `org.opencontainers.image.ref.name`; none if it has none.
+    pub name: Option<String>,
+    /// Empty if it has none.
+    pub media_type: String,
+    /// As written; it may be of an algorithm that is not supported.
+    pub digest: String,
+}
+
 /// The fields of an entry that are used; others are preserved.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,6 +147,16 @@ impl Index {
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = Entry<'_>> {
         let positions = self.positions.get(name).into_iter().flat_map(Positions::as_slice);
         positions.filter_map(|position| serde_json::from_str(self.entries.get(*position)?.get()).ok())
+    }
+
+    /// All entries, in order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = LayoutEntry> {
+        let entries = self.entries.iter().filter_map(|raw| serde_json::from_str::<Entry<'_>>(raw.get()).ok());
+        entries.map(|entry| LayoutEntry {
+            name: entry.name().map(str::to_owned),
+            media_type: entry.media_type.clone().into_owned(),
+            digest: entry.digest.clone().into_owned(),
+        })
     }
 
     /// Makes `entry` the only one with its name, at the position of the first that had it. False if nothing changed.

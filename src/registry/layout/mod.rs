@@ -12,6 +12,7 @@
 //! most a file `.k8s-copycat-*.tmp`, which the first write after a day removes.
 
 mod blob;
+mod contents;
 mod error;
 mod files;
 mod folder;
@@ -24,7 +25,10 @@ use std::{io, mem, path::PathBuf, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use tokio::{task::spawn_blocking, time::sleep};
 
-pub use self::error::{LayoutError, LayoutUploadError};
+pub use self::{
+    error::{LayoutError, LayoutUploadError},
+    index::LayoutEntry,
+};
 use self::{folder::Folder, index::Entry, index_file::Write};
 use crate::{
     model::Digest,

@@ -10,7 +10,7 @@ use super::{LayoutError, LayoutRepository, folder::Folder};
 use crate::{model::Hasher, registry::manifest::Descriptor};
 
 /// Bytes that are read and hashed together, outside of the async threads.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 18;
 
 /// A blob that is being read.
 struct Reading {

@@ -36,6 +36,15 @@ impl TransferPermit {
         };
         Self { _permits: permits }
     }
+
+    /// The permit to transfer a blob from a layout, which needs none itself.
+    pub async fn to(target: &StoreRepository) -> Self {
+        let permits = match target {
+            StoreRepository::Remote(repository) => vec![repository.request_limit().acquire().await],
+            StoreRepository::Layout(_) => Vec::new(),
+        };
+        Self { _permits: permits }
+    }
 }
 
 async fn acquire_both(first: &RequestLimit, second: &RequestLimit) -> Vec<RequestPermit> {

@@ -269,12 +269,7 @@ impl ReferrerTransfer<'_> {
             );
             return Err(Cause::permanent(message));
         }
-        // Two signatures of one payload differ in the annotations of their layers.
-        let is_kept = match (present.layer_descriptors(), new.layer_descriptors()) {
-            (Some(present), Some(new)) => present.iter().all(|layer| new.contains(layer)),
-            _ => false,
-        };
-        if is_kept {
+        if has_all_layers(new, &present) {
             return Ok(());
         }
         Err(Cause::permanent("the target's tag has signatures that the source's lacks; it is not replaced"))
@@ -296,6 +291,15 @@ impl ReferrerTransfer<'_> {
     fn copied(&self, referrer: &str) {
         let (workload, source, target) = (self.job.workload(), &self.job.source, &self.job.destination);
         info!(workload, %source, %target, referrer, "copied a referrer");
+    }
+}
+
+/// Whether a manifest of signatures under one of cosign's tags has all signatures of another one, which are its layers.
+pub(in crate::mirror) fn has_all_layers(manifest: &Manifest, other: &Manifest) -> bool {
+    // Two signatures of one payload differ in the annotations of their layers.
+    match (manifest.layer_descriptors(), other.layer_descriptors()) {
+        (Some(layers), Some(others)) => others.iter().all(|layer| layers.contains(layer)),
+        _ => false,
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     model::{Event, Observer, ReferrerFailure, ReferrerOutcome, Retry},
 };
 
+pub(in crate::mirror) use self::copying::has_all_layers;
 pub use self::selection::{ReferrerSelection, ReferrerSettings};
 pub(super) use self::{
     discovery::{Discovery, Look},

@@ -1,0 +1,165 @@
+//! Reads a whole layout, to copy it elsewhere. Unlike lookups, which treat what is damaged as missing, this tells which file
+//! it is.
+
+use std::path::PathBuf;
+
+use futures::{StreamExt as _, stream};
+
+use super::{Layout, LayoutError, folder::Folder, index::LayoutEntry};
+use crate::{
+    model::Digest,
+    registry::{
+        error::Error,
+        fault::Fault,
+        manifest::{Descriptor, Manifest},
+        repository::pull::BlobStream,
+    },
+};
+
+impl Layout {
+    /// Its folder.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The entries of `index.json`, in order.
+    ///
+    /// # Errors
+    /// When the folder is no layout, or can't be read, is damaged, or is of an unknown version.
+    pub async fn entries(&self) -> Result<Vec<LayoutEntry>, LayoutError> {
+        self.repository("").blocking(Folder::entries).await
+    }
+
+    /// A manifest with a verified digest. `media_type` is that of the reference to it, and may be empty.
+    ///
+    /// # Errors
+    /// When its file is missing, can't be read, or is damaged.
+    pub async fn read_manifest(&self, digest: &Digest, media_type: &str) -> Result<Manifest, LayoutError> {
+        let (digest, media_type) = (digest.clone(), media_type.to_owned());
+        self.repository("").blocking(move |folder| folder.read_manifest(&digest, &media_type)).await
+    }
+
+    /// Whether the file of a blob is there, with the right length.
+    ///
+    /// # Errors
+    /// When it is not, or when the layout can't be read.
+    pub async fn check_blob(&self, blob: &Descriptor) -> Result<(), LayoutError> {
+        let (digest, size) = (blob.digest.clone(), blob.size);
+        self.repository("").blocking(move |folder| folder.check_blob(&digest, size)).await
+    }
+
+    /// The bytes of a blob, to upload it: the last of them come only after the digest was verified.
+    pub fn blob(&self, blob: &Descriptor) -> BlobStream {
+        let bytes = Box::pin(self.repository("").read_blob(blob.clone()).fuse());
+        Box::pin(stream::try_unfold((bytes, None), |(mut bytes, mut held)| async move {
+            // One piece is held back, because the digest is known after the last one.
+            while let Some(next) = bytes.next().await {
+                let next = next.map_err(|error| unreadable(&error))?;
+                if let Some(earlier) = held.replace(next) {
+                    return Ok(Some((earlier, (bytes, held))));
+                }
+            }
+            Ok(held.take().map(|last| (last, (bytes, None))))
+        }))
+    }
+}
+
+fn unreadable(error: &LayoutError) -> Error {
+    Error::new("reading the layout".to_owned(), Fault::Permanent(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bytes::Bytes;
+    use futures::TryStreamExt as _;
+
+    use super::*;
+    use crate::registry::{manifest::TagOrDigest, testing::descriptor};
+
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+    async fn with_blob(content: &[u8]) -> (tempfile::TempDir, Layout, Descriptor) {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path().to_owned());
+        let blob = descriptor(content);
+        let body = Box::pin(stream::iter([Ok(Bytes::copy_from_slice(content))]));
+        layout.repository("a").upload(&blob, body, |_| ()).await.unwrap();
+        (folder, layout, blob)
+    }
+
+    async fn read(layout: &Layout, blob: &Descriptor) -> (usize, Result<(), Error>) {
+        let mut stream = layout.blob(blob);
+        let mut received = 0;
+        loop {
+            match stream.try_next().await {
+                Ok(Some(bytes)) => received += bytes.len(),
+                Ok(None) => return (received, Ok(())),
+                Err(error) => return (received, Err(error)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_blob_ends_with_an_error_before_its_last_bytes() {
+        for length in [0, 3, 1 << 20, (5 << 20) + 7] {
+            let content = vec![7; length];
+            let (folder, layout, blob) = with_blob(&content).await;
+            let (received, end) = read(&layout, &blob).await;
+            assert_eq!(received, length);
+            end.unwrap();
+            if length == 0 {
+                continue;
+            }
+            let path = folder.path().join("blobs/sha256").join(blob.digest.hex());
+            fs::write(&path, vec![8; length]).unwrap();
+            layout.check_blob(&blob).await.unwrap();
+            let (received, end) = read(&layout, &blob).await;
+            let error = end.unwrap_err().to_string();
+            assert!(received < length, "{received} of {length}");
+            assert!(error.contains(&path.display().to_string()) && error.contains("has the digest"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_or_too_short_is_told_with_its_file() {
+        let (folder, layout, blob) = with_blob(b"content").await;
+        let path = folder.path().join("blobs/sha256").join(blob.digest.hex());
+        let name = path.display().to_string();
+        fs::write(&path, b"cont").unwrap();
+        let short = layout.check_blob(&blob).await.unwrap_err().to_string();
+        assert!(short.contains(&name) && short.contains("4 bytes instead of 7"), "{short}");
+        let no_manifest = layout.read_manifest(&blob.digest, "").await.unwrap_err().to_string();
+        assert!(no_manifest.contains(&name) && no_manifest.contains("has the digest"), "{no_manifest}");
+        fs::remove_file(&path).unwrap();
+        for missing in [
+            layout.check_blob(&blob).await.unwrap_err().to_string(),
+            layout.read_manifest(&blob.digest, "").await.unwrap_err().to_string(),
+        ] {
+            assert!(missing.contains(&name) && missing.contains("missing"), "{missing}");
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_of_other_tools_are_listed_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path().to_owned());
+        let no_layout = layout.entries().await.unwrap_err().to_string();
+        assert!(no_layout.contains("no file oci-layout"), "{no_layout}");
+        let index = format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[]}}"#);
+        let manifest = Manifest::new(index.into(), None).unwrap();
+        layout.repository("team/app").put_manifest(TagOrDigest::Tag("1"), &manifest).await.unwrap();
+        let entry = LayoutEntry {
+            name: Some("team/app:1".to_owned()),
+            media_type: INDEX.to_owned(),
+            digest: manifest.digest().to_string(),
+        };
+        assert_eq!(layout.entries().await.unwrap(), [entry.clone()]);
+        let other = r#"{"manifests":[{"mediaType":"x","digest":"md5:1","size":1},{"digest":"sha256:2","size":2}]}"#;
+        fs::write(folder.path().join("index.json"), other).unwrap();
+        let names: Vec<_> =
+            layout.entries().await.unwrap().into_iter().map(|entry| (entry.name, entry.digest)).collect();
+        assert_eq!(names, [(None, "md5:1".to_owned()), (None, "sha256:2".to_owned())]);
+    }
+}
