@@ -244,7 +244,7 @@ mod tests {
             media_type: INDEX.to_owned(),
             digest: manifest.digest().to_string(),
         };
-        assert_eq!(source.entries().await.unwrap(), [entry.clone()]);
+        assert_eq!(source.entries().await.unwrap(), [entry]);
         let other = r#"{"manifests":[{"mediaType":"x","digest":"md5:1","size":1},{"digest":"sha256:2","size":2}]}"#;
         fs::write(folder.path().join("index.json"), other).unwrap();
         let names: Vec<_> =
