@@ -347,6 +347,91 @@ async fn a_layout_is_loaded_into_another_one() {
     assert!(again.stdout.lines().last().unwrap().contains("already there") && !again.stdout.contains("copied"));
 }
 
+/// Runs the system's tar.
+fn tar(arguments: &[&std::ffi::OsStr]) {
+    assert!(std::process::Command::new("tar").args(arguments).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_tar_file_of_a_layout_is_loaded_where_it_is() {
+    let signed = Signed::new();
+    let (web, large) = (index("web"), Layer::random(5, 2_000_000).unwrap());
+    let large = Image::single(Format::Oci, "amd64", &[large]);
+    let source = Registry::with_referrers_api().await;
+    let images = [
+        signed.push(&source, true).await,
+        source.push("team/web", "1.27", &web).await,
+        source.push("team/large", "1", &large).await,
+    ];
+    let layout = layout(&images).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, nested) = (folder.path().join("plain.tar"), folder.path().join("nested.tar"));
+    let path = |path: &Path| path.as_os_str().to_owned();
+    tar(&["-C".as_ref(), &path(layout.path()), "-cf".as_ref(), &path(&plain), ".".as_ref()]);
+    let (parent, name) = (layout.path().parent().unwrap(), layout.path().file_name().unwrap());
+    // With the names of another format of tar.
+    tar(&["--format=pax".as_ref(), "-C".as_ref(), &path(parent), "-cf".as_ref(), &path(&nested), name]);
+    for (tar, has_api) in [(&plain, true), (&nested, false)] {
+        let target = crate::referrers::registry(has_api).await;
+        let load = load(tar, &target);
+        load.run().await.assert_code(0);
+        signed.assert_at(&target, has_api).await;
+        target.assert_has("team/web", "1.27", &web).await;
+        target.assert_has("team/large", "1", &large).await;
+        target.take_requests();
+        load.run().await.assert_code(0);
+        let requests = target.take_requests();
+        assert_eq!(writes(&requests), [&requests[0]; 0], "the second run sends nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_tar_file_that_is_damaged_or_no_layout_is_told() {
+    let source = distribution().await;
+    let image = Image::single(Format::Oci, "amd64", &[Layer::random(6, 600_000).unwrap()]);
+    let layout = layout(&[source.push("team/app", "1", &image).await]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("images.tar");
+    let path = |path: &Path| path.as_os_str().to_owned();
+    tar(&["-C".as_ref(), &path(layout.path()), "-cf".as_ref(), &path(&file), ".".as_ref()]);
+    let whole = fs::read(&file).unwrap();
+    let target = distribution().await;
+
+    // One bit of the layer.
+    let layer = &image.blobs()[1];
+    let at = whole.windows(64).position(|bytes| *bytes == layer.bytes[..64]).unwrap();
+    let mut flipped = whole.clone();
+    flipped[at + 400_000] ^= 1;
+    fs::write(&file, flipped).unwrap();
+    let (lines, _) = outcomes(&load(&file, &target).run().await.assert_code(1));
+    let reason = outcome(&lines, "team/app:1")["reason"].as_str().unwrap();
+    let member = format!("{}/blobs/{}", file.display(), layer.digest.replace(':', "/"));
+    assert!(reason.contains(&member) && reason.contains("has the digest"), "{reason}");
+    assert_eq!(target.manifest("team/app", "1").await, None);
+
+    let gzip = folder.path().join("images.tar.gz");
+    tar(&["-C".as_ref(), &path(layout.path()), "-czf".as_ref(), &path(&gzip), ".".as_ref()]);
+    let cut = folder.path().join("cut.tar");
+    fs::write(&cut, &whole[..at + 1000]).unwrap();
+    let other = folder.path().join("other.tar");
+    tar(&["-C".as_ref(), &path(folder.path()), "-cf".as_ref(), &path(&other), "cut.tar".as_ref()]);
+    let text = folder.path().join("text.tar");
+    fs::write(&text, "no tar file ".repeat(100)).unwrap();
+    let absent = folder.path().join("absent.tar");
+    for (file, message) in [
+        (&gzip, "is compressed: decompress it first"),
+        (&cut, "ends in the middle of blobs/sha256/"),
+        (&other, "is no image layout: it has no file oci-layout"),
+        (&text, "is no tar file, or damaged"),
+        (&absent, "can't read"),
+        (&"/dev/null".into(), "write it to a file first"),
+    ] {
+        let finished = load(file, &target).run().await.assert_code(1);
+        assert!(finished.stderr.contains(message), "{message}: {}", finished.stderr);
+        assert!(finished.stderr.contains(&file.display().to_string()), "{}", finished.stderr);
+    }
+}
+
 #[tokio::test]
 async fn repositories_of_amazon_ecr_are_created() {
     let source = distribution().await;

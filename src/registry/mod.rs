@@ -40,7 +40,7 @@ pub use http::{
     retry::Backoff,
     transfer_rate::MinTransferRate,
 };
-pub use layout::{Layout, LayoutEntry, LayoutError, LayoutRepository, LayoutUploadError};
+pub use layout::{Layout, LayoutEntry, LayoutError, LayoutRepository, LayoutSource, LayoutUploadError};
 pub use limits::rate_limiter::MAX_THROTTLED_TIME;
 pub use manifest::{
     Contents, Descriptor, Manifest, TagOrDigest,

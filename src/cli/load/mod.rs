@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::Config,
     mirror::{LoadEvent, LoadSettings, Loader},
-    registry::Layout,
+    registry::LayoutSource,
 };
 
 pub use target::LoadTargetError;
@@ -31,7 +31,7 @@ const CLEANUP_DEADLINE: Duration = Duration::from_secs(5);
 /// The flags of `load`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct LoadArgs {
-    /// The folder of the layout, as `sync` or another tool wrote it
+    /// The folder of the layout, as `sync` or another tool wrote it, or a tar file of it
     #[arg(value_name = "LAYOUT")]
     layout: PathBuf,
     /// Load into the target with this name; needed if several are configured
@@ -44,7 +44,10 @@ pub struct LoadArgs {
 
 /// Loads a layout. A signal ends it early; the next run goes on.
 pub async fn load(config: &Config, args: &LoadArgs, signals: &Signals) -> Result<ExitCode, CommandError> {
-    let loader = loader(config, args)?;
+    let loader = match signals.interruptible(loader(config, args)).await {
+        Ok(loader) => loader?,
+        Err(signal) => return Ok(interrupted(args.output, signal)),
+    };
     let listener = Arc::new(Listener::new(Arc::new(Progress::new(args.output)), args.output));
     let showing = tokio::spawn(Arc::clone(listener.progress()).show());
     let on_event = {
@@ -74,7 +77,7 @@ pub fn interrupted(format: SyncFormat, signal: Signal) -> ExitCode {
     signal.code()
 }
 
-fn loader(config: &Config, args: &LoadArgs) -> Result<Loader, CommandError> {
+async fn loader(config: &Config, args: &LoadArgs) -> Result<Loader, CommandError> {
     let (configured, target) = target::chosen(config, &build::targets(config), args.target.as_deref())?;
     let access = build::registry_settings(config, &build::aws(config), Arc::new(()));
     let registries = build::registries(config, access.clone())?;
@@ -87,5 +90,6 @@ fn loader(config: &Config, args: &LoadArgs) -> Result<Loader, CommandError> {
         max_concurrent_blobs: config.copy.max_concurrent_blobs,
         backoff: build::backoff(config),
     };
-    Ok(Loader::new(Layout::new(args.layout.clone()), store, target, settings))
+    let layout = LayoutSource::open(args.layout.clone()).await?;
+    Ok(Loader::new(layout, store, target, settings))
 }

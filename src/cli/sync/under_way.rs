@@ -171,7 +171,7 @@ fn time_left(bytes: u64, rate: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Target, TargetKind};
+    use crate::model::{Reference, Target, TargetKind};
 
     fn destination(repository: &str) -> Destination {
         let target = Target {
@@ -185,7 +185,7 @@ mod tests {
 
     fn started(under_way: &mut UnderWay, image: &str) -> Arc<CopyProgress> {
         let progress = Arc::new(CopyProgress::default());
-        under_way.start(&image.parse::<crate::model::Reference>().unwrap(), &destination(image), &progress);
+        under_way.start(&image.parse::<Reference>().unwrap(), &destination(image), &progress);
         progress
     }
 
@@ -223,10 +223,7 @@ mod tests {
         );
         assert!(under_way.line(later).ends_with("inspecting for 34 s"), "{}", under_way.line(later));
 
-        under_way.finish(
-            &"quay.io/team/other:1".parse::<crate::model::Reference>().unwrap(),
-            &destination("quay.io/team/other:1"),
-        );
+        under_way.finish(&"quay.io/team/other:1".parse::<Reference>().unwrap(), &destination("quay.io/team/other:1"));
         under_way.set_waiting(0);
         assert!(under_way.lines(now, 80)[0].ends_with(", 7.0 s left"), "nothing else is to come");
         large.add_done(350_000_000);

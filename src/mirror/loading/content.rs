@@ -17,14 +17,14 @@ use crate::{
     mirror::copying::{ManifestTreeLimits, at_target},
     model::{CopyProgress, Destination, Digest, Failure, FailureKind, Retry, error_chain},
     registry::{
-        Backoff, Contents, Descriptor, Layout, LayoutError, MAX_THROTTLED_TIME, Manifest, ManifestRef, Store,
+        Backoff, Contents, Descriptor, LayoutError, LayoutSource, MAX_THROTTLED_TIME, Manifest, ManifestRef, Store,
         StoreError, StoreRepository, StoreUploadError, TransferPermit,
     },
 };
 
 /// Copies what the manifests of one name consist of.
 pub(super) struct ContentCopy<'a> {
-    pub layout: &'a Layout,
+    pub layout: &'a LayoutSource,
     pub store: &'a Store,
     pub repository: &'a StoreRepository,
     pub destination: &'a Destination,

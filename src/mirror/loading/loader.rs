@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     model::{Failure, FailureKind, Retry, Status, Target},
-    registry::{Layout, LayoutError, Store},
+    registry::{LayoutError, LayoutSource, Store},
 };
 
 /// Loads a layout into a target.
 pub struct Loader {
-    layout: Layout,
+    layout: LayoutSource,
     store: Store,
     target: Arc<Target>,
     settings: LoadSettings,
@@ -27,7 +27,7 @@ pub struct Loader {
 
 impl Loader {
     /// `store` is that of `target`.
-    pub fn new(layout: Layout, store: Store, target: Arc<Target>, settings: LoadSettings) -> Self {
+    pub fn new(layout: LayoutSource, store: Store, target: Arc<Target>, settings: LoadSettings) -> Self {
         Self { layout, store, target, settings }
     }
 

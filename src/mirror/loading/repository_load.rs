@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{Destination, Failure, FailureKind, ReferrerOutcome, Retry, Status, Target},
-    registry::{Contents, Layout, Manifest, ManifestRef, Store, StoreRepository},
+    registry::{Contents, LayoutSource, Manifest, ManifestRef, Store, StoreRepository},
 };
 
 /// Names of a layout that are loaded at once.
@@ -25,7 +25,7 @@ pub(super) const CONCURRENT_NAMES: usize = 4;
 
 /// One repository of the layout, and of the target.
 pub(super) struct RepositoryLoad<'a> {
-    pub layout: &'a Layout,
+    pub layout: &'a LayoutSource,
     pub store: &'a Store,
     pub target: &'a Arc<Target>,
     pub name: &'a str,

@@ -1,11 +1,13 @@
 //! Reads a whole layout, to copy it elsewhere. Unlike lookups, which treat what is damaged as missing, this tells which file
 //! it is.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf, sync::Arc};
 
-use futures::{StreamExt as _, stream};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use tokio::task::spawn_blocking;
 
-use super::{Layout, LayoutError, folder::Folder, index::LayoutEntry};
+use super::{Layout, LayoutError, folder::Folder, index::LayoutEntry, tar::LayoutTar, verified::damaged};
 use crate::{
     model::Digest,
     registry::{
@@ -16,10 +18,37 @@ use crate::{
     },
 };
 
-impl Layout {
-    /// Its folder.
-    pub fn path(&self) -> PathBuf {
-        self.folder.path().to_owned()
+/// Pieces in which a blob in a tar file is read, in bytes.
+const PIECE: u64 = 1 << 18;
+
+/// A layout that is copied elsewhere: its folder, or a tar file of it.
+#[derive(Clone)]
+pub enum LayoutSource {
+    /// The folder.
+    Folder(Layout),
+    /// The tar file.
+    Tar(Arc<LayoutTar>),
+}
+
+impl LayoutSource {
+    /// A folder, or a file, which must be an uncompressed tar file.
+    ///
+    /// # Errors
+    /// When there is neither, or when the file can't be read or is no tar file of a layout.
+    pub async fn open(path: PathBuf) -> Result<Self, LayoutError> {
+        let opening = path.clone();
+        blocking(path, move || {
+            let found = fs::metadata(&opening).map_err(LayoutError::io("read", &opening))?;
+            if found.is_dir() {
+                return Ok(Self::Folder(Layout::new(opening)));
+            }
+            if !found.is_file() {
+                let reason = "is no file that can be read at any place, such as a pipe: write it to a file first";
+                return Err(LayoutError::Unusable { path: opening, reason: reason.to_owned() });
+            }
+            LayoutTar::open(&opening).map(|tar| Self::Tar(Arc::new(tar)))
+        })
+        .await
     }
 
     /// The entries of `index.json`, in order.
@@ -27,7 +56,10 @@ impl Layout {
     /// # Errors
     /// When the folder is no layout, or can't be read, is damaged, or is of an unknown version.
     pub async fn entries(&self) -> Result<Vec<LayoutEntry>, LayoutError> {
-        self.repository("").blocking(Folder::entries).await
+        match self {
+            Self::Folder(layout) => layout.repository("").blocking(Folder::entries).await,
+            Self::Tar(tar) => of_tar(tar, LayoutTar::entries).await,
+        }
     }
 
     /// A manifest with a verified digest. `media_type` is that of the reference to it, and may be empty.
@@ -36,7 +68,12 @@ impl Layout {
     /// When its file is missing, can't be read, or is damaged.
     pub async fn read_manifest(&self, digest: &Digest, media_type: &str) -> Result<Manifest, LayoutError> {
         let (digest, media_type) = (digest.clone(), media_type.to_owned());
-        self.repository("").blocking(move |folder| folder.read_manifest(&digest, &media_type)).await
+        match self {
+            Self::Folder(layout) => {
+                layout.repository("").blocking(move |folder| folder.read_manifest(&digest, &media_type)).await
+            }
+            Self::Tar(tar) => of_tar(tar, move |tar| tar.read_manifest(&digest, &media_type)).await,
+        }
     }
 
     /// Whether the file of a blob is there, with the right length.
@@ -45,23 +82,77 @@ impl Layout {
     /// When it is not, or when the layout can't be read.
     pub async fn check_blob(&self, blob: &Descriptor) -> Result<(), LayoutError> {
         let (digest, size) = (blob.digest.clone(), blob.size);
-        self.repository("").blocking(move |folder| folder.check_blob(&digest, size)).await
+        match self {
+            Self::Folder(layout) => {
+                layout.repository("").blocking(move |folder| folder.check_blob(&digest, size)).await
+            }
+            Self::Tar(tar) => of_tar(tar, move |tar| tar.check_blob(&digest, size)).await,
+        }
     }
 
     /// The bytes of a blob, to upload it: the last of them come only after the digest was verified.
     pub fn blob(&self, blob: &Descriptor) -> BlobStream {
-        let bytes = Box::pin(self.repository("").read_blob(blob.clone()).fuse());
-        Box::pin(stream::try_unfold((bytes, None), |(mut bytes, mut held)| async move {
-            // One piece is held back, because the digest is known after the last one.
-            while let Some(next) = bytes.next().await {
-                let next = next.map_err(|error| unreadable(&error))?;
-                if let Some(earlier) = held.replace(next) {
-                    return Ok(Some((earlier, (bytes, held))));
-                }
-            }
-            Ok(held.take().map(|last| (last, (bytes, None))))
-        }))
+        match self {
+            Self::Folder(layout) => until_verified(layout.repository("").read_blob(blob.clone())),
+            Self::Tar(tar) => until_verified(read_in_tar(Arc::clone(tar), blob.clone())),
+        }
     }
+}
+
+/// The bytes of a blob in a tar file; the stream ends with an error if they have another digest.
+fn read_in_tar(tar: Arc<LayoutTar>, blob: Descriptor) -> impl Stream<Item = Result<Bytes, LayoutError>> + Send {
+    let start = Some((0, blob.digest.algorithm().hasher()));
+    stream::try_unfold(start, move |state| {
+        let (tar, blob) = (Arc::clone(&tar), blob.clone());
+        async move {
+            let Some((read, mut hasher)) = state else { return Ok(None) };
+            of_tar(&tar, move |tar| {
+                let (member, path) = tar.blob(&blob.digest);
+                let member = member.ok_or_else(|| damaged(&path, "is missing"))?;
+                let left = member.size.saturating_sub(read).min(PIECE);
+                if left == 0 {
+                    let found = hasher.finish();
+                    let is_right = found == blob.digest;
+                    return if is_right { Ok(None) } else { Err(LayoutError::WrongContent { path, found }) };
+                }
+                let length = usize::try_from(left).unwrap_or_default();
+                let bytes = tar.read_at(member.offset.saturating_add(read), length);
+                let bytes = bytes.map_err(LayoutError::io("read", path))?;
+                hasher.update(&bytes);
+                Ok(Some((Bytes::from(bytes), Some((read.saturating_add(left), hasher)))))
+            })
+            .await
+        }
+    })
+}
+
+/// Holds one piece back, because the digest is known after the last one.
+fn until_verified(bytes: impl Stream<Item = Result<Bytes, LayoutError>> + Send + 'static) -> BlobStream {
+    let bytes = Box::pin(bytes.fuse());
+    Box::pin(stream::try_unfold((bytes, None), |(mut bytes, mut held)| async move {
+        while let Some(next) = bytes.next().await {
+            let next = next.map_err(|error| unreadable(&error))?;
+            if let Some(earlier) = held.replace(next) {
+                return Ok(Some((earlier, (bytes, held))));
+            }
+        }
+        Ok(held.take().map(|last| (last, (bytes, None))))
+    }))
+}
+
+async fn of_tar<T: Send + 'static>(
+    tar: &Arc<LayoutTar>,
+    work: impl FnOnce(&LayoutTar) -> Result<T, LayoutError> + Send + 'static,
+) -> Result<T, LayoutError> {
+    let (tar, path) = (Arc::clone(tar), tar.path().to_owned());
+    blocking(path, move || work(&tar)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce() -> Result<T, LayoutError> + Send + 'static,
+) -> Result<T, LayoutError> {
+    spawn_blocking(work).await.unwrap_or_else(|aborted| Err(LayoutError::io("read", path)(aborted.into())))
 }
 
 fn unreadable(error: &LayoutError) -> Error {
@@ -70,9 +161,6 @@ fn unreadable(error: &LayoutError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use bytes::Bytes;
     use futures::TryStreamExt as _;
 
     use super::*;
@@ -80,16 +168,16 @@ mod tests {
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-    async fn with_blob(content: &[u8]) -> (tempfile::TempDir, Layout, Descriptor) {
+    async fn with_blob(content: &[u8]) -> (tempfile::TempDir, LayoutSource, Descriptor) {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path().to_owned());
         let blob = descriptor(content);
         let body = Box::pin(stream::iter([Ok(Bytes::copy_from_slice(content))]));
         layout.repository("a").upload(&blob, body, |_| ()).await.unwrap();
-        (folder, layout, blob)
+        (folder, LayoutSource::Folder(layout), blob)
     }
 
-    async fn read(layout: &Layout, blob: &Descriptor) -> (usize, Result<(), Error>) {
+    async fn read(layout: &LayoutSource, blob: &Descriptor) -> (usize, Result<(), Error>) {
         let mut stream = layout.blob(blob);
         let mut received = 0;
         loop {
@@ -145,7 +233,8 @@ mod tests {
     async fn entries_of_other_tools_are_listed_too() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path().to_owned());
-        let no_layout = layout.entries().await.unwrap_err().to_string();
+        let source = LayoutSource::open(folder.path().to_owned()).await.unwrap();
+        let no_layout = source.entries().await.unwrap_err().to_string();
         assert!(no_layout.contains("no file oci-layout"), "{no_layout}");
         let index = format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[]}}"#);
         let manifest = Manifest::new(index.into(), None).unwrap();
@@ -155,11 +244,11 @@ mod tests {
             media_type: INDEX.to_owned(),
             digest: manifest.digest().to_string(),
         };
-        assert_eq!(layout.entries().await.unwrap(), [entry.clone()]);
+        assert_eq!(source.entries().await.unwrap(), [entry]);
         let other = r#"{"manifests":[{"mediaType":"x","digest":"md5:1","size":1},{"digest":"sha256:2","size":2}]}"#;
         fs::write(folder.path().join("index.json"), other).unwrap();
         let names: Vec<_> =
-            layout.entries().await.unwrap().into_iter().map(|entry| (entry.name, entry.digest)).collect();
+            source.entries().await.unwrap().into_iter().map(|entry| (entry.name, entry.digest)).collect();
         assert_eq!(names, [(None, "md5:1".to_owned()), (None, "sha256:2".to_owned())]);
     }
 }

@@ -64,6 +64,14 @@ pub enum LayoutError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file that can't be read as the tar file of a layout.
+    #[error("{} {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do: `is compressed: …`.
+        reason: String,
+    },
     /// A file that is to be copied is missing, or too short or too long, or no manifest.
     #[error("{} {reason}: copy the layout again", path.display())]
     Damaged {
@@ -113,6 +121,7 @@ impl LayoutError {
             | Self::OtherDigest { .. }
             | Self::WrongContent { .. }
             | Self::NoLayout { .. }
+            | Self::Unusable { .. }
             | Self::Damaged { .. } => Retry::Later,
             Self::Locked { .. } | Self::Mismatch { .. } | Self::Incomplete { .. } => Retry::Soon,
         }

@@ -7,14 +7,13 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use serde::Deserialize;
-
 use super::{
     blob::BlobWriter,
     error::LayoutError,
     files,
     index::{EMPTY, LayoutEntry},
     index_file::IndexFile,
+    verified::{self, MAX_MANIFEST, damaged},
 };
 use crate::{
     model::Digest,
@@ -22,22 +21,12 @@ use crate::{
 };
 
 /// The supported version of the specification.
-const VERSION: &str = "1.0.0";
-/// In bytes; longer manifests were not written by this program.
-const MAX_MANIFEST: u64 = 16 << 20;
-
+pub(super) const VERSION: &str = "1.0.0";
 /// The folder of a layout; created by the first write.
 pub(super) struct Folder {
     path: PathBuf,
     index_file: IndexFile,
     cleaned: AtomicBool,
-}
-
-/// The file `oci-layout`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Marker {
-    image_layout_version: String,
 }
 
 impl Folder {
@@ -201,25 +190,13 @@ impl Folder {
             Some(_) => {}
         }
         let bytes = files::read(&path)?.ok_or_else(|| damaged(&path, "is missing"))?;
-        let mut hasher = digest.algorithm().hasher();
-        hasher.update(&bytes);
-        let found = hasher.finish();
-        if found != *digest {
-            return Err(LayoutError::WrongContent { path, found });
-        }
-        let media_type = Some(media_type).filter(|media_type| !media_type.is_empty());
-        Manifest::with_digest(bytes.into(), media_type, found)
-            .map_err(|fault| damaged(&path, format!("can't be used: {fault}")))
+        verified::manifest(bytes, digest, media_type, &path)
     }
 
     /// Fails unless a blob is there with this length.
     pub(super) fn check_blob(&self, digest: &Digest, size: u64) -> Result<(), LayoutError> {
         let path = self.blob_path(digest);
-        match files::size(&path)? {
-            Some(found) if found == size => Ok(()),
-            Some(found) => Err(damaged(&path, format!("has {found} bytes instead of {size}"))),
-            None => Err(damaged(&path, "is missing")),
-        }
+        verified::size(files::size(&path)?, size, &path)
     }
 
     /// Creates the folder and the files of an empty layout if they are missing, and removes stale temporary files.
@@ -256,12 +233,7 @@ impl Folder {
     fn check_version(&self) -> Result<bool, LayoutError> {
         let path = self.marker_path();
         let Some(bytes) = files::read(&path)? else { return Ok(false) };
-        let marker: Marker = serde_json::from_slice(&bytes).map_err(LayoutError::corrupt(&path))?;
-        if marker.image_layout_version == VERSION {
-            return Ok(true);
-        }
-        let reason = format!("image layout version {:?} is not supported, only {VERSION}", marker.image_layout_version);
-        Err(LayoutError::Corrupt { path, reason })
+        verified::version(&bytes, &path, VERSION).map(|()| true)
     }
 
     pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -271,8 +243,4 @@ impl Folder {
     fn marker_path(&self) -> PathBuf {
         self.path.join("oci-layout")
     }
-}
-
-fn damaged(path: &Path, reason: impl Into<String>) -> LayoutError {
-    LayoutError::Damaged { path: path.to_owned(), reason: reason.into() }
 }

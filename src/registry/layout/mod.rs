@@ -19,6 +19,8 @@ mod folder;
 mod index;
 mod index_file;
 mod read;
+mod tar;
+mod verified;
 
 use std::{io, mem, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,6 +28,7 @@ use futures::StreamExt as _;
 use tokio::{task::spawn_blocking, time::sleep};
 
 pub use self::{
+    contents::LayoutSource,
     error::{LayoutError, LayoutUploadError},
     index::LayoutEntry,
 };
