@@ -123,7 +123,7 @@ async fn lost_parts_and_moved_tags_are_found_and_mended() {
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["summary"]["verified"]["whole"], names.len(), "{status}");
     let finished = program.terminate().await;
-    let lines: Vec<&str> = finished.stderr.lines().filter(|line| line.contains("team/intact")).collect();
+    let lines: Vec<&str> = finished.stdout.lines().filter(|line| line.contains("team/intact")).collect();
     let damage = lines.iter().find(|line| line.contains("damaged at the target")).unwrap();
     assert!(damage.contains("Deployment") && damage.contains(&own_layer(own("intact"))), "{damage}");
     assert!(lines.iter().any(|line| line.contains("mended")), "{lines:#?}");
