@@ -125,7 +125,10 @@ async fn lost_parts_and_moved_tags_are_found_and_mended() {
     let finished = program.terminate().await;
     let lines: Vec<&str> = finished.stdout.lines().filter(|line| line.contains("team/intact")).collect();
     let damage = lines.iter().find(|line| line.contains("damaged at the target")).unwrap();
-    assert!(damage.contains("Deployment") && damage.contains(&own_layer(own("intact"))), "{damage}");
+    assert!(
+        damage.contains(&format!("deployment {namespace}/intact")) && damage.contains(&own_layer(own("intact"))),
+        "{damage}"
+    );
     assert!(lines.iter().any(|line| line.contains("mended")), "{lines:#?}");
 }
 

@@ -26,11 +26,11 @@ use crate::{
         verification::ContinualVerifier,
         verification_rounds::VerificationRounds,
     },
-    model::{CopyProgress, Event, Failure, Observer, Outcome, Reference, UnmirroredUse, WorkloadId},
+    model::{CopyProgress, Event, Failure, Observer, Outcome, Reference, UnmirroredUse, VerifiedImage, WorkloadId},
     policy::Policy,
 };
 
-use super::{phase::Phase, verifying::Verified};
+use super::phase::Phase;
 
 /// Owns all state of the mirror and is the only one to change it. The cost of an event does not depend on the number of
 /// workloads.
@@ -81,6 +81,12 @@ pub(super) struct Active {
     pub jobs: Vec<(CopyJob, Arc<CopyProgress>)>,
     pub started: SystemTime,
     pub resolve_tag: bool,
+}
+
+/// The result of the verification of a destination; without images if it ended by a panic.
+pub(super) struct Verified {
+    pub key: DestinationKey,
+    pub images: Vec<(CopyJob, VerifiedImage)>,
 }
 
 /// The result of the task of an active destination.

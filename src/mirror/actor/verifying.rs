@@ -17,13 +17,7 @@ use crate::{
     model::{AtTarget, Event, Outcome, Reference, Status, Verification, VerifiedImage, Wholeness},
 };
 
-use super::state::Actor;
-
-/// The result of the verification of a destination.
-pub(super) struct Verified {
-    key: DestinationKey,
-    images: Vec<(CopyJob, VerifiedImage)>,
-}
+use super::state::{Actor, Verified};
 
 impl Actor {
     /// When the next verification is due.

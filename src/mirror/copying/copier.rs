@@ -168,14 +168,14 @@ impl Copier {
         let selector = &PlatformSelector { job, settings: &self.settings, endpoints, subsets: &self.subsets };
         let inspector = Inspector { job, settings: &self.settings, endpoints, selector, attempt };
         let (findings, manifest) = match find_manifest(&inspector).await? {
-            Found::UpToDate(digest) => return self.already_there(job, endpoints, &selector, attempt, digest).await,
+            Found::UpToDate(digest) => return self.already_there(job, endpoints, selector, attempt, digest).await,
             Found::Missing(findings, manifest) => (findings, manifest),
         };
         attempt.source_answers();
         self.observer.observe(&Event::PullSucceeded(&job.image));
         let part = match selector.select(&findings, &manifest).await? {
             Selection::Nothing(present) => {
-                return self.already_there(job, endpoints, &selector, attempt, present).await;
+                return self.already_there(job, endpoints, selector, attempt, present).await;
             }
             Selection::Part(part) => Some(part),
             Selection::Whole => None,
