@@ -48,4 +48,5 @@ mod status;
 mod support;
 mod syncing;
 mod verifying;
+mod verifying_continually;
 mod watching;

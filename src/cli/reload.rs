@@ -123,11 +123,13 @@ impl Reloader {
         let prepared = prepared
             .map_err(|error| invalid(panicked("loading the plugins")(error)))?
             .map_err(|errors| invalid(CommandError::Plugins(errors)))?;
-        let copier = if has_same_copier(&self.current, &config) {
-            None
+        let (copier, verifier) = if has_same_copier(&self.current, &config) {
+            (None, None)
         } else {
-            let copier = build::copier(&config, &self.aws, self.pull_secrets.as_ref(), self.observer.clone());
-            Some(copier.map_err(|error| invalid(error.into()))?)
+            let (aws, pull_secrets) = (&self.aws, self.pull_secrets.as_ref());
+            let built = build::copier_and_verifier(&config, aws, pull_secrets, self.observer.clone());
+            let (copier, verifier) = built.map_err(|error| invalid(error.into()))?;
+            (Some(copier), verifier)
         };
         // The configuration and the plugins must be of the same version.
         if read.current() != read {
@@ -143,7 +145,7 @@ impl Reloader {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).needs_restart = needs_restart;
         let max_concurrency = build::max_concurrency(&config.copy, &self.initial.watch);
         let cooldown = config.copy.failure_cooldown;
-        let new = Reconfiguration { policy: prepared, copier, cooldown, max_concurrency };
+        let new = Reconfiguration { policy: prepared, copier, verifier, cooldown, max_concurrency };
         self.mirror.reconfigure(new).await?;
         (self.current, self.artifacts) = (Arc::new(config), artifacts);
         self.state.lock().unwrap_or_else(PoisonError::into_inner).active = Arc::clone(&self.current);

@@ -9,6 +9,7 @@ use super::{
     referrers::referrers,
     registry_name::source_host,
     value::{boolean, count, glob, kib, minutes, quoted, seconds},
+    verification::verification,
 };
 
 /// More than four are no faster.
@@ -53,6 +54,7 @@ pub(super) fn copy(reader: &mut Reader<'_>, root: &mut Section<'_>, flags: &Flag
         digest_pull_ignored_tags: ignored_tags(reader, root),
         platforms: platforms(reader, root, digest_pull),
         referrers: referrers(reader, root),
+        verification: verification(reader, root),
         allow_different_digest_repush: repush,
         dry_run: flags.dry_run.unwrap_or(dry_run),
         dry_pull: flags.dry_pull.unwrap_or(dry_pull),

@@ -27,6 +27,7 @@ mod secret_file;
 mod settings;
 mod target;
 mod value;
+mod verification;
 mod watch;
 mod yaml;
 
@@ -40,5 +41,6 @@ pub use load::{Loaded, load};
 pub use schema::schema;
 pub use settings::{
     Config, CopyConfig, EcrConfig, LogFormat, OperationsAuthorization, PathMapRule, PlatformConfig, PluginConfig,
-    PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig, ReferrersConfig, TargetConfig, WatchConfig,
+    PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig, ReferrersConfig, TargetConfig, VerificationConfig,
+    WatchConfig,
 };

@@ -11,7 +11,8 @@ use super::{
     pull_secrets,
     referrers::DEFAULT_RECHECK_MINUTES,
     target::KINDS,
-    value::{LEVELS, MAX_COUNT, MAX_KIB, MAX_SECONDS},
+    value::{LEVELS, MAX_COUNT, MAX_HOURS, MAX_KIB, MAX_SECONDS},
+    verification::{DEFAULT_HOURS, DEFAULT_REQUESTS_PER_MINUTE},
     watch::SKIP_NAMES,
 };
 use crate::model::{Hook, ReferrerScope, WorkloadKind};
@@ -118,6 +119,12 @@ fn integer(minimum: Option<i64>, maximum: Option<i64>) -> Json {
         number.extend(maximum.map(|maximum| ("maximum".to_owned(), maximum.into())));
     }
     json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*(-?[0-9]+)?\\s*$" }] })
+}
+
+/// Also fractions of an hour.
+fn hours() -> Json {
+    let number = json!({ "type": ["number", "null"], "maximum": MAX_HOURS });
+    json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*(-?[0-9]+([.][0-9]+)?)?\\s*$" }] })
 }
 
 fn count() -> Json {
@@ -308,6 +315,17 @@ fn copy() -> Vec<Key> {
         key("referrersRequired", boolean(), "Fail an image, and do not move its tag, if a referrer can't be copied.")
             .variable("REFERRERS_REQUIRED")
             .default(false),
+        key(
+            "verifyHours",
+            hours(),
+            "Every mirrored image is verified once in so many hours: each manifest and blob at its target, and its tag at the \
+             source; 0 or less: never.",
+        )
+        .variable("VERIFY_HOURS")
+        .default(DEFAULT_HOURS),
+        key("verifyRequestsPerMinute", count(), "Requests to targets that these verifications send at most.")
+            .variable("VERIFY_REQUESTS_PER_MINUTE")
+            .default(DEFAULT_REQUESTS_PER_MINUTE),
         key(
             "insecureRegistries",
             texts(),

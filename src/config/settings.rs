@@ -181,6 +181,8 @@ pub struct CopyConfig {
     pub platforms: Option<PlatformConfig>,
     /// Signatures and other referrers.
     pub referrers: ReferrersConfig,
+    /// The verification of what is mirrored.
+    pub verification: VerificationConfig,
     /// Whether a tag at the target may be moved to another digest.
     pub allow_different_digest_repush: bool,
     /// Do everything except writing to targets.
@@ -189,6 +191,15 @@ pub struct CopyConfig {
     pub dry_pull: bool,
     /// Sources (`host[:port]`) with plain HTTP or unverified certificates.
     pub insecure_registries: Vec<String>,
+}
+
+/// The verification of what is mirrored, in the background.
+#[derive(Debug, PartialEq)]
+pub struct VerificationConfig {
+    /// In which every mirrored image is verified once; at least a second. None: none is.
+    pub period: Option<Duration>,
+    /// Requests to targets; at least 1.
+    pub requests_per_minute: usize,
 }
 
 /// Which signatures and other referrers of images are copied.

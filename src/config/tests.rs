@@ -168,6 +168,20 @@ fn lists() {
 }
 
 #[test]
+fn the_period_of_verifications_may_be_a_fraction_of_an_hour_and_zero_turns_them_off() {
+    let period = |config: &Config| config.copy.verification.period;
+    let half_an_hour = Some(Duration::from_secs(1800));
+    both_ways(("VERIFY_HOURS", "0.5"), "verifyHours: 0.5", period, &half_an_hour);
+    both_ways(("VERIFY_HOURS", "0"), "verifyHours: 0", period, &None);
+    let requests = |config: &Config| config.copy.verification.requests_per_minute;
+    both_ways(("VERIFY_REQUESTS_PER_MINUTE", "7"), "verifyRequestsPerMinute: 7", requests, &7);
+    for wrong in ["0.0001", "NaN", "inf", "1h", "90000"] {
+        let errors = Setup::with_target(&format!("verifyHours: {wrong}")).errors();
+        assert!(errors.len() == 1 && errors[0].contains("verifyHours"), "{wrong}: {errors:?}");
+    }
+}
+
+#[test]
 fn skipped_names() {
     for (kind, key, variable) in [
         (WorkloadKind::Deployment, "deployments", "SKIP_DEPLOYMENTS"),

@@ -84,6 +84,26 @@ pub(super) fn minutes(text: &str) -> Result<Option<Duration>, String> {
     Ok(positive(integer(text, MAX_SECONDS / 60, " of minutes")?.saturating_mul(60)))
 }
 
+/// Ten years in hours.
+pub(super) const MAX_HOURS: i64 = MAX_SECONDS / 3600;
+
+/// Hours, also fractions of one. None: 0 or less, which disables the setting.
+pub(super) fn hours(text: &str) -> Result<Option<Duration>, String> {
+    let hours = text.trim().parse::<f64>().ok().filter(|hours| hours.is_finite());
+    let hours = hours.ok_or_else(|| format!("{} is not a number of hours; write it without a unit", quoted(text)))?;
+    if hours > MAX_HOURS as f64 {
+        return Err(format!("{hours} is too large; the maximum is {MAX_HOURS}"));
+    }
+    if hours <= 0.0 {
+        return Ok(None);
+    }
+    let seconds = hours * 3600.0;
+    if seconds < 1.0 {
+        return Err(format!("{hours} is too small; the minimum is one second, 0.0003, and 0 disables the setting"));
+    }
+    Ok(Some(Duration::from_secs_f64(seconds)))
+}
+
 /// A GiB in KiB.
 pub(super) const MAX_KIB: i64 = 1 << 20;
 

@@ -38,6 +38,9 @@ pub struct CopyJob {
     pub resolve_tag: bool,
     /// Whether the target is known to have the tag from this source.
     pub owns_tag: bool,
+    /// Whether a verification has found parts of it missing or wrong at the target: all of them are looked up, and those
+    /// copied again, although the target has the digest.
+    pub is_damaged: bool,
     /// Whether to look for signatures and other referrers even if the image is at the target.
     pub look_for_referrers: bool,
     /// Set while the source registry keeps failing: only the target is queried.

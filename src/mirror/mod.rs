@@ -18,6 +18,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod verification;
+mod verification_rounds;
 
 use std::{
     sync::{
@@ -42,7 +43,7 @@ pub use conflicts::Conflicts;
 pub use copying::{Copier, CopySettings, PlatformSettings, ReferrerSelection, ReferrerSettings};
 pub use loading::{LoadEvent, LoadSettings, Loaded, Loader};
 pub use passes::{PassReport, Remaining};
-pub use verification::{DeepReading, ReadBlobs, Verifier, VerifierSettings};
+pub use verification::{ContinualVerifier, DeepReading, Pace, ReadBlobs, Verifier, VerifierSettings};
 
 /// How many messages may wait for the actor; senders then wait.
 const MAX_MESSAGES: usize = 1024;
@@ -63,17 +64,20 @@ impl Mirror {
     /// Starts it. It copies nothing before [`Mirror::begin`] and [`Mirror::inventory_complete`].
     ///
     /// `cooldown` is the longest pause after a failed copy, `max_concurrency` the number of destinations that are copied
-    /// to at once.
+    /// to at once. Without a `verifier` nothing is verified in the background.
     pub fn start(
         policy: Arc<Policy>,
         copier: Copier,
+        verifier: Option<ContinualVerifier>,
         observer: Arc<dyn Observer>,
         cooldown: Option<Duration>,
         max_concurrency: usize,
     ) -> Self {
         let (messages, receiver) = mpsc::channel(MAX_MESSAGES);
         let paused = Arc::new(AtomicBool::new(false));
-        tokio::spawn(Actor::new(policy, copier, observer, cooldown, max_concurrency, paused.clone()).run(receiver));
+        tokio::spawn(
+            Actor::new(policy, copier, verifier, observer, cooldown, max_concurrency, paused.clone()).run(receiver),
+        );
         Self { messages, paused }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::model::{Destination, ImageRecord, Known, Outcome, Reference, StatusKind};
+use crate::model::{Destination, ImageRecord, Known, Outcome, Reference, StatusKind, Verification};
 
 use super::destination_key::DestinationKey;
 
@@ -87,6 +87,23 @@ impl Records {
         changes
     }
 
+    /// Records a verification of an image that is claimed, and returns what changed.
+    pub fn verified(
+        &mut self,
+        key: &DestinationKey,
+        source: &Reference,
+        verification: Verification,
+    ) -> Option<RecordChange> {
+        let entry = self.by_destination.get_mut(key)?.iter_mut().find(|entry| entry.source == *source)?;
+        let before = Known::from(&entry.record);
+        count(&mut self.to_be_copied, &entry.record, -1);
+        entry.record.verified(verification);
+        count(&mut self.to_be_copied, &entry.record, 1);
+        let after = Known::from(&entry.record);
+        let (destination, source) = (entry.destination.clone(), source.clone());
+        (before != after).then_some(RecordChange { destination, source, before: Some(before), after: Some(after) })
+    }
+
     /// What is known of an image at a destination; none if it is not claimed.
     pub fn get(&self, key: &DestinationKey, source: &Reference) -> Option<&ImageRecord> {
         Some(&self.entry(key, source)?.record)
@@ -156,7 +173,7 @@ mod tests {
     use super::*;
     use crate::{
         mirror::testing::target,
-        model::{AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status},
+        model::{AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status, Wholeness},
     };
 
     fn outcome(image: &str, status: Status) -> Outcome {
@@ -198,9 +215,14 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    const NEW: Option<Known> = Some(Known { state: ImageState::Unknown, result: None, lacks_referrers: false });
-    const DRY: Option<Known> =
-        Some(Known { state: ImageState::DryRun, result: Some(StatusKind::WouldPull), lacks_referrers: false });
+    const NEW: Option<Known> =
+        Some(Known { state: ImageState::Unknown, result: None, lacks_referrers: false, verified: None });
+    const DRY: Option<Known> = Some(Known {
+        state: ImageState::DryRun,
+        result: Some(StatusKind::WouldPull),
+        lacks_referrers: false,
+        verified: None,
+    });
 
     #[test]
     fn withdraws_outcomes_of_replaced_and_unclaimed_images() {
@@ -224,6 +246,35 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_image_has_to_be_copied_until_it_is_although_its_tag_answers() {
+        let copied = outcome("app:1", Status::Copied(Digest::sha256(b"app")));
+        let key = DestinationKey::of(&copied.destination);
+        let mut records = Records::default();
+        records.update(&key, std::slice::from_ref(&copied), |_| true, at(1));
+        let verified = |result, second| Verification { at: at(second), result, reason: None };
+        let state =
+            |records: &Records| (records.get(&key, &copied.source).unwrap().state, records.oldest_to_be_copied());
+        let change = records.verified(&key, &copied.source, verified(Wholeness::Incomplete, 2)).unwrap();
+        assert_eq!(change.before.unwrap().verified, None);
+        assert_eq!(change.after.unwrap().verified, Some(Wholeness::Incomplete));
+        assert_eq!(state(&records), (ImageState::Stale, Some(at(2))));
+        let seen = Seen { at_target: AtTarget::Digest(Digest::sha256(b"app")), at_source: None };
+        let in_vain = Outcome { seen, ..outcome("app:1", failed(FailureKind::Source)) };
+        records.update(&key, &[in_vain], |_| true, at(3));
+        assert_eq!(state(&records), (ImageState::Stale, Some(at(2))), "a failed source makes it no better");
+        records.update(&key, std::slice::from_ref(&copied), |_| true, at(4));
+        assert_eq!(state(&records), (ImageState::Mirrored, None));
+        records.verified(&key, &copied.source, verified(Wholeness::Missing, 5));
+        assert_eq!(state(&records), (ImageState::Missing, Some(at(5))));
+        assert_eq!(records.verified(&key, &"other:1".parse().unwrap(), verified(Wholeness::Whole, 6)), None);
+        assert_eq!(
+            records.verified(&key, &copied.source, verified(Wholeness::Missing, 7)),
+            None,
+            "nothing has changed"
+        );
+    }
+
+    #[test]
     fn keeps_outcomes_of_images_that_were_not_tried() {
         let lost = Outcome { status: failed(FailureKind::Source), ..pinned("a") };
         let key = DestinationKey::of(&lost.destination);
@@ -233,8 +284,12 @@ mod tests {
         assert_eq!(records.update(&key, std::slice::from_ref(&b), |_| true, at(2)), [change(&b, None, DRY)]);
         assert!(records.is_failure(&key, &lost.source) && !records.is_failure(&key, &b.source));
         let changes = records.update(&key, &[pinned("a")], |_| true, at(3));
-        let unknown =
-            Some(Known { state: ImageState::Unknown, result: Some(StatusKind::Failed), lacks_referrers: false });
+        let unknown = Some(Known {
+            state: ImageState::Unknown,
+            result: Some(StatusKind::Failed),
+            lacks_referrers: false,
+            verified: None,
+        });
         assert_eq!(changes, [change(&lost, unknown, DRY)]);
         assert!(!records.is_failure(&key, &lost.source));
     }

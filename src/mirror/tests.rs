@@ -195,7 +195,8 @@ impl TestMirror {
         };
         let sources = Registries::new(settings(), &[], 64).unwrap();
         let copier = Copier::new(sources, stores, copy, seen.clone());
-        let mirror = Mirror::start(policy, copier, seen.clone(), Some(Duration::from_secs(86_400)), max_concurrency);
+        let mirror =
+            Mirror::start(policy, copier, None, seen.clone(), Some(Duration::from_secs(86_400)), max_concurrency);
         Self { mirror, seen, folder }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use super::{
     CopyProgress, Destination, Digest, Hook, ImageRecord, Known, Outcome, PassSummary, PluginStatus, Reference,
-    WorkloadId,
+    VerifiedImage, WorkloadId,
 };
 
 /// Something that happened. The first four feed the four `…_total` counters of pulls and pushes.
@@ -61,6 +61,17 @@ pub enum Event<'a> {
     },
     /// Since when the image that has waited longest has had to be copied; none if every image is at its destination.
     OldestToBeCopied(Option<SystemTime>),
+    /// An image at a destination was verified in the background; an [`Event::ImageChanged`] follows if that changed what is
+    /// known.
+    Verified {
+        /// The result.
+        image: &'a VerifiedImage,
+        /// Whether the verification before had found parts missing or wrong.
+        was_damaged: bool,
+    },
+    /// The last verification of the image that has waited longest for one, or when this process found it at its target;
+    /// none if nothing is to be verified.
+    OldestVerification(Option<SystemTime>),
     /// A pass over all workloads ended.
     PassEnded(PassSummary),
     /// A workload uses an image that has failed and is in cooldown.

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind};
+use super::{
+    AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind, Verification, Wholeness,
+};
 
 /// What is at a destination; a closed list, used as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +72,8 @@ pub struct ImageRecord {
     pub earlier_attempts: Arc<[LastAttempt]>,
     /// The last look for its signatures and other referrers; none if there was none.
     pub referrers: Option<ReferrerRecord>,
+    /// The last verification in the background; none if there was none.
+    pub verified: Option<Verification>,
     /// When the image was last found to be mirrored.
     pub last_mirrored: Option<SystemTime>,
     /// The first failed attempt since the last success.
@@ -91,6 +95,8 @@ pub struct Known {
     pub result: Option<StatusKind>,
     /// Whether a referrer could not be copied at the last look.
     pub lacks_referrers: bool,
+    /// The result of the last verification; none if there was none.
+    pub verified: Option<Wholeness>,
 }
 
 impl From<&ImageRecord> for Known {
@@ -99,6 +105,7 @@ impl From<&ImageRecord> for Known {
             state: record.state,
             result: record.last_attempt.as_ref().map(|attempt| attempt.result),
             lacks_referrers: record.referrers.as_ref().is_some_and(|referrers| referrers.outcome.failed > 0),
+            verified: record.verified.as_ref().map(|verified| verified.result),
         }
     }
 }
@@ -130,6 +137,7 @@ impl ImageRecord {
             last_attempt: None,
             earlier_attempts: Arc::default(),
             referrers: None,
+            verified: None,
             last_mirrored: None,
             failing_since: None,
             to_be_copied_since: Some(now),
@@ -152,6 +160,8 @@ impl ImageRecord {
             (AtTarget::Nothing, _) => ImageState::Missing,
             // If it is the wanted digest, some of its platforms or blobs are missing.
             (AtTarget::Digest(_), Some(_)) => ImageState::Stale,
+            // Whatever the source has: parts of this are missing.
+            (AtTarget::Digest(_), None) if self.is_damaged() => ImageState::Stale,
             (AtTarget::Digest(_), None) => ImageState::Unverified,
             (AtTarget::Unknown, _) => match self.state {
                 ImageState::Mirrored => ImageState::Unverified,
@@ -159,6 +169,23 @@ impl ImageRecord {
                 state => state,
             },
         }
+    }
+
+    /// Whether the last verification found parts missing or wrong.
+    pub fn is_damaged(&self) -> bool {
+        self.verified.as_ref().is_some_and(|verified| verified.result.is_damage())
+    }
+
+    /// Records a verification. An image with damaged parts is not mirrored, whatever its tag says.
+    pub fn verified(&mut self, verification: Verification) {
+        if verification.result.is_damage() && matches!(self.state, ImageState::Mirrored | ImageState::Unverified) {
+            self.state = match verification.result {
+                Wholeness::Missing => ImageState::Missing,
+                _ => ImageState::Stale,
+            };
+            self.to_be_copied_since.get_or_insert(verification.at);
+        }
+        self.verified = Some(verification);
     }
 
     /// Records an outcome.

@@ -58,5 +58,7 @@ pub use seen::{AtTarget, Seen};
 pub use target::{Destination, Target, TargetKind};
 pub use target_address::TargetAddress;
 pub use token_verdict::TokenVerdict;
-pub use verification::{ImagePart, MAX_PART_PROBLEMS, PartProblem, PartProblemKind, VerifiedImage, Wholeness};
+pub use verification::{
+    ImagePart, MAX_PART_PROBLEMS, PartProblem, PartProblemKind, Verification, VerifiedImage, Wholeness,
+};
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

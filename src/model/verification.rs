@@ -1,5 +1,7 @@
 //! What a verification of an image at a destination finds.
 
+use std::time::SystemTime;
+
 use super::{Destination, Digest, Reference, WorkloadId};
 
 /// Whether a destination has all of an image; a closed list.
@@ -24,6 +26,11 @@ impl Wholeness {
     pub const ALL: [Self; 6] =
         [Self::Missing, Self::Incomplete, Self::Corrupt, Self::Unknown, Self::Drifted, Self::Whole];
 
+    /// Whether parts are missing or wrong, so that the image has to be copied again.
+    pub fn is_damage(self) -> bool {
+        matches!(self, Self::Missing | Self::Incomplete | Self::Corrupt)
+    }
+
     /// The word in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +42,17 @@ impl Wholeness {
             Self::Whole => "whole",
         }
     }
+}
+
+/// The last verification of an image at a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// When it ended.
+    pub at: SystemTime,
+    /// What it found.
+    pub result: Wholeness,
+    /// Why the image is not whole, or why that is not known.
+    pub reason: Option<String>,
 }
 
 /// What is wrong with a part of an image.

@@ -23,7 +23,7 @@ struct Case {
 
 const OF: &str = r#"cluster="c",namespace="n",pod="p",instance="i",job="j""#;
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 20] = [
     Case {
         alert: "K8sCopycatAbsent",
         interval: 1,
@@ -80,6 +80,15 @@ const CASES: [Case; 19] = [
         clears: 405,
         labels: &[],
         summary: "3 images are in the mirror, but their sources can not be asked whether they have changed",
+    },
+    Case {
+        alert: "K8sCopycatMirrorDamaged",
+        interval: 1,
+        series: &[(r#"k8s_copycat_verified_images{result="incomplete""#, "2x60 0x10")],
+        fires: 35,
+        clears: 65,
+        labels: &[],
+        summary: "2 images have lost parts at their targets, and copying them again has not mended them",
     },
     Case {
         alert: "K8sCopycatReferrersMissing",

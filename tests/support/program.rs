@@ -68,6 +68,8 @@ impl Program {
                 ("CONFIG_PATH".to_owned(), config),
                 // Tests count requests; those for referrers have tests of their own, which remove this.
                 ("REFERRERS".to_owned(), "none".into()),
+                // The same of those of verifications in the background.
+                ("VERIFY_HOURS".to_owned(), "0".into()),
             ]),
             stdin: String::new(),
         }

@@ -5,21 +5,26 @@ use std::{collections::HashMap, sync::Arc};
 use super::{registry, stores};
 use crate::{
     config::{Config, CopyConfig, ReferrersConfig, TargetConfig, WatchConfig},
-    mirror::{Copier, CopySettings, Mirror, PlatformSettings, ReferrerSelection, ReferrerSettings},
+    mirror::{
+        ContinualVerifier, Copier, CopySettings, Mirror, Pace, PlatformSettings, ReferrerSelection, ReferrerSettings,
+        Verifier, VerifierSettings,
+    },
     model::{Observer, PullSecrets},
     policy::Policy,
-    registry::{Aws, CertificateError},
+    registry::{Aws, CertificateError, Registries, Store},
     workload::{Client, PullSecretReader},
 };
 
+/// What copies, and what verifies in the background.
+///
 /// # Errors
 /// If a configured certificate cannot be used.
-pub fn copier(
+pub fn copier_and_verifier(
     config: &Config,
     aws: &Aws,
     pull_secrets: Option<&Arc<dyn PullSecrets>>,
     observer: Arc<dyn Observer>,
-) -> Result<Copier, CertificateError> {
+) -> Result<(Copier, Option<ContinualVerifier>), CertificateError> {
     let access = registry::settings(config, aws, observer.clone());
     let sources = registry::registries(config, access.clone())?;
     let mut stores = HashMap::new();
@@ -37,11 +42,33 @@ pub fn copier(
         max_concurrent_blobs: config.copy.max_concurrent_blobs,
         backoff: registry::backoff(config),
     };
+    // Both share limits, tokens and what is known of rate limits.
+    let verifier = continual_verifier(config, &sources, &stores);
     let copier = Copier::new(sources, stores, settings, observer);
-    Ok(match pull_secrets {
+    let copier = match pull_secrets {
         Some(pull_secrets) => copier.with_pull_secrets(Arc::clone(pull_secrets)),
         None => copier,
-    })
+    };
+    Ok((copier, verifier))
+}
+
+/// None if nothing is verified: what a dry run would copy is not there.
+fn continual_verifier(
+    config: &Config,
+    sources: &Registries,
+    stores: &HashMap<String, Store>,
+) -> Option<ContinualVerifier> {
+    let period = config.copy.verification.period.filter(|_| !config.copy.dry_run && !config.copy.dry_pull)?;
+    let settings = VerifierSettings {
+        platforms: platforms(config),
+        digest_pull: config.copy.digest_pull,
+        digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
+        // A copy asks, with the pull secrets of the workloads.
+        ask_sources: false,
+        deep: None,
+        pace: Some(Pace::per_minute(config.copy.verification.requests_per_minute.try_into().unwrap_or(u32::MAX))),
+    };
+    Some(ContinualVerifier::new(Verifier::new(sources.clone(), stores.clone(), settings), period))
 }
 
 pub fn platforms(config: &Config) -> Option<PlatformSettings> {
@@ -82,9 +109,9 @@ pub fn mirror(
     pull_secrets: Option<&Arc<dyn PullSecrets>>,
     observer: Arc<dyn Observer>,
 ) -> Result<Mirror, CertificateError> {
-    let copier = copier(config, aws, pull_secrets, observer.clone())?;
+    let (copier, verifier) = copier_and_verifier(config, aws, pull_secrets, observer.clone())?;
     let max_concurrency = max_concurrency(&config.copy, &config.watch);
-    Ok(Mirror::start(policy, copier, observer, config.copy.failure_cooldown, max_concurrency))
+    Ok(Mirror::start(policy, copier, verifier, observer, config.copy.failure_cooldown, max_concurrency))
 }
 
 /// The pull secrets of the cluster; none if they are not used.

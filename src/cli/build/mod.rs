@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub use artifacts::{FetchError, PluginArtifacts};
-pub use mirror::{copier, max_concurrency, mirror, pull_secrets};
+pub use mirror::{copier_and_verifier, max_concurrency, mirror, pull_secrets};
 pub use policy::{invalid_plugins, policy, policy_settings, targets};
 pub use registry::{aws, backoff, registries, settings as registry_settings};
 pub use stores::{aws_identities, store};

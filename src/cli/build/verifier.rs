@@ -22,6 +22,7 @@ pub fn verifier(config: &Config, ask_sources: bool, deep: Option<DeepReading>) -
         digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
         ask_sources,
         deep,
+        pace: None,
     };
     Ok(Verifier::new(sources, stores, settings))
 }

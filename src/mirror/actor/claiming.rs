@@ -59,6 +59,7 @@ impl Actor {
     fn forget(&mut self, key: &DestinationKey) {
         self.queue.forget(key);
         self.referrer_looks.forget(key);
+        self.rounds.forget(key);
         let changes = self.records.update(key, &[], |_| false, SystemTime::now());
         self.report_changes(changes);
         if let Some(pass) = self.passes.current() {

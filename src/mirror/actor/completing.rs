@@ -72,6 +72,7 @@ impl Actor {
         }
         if !reported.is_empty() {
             self.plan_look(key, &reported, now);
+            self.plan_verification(key, &reported, now);
         }
         let outcomes: Vec<Outcome> = reported.into_iter().map(|(_, outcome)| outcome).collect();
         self.finish(key, &jobs, &outcomes);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use crate::{
-    mirror::{copying::Copier, passes::PassRequest},
+    mirror::{copying::Copier, passes::PassRequest, verification::ContinualVerifier},
     model::{ImageUse, MirrorStatus, WorkloadId},
     policy::PreparedPolicy,
 };
@@ -49,6 +49,8 @@ pub struct Reconfiguration {
     pub policy: PreparedPolicy,
     /// The new copier; none to keep the present one.
     pub copier: Option<Copier>,
+    /// The new verifier, if there is a new copier; none to verify nothing in the background.
+    pub verifier: Option<ContinualVerifier>,
     /// The longest pause after a failed copy.
     pub cooldown: Option<Duration>,
     /// How many destinations are copied to at once.

@@ -12,6 +12,7 @@ mod start_copies;
 mod state;
 mod status;
 mod unavailable;
+mod verifying;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -53,6 +54,7 @@ impl Actor {
                     Ok(completed) => self.complete(completed),
                     Err(error) => error!(%error, "a copy was aborted"),
                 },
+                Some(verified) = self.verifications.join_next() => self.verified(verified),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             has_more = self.step();
@@ -62,7 +64,8 @@ impl Actor {
     fn next_wake(&self) -> Option<Instant> {
         let cooldown = self.queue.next_wake().filter(|_| !self.is_single_pass);
         let look = self.referrer_looks.next_wake().filter(|_| !self.is_single_pass);
-        [self.decisions.next_wake(), self.phase.deadline(), cooldown, look, self.passes.deadline()]
+        let verification = self.next_verification();
+        [self.decisions.next_wake(), self.phase.deadline(), cooldown, look, verification, self.passes.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -133,6 +136,8 @@ impl Actor {
         }
         self.phase = self.phase.advance(self.decisions.are_complete(), now);
         let has_more = self.start_copies();
+        self.verify_next(now);
+        self.report_oldest_verification();
         if let Some(ended) = self.passes.step(now) {
             self.observer.observe(&Event::PassEnded(ended));
         }
@@ -176,6 +181,7 @@ impl Actor {
         }
         self.passes.end("the program was stopped");
         self.decisions.stop();
+        self.verifications.shutdown().await;
         self.tasks.shutdown().await;
         if timeout(LONGEST_CLEANUP, self.copier.cancel_uploads()).await.is_err() {
             warn!("not all aborted uploads were cancelled at the targets in time; the registries expire them");

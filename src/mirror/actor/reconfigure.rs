@@ -19,6 +19,9 @@ impl Actor {
         if let Some(copier) = new.copier {
             self.copier = Arc::new(copier);
             self.referrer_looks.reset();
+            self.verifier = new.verifier;
+            self.verifications.abort_all();
+            self.rounds.reset();
             self.reset_cooldown();
             let keys: Vec<DestinationKey> = self.claims.keys().cloned().collect();
             for key in &keys {

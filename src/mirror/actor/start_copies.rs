@@ -35,7 +35,9 @@ impl Actor {
         let now = Instant::now();
         let jobs = self.claims.jobs(&key);
         let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
-        let jobs: Vec<CopyJob> = due.map(|job| CopyJob { resolve_tag, ..job }).collect();
+        let with_flags =
+            |job: CopyJob| CopyJob { resolve_tag, is_damaged: self.rounds.is_damaged(&key, &job.source), ..job };
+        let jobs: Vec<CopyJob> = due.map(with_flags).collect();
         let mut jobs = self.without_unavailable(&key, jobs, now);
         if jobs.is_empty() {
             self.finish(&key, &[], &[]);

@@ -23,8 +23,10 @@ use crate::{
         queue::{Admission, Availability, Cause, Lengths, Queue},
         records::{RecordChange, Records},
         referrer_looks::ReferrerLooks,
+        verification::ContinualVerifier,
+        verification_rounds::VerificationRounds,
     },
-    model::{CopyProgress, Event, Failure, Observer, Outcome, Reference, UnmirroredUse, WorkloadId},
+    model::{CopyProgress, Event, Failure, Observer, Outcome, Reference, UnmirroredUse, VerifiedImage, WorkloadId},
     policy::Policy,
 };
 
@@ -35,6 +37,8 @@ use super::phase::Phase;
 pub struct Actor {
     pub(super) policy: Arc<Policy>,
     pub(super) copier: Arc<Copier>,
+    /// None if nothing is verified in the background.
+    pub(super) verifier: Option<ContinualVerifier>,
     pub(super) observer: Arc<dyn Observer>,
     /// How many destinations are copied to at once.
     pub(super) max_concurrency: usize,
@@ -62,8 +66,13 @@ pub struct Actor {
     pub(super) lengths: Lengths,
     pub(super) records: Records,
     pub(super) referrer_looks: ReferrerLooks,
+    pub(super) rounds: VerificationRounds,
+    /// At most one.
+    pub(super) verifications: JoinSet<Verified>,
     /// As last reported.
     pub(super) oldest_to_be_copied: Option<SystemTime>,
+    /// As last reported.
+    pub(super) oldest_verification: Option<SystemTime>,
 }
 
 /// A destination that is being copied to.
@@ -72,6 +81,12 @@ pub(super) struct Active {
     pub jobs: Vec<(CopyJob, Arc<CopyProgress>)>,
     pub started: SystemTime,
     pub resolve_tag: bool,
+}
+
+/// The result of the verification of a destination; without images if it ended by a panic.
+pub(super) struct Verified {
+    pub key: DestinationKey,
+    pub images: Vec<(CopyJob, VerifiedImage)>,
 }
 
 /// The result of the task of an active destination.
@@ -95,6 +110,7 @@ impl Actor {
     pub fn new(
         policy: Arc<Policy>,
         copier: Copier,
+        verifier: Option<ContinualVerifier>,
         observer: Arc<dyn Observer>,
         cooldown: Option<Duration>,
         max_concurrency: usize,
@@ -105,6 +121,7 @@ impl Actor {
         Self {
             policy,
             copier: Arc::new(copier),
+            verifier,
             observer,
             max_concurrency,
             phase: Phase::Standby { inventory_complete: false },
@@ -126,7 +143,10 @@ impl Actor {
             lengths: Lengths::default(),
             records: Records::default(),
             referrer_looks: ReferrerLooks::default(),
+            rounds: VerificationRounds::default(),
+            verifications: JoinSet::new(),
             oldest_to_be_copied: None,
+            oldest_verification: None,
         }
     }
 

@@ -131,6 +131,7 @@ impl DestinationClaims {
                 pull_secrets: claims.pull_secrets(),
                 role,
                 resolve_tag: false,
+                is_damaged: false,
                 look_for_referrers: false,
                 source_unavailable: None,
                 owns_tag: self.owner.as_ref().is_some_and(|owner| is_same_repository(owner, &claims.source)),

@@ -180,7 +180,11 @@ impl Copier {
             Selection::Part(part) => Some(part),
             Selection::Whole => None,
         };
-        if needs_manifest_to_compare(&findings) {
+        let is_made_again = findings
+            .present
+            .as_found()
+            .is_some_and(|present| part.as_ref().is_some_and(|part| job.is_damaged && part.digest() == present));
+        if needs_manifest_to_compare(&findings) && !is_made_again {
             inspector.may_write(&findings)?;
         }
         if self.settings.dry_run {

@@ -56,6 +56,7 @@ impl Inspector<'_> {
         self.attempt.saw_at_target(is_kept.then_some(&wanted));
         if is_kept
             && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
+            && !self.job.is_damaged
         {
             return Ok(Inspection::UpToDate(digest));
         }
@@ -96,7 +97,9 @@ impl Inspector<'_> {
             comparison = self.compare_present(part.as_ref(), &present, &wanted, false).await?;
         }
         let is_incomplete = match comparison {
-            Comparison::Complete(digest) => return Ok(Inspection::UpToDate(digest)),
+            Comparison::Complete(digest) if !self.job.is_damaged => return Ok(Inspection::UpToDate(digest)),
+            // An index that was made for the target has another digest, and is made again.
+            Comparison::Complete(digest) => digest == wanted,
             Comparison::Incomplete => true,
             Comparison::Different => false,
         };

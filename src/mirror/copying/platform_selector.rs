@@ -156,7 +156,7 @@ impl PlatformSelector<'_> {
         if let Some(present) = findings.present.as_found().filter(|_| self.may_make_index(findings))
             && let Some(kept) = self.made_entries(source, present).await?
         {
-            if matching.kept.is_subset(&kept) {
+            if matching.kept.is_subset(&kept) && !self.job.is_damaged {
                 self.subsets.set_complete(part, present);
                 return Ok(Selection::Nothing(present.clone()));
             }

@@ -155,6 +155,7 @@ mod tests {
             digest: None,
         };
         CopyJob {
+            is_damaged: false,
             look_for_referrers: false,
             source_unavailable: None,
             image: "app:1".into(),

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use crate::{
     mirror::job::CopyJob,
-    model::{CopyProgress, Digest, Failure, error_chain},
+    model::{CopyProgress, Digest, Failure, FailureKind, Retry, error_chain},
     registry::{
         Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, StoreError, StoreUploadError, TagOrDigest,
         TransferPermit,
@@ -102,10 +102,17 @@ impl<'a> Transfer<'a> {
 
     async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &ManifestTreeLimits) -> Result<(), Failure> {
         let reference = ManifestRef::Child(&child.digest);
-        let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
-        if self.or_missing(&child.digest, found)? {
-            self.progress.manifest_read();
-            return Ok(());
+        if self.job.is_damaged {
+            // Its own parts may be missing. Read from the target it costs no pull.
+            if let Ok(Some(manifest)) = self.endpoints.target.read_manifest(&child.digest).await {
+                return self.copy_below(&manifest, depth + 1, limits).await;
+            }
+        } else {
+            let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
+            if self.or_missing(&child.digest, found)? {
+                self.progress.manifest_read();
+                return Ok(());
+            }
         }
         let manifest = {
             // Bounds the manifests in memory that are not counted yet, whatever the number of indexes.
@@ -182,7 +189,10 @@ impl<'a> Transfer<'a> {
             if !is_own {
                 // Read before the mount: the upload may end while the registry still refuses.
                 let is_uploading = !known.upload.has_ended();
-                if self.mount(blob, &known).await? || is_uploading && self.mount_after(blob, &known).await? {
+                let is_mounted =
+                    self.mount(blob, &known).await? || is_uploading && self.mount_after(blob, &known).await?;
+                // Of what is damaged here the other repository may have the same wrong bytes.
+                if is_mounted && (!self.job.is_damaged || self.has(blob).await?) {
                     return Ok(false);
                 }
             }
@@ -193,6 +203,9 @@ impl<'a> Transfer<'a> {
         if must_upload {
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
+            if self.job.is_damaged && !self.has(blob).await? {
+                return Err(self.not_replaced(blob));
+            }
         }
         let repository = self.job.destination.repository.clone();
         *lock.location = Some(BlobLocation { repository, upload: Arc::clone(self.upload) });
@@ -205,7 +218,25 @@ impl<'a> Transfer<'a> {
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
         let _permit = self.lookup_permits.acquire().await;
-        self.or_missing(&blob.digest, self.endpoints.target.has_blob(blob).await)
+        if !self.job.is_damaged {
+            return self.or_missing(&blob.digest, self.endpoints.target.has_blob(blob).await);
+        }
+        let size = self.endpoints.target.blob_size(blob).await;
+        let has = |size: Option<Option<u64>>| size.is_some_and(|size| size.is_none_or(|size| size == blob.size));
+        self.or_missing(&blob.digest, size.map(has))
+    }
+
+    /// Registries look only at the digest, and some keep what they have under it.
+    fn not_replaced(&self, blob: &Descriptor) -> Failure {
+        Failure {
+            kind: FailureKind::Verification,
+            message: format!(
+                "after the push blob {} at {} is still missing or has another length than {} bytes: the registry accepted \
+                 the upload and did not replace its damaged copy; delete the blob in the registry's storage",
+                blob.digest, self.job.destination, blob.size
+            ),
+            retry: Retry::Later,
+        }
     }
 
     /// Treats a failed lookup as missing: the target may have stored half of it, and must accept an upload.

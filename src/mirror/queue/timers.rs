@@ -39,6 +39,11 @@ impl<K: Clone + Eq + Hash> Timers<K> {
         }
     }
 
+    /// Whether the key has a timer.
+    pub fn contains(&self, key: &K) -> bool {
+        self.moments.contains_key(key)
+    }
+
     /// The earliest time.
     pub fn next(&self) -> Option<Instant> {
         self.by_moment.first_key_value().map(|((moment, _), _)| *moment)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use tokio::sync::Mutex;
 
-use super::{content::PartState, deep::DeepReading, known_parts::KnownParts};
+use super::{content::PartState, deep::DeepReading, known_parts::KnownParts, pace::Pace};
 use crate::{
     mirror::copying::{ManifestTreeLimits, RequestedPlatforms},
     model::{Digest, ImagePart, MAX_PART_PROBLEMS, PartProblem, PartProblemKind, error_chain},
@@ -22,6 +22,8 @@ pub(super) struct Tree<'a> {
     pub repository: &'a StoreRepository,
     pub known: &'a KnownParts,
     pub deep: Option<&'a DeepReading>,
+    /// Of requests; none for as fast as the target answers.
+    pub pace: Option<&'a Pace>,
     /// The entries of an index that must be there; none for all.
     pub platforms: Option<&'a RequestedPlatforms>,
     pub found: Found,
@@ -76,6 +78,7 @@ impl Tree<'_> {
 
     async fn manifest(&self, digest: &Digest) -> Option<Manifest> {
         self.found.parts.fetch_add(1, Ordering::Relaxed);
+        self.wait().await;
         let (kind, message) = match self.repository.read_manifest(digest).await {
             Ok(Some(manifest)) => return Some(manifest),
             Ok(None) => (PartProblemKind::Missing, "the target does not have it".to_owned()),
@@ -144,6 +147,7 @@ impl Tree<'_> {
 
     async fn look_at_blob(&self, blob: &Descriptor) {
         let look = async {
+            self.wait().await;
             let (kind, message) = match self.repository.blob_size(blob).await {
                 Ok(Some(size)) if size.is_none_or(|size| size == blob.size) => {
                     return match self.deep {
@@ -171,6 +175,12 @@ impl Tree<'_> {
                 self.found.parts.fetch_add(usize::from(is_first), Ordering::Relaxed);
                 self.found.add(PartProblem { digest: blob.digest.clone(), part: ImagePart::Blob, kind, message }).await;
             }
+        }
+    }
+
+    async fn wait(&self) {
+        if let Some(pace) = self.pace {
+            pace.wait().await;
         }
     }
 

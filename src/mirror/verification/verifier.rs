@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{
     deep::DeepReading,
     known_parts::KnownParts,
+    pace::Pace,
     tree::{Found, Tree},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct VerifierSettings {
     pub ask_sources: bool,
     /// How blobs are read; none to look only whether they are there.
     pub deep: Option<DeepReading>,
+    /// Of requests to targets; none for as fast as they answer.
+    pub pace: Option<Pace>,
 }
 
 /// Verifies images at their destinations.
@@ -81,7 +84,7 @@ impl Verifier {
         }
         let jobs: Vec<CopyJob> = claims.keys().flat_map(|key| claims.jobs(key)).collect();
         let mut verifying = stream::iter(jobs)
-            .map(|job| async move { self.verify_job(&job).await })
+            .map(|job| async move { self.verify_job(&job, &self.known).await })
             .buffer_unordered(CONCURRENT_IMAGES);
         let mut verified = Vec::new();
         while let Some(image) = verifying.next().await {
@@ -92,7 +95,7 @@ impl Verifier {
         verified
     }
 
-    async fn verify_job(&self, job: &CopyJob) -> VerifiedImage {
+    pub(super) async fn verify_job(&self, job: &CopyJob, known: &KnownParts) -> VerifiedImage {
         let mut image = VerifiedImage {
             image: job.image.clone(),
             source: job.source.clone(),
@@ -108,28 +111,32 @@ impl Verifier {
             parts: 0,
             bytes_read: 0,
         };
-        let look = self.look_at(job, &mut image);
+        let look = self.look_at(job, known, &mut image);
+        let longest = self.settings.pace.as_ref().map_or(LONGEST_LOOK, |pace| pace.longest_look().max(LONGEST_LOOK));
         let is_late = match self.settings.deep {
             // As long as the budget lasts; each transfer has deadlines of its own.
             Some(_) => {
                 look.await;
                 false
             }
-            None => timeout(LONGEST_LOOK, look).await.is_err(),
+            None => timeout(longest, look).await.is_err(),
         };
         if is_late {
-            image.reason = Some(format!("not verified within {} minutes", LONGEST_LOOK.as_secs() / 60));
+            image.reason = Some(format!("not verified within {} minutes", longest.as_secs() / 60));
         }
         image
     }
 
-    async fn look_at(&self, job: &CopyJob, image: &mut VerifiedImage) {
+    async fn look_at(&self, job: &CopyJob, known: &KnownParts, image: &mut VerifiedImage) {
         let target_name = &job.destination.target.name;
         let Some(store) = self.stores.get(target_name) else {
             image.reason = Some(format!("target {target_name} is not configured"));
             return;
         };
         let repository = store.repository(&job.destination.repository);
+        if let Some(pace) = &self.settings.pace {
+            pace.wait().await;
+        }
         let at_target = self.digest_at_target(job, &repository).await;
         let source_error = self.ask_source(job, image).await;
         let digest = match at_target {
@@ -150,8 +157,9 @@ impl Verifier {
             target_name,
             repository_name: &job.destination.repository,
             repository: &repository,
-            known: &self.known,
+            known,
             deep: self.settings.deep.as_ref(),
+            pace: self.settings.pace.as_ref(),
             platforms: platforms.as_ref(),
             found: Found::default(),
         };

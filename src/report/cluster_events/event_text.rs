@@ -28,6 +28,11 @@ impl EventText {
                 "MirrorUnverified",
                 format!("Image {image} is at {destination} with digest{at_target}, but could not be checked"),
             ),
+            ImageState::Stale if record.is_damaged() => (
+                EventType::Warning,
+                "MirrorStale",
+                format!("Image {image} has lost parts at {destination}, and was not copied again"),
+            ),
             ImageState::Stale => (
                 EventType::Warning,
                 "MirrorStale",

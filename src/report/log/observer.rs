@@ -3,7 +3,7 @@
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    model::{Event, ImageRecord, Observer, Outcome, Status, WorkloadId},
+    model::{Event, ImageRecord, Observer, Outcome, Status, VerifiedImage, Wholeness, WorkloadId},
     report::utc::utc,
 };
 
@@ -19,6 +19,7 @@ impl Observer for LogObserver {
                 info!(%source, target = %destination, workload, namespace, pod, "copying");
             }
             Event::Finished(outcome, record) => finished(outcome, record),
+            Event::Verified { image, was_damaged } => verified(image, *was_damaged),
             Event::InCooldown { workload, source, destination, until, reason, .. } => {
                 info!(
                     %source,
@@ -66,6 +67,27 @@ impl Observer for LogObserver {
                 error!(error = reason, "changed configuration rejected; the previous one stays active");
             }
             _ => {}
+        }
+    }
+}
+
+fn verified(image: &VerifiedImage, was_damaged: bool) {
+    let (source, target, result) = (&image.source, &image.destination, image.wholeness.name());
+    let Subject { workload, namespace, pod } = Subject::of(&image.workloads);
+    let (reason, parts) = (image.reason.as_deref(), image.problem_count);
+    match image.wholeness {
+        Wholeness::Missing | Wholeness::Incomplete | Wholeness::Corrupt => warn!(
+            %source, %target, workload, namespace, pod, result, parts, reason,
+            "the image is damaged at the target; it is copied again"
+        ),
+        Wholeness::Unknown => {
+            info!(%source, %target, workload, namespace, pod, reason, "the image could not be verified");
+        }
+        Wholeness::Whole | Wholeness::Drifted if was_damaged => {
+            info!(%source, %target, workload, namespace, pod, "mended: the target has all parts of the image again");
+        }
+        Wholeness::Whole | Wholeness::Drifted => {
+            debug!(%source, %target, workload, namespace, pod, result, "verified");
         }
     }
 }

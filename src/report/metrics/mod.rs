@@ -18,7 +18,7 @@ use state_gauges::StateGauges;
 
 pub use families::MetricsError;
 
-use crate::model::{Event, ImageState, Known, Observer, Outcome, Status, StatusKind, WorkloadKind};
+use crate::model::{Event, ImageState, Known, Observer, Outcome, Status, StatusKind, Wholeness, WorkloadKind};
 
 fn unix_seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -43,6 +43,8 @@ pub struct Metrics {
     images: StateGauges<StatusKind>,
     destinations: StateGauges<ImageState>,
     oldest_not_mirrored: IntGauge,
+    verified: StateGauges<Wholeness>,
+    oldest_verification: IntGauge,
     last_pass: IntGauge,
     last_successful_pass: IntGauge,
     undecided: IntCounter,
@@ -163,6 +165,20 @@ impl Metrics {
                 "k8s_copycat_oldest_not_mirrored_timestamp_seconds",
                 "Since when the image that has waited longest has had to be copied (missing, stale or unknown); 0 for none.",
             )?,
+            verified: StateGauges::new(
+                &families.gauges(
+                    "k8s_copycat_verified_images",
+                    "Images at their destinations, by the result of the last verification in the background.",
+                    &["result"],
+                )?,
+                &Wholeness::ALL,
+                Wholeness::name,
+            ),
+            oldest_verification: families.gauge(
+                "k8s_copycat_oldest_verification_timestamp_seconds",
+                "The last verification of the image that has waited longest, or when this process found it at its target; 0 \
+                 if nothing is to be verified.",
+            )?,
             last_pass: families.gauge(
                 "k8s_copycat_last_pass_timestamp_seconds",
                 "The end of the last pass over all workloads; 0 before the first.",
@@ -246,9 +262,12 @@ impl Observer for Metrics {
                 self.images.change(result(before), result(after));
                 self.destinations.change(state(before), state(after));
                 let lacks = |known: Option<Known>| i64::from(known.is_some_and(|known| known.lacks_referrers));
+                let verified = |known: Option<Known>| known.and_then(|known| known.verified);
+                self.verified.change(verified(before), verified(after));
                 self.images_lacking_referrers.add(lacks(after) - lacks(before));
             }
             Event::OldestToBeCopied(since) => self.oldest_not_mirrored.set(since.map_or(0, unix_seconds)),
+            Event::OldestVerification(time) => self.oldest_verification.set(time.map_or(0, unix_seconds)),
             Event::PassEnded(pass) => {
                 self.last_pass.set(unix_seconds(pass.ended));
                 if pass.failures == 0 {
@@ -276,6 +295,7 @@ impl Observer for Metrics {
             Event::Throttled { registry } => self.registries.throttled(registry),
             Event::PullsLeft { registry, left, .. } => self.registries.pulls_left(registry, left),
             Event::CopyStarted { .. }
+            | Event::Verified { .. }
             | Event::TransferStarted { .. }
             | Event::InCooldown { .. }
             | Event::TagTaken { .. } => {}

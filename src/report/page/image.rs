@@ -18,7 +18,7 @@ use crate::{
     model::{ContainerKind, Decision, ImageUse, Verdict},
     report::status::{
         Query,
-        document::{Image, Referrers, Status},
+        document::{Image, Referrers, Status, Verification},
     },
 };
 
@@ -55,6 +55,7 @@ struct Story {
     last_checked: Option<Moment>,
     last_mirrored: Option<Moment>,
     referrers: Option<ReferrersView>,
+    verification: Option<VerificationView>,
     failing_since: Option<Moment>,
     failures: String,
     next_try: Option<Moment>,
@@ -64,6 +65,14 @@ struct Story {
     workload_count: String,
     more_workloads: String,
     explanation: ExplanationView,
+}
+
+/// Whether the target has every part.
+struct VerificationView {
+    text: String,
+    tone: Tone,
+    at: Moment,
+    reason: Option<String>,
 }
 
 /// Signatures and other referrers.
@@ -156,6 +165,7 @@ fn story(number: usize, image: &Image, explanation: Option<&Explanation>, now: N
         last_checked: now.optional(image.last_checked.as_ref()),
         last_mirrored: now.optional(image.last_mirrored.as_ref()),
         referrers: image.referrers.as_ref().map(|referrers| referrers_view(referrers, now)),
+        verification: image.verification.as_ref().map(|verification| verification_view(verification, now)),
         failing_since: now.optional(image.failing_since.as_ref()),
         failures: failed_attempts(image.failures),
         next_try: now.optional(image.next_try.as_ref()),
@@ -221,6 +231,18 @@ fn explanation_view(explanation: Option<&Explanation>) -> ExplanationView {
         }
         None => ExplanationView::None("The plugins were not asked about this image."),
     }
+}
+
+fn verification_view(Verification { at, result, reason }: &Verification, now: Now) -> VerificationView {
+    let (text, tone) = match &**result {
+        "whole" => ("the target has every part", Tone::Good),
+        "missing" => ("the target does not have the image", Tone::Bad),
+        "incomplete" => ("parts are missing at the target", Tone::Bad),
+        "corrupt" => ("parts are damaged at the target", Tone::Bad),
+        "drifted" => ("every part is there, but of another image", Tone::Warn),
+        _ => ("not known", Tone::Open),
+    };
+    VerificationView { text: text.to_owned(), tone, at: now.moment(at), reason: reason.clone() }
 }
 
 fn decided(image_use: &ImageUse, Decision { verdict, trace }: &Decision) -> DecidedUse {

@@ -74,6 +74,11 @@ pub struct Summary {
     /// Images whose signatures or other referrers are not all at the target, as far as the last look found.
     #[serde(default)]
     pub lacking_referrers: usize,
+    /// Images by the result of their last verification in the background. All results are always there: `missing`, `incomplete`
+    /// (parts are missing), `corrupt` (parts have another length), `unknown`, `drifted`, `whole`. Images that were not verified
+    /// since the start are in none.
+    #[serde(default)]
+    pub verified: BTreeMap<String, usize>,
     /// Workloads.
     pub workloads: usize,
     /// Since when the image that has waited longest has had to be copied (missing, stale or unknown); null for none.
@@ -195,7 +200,8 @@ pub struct Image {
     pub state: String,
     /// What happens to it now: `idle`, `waiting`, `copying` or `cooldown`.
     pub activity: String,
-    /// Why it is not mirrored, not checked, or skipped; null if the last attempt succeeded.
+    /// Why it is not mirrored, not checked, or skipped; null if the last attempt succeeded and no verification has found damage
+    /// since.
     pub reason: Option<String>,
     /// The image that owns the destination, and its workload; null unless there is a conflict.
     pub owner: Option<String>,
@@ -218,6 +224,9 @@ pub struct Image {
     /// What belongs to it: signatures, attestations, SBOMs; null before the first look.
     #[serde(default)]
     pub referrers: Option<Referrers>,
+    /// The last verification in the background since the start; null before the first.
+    #[serde(default)]
+    pub verification: Option<Verification>,
     /// When it was last found to be mirrored, since the start.
     pub last_mirrored: Option<String>,
     /// When this process first saw it; for an undecided or skipped image, since when it is.
@@ -266,6 +275,18 @@ pub struct Attempt {
     pub took_milliseconds: u64,
     /// Bytes of blobs that it uploaded.
     pub bytes: u64,
+}
+
+/// The last verification of an image: whether its target has every manifest and every blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// When it ended.
+    pub at: String,
+    /// `missing`, `incomplete`, `corrupt`, `unknown`, `drifted` or `whole`.
+    pub result: String,
+    /// What is missing or wrong, or why that is not known; null if it is whole.
+    pub reason: Option<String>,
 }
 
 /// The last look for what belongs to an image.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::document;
 use crate::{
-    model::{Activity, ImageStatus, LastAttempt, ReferrerFailure, ReferrerRecord, UnmirroredUse, WorkloadId},
+    model::{
+        Activity, ImageRecord, ImageStatus, LastAttempt, ReferrerFailure, ReferrerRecord, UnmirroredUse, WorkloadId,
+    },
     report::utc::utc,
 };
 
@@ -34,7 +36,7 @@ pub(super) fn of_image(image: &ImageStatus) -> document::Image {
         source: Some(image.source.to_string()),
         destination: Some(image.destination.to_string()),
         target: Some(image.destination.target.name.clone()),
-        reason: attempt.and_then(|attempt| attempt.failure.as_ref()).map(|failure| failure.message.clone()),
+        reason: reason(record),
         owner: image.owner.clone(),
         digest_at_target: record.seen.at_target.digest().map(ToString::to_string),
         digest_at_source: record.seen.at_source.as_ref().map(ToString::to_string),
@@ -44,6 +46,11 @@ pub(super) fn of_image(image: &ImageStatus) -> document::Image {
         bytes: attempt.map(|attempt| attempt.bytes),
         earlier_attempts: record.earlier_attempts.iter().map(attempt_document).collect(),
         referrers: record.referrers.as_ref().map(referrers),
+        verification: record.verified.as_ref().map(|verified| document::Verification {
+            at: utc(verified.at),
+            result: verified.result.name().to_owned(),
+            reason: verified.reason.clone(),
+        }),
         last_mirrored: record.last_mirrored.map(utc),
         first_seen: utc(record.first_seen),
         failing_since: record.failing_since.map(utc),
@@ -53,6 +60,15 @@ pub(super) fn of_image(image: &ImageStatus) -> document::Image {
         workloads: workloads(image.workloads.iter().map(|workload| &workload.id)),
         workload_count: image.workloads.len(),
     }
+}
+
+/// Why it is not mirrored: because of the last attempt, or because of what a verification found since.
+fn reason(record: &ImageRecord) -> Option<String> {
+    let failure = record.last_attempt.as_ref().and_then(|attempt| attempt.failure.as_ref());
+    failure.map(|failure| failure.message.clone()).or_else(|| {
+        let verified = record.verified.as_ref().filter(|verified| verified.result.is_damage())?;
+        verified.reason.clone().filter(|_| record.state.is_to_be_copied())
+    })
 }
 
 /// Of an image that is undecided or skipped, for the same reason by all of these.
@@ -74,6 +90,7 @@ pub(super) fn of_uses(image: &str, state: &str, uses: &[Arc<UnmirroredUse>]) -> 
         bytes: None,
         earlier_attempts: Vec::new(),
         referrers: None,
+        verification: None,
         last_mirrored: None,
         first_seen: uses.iter().map(|image_use| image_use.since).min().map(utc).unwrap_or_default(),
         failing_since: None,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{
-        FailureKind, ImageState, ImageStatus, MirrorStatus, PassSummary, Target, TargetAddress, TargetKind,
+        FailureKind, ImageState, ImageStatus, MirrorStatus, PassSummary, Target, TargetAddress, TargetKind, Wholeness,
         canonical_registry,
     },
     report::utc::utc,
@@ -71,6 +71,7 @@ impl Snapshot {
         let mut images_by_target: HashMap<String, BTreeMap<String, usize>> = HashMap::new();
         let mut oldest: Option<SystemTime> = None;
         let mut lacking_referrers = 0;
+        let mut verified = counts(Wholeness::ALL.map(Wholeness::name));
         let mut rows = Vec::with_capacity(images.len());
         for image in images {
             let row = Row::of_image(image);
@@ -81,6 +82,9 @@ impl Snapshot {
             if let RowContent::Image(image) = &row.content {
                 let of_target = images_by_target.entry(image.destination.target.name.clone());
                 add(of_target.or_insert_with(|| counts(ImageState::ALL.map(ImageState::name))), row.state);
+                if let Some(verification) = &image.record.verified {
+                    add(&mut verified, verification.result.name());
+                }
                 oldest = [oldest, image.record.to_be_copied_since].into_iter().flatten().min();
             }
             lacking_referrers += usize::from(row.lacks_referrers());
@@ -108,6 +112,7 @@ impl Snapshot {
             image_uses,
             queue,
             lacking_referrers,
+            verified,
             workloads: replica.mirror.workloads,
             oldest_not_mirrored: oldest.map(utc),
             bytes_today: counted.bytes_today(time),
