@@ -56,6 +56,16 @@ impl Error {
         self.fault.is_refusal(&[StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN])
     }
 
+    /// Whether a token service did not accept the login, whatever the repository.
+    pub fn is_login_rejected(&self) -> bool {
+        self.fault.is_login_rejected()
+    }
+
+    /// Whether the registry, or its token service, refuses the request as it is (4xx), or limits the account (429).
+    pub fn is_refused(&self) -> bool {
+        self.fault.is_refused()
+    }
+
     /// Whether the registry rejected the content, as it does a manifest whose blobs it lacks: 400 with
     /// `MANIFEST_BLOB_UNKNOWN` by the distribution specification, 404 at some registries.
     pub fn is_rejection(&self) -> bool {

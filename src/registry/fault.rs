@@ -151,6 +151,26 @@ impl Fault {
         }
     }
 
+    /// Whether the registry, or its token service, refused the request or limits requests; not so if it only took too long.
+    pub(super) fn is_refused(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT,
+            Self::RateLimited { .. } => true,
+            Self::Token { fault, .. } => fault.is_refused(),
+            Self::Refused { fault, .. } => fault.is_refused(),
+            _ => false,
+        }
+    }
+
+    /// Whether a token service did not accept the login. A registry's own 401 may be about one repository.
+    pub(super) fn is_login_rejected(&self) -> bool {
+        match self {
+            Self::Token { fault, .. } => fault.is_refusal(&[StatusCode::UNAUTHORIZED]),
+            Self::Refused { fault, .. } => fault.is_login_rejected(),
+            _ => false,
+        }
+    }
+
     /// An error response with another retry.
     pub(super) fn with_retry(self, retry: Retry) -> Self {
         match self {

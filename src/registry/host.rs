@@ -31,6 +31,9 @@ use super::{
 };
 use crate::model::{Digest, EcrRegistry, Login};
 
+/// How long a rejected login is not sent again. One that is corrected is another login.
+const REJECTION_LIFETIME: Duration = Duration::from_secs(10 * 60);
+
 /// How long an upload session is kept for reuse.
 const SESSION_LIFETIME: Duration = Duration::from_secs(30);
 
@@ -62,6 +65,8 @@ pub(super) struct Host {
     pub(super) requests: Arc<RequestLimit>,
     rates: RequestRates,
     sessions: Mutex<HashMap<(String, Digest), (Endpoint, Instant)>>,
+    /// When the token service rejected the login last.
+    login_rejected: Mutex<Option<Instant>>,
 }
 
 impl Host {
@@ -101,11 +106,12 @@ impl Host {
             requests,
             rates,
             sessions: Mutex::default(),
+            login_rejected: Mutex::default(),
         }
     }
 
-    /// The same host with a login of its own. Shares the limits of requests and what was learned of the scheme, but no
-    /// tokens and no quota, which is an account's.
+    /// The same host with a login of its own. Shares the limit of concurrent requests and what was learned of the scheme, but
+    /// no tokens, and neither quota nor rate, which are an account's.
     pub(super) fn with_login(&self, registry: &str, login: &Login) -> Self {
         let sources = vec![LoginSource::Configured(Arc::new(login.clone()))];
         let login = HostLogin { sources: LoginSources::new(registry, sources), ecr: None };
@@ -116,9 +122,24 @@ impl Host {
             auth: HostAuth::new(login),
             manifest_reads: RateLimiter::adaptive(),
             requests: Arc::clone(&self.requests),
-            rates: self.rates.clone(),
+            rates: match &self.rates {
+                RequestRates::Documented(rates) => RequestRates::Documented(Arc::clone(rates)),
+                RequestRates::Adaptive(_) => RequestRates::Adaptive(Arc::new(RateLimiter::adaptive())),
+            },
             sessions: Mutex::default(),
+            login_rejected: Mutex::default(),
         }
+    }
+
+    /// Notes that the token service rejected the login.
+    pub(super) fn set_login_rejected(&self) {
+        *self.login_rejected.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether that was within the last minutes: repeated rejections get accounts locked.
+    pub(super) fn is_login_rejected(&self) -> bool {
+        let rejected = *self.login_rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        rejected.is_some_and(|since| since.elapsed() < REJECTION_LIFETIME)
     }
 
     /// `host[:port]`

@@ -184,6 +184,12 @@ fn pull_secrets_are_read_by_name_and_only_where_they_are_listed() {
     let everywhere = ["--set", "rbac.pullSecrets[0].namespace=*"];
     let all = json!([null, [rule("serviceaccounts", Value::Null), rule("secrets", Value::Null)]]);
     assert_eq!(rules("registry", &everywhere, "ClusterRole"), [all]);
+    // A list grants what it names, and a list that is left out beside it nothing.
+    let accounts = ["--set", "rbac.pullSecrets[0].namespace=b,rbac.pullSecrets[0].serviceAccounts={default}"];
+    let only_accounts = json!(["b", [rule("serviceaccounts", json!(["default"]))]]);
+    assert_eq!(rules("registry", &accounts, "Role"), [only_accounts]);
+    let nothing = ["--set-json", r#"rbac.pullSecrets=[{"namespace":"b","secrets":[]}]"#];
+    assert_eq!(rules("registry", &nothing, "Role"), [json!(["b", []])]);
 }
 
 #[tokio::test]

@@ -279,12 +279,10 @@ impl Copier {
         })
     }
 
-    /// Reads an image with the pull secrets of the jobs for its repository.
+    /// Reads an image with the pull secrets of its own jobs: those of another image may be another namespace's.
     fn source_of(&self, image: &Reference, jobs: &[CopyJob]) -> Source {
-        let is_same =
-            |job: &&CopyJob| (job.source.registry(), job.source.repository()) == (image.registry(), image.repository());
-        let refs: Vec<_> = jobs.iter().filter(is_same).flat_map(|job| &job.pull_secrets).cloned().collect();
-        self.sources.source(image, &refs)
+        let own = jobs.iter().find(|job| job.source == *image);
+        self.sources.source(image, own.map(|job| job.pull_secrets.as_slice()).unwrap_or_default())
     }
 
     fn store(&self, destination: &Destination) -> Result<&Store, Failure> {

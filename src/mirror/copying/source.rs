@@ -16,6 +16,10 @@ use crate::{
 /// How many logins from pull secrets are tried for one image.
 const MAX_LOGINS: usize = 32;
 
+/// How many logins may be refused for another reason than rights, such as the quota of their account. More would load a
+/// registry that limits everybody.
+const MAX_REFUSALS: usize = 3;
+
 /// How many reasons why pull secrets can't be used an error names.
 const MAX_PROBLEMS: usize = 5;
 
@@ -161,7 +165,8 @@ impl Source {
             return ask(chosen.clone()).await;
         }
         progress.tried.clear();
-        let (mut missing, mut denied) = (None, None);
+        let (mut missing, mut denied, mut refused) = (None, None, None);
+        let mut refusals = 0;
         let mut index = 0;
         while let Some(candidate) = search.candidate(&mut progress, index).await {
             index += 1;
@@ -183,7 +188,16 @@ impl Source {
                 Err(error) if error.is_denied() => {
                     progress.tried.push(format!("{candidate}: denied"));
                     progress.set_rejected(index - 1, error.is_unauthorized());
+                    if error.is_login_rejected() {
+                        candidate.repository.set_login_rejected();
+                    }
                     denied = Some(error);
+                }
+                // Malformed, or its account is limited: another namespace's login may do.
+                Err(error) if error.is_refused() && refusals < MAX_REFUSALS => {
+                    progress.tried.push(format!("{candidate}: {error}"));
+                    refused = Some(error);
+                    refusals += 1;
                 }
                 // The registry fails: the next login would not fare better.
                 Err(error) => return Err(error.with_note(&format!("with {candidate}"))),
@@ -210,7 +224,7 @@ impl Source {
             Err(error) => return Err(error),
         }
         // An account that may read the repository knows best whether something is there.
-        let Some(error) = missing.or(denied) else { return Ok(None) };
+        let Some(error) = refused.or(missing).or(denied) else { return Ok(None) };
         let error = progress.note().iter().fold(error, |error, note| error.with_note(note));
         Err(if progress.is_incomplete { error.retried_soon() } else { error })
     }
@@ -219,7 +233,7 @@ impl Source {
 impl Search {
     /// The next login to try. Reads secrets only as far as necessary.
     async fn candidate(&self, progress: &mut Progress, index: usize) -> Option<Candidate> {
-        while index >= progress.candidates.len() {
+        while index >= progress.candidates.len() && progress.candidates.len() < MAX_LOGINS {
             let refs = self.refs.get(progress.read)?;
             progress.read += 1;
             let found = self.pull_secrets.logins(refs, &self.image).await;
@@ -238,7 +252,8 @@ impl Search {
                     let (registry, name) = (self.image.registry(), self.image.repository());
                     let repository =
                         self.registries.repository_with_login(registry, name, &login.namespace, &login.login);
-                    progress.candidates.push(Candidate { login, repository, is_rejected: false });
+                    let is_rejected = repository.is_login_rejected();
+                    progress.candidates.push(Candidate { login, repository, is_rejected });
                 }
             }
         }

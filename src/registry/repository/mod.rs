@@ -72,6 +72,16 @@ impl Repository {
         Self { client, host, name: name.into(), display }
     }
 
+    /// Notes that the token service rejected the login, for all repositories that are read with it.
+    pub fn set_login_rejected(&self) {
+        self.host.set_login_rejected();
+    }
+
+    /// Whether the token service rejected the login within the last ten minutes.
+    pub fn is_login_rejected(&self) -> bool {
+        self.host.is_login_rejected()
+    }
+
     /// Whether its registry responds, with whatever status below 500: one request.
     pub async fn is_up(&self) -> bool {
         let target = Target::Path("/v2/", None);

@@ -23,6 +23,8 @@ const LEGACY: (&str, &str) = ("kubernetes.io/dockercfg", ".dockercfg");
 
 /// The longest content of a secret in bytes: the API server's own limit.
 const MAX_BYTES: usize = 1024 * 1024;
+/// The longest user name and password together, in bytes. Tokens of cloud registries have some thousands.
+const MAX_LOGIN: usize = 16 * 1024;
 /// How many registries of one secret are used.
 const MAX_ENTRIES: usize = 1000;
 /// The longest name of a registry, with its path.
@@ -193,6 +195,9 @@ impl Auth {
             }
             None => (self.username.unwrap_or_default(), self.password.unwrap_or_default()),
         };
+        if username.len() + password.expose_secret().len() > MAX_LOGIN {
+            return Err("its user name and password are longer than 16 KiB");
+        }
         let is_empty = username.is_empty() && password.expose_secret().is_empty();
         Ok((!is_empty).then_some(Login::Password { username, password }))
     }

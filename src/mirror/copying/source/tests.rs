@@ -6,7 +6,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use super::*;
 use crate::{
     model::{Login, PullLogins, Retry},
-    registry::testing::{Reply, Server, settings},
+    registry::testing::{RecordedRequest, Reply, Server, settings},
 };
 
 const TAG: TagOrDigest<'static> = TagOrDigest::Tag("1");
@@ -122,7 +122,7 @@ async fn the_configured_access_is_the_last() {
 
 #[tokio::test]
 async fn a_registry_that_fails_is_not_asked_with_the_next_login() {
-    for status in [500, 503, 429] {
+    for status in [500, 503] {
         let server = Server::start(move |request| match request.header("authorization") {
             Some(_) => Reply::new(status),
             None => Reply::new(401).header("WWW-Authenticate", "Basic"),
@@ -134,6 +134,45 @@ async fn a_registry_that_fails_is_not_asked_with_the_next_login() {
         assert_ne!(error.retry(), Retry::Later, "{error}");
         assert!(!users(&server).contains(&"second".to_owned()), "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_login_with_a_used_up_quota_or_a_malformed_one_does_not_end_the_search() {
+    let server = registry(&[("malformed", 400), ("limited", 429), ("right", 200)]).await;
+    let secrets = Arc::new(Secrets::of(&[("a", &["malformed", "limited"]), ("b", &["right"])]));
+    assert!(source(&server, &secrets).head(TAG).await.unwrap().is_some());
+
+    let server = registry(&[("1", 429), ("2", 429), ("3", 429), ("4", 429), ("5", 200)]).await;
+    let secrets = Arc::new(Secrets::of(&[("a", &["1", "2", "3", "4", "5"])]));
+    let error = source(&server, &secrets).head(TAG).await.unwrap_err();
+    assert_ne!(error.retry(), Retry::Later, "{error}");
+    assert!(!users(&server).contains(&"5".to_owned()), "a registry that limits everybody is left alone");
+}
+
+#[tokio::test]
+async fn a_login_that_a_token_service_rejected_is_not_sent_for_other_images() {
+    let server = Server::start(|request| {
+        let host = request.header("host").unwrap_or_default();
+        match (request.target.starts_with("/token"), request.header("authorization")) {
+            (true, Some(_)) => Reply::new(401),
+            (true, None) => Reply::new(200).body(r#"{"token":"anonymous"}"#),
+            (false, Some(_)) => Reply::new(200).body(r#"{"schemaVersion":2,"manifests":[]}"#),
+            (false, None) => Reply::new(401)
+                .header("WWW-Authenticate", format!("Bearer realm=\"http://{host}/token\",service=\"s\"")),
+        }
+    })
+    .await;
+    let secrets = Arc::new(Secrets::of(&[("a", &["wrong"])]));
+    let registries = Registries::new(settings(), &[], 8).unwrap();
+    let sources = Sources { registries, pull_secrets: Some(Arc::<Secrets>::clone(&secrets)) };
+    for name in ["one", "two", "three"] {
+        let image: Reference = format!("{}/team/{name}:1", server.address).parse().unwrap();
+        assert!(sources.source(&image, &secrets.refs()).head(TAG).await.unwrap().is_some());
+    }
+    let requests = server.requests();
+    let is_rejected =
+        |request: &&RecordedRequest| request.target.starts_with("/token") && request.header("authorization").is_some();
+    assert_eq!(requests.iter().filter(is_rejected).count(), 1);
 }
 
 #[tokio::test]

@@ -38,8 +38,11 @@ const RESOURCE: &str = "https://containerregistry.azure.net";
 const AUTHORITIES: [(&str, &str); 3] = [
     (".azurecr.cn", "https://login.chinacloudapi.cn"),
     (".azurecr.us", "https://login.microsoftonline.us"),
-    ("", "https://login.microsoftonline.com"),
+    ("", PUBLIC_AUTHORITY),
 ];
+
+/// Of the public cloud, to which an identity belongs unless `AZURE_AUTHORITY_HOST` says otherwise.
+const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
 
 /// The user name of an identity token.
 const IDENTITY_TOKEN: &str = "<token>";
@@ -233,7 +236,16 @@ async fn of_authority(
     remedy: &str,
 ) -> Result<AccessToken, LoginError> {
     let usual = AUTHORITIES.into_iter().find(|(suffix, _)| registry.ends_with(suffix)).map(|(_, url)| url);
-    let authority = environment.azure_authority.as_deref().or(usual).unwrap_or_default().trim_end_matches('/');
+    let usual = usual.unwrap_or_default();
+    let authority = environment.azure_authority.as_deref().unwrap_or(PUBLIC_AUTHORITY).trim_end_matches('/');
+    // An image's name must not decide who gets the secret of the identity.
+    if environment.azure_authority.is_none() && usual != PUBLIC_AUTHORITY {
+        return Err(LoginError {
+            operation: format!("requesting a token of Microsoft Entra ID for {registry}"),
+            problem: "the registry is of another cloud than the identity's".to_owned(),
+            remedy: format!("if the identity is of that cloud set AZURE_AUTHORITY_HOST to {usual}"),
+        });
+    }
     let token = post_form(transport, &format!("{authority}/{tenant}/oauth2/v2.0/token"), form).await;
     token.map_err(|problem| LoginError {
         operation: format!("requesting a token of Microsoft Entra ID at {authority}"),
