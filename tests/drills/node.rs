@@ -40,6 +40,8 @@ for folder in /var/lib/kubelet /var/log/containers /run/containerd; do
 	mkdir -p "$folder" && mount -t tmpfs none "$folder" || exit 1
 done
 containerd --config "$0/containerd.toml" >"$0/containerd.log" 2>&1 &
+# The kubelet ends if nothing listens there.
+for _ in $(seq 300); do [ -S "$0/containerd.sock" ] && break; sleep 0.1; done
 exec kubelet --config="$0/kubelet.json" --kubeconfig="$0/kubeconfig" --root-dir="$0/kubelet" \
 	--hostname-override=node --node-ip="$1"
 "#;
