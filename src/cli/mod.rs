@@ -16,6 +16,7 @@ mod file_states;
 mod flags;
 mod help;
 mod load;
+mod outcome_fields;
 mod plan;
 mod plugin;
 mod rbac;

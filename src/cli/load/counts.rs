@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    cli::terminal::bytes,
+    cli::{outcome_fields::referrer_counts, terminal::bytes},
     mirror::Loaded,
     model::{Status, StatusKind},
 };
@@ -64,11 +64,7 @@ impl Counts {
         let parts: Vec<String> =
             words.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
         let names = if parts.is_empty() { "the layout has no names".to_owned() } else { parts.join(", ") };
-        let referrers = match (self.referrers_copied, self.referrers_failed) {
-            (0, 0) => String::new(),
-            (copied, 0) => format!("; {copied} referrers copied"),
-            (copied, failed) => format!("; {copied} referrers copied, {failed} failed"),
-        };
+        let referrers = referrer_counts(self.referrers_copied, self.referrers_failed);
         format!("{names}{referrers}; {} names, {} sent", self.names, bytes(self.bytes))
     }
 }

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::counts::Counts;
 use crate::{
+    cli::outcome_fields::{ReferrerFields, TargetFields},
     mirror::Loaded,
-    model::{Destination, ReferrerOutcome, Status, printable_json},
+    model::{Status, printable_json},
 };
 
 #[derive(Debug, Serialize)]
@@ -14,48 +15,15 @@ struct Line<'a> {
     outcome: &'static str,
     /// The name in the layout.
     image: &'a str,
-    target: Option<LineTarget<'a>>,
+    target: Option<TargetFields<'a>>,
     digest: Option<String>,
     bytes: u64,
     milliseconds: u64,
     /// Null if the name is no list of referrers.
-    referrers: Option<LineReferrers>,
+    referrers: Option<ReferrerFields>,
     /// Which part failed.
     kind: Option<&'static str>,
     reason: Option<&'a str>,
-}
-
-#[derive(Debug, Serialize)]
-struct LineTarget<'a> {
-    name: &'a str,
-    reference: String,
-}
-
-impl<'a> From<&'a Destination> for LineTarget<'a> {
-    fn from(destination: &'a Destination) -> Self {
-        Self { name: &destination.target.name, reference: destination.to_string() }
-    }
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LineReferrers {
-    copied: usize,
-    already_there: usize,
-    failed: usize,
-    /// Of at most five.
-    failures: Vec<String>,
-}
-
-impl From<&ReferrerOutcome> for LineReferrers {
-    fn from(outcome: &ReferrerOutcome) -> Self {
-        Self {
-            copied: outcome.copied,
-            already_there: outcome.already_there,
-            failed: outcome.failed,
-            failures: outcome.failures.iter().map(ToString::to_string).collect(),
-        }
-    }
 }
 
 pub fn loaded(loaded: &Loaded) -> serde_json::Result<String> {

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::decided::{DecidedUses, microseconds};
-use crate::model::{Decision, ImageUse, Reference, Verdict, printable_json};
+use crate::{
+    cli::outcome_fields::{TargetFields, WorkloadFields},
+    model::{Decision, ImageUse, Reference, Verdict, printable_json},
+};
 
 pub fn write(out: &mut dyn Write, decided: &DecidedUses) -> io::Result<()> {
     decided.uses.iter().try_for_each(|(image_use, decision)| {
@@ -16,7 +19,7 @@ pub fn write(out: &mut dyn Write, decided: &DecidedUses) -> io::Result<()> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
-    workload: LineWorkload<'a>,
+    workload: WorkloadFields<'a>,
     container: &'a str,
     container_type: &'static str,
     image: &'a str,
@@ -28,16 +31,9 @@ struct Line<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct LineWorkload<'a> {
-    kind: &'static str,
-    namespace: &'a str,
-    name: &'a str,
-}
-
-#[derive(Debug, Serialize)]
 struct LineTarget<'a> {
-    name: &'a str,
-    reference: String,
+    #[serde(flatten)]
+    target: TargetFields<'a>,
     /// The other image that claims the destination, with its workload.
     #[serde(skip_serializing_if = "Option::is_none")]
     conflict: Option<&'a str>,
@@ -53,14 +49,13 @@ struct LineAnswer<'a> {
 
 impl<'a> Line<'a> {
     fn new(decided: &'a DecidedUses, image_use: &'a ImageUse, decision: &'a Decision) -> Self {
-        let id = &image_use.workload.id;
         let (word, reason, destinations) = match &decision.verdict {
             Verdict::Mirror { destinations, .. } => ("mirror", None, destinations.as_slice()),
             Verdict::Skip(reason) => ("skip", Some(reason.as_str()), [].as_slice()),
             Verdict::Error { reason, .. } => ("error", Some(reason.as_str()), [].as_slice()),
         };
         Self {
-            workload: LineWorkload { kind: id.kind.name(), namespace: &id.namespace, name: &id.name },
+            workload: (&image_use.workload.id).into(),
             container: &image_use.container.name,
             container_type: image_use.container.kind.name(),
             image: &image_use.image,
@@ -70,8 +65,7 @@ impl<'a> Line<'a> {
             targets: destinations
                 .iter()
                 .map(|destination| LineTarget {
-                    name: &destination.target.name,
-                    reference: destination.to_string(),
+                    target: destination.into(),
                     conflict: decided.conflict(decision, destination),
                 })
                 .collect(),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    cli::terminal::bytes,
+    cli::{outcome_fields::referrer_counts, terminal::bytes},
     mirror::PassReport,
     model::{FailureKind, Outcome, Status, StatusKind},
 };
@@ -111,12 +111,7 @@ impl Counts {
             0 => String::new(),
             workloads => format!(", {workloads} not processed"),
         };
-        let referrers = match (self.referrers_copied, self.referrers_failed) {
-            (0, 0) => String::new(),
-            (1, 0) => "; 1 referrer copied".to_owned(),
-            (copied, 0) => format!("; {copied} referrers copied"),
-            (copied, failed) => format!("; {copied} referrers copied, {failed} failed"),
-        };
+        let referrers = referrer_counts(self.referrers_copied, self.referrers_failed);
         format!("{images}{referrers}; {} workloads{left}, {} sent", self.workloads, bytes(self.bytes))
     }
 }

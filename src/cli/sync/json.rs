@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::counts::{Counts, OutcomeName};
-use crate::model::{Outcome, ReferrerOutcome, Status, WorkloadId, printable_json};
+use crate::{
+    cli::outcome_fields::{ReferrerFields, TargetFields, WorkloadFields},
+    model::{Outcome, Status, WorkloadId, printable_json},
+};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,56 +14,16 @@ struct Line<'a> {
     outcome: &'static str,
     image: &'a str,
     source: Option<String>,
-    target: Option<LineTarget<'a>>,
-    workloads: Vec<LineWorkload<'a>>,
+    target: Option<TargetFields<'a>>,
+    workloads: Vec<WorkloadFields<'a>>,
     digest: Option<String>,
     bytes: u64,
     milliseconds: u64,
     /// Null if they were not looked for.
-    referrers: Option<LineReferrers>,
+    referrers: Option<ReferrerFields>,
     /// Which part failed.
     kind: Option<&'static str>,
     reason: Option<&'a str>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LineReferrers {
-    copied: usize,
-    already_there: usize,
-    failed: usize,
-    /// Of at most five.
-    failures: Vec<String>,
-}
-
-impl From<&ReferrerOutcome> for LineReferrers {
-    fn from(outcome: &ReferrerOutcome) -> Self {
-        Self {
-            copied: outcome.copied,
-            already_there: outcome.already_there,
-            failed: outcome.failed,
-            failures: outcome.failures.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct LineTarget<'a> {
-    name: &'a str,
-    reference: String,
-}
-
-#[derive(Debug, Serialize)]
-struct LineWorkload<'a> {
-    kind: &'static str,
-    namespace: &'a str,
-    name: &'a str,
-}
-
-impl<'a> From<&'a WorkloadId> for LineWorkload<'a> {
-    fn from(id: &'a WorkloadId) -> Self {
-        Self { kind: id.kind.name(), namespace: &id.namespace, name: &id.name }
-    }
 }
 
 /// An outcome.
@@ -77,7 +40,7 @@ pub fn outcome(outcome: &Outcome) -> serde_json::Result<String> {
         outcome: OutcomeName::of(outcome).name(),
         image: &outcome.image,
         source: Some(outcome.source.to_string()),
-        target: Some(LineTarget { name: &outcome.destination.target.name, reference: outcome.destination.to_string() }),
+        target: Some((&outcome.destination).into()),
         workloads: outcome.workloads.iter().map(Into::into).collect(),
         digest,
         bytes: outcome.bytes,

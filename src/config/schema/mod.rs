@@ -1,17 +1,25 @@
 //! The JSON schema of the configuration file, for editors. Words and bounds are those of the readers; a test compares the
 //! keys, types and defaults with what the readers do.
 
-use serde_json::{Map, Value as Json, json};
+mod keys;
+mod targets;
+
+use serde_json::{Value as Json, json};
+
+use keys::{
+    Key, boolean, count, hours, integer, key, list_of_words, quantity, section, section_with, sections, text, texts,
+    words,
+};
+use targets::{docker, ecr, layout, targets};
 
 use super::{
     copy::{DEFAULT_BLOBS, DEFAULT_CONNECTIONS, DEFAULT_MIN_TRANSFER_RATE},
-    ecr::MUTABILITY,
     plugin::ON_FAILURE,
     process::AUTHORIZATIONS,
     pull_secrets,
     referrers::DEFAULT_RECHECK_MINUTES,
     target::KINDS,
-    value::{LEVELS, MAX_COUNT, MAX_HOURS, MAX_KIB, MAX_SECONDS},
+    value::{LEVELS, MAX_KIB, MAX_SECONDS},
     verification::{DEFAULT_HOURS, DEFAULT_REQUESTS_PER_MINUTE},
     watch::SKIP_NAMES,
 };
@@ -46,105 +54,6 @@ pub fn schema() -> Json {
 /// YAML 1.2 takes `yes` for a string; the program takes it for a boolean.
 const BOOLEAN_TEXT: &str = "^\\s*([01]|[Tt]|[Tt][Rr][Uu][Ee]|[Yy]|[Yy][Ee][Ss]|[Oo][Nn]|[Ff]|[Ff][Aa][Ll][Ss][Ee]|[Nn]|\
                             [Nn][Oo]|[Oo][Ff][Ff])?\\s*$";
-
-/// One key of a section.
-struct Key {
-    name: &'static str,
-    schema: Json,
-}
-
-fn key(name: &'static str, schema: Json, about: impl Into<String>) -> Key {
-    let mut schema = schema;
-    if let Json::Object(schema) = &mut schema {
-        schema.insert("description".to_owned(), about.into().into());
-    }
-    Key { name, schema }
-}
-
-impl Key {
-    fn default(self, value: impl Into<Json>) -> Self {
-        self.with("default", value)
-    }
-
-    /// A variable takes precedence over the key.
-    fn variable(mut self, name: &str) -> Self {
-        if let Some(Json::String(about)) = self.schema.get_mut("description") {
-            about.push_str(&format!(" Variable: {name}."));
-        }
-        self
-    }
-
-    fn with(mut self, property: &str, value: impl Into<Json>) -> Self {
-        if let Json::Object(schema) = &mut self.schema {
-            schema.insert(property.to_owned(), value.into());
-        }
-        self
-    }
-}
-
-fn section(keys: Vec<Key>) -> Json {
-    section_with(keys, &[])
-}
-
-fn section_with(keys: Vec<Key>, required: &[&str]) -> Json {
-    let properties: Map<String, Json> = keys.into_iter().map(|key| (key.name.to_owned(), key.schema)).collect();
-    let mut schema = json!({ "type": ["object", "null"], "additionalProperties": false, "properties": properties });
-    if let (Json::Object(schema), false) = (&mut schema, required.is_empty()) {
-        schema.insert("required".to_owned(), json!(required));
-    }
-    schema
-}
-
-fn sections(keys: Vec<Key>, required: &[&str]) -> Json {
-    json!({ "type": ["array", "null"], "items": section_with(keys, required) })
-}
-
-fn boolean() -> Json {
-    json!({ "$ref": "#/$defs/boolean" })
-}
-
-fn text() -> Json {
-    json!({ "$ref": "#/$defs/text" })
-}
-
-fn texts() -> Json {
-    json!({ "$ref": "#/$defs/texts" })
-}
-
-/// A number, or its text. None: no bound.
-fn integer(minimum: Option<i64>, maximum: Option<i64>) -> Json {
-    let mut number = json!({ "type": ["integer", "null"] });
-    if let Json::Object(number) = &mut number {
-        number.extend(minimum.map(|minimum| ("minimum".to_owned(), minimum.into())));
-        number.extend(maximum.map(|maximum| ("maximum".to_owned(), maximum.into())));
-    }
-    json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*(-?[0-9]+)?\\s*$" }] })
-}
-
-/// Also fractions of an hour.
-fn hours() -> Json {
-    let number = json!({ "type": ["number", "null"], "maximum": MAX_HOURS });
-    json!({ "anyOf": [number, { "type": "string", "pattern": "^\\s*(-?[0-9]+([.][0-9]+)?)?\\s*$" }] })
-}
-
-fn count() -> Json {
-    integer(Some(1), Some(MAX_COUNT))
-}
-
-fn words<T>(words: &[(&'static str, T)]) -> Json {
-    let names = words.iter().map(|(word, _)| json!(word)).chain([Json::Null]);
-    json!({ "enum": names.collect::<Vec<_>>() })
-}
-
-fn list_of_words(words: &[&str]) -> Json {
-    let names = words.iter().map(|word| json!(word)).chain([Json::Null]);
-    json!({ "type": ["array", "null"], "items": { "enum": names.collect::<Vec<_>>() } })
-}
-
-/// A duration such as `500ms`, or a size such as `64Mi`.
-fn quantity(example: &str) -> Json {
-    json!({ "type": ["string", "number", "null"], "examples": [example] })
-}
 
 fn root() -> Vec<Key> {
     let kinds = WorkloadKind::ALL.map(WorkloadKind::plural);
@@ -339,102 +248,6 @@ fn copy() -> Vec<Key> {
         )
         .variable("PRIVATE_REDIRECTS"),
     ]
-}
-
-/// Adds the variable of a single target; entries of `targets` have none.
-fn of_single(key: Key, is_single: bool, variable: &str) -> Key {
-    if is_single { key.variable(variable) } else { key }
-}
-
-fn prefix(is_single: bool, variable: &str) -> Key {
-    of_single(key("repoPrefix", text(), format!("The repository prefix. {TOKENS}")), is_single, variable)
-}
-
-fn docker(is_single: bool) -> Vec<Key> {
-    let of_single = |key, variable| of_single(key, is_single, variable);
-    vec![
-        of_single(key("registry", text(), "The registry: host[:port][/path]."), "TARGET_REGISTRY"),
-        prefix(is_single, "TARGET_REPO_PREFIX"),
-        of_single(
-            key("insecure", boolean(), "Use plain HTTP, and do not verify certificates.").default(false),
-            "TARGET_INSECURE",
-        ),
-        of_single(key("username", text(), "The user name; `usernameEnv` takes precedence."), "TARGET_USERNAME"),
-        key("usernameEnv", text(), "The name of the environment variable that has the user name."),
-        of_single(
-            key(
-                "usernameFile",
-                text(),
-                "A file with the user name, read again when it changes; `usernameEnv` takes precedence.",
-            ),
-            "TARGET_USERNAME_FILE",
-        ),
-        of_single(key("password", text(), "The password; `passwordEnv` takes precedence."), "TARGET_PASSWORD"),
-        key("passwordEnv", text(), "The name of the environment variable that has the password."),
-        of_single(
-            key(
-                "passwordFile",
-                text(),
-                "A file with the password, read again when it changes; `passwordEnv` takes precedence.",
-            ),
-            "TARGET_PASSWORD_FILE",
-        ),
-    ]
-}
-
-fn ecr(is_single: bool) -> Vec<Key> {
-    let of_single = |key, variable| of_single(key, is_single, variable);
-    vec![
-        of_single(key("accountID", text(), "The AWS account, twelve digits; quote it."), "ECR_ACCOUNT_ID"),
-        key("region", text(), "The AWS region, such as eu-central-1.").variable("AWS_REGION"),
-        prefix(is_single, "ECR_REPO_PREFIX"),
-        of_single(key("createRepo", boolean(), "Create missing repositories.").default(true), "ECR_CREATE_REPO"),
-        key("lifecyclePolicy", text(), "The lifecycle policy of created repositories, as JSON text."),
-        key("repositoryPolicy", text(), "The repository policy of created repositories, as JSON text."),
-        key("assumeRoleArn", text(), "The ARN of a role to assume first."),
-        key("dualStack", boolean(), "Use the endpoints that support IPv6.").variable("AWS_USE_DUALSTACK_ENDPOINT"),
-        key("fips", boolean(), "Use the endpoints with FIPS 140 cryptography.").variable("AWS_USE_FIPS_ENDPOINT"),
-        key(
-            "tags",
-            json!({ "type": ["object", "null"], "maxProperties": 50, "additionalProperties": { "$ref": "#/$defs/text" } }),
-            "Tags of created repositories.",
-        ),
-        key("scanOnPush", boolean(), "Whether images in created repositories are scanned when they are pushed.")
-            .default(false),
-        key("kmsKey", text(), "The ARN, id or alias of the KMS key of created repositories."),
-        key("tagMutability", words(&MUTABILITY), "Whether tags in created repositories may move."),
-        key("mutabilityExclusions", texts(), "Tag patterns for which the opposite of `tagMutability` holds."),
-    ]
-}
-
-fn layout(is_single: bool) -> Vec<Key> {
-    vec![
-        of_single(key("path", text(), "The folder; it must not contain a colon."), is_single, "TARGET_PATH"),
-        prefix(is_single, "TARGET_REPO_PREFIX"),
-    ]
-}
-
-fn targets() -> Json {
-    let kinds = KINDS.map(|(word, kind)| {
-        use crate::model::TargetKind::{Docker, Ecr, OciLayout};
-        let (own, required) = match kind {
-            Docker => (docker(false), vec!["name", "kind", "registry"]),
-            Ecr => (ecr(false), vec!["name", "kind", "accountID"]),
-            OciLayout => (layout(false), vec!["name", "kind", "path"]),
-        };
-        let mut keys = vec![
-            key("name", text(), "The name of the target, which differs from the others."),
-            key("kind", json!({ "const": word }), "The kind of the target."),
-            key("referrers", words(&ReferrerScope::WORDS), "As the setting of the same name, for this target."),
-        ];
-        keys.extend(own);
-        let mut entry = section_with(keys, &required);
-        if let Json::Object(entry) = &mut entry {
-            entry.insert("title".to_owned(), word.into());
-        }
-        entry
-    });
-    json!({ "type": ["array", "null"], "items": { "anyOf": kinds } })
 }
 
 fn plugins() -> Json {
