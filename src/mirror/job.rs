@@ -28,6 +28,8 @@ pub struct CopyJob {
     pub workloads: Vec<WorkloadId>,
     /// The digests that Pods report for the image, without duplicates; the newest Pod's first.
     pub running: Vec<Digest>,
+    /// Where the policy places the image too, at other targets.
+    pub other_destinations: Vec<Destination>,
     /// The platforms of the nodes that run the image or may run it; none if not known.
     pub platforms: Option<BTreeSet<Platform>>,
     /// The pull secrets that may open the image, the oldest workload's first, at most [`MAX_PULL_SECRET_REFS`].
@@ -104,6 +106,7 @@ impl CopyJob {
             status: Status::Failed(failure),
             seen: Seen::default(),
             referrers: None,
+            copied_from: None,
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,
@@ -114,6 +117,8 @@ impl CopyJob {
 /// The result of a job.
 pub struct CopyResult {
     pub outcome: Outcome,
+    /// Why the source did not give what was then copied from elsewhere.
+    pub source_failure: Option<Failure>,
     /// Whether the source registry answered, if only that it does not have the image.
     pub source_answered: bool,
     /// Whether the registry that failed answers otherwise, so that only this image fails there.

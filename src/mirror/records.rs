@@ -192,6 +192,7 @@ mod tests {
             status,
             seen: Seen::default(),
             referrers: None,
+            copied_from: None,
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,

@@ -123,6 +123,8 @@ pub struct LastAttempt {
     pub took: Duration,
     /// Bytes of blobs that were uploaded.
     pub bytes: u64,
+    /// The further sources that gave a part of it, because its registry could not.
+    pub copied_from: Option<String>,
     /// When it is retried.
     pub next_try: Option<SystemTime>,
 }
@@ -149,6 +151,10 @@ impl ImageRecord {
     /// What is at the destination after an outcome.
     pub fn state_after(&self, outcome: &Outcome) -> ImageState {
         let failure = match &outcome.status {
+            // It has what the tag meant when it was last known.
+            Status::Copied(_) if outcome.copied_from.is_some() && outcome.seen.at_source.is_none() => {
+                return ImageState::Unverified;
+            }
             Status::Copied(_) | Status::AlreadyThere(_) => return ImageState::Mirrored,
             Status::WouldCopy(_) | Status::WouldPull => return ImageState::DryRun,
             Status::Failed(failure) => failure,
@@ -229,6 +235,7 @@ impl ImageRecord {
             ended: now,
             took: outcome.took,
             bytes: outcome.bytes,
+            copied_from: outcome.copied_from.clone(),
             next_try: outcome.next_try,
         };
         if let Some(before) = self.last_attempt.replace(attempt)

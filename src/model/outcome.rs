@@ -159,6 +159,9 @@ pub struct Outcome {
     pub seen: Seen,
     /// What became of its signatures and other referrers; none if they were not looked for.
     pub referrers: Option<ReferrerOutcome>,
+    /// The further sources (`sources` in the configuration) that gave the image or a part of it, because its registry could
+    /// not; none if its registry gave everything.
+    pub copied_from: Option<String>,
     /// Bytes of blobs that were uploaded.
     pub bytes: u64,
     /// From the first request to the last.

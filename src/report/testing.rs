@@ -79,6 +79,7 @@ pub(super) fn outcome(image: &str, status: Status) -> Outcome {
         status,
         seen: Seen::default(),
         referrers: None,
+        copied_from: None,
         bytes: 0,
         took: Duration::from_millis(1500),
         next_try: None,

@@ -38,7 +38,7 @@ impl Actor {
             Err(failure) => {
                 let failed = jobs.into_iter().map(|(job, _)| {
                     let outcome = job.failed_before_start(failure.clone());
-                    (job, CopyResult { outcome, source_answered: false, registry_is_up: false })
+                    (job, CopyResult { outcome, source_failure: None, source_answered: false, registry_is_up: false })
                 });
                 self.apply_outcomes(&key, failed.collect());
             }

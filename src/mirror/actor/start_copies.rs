@@ -24,7 +24,13 @@ impl Actor {
                 return false;
             }
             let (sources, max_concurrency) = (&self.sources, self.max_concurrency);
-            let Some(next) = self.queue.next(|host| sources.limit(host, max_concurrency)) else { return false };
+            let copier = &self.copier;
+            let limit = |host: &str| match sources.limit(host, max_concurrency) {
+                // The others need not wait for it: they are read elsewhere.
+                1 if copier.may_be_elsewhere_from(host) => (max_concurrency / 4).max(1),
+                limit => limit,
+            };
+            let Some(next) = self.queue.next(limit) else { return false };
             self.start(next);
         }
         true
@@ -37,7 +43,15 @@ impl Actor {
         let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
         let with_flags =
             |job: CopyJob| CopyJob { resolve_tag, is_damaged: self.rounds.is_damaged(&key, &job.source), ..job };
-        let jobs: Vec<CopyJob> = due.map(with_flags).collect();
+        let with_others = |job: CopyJob| CopyJob {
+            other_destinations: if self.copier.reads_targets() {
+                self.claims.other_destinations(&key, &job.source)
+            } else {
+                Vec::new()
+            },
+            ..job
+        };
+        let jobs: Vec<CopyJob> = due.map(with_flags).map(with_others).collect();
         let mut jobs = self.without_unavailable(&key, jobs, now);
         if jobs.is_empty() {
             self.finish(&key, &[], &[]);

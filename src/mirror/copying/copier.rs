@@ -25,6 +25,7 @@ use super::{
     blob_locks::BlobLocks,
     endpoints::Endpoints,
     failure::at_source,
+    further_sources::{FurtherSource, FurtherSources},
     inspection::{DigestOrigin, Findings, Inspection},
     inspector::Inspector,
     owner,
@@ -54,6 +55,7 @@ pub struct Copier {
     blobs: BlobLocks,
     subsets: SubsetCache,
     referrer_lists: SubjectLocks,
+    further: FurtherSources,
 }
 
 impl Copier {
@@ -73,7 +75,30 @@ impl Copier {
             blobs: BlobLocks::default(),
             subsets: SubsetCache::default(),
             referrer_lists: SubjectLocks::default(),
+            further: FurtherSources::default(),
         }
+    }
+
+    /// Reads images from these places if their registries can't give them.
+    #[must_use]
+    pub fn with_further_sources(mut self, further: Vec<FurtherSource>) -> Self {
+        self.further = FurtherSources::new(further);
+        self
+    }
+
+    /// Whether other targets are further sources.
+    pub fn reads_targets(&self) -> bool {
+        self.further.have_targets()
+    }
+
+    /// Whether a further source may have the image.
+    pub fn may_be_elsewhere(&self, image: &Reference) -> bool {
+        self.further.may_have(image)
+    }
+
+    /// Whether a further source may have images of a registry.
+    pub fn may_be_elsewhere_from(&self, registry: &str) -> bool {
+        self.further.may_have_images_of(registry)
     }
 
     /// Reads sources with the logins in pull secrets first.
@@ -106,7 +131,15 @@ impl Copier {
         let started = Instant::now();
         let attempt = Attempt::new(progress, on_answer);
         let mut registry_is_up = false;
-        let status = match self.try_copy(job, &attempt).await {
+        let tried = self.try_copy(job, &attempt).await;
+        let source_failure = attempt.source_failure();
+        if let (Ok(_), Some(failure)) = (&tried, &source_failure) {
+            registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
+            if failure.kind == FailureKind::Source {
+                self.observer.observe(&Event::PullFailed(&job.image));
+            }
+        }
+        let status = match tried {
             Ok(status) => status,
             Err(failure) => {
                 if failure.kind == FailureKind::Source && failure.retry == Retry::Later {
@@ -128,7 +161,7 @@ impl Copier {
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
         let (bytes, source_answered) = (attempt.sent.load(Ordering::Relaxed), attempt.source_answered());
-        let (seen, referrers) = attempt.into_records();
+        let (seen, referrers, copied_from) = attempt.into_records();
         let outcome = Outcome {
             image: job.image.clone(),
             source: job.source.clone(),
@@ -137,11 +170,12 @@ impl Copier {
             status,
             seen,
             referrers,
+            copied_from,
             bytes,
             took: started.elapsed(),
             next_try: None,
         };
-        CopyResult { outcome, source_answered, registry_is_up }
+        CopyResult { outcome, source_failure, source_answered, registry_is_up }
     }
 
     /// Whether the registry in which a copy failed answers otherwise: then other images may succeed there.
@@ -171,8 +205,10 @@ impl Copier {
             Found::UpToDate(digest) => return self.already_there(job, endpoints, selector, attempt, digest).await,
             Found::Missing(findings, manifest) => (findings, manifest),
         };
-        attempt.source_answers();
-        self.observer.observe(&Event::PullSucceeded(&job.image));
+        if endpoints.further.gave().is_none() {
+            attempt.source_answers();
+            self.observer.observe(&Event::PullSucceeded(&job.image));
+        }
         let part = match selector.select(&findings, &manifest).await? {
             Selection::Nothing(present) => {
                 return self.already_there(job, endpoints, selector, attempt, present).await;
@@ -210,6 +246,9 @@ impl Copier {
             referrers: referrers.as_ref(),
         };
         let digest = push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
+        if let Some(further) = endpoints.further.gave() {
+            attempt.copied_from(further, endpoints.further.source_failure());
+        }
         if let Some(before) = &replaced {
             self.observer.observe(&Event::TagTaken { workloads, source, destination, before });
         }
@@ -270,10 +309,12 @@ impl Copier {
         self.settings.referrers.recheck
     }
 
-    fn endpoints(&self, job: &CopyJob) -> Result<Endpoints<'_>, Failure> {
+    fn endpoints<'a>(&'a self, job: &'a CopyJob) -> Result<Endpoints<'a>, Failure> {
         let store = self.store(&job.destination)?;
         Ok(Endpoints {
             source: self.sources.source(&job.source, &job.pull_secrets),
+            source_unavailable: job.source_unavailable.as_ref().map(|unavailable| &unavailable.failure),
+            further: self.further.of(job),
             store,
             target: store.repository(&job.destination.repository),
         })
@@ -356,19 +397,29 @@ async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Failure> {
         if !needs_manifest_to_compare(&findings) {
             inspector.may_write(&findings)?;
         }
-        inspector.source_is_available()?;
-        match inspector.endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
+        let endpoints = inspector.endpoints;
+        if endpoints.further.precede_source() {
+            let manifest = endpoints.manifest_elsewhere(&findings.wanted, None).await?;
+            return Ok(Found::Missing(findings, manifest));
+        }
+        endpoints.source_is_available()?;
+        let failure = match endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
             Ok(manifest) => return Ok(Found::Missing(findings, manifest)),
             // The tag may have been moved and its previous digest deleted since it was resolved.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Tag && !has_repeated => {
                 has_repeated = true;
+                continue;
             }
             // A Pod may run an image from elsewhere, which the source does not have.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Pods && trust_pods => {
                 trust_pods = false;
+                continue;
             }
-            Err(error) => return Err(at_source(&error)),
-        }
+            Err(error) => at_source(&error),
+        };
+        endpoints.further.source_failed(&failure);
+        let manifest = endpoints.manifest_elsewhere(&findings.wanted, Some(failure)).await?;
+        return Ok(Found::Missing(findings, manifest));
     }
 }
 

@@ -72,19 +72,30 @@ impl Inspector<'_> {
         trust_pods: bool,
     ) -> Result<Inspection, Failure> {
         let present = self.look_up_tag(tag);
+        let mut origin = origin;
         let (present, mut wanted, is_from_pods) = match (known, self.digest_from_pods().filter(|_| trust_pods)) {
             (Some(digest), _) => (present.await?, digest.clone(), origin == DigestOrigin::Pods),
             (None, Some(running)) => match present.await? {
                 Lookup::Found(present) if present == *running => (Lookup::Found(present), running.clone(), true),
-                present => (present, self.resolve().await?, false),
+                present => {
+                    let resolved = self.resolve().await;
+                    let (wanted, resolved_from) = self.or_last_known(resolved, &present).await?;
+                    origin = resolved_from;
+                    (present, wanted, false)
+                }
             },
             // The source is needed whatever the target answers.
             (None, None) => {
-                let (present, wanted) = futures::join!(present, self.resolve());
-                (present?, wanted?, false)
+                let (present, resolved) = futures::join!(present, self.resolve());
+                let present = present?;
+                let (wanted, resolved_from) = self.or_last_known(resolved, &present).await?;
+                origin = resolved_from;
+                (present, wanted, false)
             }
         };
-        self.attempt.saw_at_source(&wanted);
+        if origin != DigestOrigin::LastKnown {
+            self.attempt.saw_at_source(&wanted);
+        }
         let part = self.selector.request(&wanted);
         let mut comparison = self.compare_present(part.as_ref(), &present, &wanted, is_from_pods).await?;
         // Pods that pull from the target may run an index that was made for it, and that the source does not have.
@@ -220,13 +231,37 @@ impl Inspector<'_> {
         }
     }
 
-    /// Fails if the source is not to be queried.
-    pub fn source_is_available(&self) -> Result<(), Failure> {
-        self.job.source_unavailable.as_ref().map_or(Ok(()), |unavailable| Err(unavailable.failure.clone()))
+    /// What the tag is at the source. If that is not to be had, what it was when it was last known, for further sources, which
+    /// are asked by digest: what a damaged tag at the target has, or what all Pods run if the target has nothing.
+    async fn or_last_known(
+        &self,
+        resolved: Result<Digest, Failure>,
+        present: &Lookup<Digest>,
+    ) -> Result<(Digest, DigestOrigin), Failure> {
+        let failure = match resolved {
+            Ok(digest) => return Ok((digest, DigestOrigin::Tag)),
+            Err(failure) => failure,
+        };
+        let Endpoints { further, target, source_unavailable, .. } = self.endpoints;
+        let known = match (present, self.job.running.as_slice()) {
+            _ if further.is_empty() => None,
+            (Lookup::Found(present), _) if self.job.is_damaged => {
+                // Of an index that was made for the target, others have the one that it was made from.
+                let made_from = target_lookup::source_digest(target, present).await.ok().flatten();
+                Some(made_from.unwrap_or_else(|| present.clone()))
+            }
+            (Lookup::Missing, [digest]) => Some(digest.clone()),
+            _ => None,
+        };
+        let Some(known) = known else { return Err(failure) };
+        if source_unavailable.is_none() {
+            further.source_failed(&failure);
+        }
+        Ok((known, DigestOrigin::LastKnown))
     }
 
     async fn resolve(&self) -> Result<Digest, Failure> {
-        self.source_is_available()?;
+        self.endpoints.source_is_available()?;
         let tag = self.job.source.tag().unwrap_or("latest");
         let found = self.endpoints.source.head(TagOrDigest::Tag(tag)).await.map_err(|error| at_source(&error))?;
         let Some(digest) = found else {

@@ -5,6 +5,7 @@ mod blob_locks;
 mod copier;
 mod endpoints;
 mod failure;
+mod further_sources;
 mod image_upload;
 mod inspection;
 mod inspector;
@@ -22,6 +23,7 @@ mod transfer;
 
 pub use copier::Copier;
 pub(super) use failure::at_target;
+pub use further_sources::{FurtherPlace, FurtherSource};
 pub(super) use manifest_tree_limits::ManifestTreeLimits;
 pub use platforms::PlatformSettings;
 pub(super) use platforms::RequestedPlatforms;

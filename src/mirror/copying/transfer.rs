@@ -15,16 +15,14 @@ use tracing::{debug, warn};
 use crate::{
     mirror::job::CopyJob,
     model::{CopyProgress, Digest, Failure, FailureKind, Retry, error_chain},
-    registry::{
-        Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, StoreError, StoreUploadError, TagOrDigest,
-        TransferPermit,
-    },
+    registry::{Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, StoreError, StoreUploadError},
 };
 
 use super::{
     blob_locks::{BlobLocation, BlobLock, BlobLocks},
-    endpoints::Endpoints,
+    endpoints::{Endpoints, Origin},
     failure::{at_source, at_source_blob, at_target},
+    further_sources::with_answers,
     image_upload::ImageUpload,
     manifest_tree_limits::ManifestTreeLimits,
     settings::CopySettings,
@@ -117,8 +115,7 @@ impl<'a> Transfer<'a> {
         let manifest = {
             // Bounds the manifests in memory that are not counted yet, whatever the number of indexes.
             let _permit = self.lookup_permits.acquire().await;
-            let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(&child.digest)).await;
-            manifest.map_err(|error| at_source(&error))?
+            self.endpoints.manifest(&child.digest).await?
         };
         let mut has_repeated = false;
         loop {
@@ -269,12 +266,43 @@ impl<'a> Transfer<'a> {
         self.or_missing(&blob.digest, self.endpoints.target.mount(blob, &from).await)
     }
 
-    /// A failed upload is repeated from the start, because its stream is consumed.
+    /// Uploads a blob from the source, or from a further source if it can't give it.
     async fn upload(
         &self,
         blob: &Descriptor,
         add_sent: impl Fn(u64) + Clone + Send + Sync + 'static,
     ) -> Result<(), Failure> {
+        let further = &self.endpoints.further;
+        let (mut answers, mut at_source) = (Vec::new(), self.endpoints.source_is_available());
+        for origin in self.endpoints.origins(&mut answers).await {
+            let failure = match self.upload_from(&origin, blob, add_sent.clone()).await {
+                Ok(()) => {
+                    if let Origin::Further(opened) = &origin {
+                        further.set_gave(opened);
+                    }
+                    return Ok(());
+                }
+                Err(UploadFailure::Target(failure)) => return Err(failure),
+                Err(UploadFailure::Source(failure)) => failure,
+            };
+            match &origin {
+                Origin::Source(_) => {
+                    further.source_failed(&failure);
+                    at_source = Err(failure);
+                }
+                Origin::Further(opened) => answers.push(further.failed(opened, &failure.message, failure.retry)),
+            }
+        }
+        at_source.map_err(|failure| with_answers(failure, &answers))
+    }
+
+    /// A failed upload is repeated from the start, because its stream is consumed.
+    async fn upload_from(
+        &self,
+        origin: &Origin<'_>,
+        blob: &Descriptor,
+        add_sent: impl Fn(u64) + Clone + Send + Sync + 'static,
+    ) -> Result<(), UploadFailure> {
         let mut failures = 0;
         let started = Instant::now();
         loop {
@@ -288,26 +316,40 @@ impl<'a> Transfer<'a> {
                 upload.add_sent(bytes);
                 add_sent(bytes);
             };
-            let permit = TransferPermit::acquire(self.endpoints.source.repository(), &self.endpoints.target).await;
-            let body = self.endpoints.source.blob(blob);
-            let (failure, throttled) = match self.endpoints.target.upload(blob, body, on_sent).await {
-                Ok(()) => return Ok(()),
-                // The download has resumed as often as that helps; only wrong content may be right the next time.
-                Err(StoreUploadError::Source(error)) if !error.is_wrong_content() => {
-                    return Err(at_source_blob(&error));
-                }
-                Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
-                Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
-            };
+            let permit = origin.permit(&self.endpoints.target).await;
+            let body = origin.blob(blob);
+            let uploaded = self.endpoints.target.upload(blob, body, on_sent).await;
             drop(permit);
+            let Err(error) = uploaded else { return Ok(()) };
             self.progress.remove_done(sent.load(Ordering::Relaxed));
+            let (failure, throttled) = match error {
+                // The download has resumed as often as that helps; only wrong content may be right the next time.
+                StoreUploadError::Source(error) if !error.is_wrong_content() => {
+                    return Err(UploadFailure::Source(at_source_blob(&error)));
+                }
+                StoreUploadError::Source(error) => (UploadFailure::Source(at_source_blob(&error)), false),
+                StoreUploadError::Target(error) => (UploadFailure::Target(at_target(&error)), error.is_throttling()),
+            };
             // A rate limit does not count as a failure at first.
             if !(throttled && started.elapsed() < MAX_THROTTLED_TIME) {
                 failures += 1;
             }
-            let Some(pause) = self.settings.backoff.pause(failures, failure.retry) else { return Err(failure) };
+            let Some(pause) = self.settings.backoff.pause(failures, failure.retry()) else { return Err(failure) };
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// A failed upload, by the side that failed.
+enum UploadFailure {
+    Source(Failure),
+    Target(Failure),
+}
+
+impl UploadFailure {
+    fn retry(&self) -> Retry {
+        let (Self::Source(failure) | Self::Target(failure)) = self;
+        failure.retry
     }
 }
 

@@ -98,7 +98,8 @@ fn finished(outcome: &Outcome, record: &ImageRecord) {
     let milliseconds = u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX);
     match &outcome.status {
         Status::Copied(digest) => {
-            info!(%source, %target, %digest, workload, namespace, pod, bytes = outcome.bytes, milliseconds, "copied");
+            let (bytes, from) = (outcome.bytes, outcome.copied_from.as_deref());
+            info!(%source, %target, %digest, workload, namespace, pod, bytes, milliseconds, from, "copied");
         }
         // Each pass finds it there again.
         Status::AlreadyThere(digest) if record.successes > 1 => {

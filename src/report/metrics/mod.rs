@@ -33,6 +33,7 @@ pub struct Metrics {
     copy_duration: HistogramVec,
     copy_failures: IntCounterVec,
     referrers: IntCounterVec,
+    copied_elsewhere: IntCounterVec,
     images_lacking_referrers: IntGauge,
     images: StateGauges<StatusKind>,
     destinations: StateGauges<ImageState>,
@@ -113,6 +114,11 @@ impl Metrics {
         }
 
         Ok(Self {
+            copied_elsewhere: families.counters(
+                "k8s_copycat_copied_from_further_sources_total",
+                "Images that further sources gave in whole or in part, because their registries could not.",
+                &["source"],
+            )?,
             referrers,
             images_lacking_referrers: families.gauge(
                 "k8s_copycat_images_lacking_referrers",

@@ -217,6 +217,10 @@ pub struct Image {
     pub took_milliseconds: Option<u64>,
     /// Bytes of blobs that the last attempt uploaded.
     pub bytes: Option<u64>,
+    /// The further sources (`sources` in the configuration) that gave the image or a part of it in the last attempt, because
+    /// its registry could not; null if there were none.
+    #[serde(default)]
+    pub copied_from: Option<String>,
     /// At most four attempts before the last one, the newest first; of attempts in a row that only found the image in place,
     /// the last one.
     #[serde(default)]
@@ -275,6 +279,9 @@ pub struct Attempt {
     pub took_milliseconds: u64,
     /// Bytes of blobs that it uploaded.
     pub bytes: u64,
+    /// The further sources that gave the image or a part of it; null if there were none.
+    #[serde(default)]
+    pub copied_from: Option<String>,
 }
 
 /// The last verification of an image: whether its target has every manifest and every blob.

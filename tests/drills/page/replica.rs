@@ -262,6 +262,7 @@ fn image_status(
         workloads: Vec::new(),
         seen,
         referrers: None,
+        copied_from: None,
         bytes: 31_400_000,
         took: Duration::from_millis(4_200),
         next_try: None,

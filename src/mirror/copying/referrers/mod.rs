@@ -60,6 +60,10 @@ impl Referrers<'_> {
     /// Looks at the source for what belongs to the manifests of an image. `found` has a part of it if the future is dropped.
     pub async fn discover(&self, subjects: &Subjects, found: &Mutex<Discovery>) {
         self.look.begin();
+        if let Some(unavailable) = self.endpoints.source_unavailable {
+            let (message, retry) = (unavailable.message.clone(), unavailable.retry);
+            return found.lock().await.fail(ReferrerFailure { referrer: "all referrers".to_owned(), message, retry });
+        }
         self.discoverer().discover(subjects, found).await;
     }
 

@@ -1,0 +1,70 @@
+//! Reads by digest what a store has: as the source of copies when an image's own registry can't give it.
+
+use super::{Store, StoreRepository, error::StoreError, permit::TransferPermit};
+use crate::{
+    model::Digest,
+    registry::{
+        layout::LayoutSource,
+        manifest::{Descriptor, Manifest, TagOrDigest},
+        registries::Registries,
+        repository::{Repository, pull::BlobStream},
+    },
+};
+
+/// A repository of a registry, or a layout, read by digest only: whatever it answers, other bytes are not accepted.
+#[derive(Clone)]
+pub enum DigestReader {
+    /// A repository of a registry.
+    Registry(Box<Repository>),
+    /// A layout, whatever the names of its images.
+    Layout(LayoutSource),
+}
+
+impl Store {
+    /// One of its repositories, to read from.
+    pub fn reader(&self, repository: &str) -> DigestReader {
+        match self {
+            Self::Registry { registries, host, .. } => {
+                DigestReader::registry(registries, host, &self.mount_name(repository))
+            }
+            Self::Layout(layout) => DigestReader::Layout(LayoutSource::Folder(layout.clone())),
+        }
+    }
+}
+
+impl DigestReader {
+    /// A repository of a registry, named as for [`Registries::repository`].
+    pub fn registry(registries: &Registries, host: &str, repository: &str) -> Self {
+        Self::Registry(Box::new(registries.repository(host, repository)))
+    }
+
+    /// A manifest with a verified digest; none if a registry does not have it.
+    ///
+    /// # Errors
+    /// When it can't be read, or a layout does not have it.
+    pub async fn manifest(&self, digest: &Digest) -> Result<Option<Manifest>, StoreError> {
+        match self {
+            Self::Registry(repository) => match repository.manifest(TagOrDigest::Digest(digest)).await {
+                Err(error) if error.is_not_found() => Ok(None),
+                read => Ok(Some(read?)),
+            },
+            Self::Layout(layout) => Ok(Some(layout.read_manifest(digest, "").await?)),
+        }
+    }
+
+    /// The bytes of a blob; nothing is read before the stream is polled. The caller must hold [a permit](Self::permit).
+    pub fn blob(&self, blob: &Descriptor) -> BlobStream {
+        match self {
+            Self::Registry(repository) => repository.blob(blob),
+            Self::Layout(layout) => layout.blob(blob),
+        }
+    }
+
+    /// The permit to transfer a blob to a target.
+    pub async fn permit(&self, target: &StoreRepository) -> TransferPermit {
+        match self {
+            Self::Registry(repository) => TransferPermit::acquire(repository, target).await,
+            Self::Layout(_) => TransferPermit::to(target).await,
+        }
+    }
+}
