@@ -90,11 +90,7 @@ async fn all_sources(
     stream::iter(findings).buffered(CONCURRENT_SOURCES).collect().await
 }
 
-async fn all_further_sources(
-    registries: &Registries,
-    sources: &[FurtherSourceConfig],
-    end: Instant,
-) -> Vec<Finding> {
+async fn all_further_sources(registries: &Registries, sources: &[FurtherSourceConfig], end: Instant) -> Vec<Finding> {
     let findings = sources.iter().map(|source| async move {
         let late = || Some(not_in_time(Group::Sources, &source.to_string()));
         timeout_at(end.into(), further_source(registries, source)).await.unwrap_or_else(|_| late())

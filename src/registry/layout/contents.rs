@@ -155,7 +155,7 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.unwrap_or_else(|aborted| Err(LayoutError::io("read", path)(aborted.into())))
 }
 
-fn unreadable(error: &LayoutError) -> Error {
+pub(in crate::registry) fn unreadable(error: &LayoutError) -> Error {
     Error::new("reading the layout".to_owned(), Fault::Permanent(error.to_string()))
 }
 

@@ -27,6 +27,7 @@ use std::{io, mem, path::PathBuf, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use tokio::{task::spawn_blocking, time::sleep};
 
+pub(in crate::registry) use self::contents::unreadable;
 pub use self::{
     contents::LayoutSource,
     error::{LayoutError, LayoutUploadError},

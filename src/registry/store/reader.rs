@@ -1,10 +1,12 @@
 //! Reads by digest what a store has: as the source of copies when an image's own registry can't give it.
 
+use futures::{TryStreamExt as _, stream};
+
 use super::{Store, StoreRepository, error::StoreError, permit::TransferPermit};
 use crate::{
     model::Digest,
     registry::{
-        layout::LayoutSource,
+        layout::{LayoutSource, unreadable},
         manifest::{Descriptor, Manifest, TagOrDigest},
         registries::Registries,
         repository::{Repository, pull::BlobStream},
@@ -56,7 +58,15 @@ impl DigestReader {
     pub fn blob(&self, blob: &Descriptor) -> BlobStream {
         match self {
             Self::Registry(repository) => repository.blob(blob),
-            Self::Layout(layout) => layout.blob(blob),
+            Self::Layout(layout) => {
+                let (layout, blob) = (layout.clone(), blob.clone());
+                // The length first: a file may be of any length.
+                let checked = async move {
+                    layout.check_blob(&blob).await.map_err(|error| unreadable(&error))?;
+                    Ok(layout.blob(&blob))
+                };
+                Box::pin(stream::once(checked).try_flatten())
+            }
         }
     }
 
