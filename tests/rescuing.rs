@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::{
     mirroring::{arrives, index, single},
+    referrers::{REPOSITORY, Signed, registry},
     support::{
         Access, Cluster, Finished, Program, Registry, Running, deployment, eventually, list, pod, set_pod_status,
     },
@@ -125,6 +126,29 @@ async fn only_the_right_bytes_are_taken_and_only_what_the_registry_lacks() {
     let reason = outcomes[1]["reason"].as_str().unwrap();
     assert!(reason.contains(&format!("registry {} for {host}: ", liar.host())), "{reason}");
     assert!(reason.contains("digest"), "{reason}");
+}
+
+#[tokio::test]
+async fn signatures_come_with_the_image() {
+    for (mirror_api, target_api) in [(true, false), (false, true)] {
+        let signed = Signed::new();
+        let (source, mirror, target) = (distribution().await, registry(mirror_api).await, registry(target_api).await);
+        let host = source.host();
+        signed.push(&mirror, mirror_api).await;
+        drop(source);
+        let image = format!("{host}/{REPOSITORY}:1@{}", signed.image.digest());
+        let manifests = list(&[deployment("web").image(&image).manifest()]);
+        let config = format!(
+            "targetKind: docker\ndocker: {{ registry: '{}' }}\nreferrers: all\nreferrersRequired: true\n\
+             sources: [{{ registry: '{}', prefix: '{host}' }}]",
+            target.host(),
+            mirror.host()
+        );
+        let program = Program::new(&["sync", "-f", "-"]).stdin(&manifests).unset("REFERRERS").config(&config);
+        let finished = program.run().await.assert_code(0);
+        assert!(finished.stdout.contains(&format!("from registry {} for {host}", mirror.host())), "{finished:?}");
+        signed.assert_at(&target, target_api).await;
+    }
 }
 
 /// Starts the controller for one namespace.

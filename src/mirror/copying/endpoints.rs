@@ -2,7 +2,10 @@
 
 use crate::{
     model::{Digest, Failure},
-    registry::{BlobStream, Descriptor, Manifest, Store, StoreRepository, TagOrDigest, TransferPermit},
+    registry::{
+        BlobStream, Descriptor, Error, Manifest, ReferrerList, Repository, Store, StoreRepository, TagOrDigest,
+        TransferPermit,
+    },
 };
 
 use super::{
@@ -22,6 +25,13 @@ pub(super) struct Endpoints<'a> {
     pub store: &'a Store,
     /// The image's repository at the target.
     pub target: StoreRepository,
+}
+
+/// A place that may list the referrers of an image.
+pub(super) enum ReferrerOrigin<'a> {
+    Source(&'a Source),
+    /// What gave the image, because the source fails.
+    Further(&'a Repository),
 }
 
 /// A place that a blob may be read from.
@@ -64,6 +74,19 @@ impl<'a> Endpoints<'a> {
         Err(with_answers(failure, &answers))
     }
 
+    /// Where referrers are looked for.
+    ///
+    /// # Errors
+    /// With the source's failure if it is not to be queried, and nothing else gave the image.
+    pub fn referrer_origin(&self) -> Result<ReferrerOrigin<'_>, Failure> {
+        if self.further.precede_source()
+            && let Some(repository) = self.further.repository_that_gave()
+        {
+            return Ok(ReferrerOrigin::Further(repository));
+        }
+        self.source_is_available().map(|()| ReferrerOrigin::Source(&self.source))
+    }
+
     /// The places that a blob may be read from, in the order in which they are to be tried. Adds to `answers` why others can't
     /// be.
     pub async fn origins(&self, answers: &mut Vec<String>) -> Vec<Origin<'_>> {
@@ -82,6 +105,32 @@ impl<'a> Endpoints<'a> {
         self.source_is_available()?;
         let read = self.source.manifest(TagOrDigest::Digest(digest)).await.map_err(|error| at_source(&error));
         read.inspect_err(|failure| self.further.source_failed(failure))
+    }
+}
+
+impl ReferrerOrigin<'_> {
+    /// As [`Repository::head`].
+    pub async fn head(&self, tag: &str) -> Result<Option<Digest>, Error> {
+        match self {
+            Self::Source(source) => source.head(TagOrDigest::Tag(tag)).await,
+            Self::Further(repository) => repository.head(TagOrDigest::Tag(tag)).await,
+        }
+    }
+
+    /// As [`Repository::referrers`].
+    pub async fn referrers(&self, subject: &Digest) -> Result<Option<ReferrerList>, Error> {
+        match self {
+            Self::Source(source) => source.referrers(subject).await,
+            Self::Further(repository) => repository.referrers(subject).await,
+        }
+    }
+
+    /// As [`Repository::fallback_referrers`].
+    pub async fn fallback_referrers(&self, subject: &Digest) -> Result<ReferrerList, Error> {
+        match self {
+            Self::Source(source) => source.fallback_referrers(subject).await,
+            Self::Further(repository) => repository.fallback_referrers(subject).await,
+        }
     }
 }
 

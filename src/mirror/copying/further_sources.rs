@@ -16,8 +16,10 @@ use tracing::warn;
 use crate::{
     mirror::job::CopyJob,
     model::{Digest, Failure, Reference, Retry, cut, error_chain},
-    registry::{BlobStream, Descriptor, DigestReader, LayoutSource, Manifest, StoreRepository, TransferPermit},
-    registry::{Registries, Store},
+    registry::{
+        BlobStream, Descriptor, DigestReader, LayoutSource, Manifest, Registries, Repository, Store, StoreRepository,
+        TransferPermit,
+    },
 };
 
 /// How long a place is left alone after it failed: an image that it may not have need not wait for its timeouts.
@@ -221,6 +223,15 @@ impl<'a> FurtherReads<'a> {
         let gave = self.gave.lock().unwrap_or_else(PoisonError::into_inner);
         let names = gave.iter().filter_map(|index| Some(self.places.get(*index)?.known.source.name.as_str()));
         (!gave.is_empty()).then(|| names.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The repository that gave a part of the image, where its referrers may be too. A layout tells nothing of them.
+    pub fn repository_that_gave(&self) -> Option<&Repository> {
+        let gave = self.gave.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        gave.into_iter().find_map(|index| match &self.places.get(index)?.access {
+            Access::Reader(DigestReader::Registry(repository)) => Some(&**repository),
+            Access::Reader(DigestReader::Layout(_)) | Access::Layout => None,
+        })
     }
 
     /// A manifest, from the first that has it.

@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 
 use super::{budget::MAX_REFERRERS_OF_IMAGE, selection::ReferrerSelection, subjects::Subjects};
 use crate::{
-    mirror::copying::endpoints::Endpoints,
-    model::{Digest, ReferrerFailure, ReferrerOutcome, Retry},
-    registry::{Error, ReferrerEntry, ReferrerList, TagOrDigest},
+    mirror::copying::endpoints::{Endpoints, ReferrerOrigin},
+    model::{Digest, Failure, ReferrerFailure, ReferrerOutcome, Retry},
+    registry::{Error, ReferrerEntry, ReferrerList},
 };
 
 /// Subjects whose referrers are looked for at once.
@@ -113,7 +113,14 @@ impl Discoverer<'_> {
         if self.look.is_silent.load(Ordering::Relaxed) {
             return (SubjectReferrers { subject, listed: Vec::new(), tags: Vec::new() }, failures);
         }
-        let listed = match self.listed(&subject).await {
+        let origin = match self.endpoints.referrer_origin() {
+            Ok(origin) => origin,
+            Err(Failure { message, retry, .. }) => {
+                failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry });
+                return (SubjectReferrers { subject, listed: Vec::new(), tags: Vec::new() }, failures);
+            }
+        };
+        let listed = match self.listed(&origin, &subject).await {
             Ok(list) => {
                 if list.is_cut {
                     let message = format!(
@@ -149,7 +156,7 @@ impl Discoverer<'_> {
                 break;
             }
             let tag = format!("{}.{suffix}", subject.referrers_tag());
-            match self.endpoints.source.head(TagOrDigest::Tag(&tag)).await {
+            match origin.head(&tag).await {
                 Ok(Some(digest)) => tags.push(DigestTag { tag, artifact_type, digest }),
                 Ok(None) => {}
                 Err(error) => failures.push(self.failure(&tag, &error)),
@@ -165,15 +172,14 @@ impl Discoverer<'_> {
         ReferrerFailure { referrer: referrer.to_owned(), message: error.to_string(), retry: error.retry() }
     }
 
-    async fn listed(&self, subject: &Digest) -> Result<ReferrerList, Error> {
-        let source = &self.endpoints.source;
+    async fn listed(&self, origin: &ReferrerOrigin<'_>, subject: &Digest) -> Result<ReferrerList, Error> {
         if !self.look.has_no_api.load(Ordering::Relaxed) {
-            if let Some(list) = source.referrers(subject).await? {
+            if let Some(list) = origin.referrers(subject).await? {
                 return Ok(list);
             }
             self.look.has_no_api.store(true, Ordering::Relaxed);
         }
-        source.fallback_referrers(subject).await
+        origin.fallback_referrers(subject).await
     }
 }
 
