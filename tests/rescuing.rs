@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use demo::Image;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     mirroring::{arrives, index, single},
     referrers::{REPOSITORY, Signed, registry},
     support::{
-        Access, Cluster, Finished, Program, Registry, Running, deployment, eventually, list, pod, set_pod_status,
+        Access, Cluster, Fault, Finished, Program, Registry, Running, deployment, eventually, list, pod, set_pod_status,
     },
 };
 
@@ -79,11 +79,11 @@ async fn images_arrive_from_other_places_when_their_registry_is_gone() {
         format!("layout {}", tar_file.display()),
     ];
     for ((outcome, from), (name, image)) in outcomes.iter().zip(&from).zip(&images) {
-        assert_eq!((&outcome["outcome"], &outcome["copiedFrom"]), (&"copied".into(), &from.as_str().into()), "{name}");
+        assert_eq!((&outcome["outcome"], &outcome["copiedFrom"]), (&json!("copied"), &json!([from])), "{name}");
         target.assert_has(&format!("team/{name}"), image.digest(), image).await;
     }
     let reason = outcomes[3]["reason"].as_str().unwrap();
-    for part in from.iter().map(String::as_str).chain([host.as_str(), "not found", "is missing"]) {
+    for part in from.iter().map(String::as_str).chain([host.as_str(), "not found"]) {
         assert!(reason.contains(part), "{part}: {reason}");
     }
     assert!(target.manifest("team/nowhere", images[3].1.digest()).await.is_none());
@@ -116,16 +116,52 @@ async fn only_the_right_bytes_are_taken_and_only_what_the_registry_lacks() {
     let sources =
         format!("- {{ registry: {}, prefix: '{host}' }}\n- {{ layout: {} }}\n", liar.host(), carried.path().display());
     let (outcomes, _) = sync(&target, &pins.iter().collect::<Vec<_>>(), &sources).await;
-    assert_eq!(outcomes[0]["copiedFrom"], format!("layout {}", carried.path().display()), "{outcomes:#?}");
+    assert_eq!(outcomes[0]["copiedFrom"], json!([format!("layout {}", carried.path().display())]), "{outcomes:#?}");
     target.assert_has("team/lacking", lacking.digest(), &lacking).await;
     let asked = source.take_requests();
     assert!(asked.iter().any(|request| request.method == "GET" && request.path.contains(&lacking.blobs()[0].digest)));
 
-    assert_eq!((&outcomes[1]["outcome"], &outcomes[1]["kind"]), (&"failed".into(), &"source_blob".into()));
+    assert_eq!((&outcomes[1]["outcome"], &outcomes[1]["kind"]), (&json!("failed"), &json!("source_blob")));
     assert!(target.manifest("team/damaged", damaged.digest()).await.is_none());
     let reason = outcomes[1]["reason"].as_str().unwrap();
     assert!(reason.contains(&format!("registry {} for {host}: ", liar.host())), "{reason}");
     assert!(reason.contains("digest"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_registries_give_is_asked_for_nowhere_else() {
+    let (source, mirror, target) = (distribution().await, distribution().await, distribution().await);
+    let app = index("healthy");
+    let app_1 = source.push("team/app", "1", &app).await;
+    let sources = format!("- {{ layout: /not-mounted }}\n- {{ registry: {} }}\n", mirror.host());
+    let (outcomes, finished) = sync(&target, &[&app_1], &sources).await;
+    let finished = finished.assert_code(0);
+    assert_eq!((&outcomes[0]["outcome"], &outcomes[0]["copiedFrom"]), (&json!("copied"), &json!([])));
+    assert!(!finished.stderr.contains("further source"), "{finished:?}");
+    assert_eq!(mirror.take_requests(), []);
+}
+
+#[tokio::test]
+async fn one_image_that_a_cache_fails_for_does_not_cost_the_others() {
+    let (source, cache, target) = (distribution().await, distribution().await, distribution().await);
+    let images: Vec<_> = (0..12).map(|number| index(&format!("cached {number}"))).collect();
+    let mut pins = Vec::new();
+    for (number, image) in images.iter().enumerate() {
+        let reference = source.push(&format!("team/app-{number}"), "1", image).await;
+        cache.push(&format!("team/app-{number}"), "1", image).await;
+        pins.push(pinned(&reference, image));
+    }
+    let host = source.host();
+    drop(source);
+    // As a cache that can't reach its upstream.
+    let lacking = images[0].digest().to_owned();
+    cache.inject(usize::MAX, move |request| request.path.ends_with(&lacking), Fault::Answer(502, Vec::new()));
+    let sources = format!("- {{ registry: {}, prefix: '{host}' }}\n", cache.host());
+    let (outcomes, _) = sync(&target, &pins.iter().collect::<Vec<_>>(), &sources).await;
+    assert_eq!(outcomes[0]["outcome"], "failed", "{outcomes:#?}");
+    for outcome in &outcomes[1..] {
+        assert_eq!(outcome["outcome"], "copied", "{outcomes:#?}");
+    }
 }
 
 #[tokio::test]
@@ -148,6 +184,14 @@ async fn signatures_come_with_the_image() {
         let finished = program.run().await.assert_code(0);
         assert!(finished.stdout.contains(&format!("from registry {} for {host}", mirror.host())), "{finished:?}");
         signed.assert_at(&target, target_api).await;
+
+        // A cache that serves no referrers can't tell that there are none.
+        let (cache, other) = (registry(mirror_api).await, registry(target_api).await);
+        cache.push(REPOSITORY, "1", &signed.image).await;
+        let config = config.replace(&mirror.host(), &cache.host()).replace(&target.host(), &other.host());
+        let finished = program.config(&config).run().await.assert_code(1);
+        assert!(finished.stdout.contains("has none, and the source can't be asked"), "{finished:?}");
+        assert!(other.manifest(REPOSITORY, "1").await.is_none());
     }
 }
 
@@ -199,7 +243,7 @@ async fn a_tag_is_what_its_pods_run_and_no_mirror_decides_otherwise() {
     .await;
     let from = format!("registry {} for {host}", mirror.host());
     // Nobody knows whether the source's tag is still the same.
-    assert_eq!((&rescued["state"], &rescued["copiedFrom"]), (&"unverified".into(), &from.as_str().into()), "{rescued}");
+    assert_eq!((&rescued["state"], &rescued["copiedFrom"]), (&json!("unverified"), &json!([from])), "{rescued}");
     assert_eq!(rescued["digestAtSource"], Value::Null, "{rescued}");
     eventually("the other has failed", || async {
         (image(&program, "text=team/idle").await["lastResult"] == "failed").then_some(())

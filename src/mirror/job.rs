@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::model::{
-    Destination, Digest, Failure, Outcome, Platform, PullSecretRefs, Reference, Seen, Status, WorkloadId,
+    Destination, Digest, Failure, Outcome, Platform, PullSecretRefs, Reference, Seen, Status, TagMeaning, WorkloadId,
 };
 
 /// How many workloads a job names at most: its size must not grow with the cluster.
@@ -106,7 +106,8 @@ impl CopyJob {
             status: Status::Failed(failure),
             seen: Seen::default(),
             referrers: None,
-            copied_from: None,
+            copied_from: Vec::new(),
+            tag: TagMeaning::default(),
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,
@@ -119,6 +120,8 @@ pub struct CopyResult {
     pub outcome: Outcome,
     /// Why the source did not give what was then copied from elsewhere.
     pub source_failure: Option<Failure>,
+    /// Whether all further sources that may have the image were asked for it in vain.
+    pub asked_elsewhere: bool,
     /// Whether the source registry answered, if only that it does not have the image.
     pub source_answered: bool,
     /// Whether the registry that failed answers otherwise, so that only this image fails there.

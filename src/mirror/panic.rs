@@ -17,6 +17,7 @@ pub fn result_after_panic(job: &CopyJob) -> CopyResult {
         source_failure: None,
         source_answered: false,
         registry_is_up: false,
+        asked_elsewhere: false,
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     time::SystemTime,
 };
 
+use tokio::time::Instant;
+
 use crate::model::{Destination, ImageRecord, Known, Outcome, Reference, StatusKind, Verification};
 
 use super::destination_key::DestinationKey;
@@ -23,6 +25,8 @@ struct Entry {
     /// With the digest, or without the tag, as last reported.
     destination: Destination,
     record: ImageRecord,
+    /// When all further sources were last asked for it in vain.
+    asked_elsewhere: Option<Instant>,
 }
 
 /// A change of what is known of an image.
@@ -46,7 +50,8 @@ impl Records {
         let record = ImageRecord::new(now);
         count(&mut self.to_be_copied, &record, 1);
         let after = Some(Known::from(&record));
-        entries.push(Entry { source: source.clone(), destination: destination.clone(), record });
+        let entry = Entry { source: source.clone(), destination: destination.clone(), record, asked_elsewhere: None };
+        entries.push(entry);
         Some(RecordChange { destination, source: source.clone(), before: None, after })
     }
 
@@ -69,7 +74,9 @@ impl Records {
             }
             record.record(outcome, now);
             count(&mut self.to_be_copied, &record, 1);
-            let after = Entry { source: outcome.source.clone(), destination: outcome.destination.clone(), record };
+            let asked_elsewhere = before.as_ref().and_then(|entry| entry.asked_elsewhere);
+            let (source, destination) = (outcome.source.clone(), outcome.destination.clone());
+            let after = Entry { source, destination, record, asked_elsewhere };
             report_change(&mut changes, before.as_ref(), &after);
             entries.push(after);
         }
@@ -107,6 +114,22 @@ impl Records {
     /// What is known of an image at a destination; none if it is not claimed.
     pub fn get(&self, key: &DestinationKey, source: &Reference) -> Option<&ImageRecord> {
         Some(&self.entry(key, source)?.record)
+    }
+
+    /// Records that all further sources were asked for an image in vain.
+    pub fn set_asked_elsewhere(&mut self, key: &DestinationKey, source: &Reference, now: Instant) {
+        let entries = self.by_destination.get_mut(key).into_iter().flatten();
+        entries.filter(|entry| entry.source == *source).for_each(|entry| entry.asked_elsewhere = Some(now));
+    }
+
+    /// When all further sources were last asked for an image in vain.
+    pub fn asked_elsewhere(&self, key: &DestinationKey, source: &Reference) -> Option<Instant> {
+        self.entry(key, source)?.asked_elsewhere
+    }
+
+    /// Further sources may have become others, or are to be asked again.
+    pub fn forget_asked_elsewhere(&mut self) {
+        self.by_destination.values_mut().flatten().for_each(|entry| entry.asked_elsewhere = None);
     }
 
     /// Whether the last attempt failed.
@@ -173,7 +196,7 @@ mod tests {
     use super::*;
     use crate::{
         mirror::testing::target,
-        model::{AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status, Wholeness},
+        model::{AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status, TagMeaning, Wholeness},
     };
 
     fn outcome(image: &str, status: Status) -> Outcome {
@@ -192,7 +215,8 @@ mod tests {
             status,
             seen: Seen::default(),
             referrers: None,
-            copied_from: None,
+            copied_from: Vec::new(),
+            tag: TagMeaning::default(),
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,
@@ -325,5 +349,23 @@ mod tests {
         let record = records.get(&key, &copied.source).unwrap();
         assert_eq!((record.failures, record.failing_since, record.last_mirrored), (4, Some(at(8)), Some(at(7))));
         assert_eq!(record.seen, Seen { at_target: AtTarget::Digest(old), at_source: Some(new) });
+    }
+
+    #[test]
+    fn what_a_tag_was_last_known_to_be_is_unverified_until_the_source_tells() {
+        let (key, now) = (key("app"), SystemTime::now());
+        let mut records = Records::default();
+        let copied = Status::Copied(Digest::sha256(b"app"));
+        let there = || Status::AlreadyThere(Digest::sha256(b"app"));
+        for (status, tag, state) in [
+            (copied, TagMeaning::LastKnown, ImageState::Unverified),
+            (there(), TagMeaning::NotAsked, ImageState::Unverified),
+            (there(), TagMeaning::Told, ImageState::Mirrored),
+            (there(), TagMeaning::NotAsked, ImageState::Mirrored),
+        ] {
+            let outcome = Outcome { tag, ..outcome("app:1", status) };
+            records.update(&key, &[outcome], |_| true, now);
+            assert_eq!(records.get(&key, &"app:1".parse().unwrap()).unwrap().state, state, "{tag:?}");
+        }
     }
 }

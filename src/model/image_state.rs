@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind, Verification, Wholeness,
+    AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind, TagMeaning, Verification,
+    Wholeness,
 };
 
 /// What is at a destination; a closed list, used as a metric label.
@@ -80,6 +81,8 @@ pub struct ImageRecord {
     pub failing_since: Option<SystemTime>,
     /// Since when it has to be copied; none if it is at the target, or is not to be copied.
     pub to_be_copied_since: Option<SystemTime>,
+    /// Whether the source has not told what the tag means since it was put at the target as it was last known.
+    pub is_last_known: bool,
     /// Failed attempts since the last success.
     pub failures: u32,
     /// Successful attempts since the last failure.
@@ -124,7 +127,7 @@ pub struct LastAttempt {
     /// Bytes of blobs that were uploaded.
     pub bytes: u64,
     /// The further sources that gave a part of it, because its registry could not.
-    pub copied_from: Option<String>,
+    pub copied_from: Vec<String>,
     /// When it is retried.
     pub next_try: Option<SystemTime>,
 }
@@ -143,6 +146,7 @@ impl ImageRecord {
             last_mirrored: None,
             failing_since: None,
             to_be_copied_since: Some(now),
+            is_last_known: false,
             failures: 0,
             successes: 0,
         }
@@ -152,7 +156,7 @@ impl ImageRecord {
     pub fn state_after(&self, outcome: &Outcome) -> ImageState {
         let failure = match &outcome.status {
             // It has what the tag meant when it was last known.
-            Status::Copied(_) if outcome.copied_from.is_some() && outcome.seen.at_source.is_none() => {
+            Status::Copied(_) | Status::AlreadyThere(_) if self.is_last_known_after(outcome) => {
                 return ImageState::Unverified;
             }
             Status::Copied(_) | Status::AlreadyThere(_) => return ImageState::Mirrored,
@@ -177,6 +181,15 @@ impl ImageRecord {
         }
     }
 
+    /// Whether nobody has told what the tag means since it was put at the target as it was last known.
+    fn is_last_known_after(&self, outcome: &Outcome) -> bool {
+        match outcome.tag {
+            TagMeaning::NotAsked => self.is_last_known,
+            TagMeaning::Told => false,
+            TagMeaning::LastKnown => true,
+        }
+    }
+
     /// Whether the last verification found parts missing or wrong.
     pub fn is_damaged(&self) -> bool {
         self.verified.as_ref().is_some_and(|verified| verified.result.is_damage())
@@ -197,6 +210,7 @@ impl ImageRecord {
     /// Records an outcome.
     pub fn record(&mut self, outcome: &Outcome, now: SystemTime) {
         self.state = self.state_after(outcome);
+        self.is_last_known = self.is_last_known_after(outcome);
         match (&outcome.status, &outcome.seen.at_target) {
             (Status::Copied(digest) | Status::AlreadyThere(digest), _) => {
                 self.seen.at_target = AtTarget::Digest(digest.clone());

@@ -45,7 +45,7 @@ pub use event::{Event, Observer};
 pub use image_state::{ImageRecord, ImageState, Known, LastAttempt};
 pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use mirror_status::{Activity, ImageStatus, MirrorPhase, MirrorStatus, UnmirroredUse};
-pub use outcome::{Failure, FailureKind, Outcome, PassSummary, Status, StatusKind};
+pub use outcome::{Failure, FailureKind, Outcome, PassSummary, Status, StatusKind, TagMeaning};
 pub use platform::{Platform, PlatformError};
 pub use plugin::{OnFailure, PluginStatus};
 pub use printable::{one_line, printable, printable_json};

@@ -18,7 +18,7 @@ pub fn outcome(outcome: &Outcome, width: Option<usize>) -> String {
     let (destination, detail) = match &outcome.status {
         Status::Copied(_) => {
             let (size, time) = (bytes(outcome.bytes), duration(outcome.took));
-            let from = outcome.copied_from.as_ref().map(|from| format!("from {from}"));
+            let from = (!outcome.copied_from.is_empty()).then(|| format!("from {}", outcome.copied_from.join(", ")));
             let detail: Vec<String> = from.into_iter().chain(lacking).collect();
             (format!("{destination} ({size} in {time})"), detail.join("; "))
         }

@@ -38,7 +38,16 @@ impl Actor {
             Err(failure) => {
                 let failed = jobs.into_iter().map(|(job, _)| {
                     let outcome = job.failed_before_start(failure.clone());
-                    (job, CopyResult { outcome, source_failure: None, source_answered: false, registry_is_up: false })
+                    (
+                        job,
+                        CopyResult {
+                            outcome,
+                            source_failure: None,
+                            source_answered: false,
+                            registry_is_up: false,
+                            asked_elsewhere: false,
+                        },
+                    )
                 });
                 self.apply_outcomes(&key, failed.collect());
             }
@@ -60,6 +69,8 @@ impl Actor {
         let claimed = self.claims.jobs(key);
         let mut reported = Vec::with_capacity(done.len());
         let mut jobs = Vec::with_capacity(done.len());
+        let asked_elsewhere: Vec<Reference> =
+            done.iter().filter(|(_, result)| result.asked_elsewhere).map(|(job, _)| job.source.clone()).collect();
         for (job, result) in done {
             self.note_availability(&result, now);
             let mut outcome = result.outcome;
@@ -76,6 +87,9 @@ impl Actor {
         }
         let outcomes: Vec<Outcome> = reported.into_iter().map(|(_, outcome)| outcome).collect();
         self.finish(key, &jobs, &outcomes);
+        for source in asked_elsewhere {
+            self.records.set_asked_elsewhere(key, &source, now);
+        }
     }
 
     fn apply_outcome(&mut self, key: &DestinationKey, job: &CopyJob, outcome: &mut Outcome, now: Instant) {

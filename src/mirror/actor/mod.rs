@@ -114,6 +114,7 @@ impl Actor {
     fn reset_cooldown(&mut self) -> Option<usize> {
         self.sources.reset();
         self.targets.reset();
+        self.records.forget_asked_elsewhere();
         let claims = &self.claims;
         self.queue.reset_cooldown(|key| claims.source_registry(key).map(str::to_owned))
     }

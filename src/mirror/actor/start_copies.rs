@@ -27,7 +27,7 @@ impl Actor {
             let copier = &self.copier;
             let limit = |host: &str| match sources.limit(host, max_concurrency) {
                 // The others need not wait for it: they are read elsewhere.
-                1 if copier.may_be_elsewhere_from(host) => (max_concurrency / 4).max(1),
+                1 if copier.may_be_elsewhere_from(host) => (max_concurrency / 6).max(1),
                 limit => limit,
             };
             let Some(next) = self.queue.next(limit) else { return false };

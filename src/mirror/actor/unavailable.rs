@@ -11,7 +11,7 @@ use crate::{
         job::{CopyJob, CopyResult, SourceUnavailable},
         queue::Unavailable,
     },
-    model::{Failure, FailureKind, Outcome, Reference, Retry, Status, StatusKind},
+    model::{Failure, FailureKind, Outcome, Retry, Status},
 };
 
 use super::state::{Actor, as_system_time};
@@ -43,7 +43,7 @@ impl Actor {
                 Ok(()) => available.push(job),
                 // The target may have the image all the same, once is enough; and so may further sources.
                 Err(unavailable)
-                    if !self.records.is_attempted(key, &job.source) || self.may_be_elsewhere(key, &job.source) =>
+                    if !self.records.is_attempted(key, &job.source) || self.may_be_elsewhere(key, &job) =>
                 {
                     let failure = failure(FailureKind::Source, &source, &unavailable, now);
                     let source_unavailable = Some(SourceUnavailable { failure, until: unavailable.until });
@@ -55,14 +55,14 @@ impl Actor {
         available
     }
 
-    /// Whether to ask further sources for an image whose registry keeps failing: not again at each of its pauses.
-    fn may_be_elsewhere(&self, key: &DestinationKey, source: &Reference) -> bool {
-        let last = self.records.get(key, source).and_then(|record| record.last_attempt.as_ref());
-        let was_asked = last.is_some_and(|attempt| {
-            attempt.result == StatusKind::Failed
-                && attempt.ended.elapsed().is_ok_and(|elapsed| elapsed < BETWEEN_FURTHER_SOURCES)
-        });
-        !was_asked && self.copier.may_be_elsewhere(source)
+    /// Whether to ask further sources for an image whose registry keeps failing: not again at each of its pauses, and not for
+    /// what the target has.
+    fn may_be_elsewhere(&self, key: &DestinationKey, job: &CopyJob) -> bool {
+        let Some(record) = self.records.get(key, &job.source) else { return self.copier.may_be_elsewhere(job) };
+        let is_needed = record.state.is_to_be_copied() || job.is_damaged;
+        let asked = self.records.asked_elsewhere(key, &job.source);
+        let is_recent = asked.is_some_and(|asked| asked.elapsed() < BETWEEN_FURTHER_SOURCES);
+        is_needed && !is_recent && self.copier.may_be_elsewhere(job)
     }
 
     fn postpone(
@@ -98,7 +98,7 @@ impl Actor {
     }
 
     pub(super) fn note_availability(&mut self, result: &CopyResult, now: Instant) {
-        let CopyResult { outcome, source_failure, source_answered, registry_is_up } = result;
+        let CopyResult { outcome, source_failure, source_answered, registry_is_up, .. } = result;
         let host = outcome.source.registry();
         let target = &outcome.destination.target.registry;
         let failure = match &outcome.status {

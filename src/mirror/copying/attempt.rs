@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use crate::model::{AtTarget, CopyProgress, Digest, Failure, ReferrerOutcome, Seen};
+use crate::model::{AtTarget, CopyProgress, Digest, ReferrerOutcome, Seen, TagMeaning};
 
 pub(super) struct Attempt<'a> {
     /// Bytes of blobs that were uploaded.
@@ -14,16 +14,8 @@ pub(super) struct Attempt<'a> {
     source_answered: AtomicBool,
     seen: Mutex<Seen>,
     referrers: Mutex<Option<ReferrerOutcome>>,
-    rescue: Mutex<Option<Rescue>>,
+    tag: Mutex<TagMeaning>,
     on_answer: &'a (dyn Fn() + Send + Sync),
-}
-
-/// What the image's registry could not give was copied from elsewhere.
-struct Rescue {
-    /// The names of the further sources.
-    copied_from: String,
-    /// None if the registry was not asked.
-    source_failure: Option<Failure>,
 }
 
 impl<'a> Attempt<'a> {
@@ -35,7 +27,7 @@ impl<'a> Attempt<'a> {
             source_answered: AtomicBool::new(false),
             seen: Mutex::default(),
             referrers: Mutex::default(),
-            rescue: Mutex::default(),
+            tag: Mutex::default(),
             on_answer,
         }
     }
@@ -63,24 +55,16 @@ impl<'a> Attempt<'a> {
         *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
-    /// Records that further sources gave what the image's registry could not.
-    pub fn copied_from(&self, further: String, source_failure: Option<Failure>) {
-        let rescue = Rescue { copied_from: further, source_failure };
-        *self.rescue.lock().unwrap_or_else(PoisonError::into_inner) = Some(rescue);
+    /// Records who told what the tag means.
+    pub fn tag_means(&self, meaning: TagMeaning) {
+        *self.tag.lock().unwrap_or_else(PoisonError::into_inner) = meaning;
     }
 
-    /// Why the image's registry did not give what was copied from elsewhere.
-    pub fn source_failure(&self) -> Option<Failure> {
-        let rescue = self.rescue.lock().unwrap_or_else(PoisonError::into_inner);
-        rescue.as_ref().and_then(|rescue| rescue.source_failure.clone())
-    }
-
-    /// What was recorded: of the image, of its referrers, and the further sources that gave a part of it.
-    pub fn into_records(self) -> (Seen, Option<ReferrerOutcome>, Option<String>) {
+    /// What was recorded: of the image, of its tag, and of its referrers.
+    pub fn into_records(self) -> (Seen, TagMeaning, Option<ReferrerOutcome>) {
         let referrers = self.referrers.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let rescue = self.rescue.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (seen, referrers, rescue.map(|rescue| rescue.copied_from))
+        let tag = self.tag.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.seen.into_inner().unwrap_or_else(PoisonError::into_inner), tag, referrers)
     }
 
     pub fn source_answered(&self) -> bool {

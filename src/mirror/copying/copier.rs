@@ -91,9 +91,9 @@ impl Copier {
         self.further.have_targets()
     }
 
-    /// Whether a further source may have the image.
-    pub fn may_be_elsewhere(&self, image: &Reference) -> bool {
-        self.further.may_have(image)
+    /// Whether a further source may have a job's image.
+    pub fn may_be_elsewhere(&self, job: &CopyJob) -> bool {
+        !self.further.of(job).is_empty()
     }
 
     /// Whether a further source may have images of a registry.
@@ -112,6 +112,7 @@ impl Copier {
     pub fn end_rate_limit_waits(&self) {
         self.sources.registries.end_rate_limit_waits();
         self.stores.values().for_each(Store::end_rate_limit_waits);
+        self.further.end_pauses();
     }
 
     /// Cancels unfinished uploads at the targets, at the program's end. Each takes at most 10 s; drop the future to stop
@@ -131,13 +132,24 @@ impl Copier {
         let started = Instant::now();
         let attempt = Attempt::new(progress, on_answer);
         let mut registry_is_up = false;
-        let tried = self.try_copy(job, &attempt).await;
-        let source_failure = attempt.source_failure();
+        let endpoints = self.endpoints(job);
+        let (tried, source_failure, copied_from, asked_elsewhere) = match &endpoints {
+            Ok(endpoints) => {
+                let tried = self.try_copy(job, endpoints, &attempt).await;
+                let further = &endpoints.further;
+                let asked_elsewhere = tried.is_err() && further.were_all_asked();
+                (tried, further.source_failure(), further.gave(), asked_elsewhere)
+            }
+            Err(failure) => (Err(failure.clone()), None, Vec::new(), false),
+        };
         if let (Ok(_), Some(failure)) = (&tried, &source_failure) {
-            registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
             if failure.kind == FailureKind::Source {
                 self.observer.observe(&Event::PullFailed(&job.image));
+                if failure.retry == Retry::Later {
+                    attempt.source_answers();
+                }
             }
+            registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
         }
         let status = match tried {
             Ok(status) => status,
@@ -161,7 +173,7 @@ impl Copier {
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
         let (bytes, source_answered) = (attempt.sent.load(Ordering::Relaxed), attempt.source_answered());
-        let (seen, referrers, copied_from) = attempt.into_records();
+        let (seen, tag, referrers) = attempt.into_records();
         let outcome = Outcome {
             image: job.image.clone(),
             source: job.source.clone(),
@@ -171,11 +183,12 @@ impl Copier {
             seen,
             referrers,
             copied_from,
+            tag,
             bytes,
             took: started.elapsed(),
             next_try: None,
         };
-        CopyResult { outcome, source_failure, source_answered, registry_is_up }
+        CopyResult { outcome, source_failure, source_answered, registry_is_up, asked_elsewhere }
     }
 
     /// Whether the registry in which a copy failed answers otherwise: then other images may succeed there.
@@ -194,18 +207,22 @@ impl Copier {
         timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
     }
 
-    async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
+    async fn try_copy(
+        &self,
+        job: &CopyJob,
+        endpoints: &Endpoints<'_>,
+        attempt: &Attempt<'_>,
+    ) -> Result<Status, Failure> {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }
-        let endpoints = &self.endpoints(job)?;
         let selector = &PlatformSelector { job, settings: &self.settings, endpoints, subsets: &self.subsets };
         let inspector = Inspector { job, settings: &self.settings, endpoints, selector, attempt };
         let (findings, manifest) = match find_manifest(&inspector).await? {
             Found::UpToDate(digest) => return self.already_there(job, endpoints, selector, attempt, digest).await,
             Found::Missing(findings, manifest) => (findings, manifest),
         };
-        if endpoints.further.gave().is_none() {
+        if endpoints.further.gave().is_empty() {
             attempt.source_answers();
             self.observer.observe(&Event::PullSucceeded(&job.image));
         }
@@ -246,9 +263,6 @@ impl Copier {
             referrers: referrers.as_ref(),
         };
         let digest = push.run(&manifest, part.as_ref(), selector.may_make_index(&findings)).await?;
-        if let Some(further) = endpoints.further.gave() {
-            attempt.copied_from(further, endpoints.further.source_failure());
-        }
         if let Some(before) = &replaced {
             self.observer.observe(&Event::TagTaken { workloads, source, destination, before });
         }

@@ -30,14 +30,14 @@ pub(super) struct Endpoints<'a> {
 /// A place that may list the referrers of an image.
 pub(super) enum ReferrerOrigin<'a> {
     Source(&'a Source),
-    /// What gave the image, because the source fails.
-    Further(&'a Repository),
+    /// What gave the image, because the source fails; with its name.
+    Further(&'a Repository, &'a str),
 }
 
 /// A place that a blob may be read from.
 pub(super) enum Origin<'a> {
     Source(&'a Source),
-    Further(Opened<'a>),
+    Further(&'a Opened<'a>),
 }
 
 impl<'a> Endpoints<'a> {
@@ -80,25 +80,11 @@ impl<'a> Endpoints<'a> {
     /// With the source's failure if it is not to be queried, and nothing else gave the image.
     pub fn referrer_origin(&self) -> Result<ReferrerOrigin<'_>, Failure> {
         if self.further.precede_source()
-            && let Some(repository) = self.further.repository_that_gave()
+            && let Some((repository, name)) = self.further.repository_that_gave()
         {
-            return Ok(ReferrerOrigin::Further(repository));
+            return Ok(ReferrerOrigin::Further(repository, name));
         }
         self.source_is_available().map(|()| ReferrerOrigin::Source(&self.source))
-    }
-
-    /// The places that a blob may be read from, in the order in which they are to be tried. Adds to `answers` why others can't
-    /// be.
-    pub async fn origins(&self, answers: &mut Vec<String>) -> Vec<Origin<'_>> {
-        let source = self.source_unavailable.is_none().then_some(Origin::Source(&self.source));
-        if self.further.is_empty() {
-            return source.into_iter().collect();
-        }
-        let further = self.further.opened(answers).await.into_iter().map(Origin::Further);
-        if self.further.precede_source() {
-            return further.chain(source).collect();
-        }
-        source.into_iter().chain(further).collect()
     }
 
     async fn manifest_at_source(&self, digest: &Digest) -> Result<Manifest, Failure> {
@@ -113,7 +99,7 @@ impl ReferrerOrigin<'_> {
     pub async fn head(&self, tag: &str) -> Result<Option<Digest>, Error> {
         match self {
             Self::Source(source) => source.head(TagOrDigest::Tag(tag)).await,
-            Self::Further(repository) => repository.head(TagOrDigest::Tag(tag)).await,
+            Self::Further(repository, _) => repository.head(TagOrDigest::Tag(tag)).await,
         }
     }
 
@@ -121,7 +107,7 @@ impl ReferrerOrigin<'_> {
     pub async fn referrers(&self, subject: &Digest) -> Result<Option<ReferrerList>, Error> {
         match self {
             Self::Source(source) => source.referrers(subject).await,
-            Self::Further(repository) => repository.referrers(subject).await,
+            Self::Further(repository, _) => repository.referrers(subject).await,
         }
     }
 
@@ -129,7 +115,7 @@ impl ReferrerOrigin<'_> {
     pub async fn fallback_referrers(&self, subject: &Digest) -> Result<ReferrerList, Error> {
         match self {
             Self::Source(source) => source.fallback_referrers(subject).await,
-            Self::Further(repository) => repository.fallback_referrers(subject).await,
+            Self::Further(repository, _) => repository.fallback_referrers(subject).await,
         }
     }
 }

@@ -4,7 +4,7 @@ use tracing::warn;
 
 use crate::{
     mirror::job::{CopyJob, Role},
-    model::{Digest, Failure, FailureKind, Retry},
+    model::{Digest, Failure, FailureKind, Retry, TagMeaning},
     registry::{ManifestRef, TagOrDigest},
 };
 
@@ -51,6 +51,7 @@ impl Inspector<'_> {
             None => self.resolve().await?,
         };
         self.attempt.saw_at_source(&wanted);
+        self.attempt.tag_means(TagMeaning::Told);
         let part = self.selector.request(&wanted);
         let is_kept = self.ensure_keep_alive_tag(&wanted).await?;
         self.attempt.saw_at_target(is_kept.then_some(&wanted));
@@ -93,6 +94,12 @@ impl Inspector<'_> {
                 (present, wanted, false)
             }
         };
+        self.attempt.tag_means(match origin {
+            DigestOrigin::Reference => TagMeaning::Told,
+            DigestOrigin::Tag if !is_from_pods => TagMeaning::Told,
+            DigestOrigin::Tag | DigestOrigin::Pods => TagMeaning::NotAsked,
+            DigestOrigin::LastKnown => TagMeaning::LastKnown,
+        });
         if origin != DigestOrigin::LastKnown {
             self.attempt.saw_at_source(&wanted);
         }
@@ -250,7 +257,8 @@ impl Inspector<'_> {
                 let made_from = target_lookup::source_digest(target, present).await.ok().flatten();
                 Some(made_from.unwrap_or_else(|| present.clone()))
             }
-            (Lookup::Missing, [digest]) => Some(digest.clone()),
+            // A tag that must not move would stay as it is for ever.
+            (Lookup::Missing, [digest]) if self.may_move_tag() => Some(digest.clone()),
             _ => None,
         };
         let Some(known) = known else { return Err(failure) };

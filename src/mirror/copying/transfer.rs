@@ -272,25 +272,40 @@ impl<'a> Transfer<'a> {
         blob: &Descriptor,
         add_sent: impl Fn(u64) + Clone + Send + Sync + 'static,
     ) -> Result<(), Failure> {
-        let further = &self.endpoints.further;
-        let (mut answers, mut at_source) = (Vec::new(), self.endpoints.source_is_available());
-        for origin in self.endpoints.origins(&mut answers).await {
-            let failure = match self.upload_from(&origin, blob, add_sent.clone()).await {
-                Ok(()) => {
-                    if let Origin::Further(opened) = &origin {
-                        further.set_gave(opened);
-                    }
-                    return Ok(());
-                }
+        let (source, further) = (&self.endpoints.source, &self.endpoints.further);
+        let mut at_source = self.endpoints.source_is_available();
+        let mut is_asked = at_source.is_err();
+        if !is_asked && !further.precede_source() {
+            is_asked = true;
+            match self.upload_from(&Origin::Source(source), blob, add_sent.clone()).await {
+                Ok(()) => return Ok(()),
                 Err(UploadFailure::Target(failure)) => return Err(failure),
-                Err(UploadFailure::Source(failure)) => failure,
-            };
-            match &origin {
-                Origin::Source(_) => {
+                Err(UploadFailure::Source(failure)) => {
                     further.source_failed(&failure);
                     at_source = Err(failure);
                 }
-                Origin::Further(opened) => answers.push(further.failed(opened, &failure.message, failure.retry)),
+            }
+        }
+        let mut answers = Vec::new();
+        for index in further.order() {
+            let Some(opened) = further.open(index, &mut answers).await else { continue };
+            let origin = Origin::Further(&opened);
+            match self.upload_from(&origin, blob, add_sent.clone()).await {
+                Ok(()) => {
+                    further.set_gave(&opened);
+                    return Ok(());
+                }
+                Err(UploadFailure::Target(failure)) => return Err(failure),
+                Err(UploadFailure::Source(failure)) => {
+                    answers.push(further.failed(&opened, &failure.message, failure.retry).await);
+                }
+            }
+        }
+        if !is_asked {
+            match self.upload_from(&Origin::Source(source), blob, add_sent).await {
+                Ok(()) => return Ok(()),
+                Err(UploadFailure::Target(failure)) => return Err(failure),
+                Err(UploadFailure::Source(failure)) => at_source = Err(failure),
             }
         }
         at_source.map_err(|failure| with_answers(failure, &answers))

@@ -1,6 +1,7 @@
 //! Where the login at a registry comes from: several sources, asked in order when the registry wants a login.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -73,8 +74,8 @@ pub(in crate::registry) struct LoginSources {
     registry: String,
     sources: Vec<LoginSource>,
     last: Mutex<LastChoice>,
-    /// The last login that the registry rejected, and when.
-    rejected: Mutex<Option<(Arc<Login>, Instant)>>,
+    /// The last login of each source that the registry rejected, and when.
+    rejected: Mutex<HashMap<usize, (Arc<Login>, Instant)>>,
     /// Whether a rejected login has been logged.
     has_warned: AtomicBool,
 }
@@ -132,7 +133,7 @@ impl LoginSources {
         let mut failure = None;
         for (source, place) in self.sources.iter().enumerate() {
             let obtained = match place {
-                LoginSource::Stored { login, .. } if self.is_rejected(login) => {
+                LoginSource::Stored { login, .. } if self.is_rejected(source, login) => {
                     failure = failure.or_else(|| Some(self.rejection(place, login)));
                     continue;
                 }
@@ -153,7 +154,7 @@ impl LoginSources {
             match obtained {
                 Ok(obtained) => {
                     if let Some(login) = &obtained.value {
-                        if self.is_rejected(login) {
+                        if self.is_rejected(source, login) {
                             failure = failure.or_else(|| Some(self.rejection(place, login)));
                             continue;
                         }
@@ -197,14 +198,14 @@ impl LoginSources {
             tracing::warn!(registry, %fault, "the registry does not accept {account}: it is asked without a login");
         }
         // Repeated rejections get accounts locked.
-        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Arc::clone(&rejected.login), Instant::now()));
+        let mut all = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(rejected.source, (Arc::clone(&rejected.login), Instant::now()));
         true
     }
 
-    fn is_rejected(&self, login: &Login) -> bool {
+    fn is_rejected(&self, source: usize, login: &Login) -> bool {
         let rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        rejected.as_ref().is_some_and(|(rejected, at)| **rejected == *login && at.elapsed() < WITHOUT_REJECTED)
+        rejected.get(&source).is_some_and(|(rejected, at)| **rejected == *login && at.elapsed() < WITHOUT_REJECTED)
     }
 
     fn rejection(&self, source: &LoginSource, login: &Login) -> LoginError {

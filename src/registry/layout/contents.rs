@@ -76,6 +76,17 @@ impl LayoutSource {
         }
     }
 
+    /// Whether there is a file for a manifest or a blob.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn has(&self, digest: &Digest) -> Result<bool, LayoutError> {
+        match self {
+            Self::Folder(layout) => Ok(layout.repository("").blob_size(digest).await?.is_some()),
+            Self::Tar(tar) => Ok(tar.blob(digest).0.is_some()),
+        }
+    }
+
     /// Whether the file of a blob is there, with the right length.
     ///
     /// # Errors

@@ -98,7 +98,8 @@ fn finished(outcome: &Outcome, record: &ImageRecord) {
     let milliseconds = u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX);
     match &outcome.status {
         Status::Copied(digest) => {
-            let (bytes, from) = (outcome.bytes, outcome.copied_from.as_deref());
+            let from = (!outcome.copied_from.is_empty()).then(|| outcome.copied_from.join(", "));
+            let bytes = outcome.bytes;
             info!(%source, %target, %digest, workload, namespace, pod, bytes, milliseconds, from, "copied");
         }
         // Each pass finds it there again.

@@ -79,7 +79,7 @@ impl Metrics {
                 self.referrers.with_label_values(&[result]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
             }
         }
-        if let Some(from) = &outcome.copied_from {
+        for from in &outcome.copied_from {
             self.copied_elsewhere.with_label_values(&[from]).inc();
         }
         if let Status::Failed(failure) = &outcome.status {

@@ -198,7 +198,7 @@ fn attempts(image: &Image, now: Now) -> Vec<AttemptRow> {
             is_failure: result == "failed",
             took: took(image.took_milliseconds.unwrap_or_default()),
             bytes: bytes(image.bytes.unwrap_or_default()),
-            reason: image.reason.clone().or_else(|| image.copied_from.as_deref().map(copied_from)),
+            reason: image.reason.clone().or_else(|| copied_from(&image.copied_from)),
         }),
         _ => None,
     };
@@ -208,13 +208,13 @@ fn attempts(image: &Image, now: Now) -> Vec<AttemptRow> {
         is_failure: attempt.result == "failed",
         took: took(attempt.took_milliseconds),
         bytes: bytes(attempt.bytes),
-        reason: attempt.reason.clone().or_else(|| attempt.copied_from.as_deref().map(copied_from)),
+        reason: attempt.reason.clone().or_else(|| copied_from(&attempt.copied_from)),
     });
     last.into_iter().chain(earlier).collect()
 }
 
-fn copied_from(further: &str) -> String {
-    format!("from {further}: its registry could not give all of it")
+fn copied_from(further: &[String]) -> Option<String> {
+    (!further.is_empty()).then(|| format!("from {}: its registry could not give all of it", further.join(", ")))
 }
 
 fn took(milliseconds: u64) -> String {

@@ -218,9 +218,9 @@ pub struct Image {
     /// Bytes of blobs that the last attempt uploaded.
     pub bytes: Option<u64>,
     /// The further sources (`sources` in the configuration) that gave the image or a part of it in the last attempt, because
-    /// its registry could not; null if there were none.
+    /// its registry could not.
     #[serde(default)]
-    pub copied_from: Option<String>,
+    pub copied_from: Vec<String>,
     /// At most four attempts before the last one, the newest first; of attempts in a row that only found the image in place,
     /// the last one.
     #[serde(default)]
@@ -279,9 +279,9 @@ pub struct Attempt {
     pub took_milliseconds: u64,
     /// Bytes of blobs that it uploaded.
     pub bytes: u64,
-    /// The further sources that gave the image or a part of it; null if there were none.
+    /// The further sources that gave the image or a part of it.
     #[serde(default)]
-    pub copied_from: Option<String>,
+    pub copied_from: Vec<String>,
 }
 
 /// The last verification of an image: whether its target has every manifest and every blob.

@@ -44,7 +44,7 @@ pub(super) fn of_image(image: &ImageStatus) -> document::Image {
         last_checked: attempt.map(|attempt| utc(attempt.ended)),
         took_milliseconds: attempt.map(took_milliseconds),
         bytes: attempt.map(|attempt| attempt.bytes),
-        copied_from: attempt.and_then(|attempt| attempt.copied_from.clone()),
+        copied_from: attempt.map(|attempt| attempt.copied_from.clone()).unwrap_or_default(),
         earlier_attempts: record.earlier_attempts.iter().map(attempt_document).collect(),
         referrers: record.referrers.as_ref().map(referrers),
         verification: record.verified.as_ref().map(|verified| document::Verification {
@@ -89,7 +89,7 @@ pub(super) fn of_uses(image: &str, state: &str, uses: &[Arc<UnmirroredUse>]) -> 
         last_checked: None,
         took_milliseconds: None,
         bytes: None,
-        copied_from: None,
+        copied_from: Vec::new(),
         earlier_attempts: Vec::new(),
         referrers: None,
         verification: None,

@@ -64,8 +64,9 @@ impl Discovery {
 /// What was learnt during one look at an image.
 #[derive(Default)]
 pub(in crate::mirror::copying) struct Look {
-    /// Whether the source was found to have no referrers API: it is asked once for an image.
-    has_no_api: AtomicBool,
+    /// Whether the source, and the further source in its place, were found to have no referrers API: each is asked once for an
+    /// image.
+    has_no_api: [AtomicBool; 2],
     /// Referrers found so far, for all manifests of the image.
     count: AtomicUsize,
     /// Whether the source did not answer: further requests would take as long.
@@ -99,7 +100,17 @@ impl Discoverer<'_> {
         // The first one finds out whether there is an API.
         let mut digests = subjects.digests.iter().cloned();
         if let Some(first) = digests.next() {
-            let first = self.look_at(first).await;
+            let mut first = self.look_at(first).await;
+            if let Ok(ReferrerOrigin::Further(_, name)) = self.endpoints.referrer_origin()
+                && let (SubjectReferrers { subject, listed, tags }, failures) = &mut first
+                && listed.is_empty()
+                && tags.is_empty()
+                && failures.is_empty()
+            {
+                // It may list none although there are some: a cache does not always serve them.
+                let message = format!("{name} has none, and the source can't be asked");
+                failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry: Retry::Soon });
+            }
             add(&mut *found.lock().await, first);
         }
         let mut looks = stream::iter(digests).map(|subject| self.look_at(subject)).buffered(CONCURRENT_LOOKS);
@@ -173,11 +184,13 @@ impl Discoverer<'_> {
     }
 
     async fn listed(&self, origin: &ReferrerOrigin<'_>, subject: &Digest) -> Result<ReferrerList, Error> {
-        if !self.look.has_no_api.load(Ordering::Relaxed) {
+        let [at_source, further] = &self.look.has_no_api;
+        let has_no_api = if matches!(origin, ReferrerOrigin::Source(_)) { at_source } else { further };
+        if !has_no_api.load(Ordering::Relaxed) {
             if let Some(list) = origin.referrers(subject).await? {
                 return Ok(list);
             }
-            self.look.has_no_api.store(true, Ordering::Relaxed);
+            has_no_api.store(true, Ordering::Relaxed);
         }
         origin.fallback_referrers(subject).await
     }
