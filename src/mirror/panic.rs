@@ -16,6 +16,7 @@ pub fn result_after_panic(job: &CopyJob) -> CopyResult {
         outcome: job.failed_before_start(failure_after_panic()),
         source_answered: false,
         registry_is_up: false,
+        found_corrupt: false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! When which destination is verified: each once in a period, spread evenly, one after another; and what has to be mended.
+//! When which destination is verified: each once in a period, spread evenly, one after another.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,24 +8,23 @@ use std::{
 use tokio::time::Instant;
 
 use super::{destination_key::DestinationKey, queue::Timers};
-use crate::model::{Reference, doubled};
+use crate::model::doubled;
 
-/// Before a verification that told nothing is repeated, and before what was copied again in vain is looked at again; it
-/// doubles each time.
+/// Before a verification that told nothing is repeated; it doubles each time.
 const AFTER_FAILURE: Duration = Duration::from_secs(15 * 60);
 
 /// Before a destination that is being copied to is looked at.
 const WHILE_BUSY: Duration = Duration::from_secs(60);
 
 /// The result of the verification of a destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// It has everything.
     Whole,
     /// The target did not tell.
     Unknown,
-    /// Parts of these images are missing or wrong.
-    Damaged(Vec<Reference>),
+    /// Parts of an image are missing or wrong.
+    Damaged,
 }
 
 /// At most one timer for each claimed destination.
@@ -44,10 +43,8 @@ pub struct VerificationRounds {
 struct Known {
     /// When it was last verified; before that, when it was found at the target.
     since: SystemTime,
-    /// Verifications without an answer, and repairs without success, in a row.
-    failures: u32,
-    /// Images to be copied again.
-    damaged: Vec<Reference>,
+    /// Verifications without an answer, in a row.
+    unanswered: u32,
 }
 
 impl VerificationRounds {
@@ -89,20 +86,17 @@ impl VerificationRounds {
     pub fn ended(&mut self, finding: Finding, period: Duration, now: Instant) {
         let Some(key) = self.current.take() else { return };
         let Some(known) = self.destinations.get_mut(&key) else { return };
-        let pause = match &finding {
+        let pause = match finding {
             // A little less than the period: each is verified within it, and what was copied together is not verified together.
             Finding::Whole => period.mul_f64(0.9 + fastrand::f64() / 10.0),
-            Finding::Unknown => doubled(AFTER_FAILURE, known.failures, period).min(period),
+            Finding::Unknown => doubled(AFTER_FAILURE, known.unanswered, period).min(period),
             // It is looked at again once it is mended; if it can't be, that is no reason to look sooner.
-            Finding::Damaged(_) => period,
+            Finding::Damaged => period,
         };
-        known.failures = match finding {
-            Finding::Whole => 0,
-            Finding::Unknown => known.failures.saturating_add(1),
-            Finding::Damaged(_) => known.failures,
-        };
-        if finding != Finding::Unknown {
-            known.damaged = if let Finding::Damaged(images) = finding { images } else { Vec::new() };
+        if finding == Finding::Unknown {
+            known.unanswered = known.unanswered.saturating_add(1);
+        } else {
+            known.unanswered = 0;
             count(&mut self.by_time, known.since, -1);
             known.since = SystemTime::now();
             count(&mut self.by_time, known.since, 1);
@@ -110,22 +104,11 @@ impl VerificationRounds {
         self.timers.set(&key, now + pause);
     }
 
-    /// Whether parts of the image are missing or wrong, as far as is known.
-    pub fn is_damaged(&self, key: &DestinationKey, image: &Reference) -> bool {
-        self.destinations.get(key).is_some_and(|known| known.damaged.contains(image))
-    }
-
-    /// A damaged image was copied again. Whether that mended it is looked at soon: at once the first time, later each time
-    /// that it did not.
-    pub fn copied_again(&mut self, key: &DestinationKey, image: &Reference, period: Duration, now: Instant) {
-        let Some(known) = self.destinations.get_mut(key) else { return };
-        known.damaged.retain(|damaged| damaged != image);
-        let pause = match known.failures {
-            0 => Duration::ZERO,
-            failures => doubled(AFTER_FAILURE, failures - 1, period).min(period),
-        };
-        known.failures = known.failures.saturating_add(1);
-        self.timers.set(key, now + pause);
+    /// A damaged image was copied again, or a copy has found damage: the destination is verified at once.
+    pub fn verify_first(&mut self, key: &DestinationKey, now: Instant) {
+        if self.destinations.contains_key(key) {
+            self.timers.set(key, now);
+        }
     }
 
     /// The last verification of the destination that has waited longest, or when this process found it at its target; none
@@ -142,7 +125,7 @@ impl VerificationRounds {
         }
     }
 
-    /// The settings have changed: all verifications are planned anew, as at the start. What is damaged stays to be mended.
+    /// The settings have changed: all verifications are planned anew, as at the start.
     pub fn reset(&mut self) {
         self.timers = Timers::default();
         self.current = None;
@@ -150,7 +133,7 @@ impl VerificationRounds {
 
     fn insert(&mut self, key: &DestinationKey, since: SystemTime) {
         count(&mut self.by_time, since, 1);
-        self.destinations.insert(key.clone(), Known { since, failures: 0, damaged: Vec::new() });
+        self.destinations.insert(key.clone(), Known { since, unanswered: 0 });
     }
 }
 
@@ -213,33 +196,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_can_not_be_mended_is_tried_less_and_less_often() {
-        let (now, mut rounds, image) = (Instant::now(), VerificationRounds::default(), "r.io/a:1".parse().unwrap());
+    async fn what_does_not_answer_is_verified_again_soon_then_less_and_less_often() {
+        let (mut now, mut rounds) = (Instant::now(), VerificationRounds::default());
         rounds.found(&key("a"), WEEK, now);
-        let mut pauses = Vec::new();
-        for _ in 0..4 {
-            assert!(rounds.begin(now + WEEK).is_some());
-            rounds.ended(Finding::Damaged(vec![Reference::clone(&image)]), WEEK, now);
-            assert!(rounds.is_damaged(&key("a"), &image) && !rounds.is_damaged(&key("b"), &image));
-            rounds.copied_again(&key("a"), &image, WEEK, now);
-            assert!(!rounds.is_damaged(&key("a"), &image));
-            pauses.push(rounds.next_wake().unwrap() - now);
+        now += WEEK;
+        for doublings in [0, 1, 2, 3] {
+            assert!(rounds.begin(now).is_some());
+            rounds.ended(Finding::Unknown, WEEK, now);
+            assert_eq!(rounds.next_wake(), Some(now + AFTER_FAILURE * 2_u32.pow(doublings)));
+            now += WEEK;
         }
-        assert_eq!(pauses, [Duration::ZERO, AFTER_FAILURE, AFTER_FAILURE * 2, AFTER_FAILURE * 4]);
-        assert!(rounds.begin(now + WEEK).is_some());
-        rounds.ended(Finding::Unknown, WEEK, now);
-        assert_eq!(rounds.next_wake(), Some(now + AFTER_FAILURE * 16), "an unknown state is looked at soon, too");
-    }
-
-    #[tokio::test]
-    async fn what_is_damaged_survives_changed_settings() {
-        let (now, mut rounds, image) = (Instant::now(), VerificationRounds::default(), "r.io/a:1".parse().unwrap());
-        rounds.found(&key("a"), WEEK, now);
-        rounds.begin(now + WEEK).unwrap();
-        rounds.ended(Finding::Damaged(vec![Reference::clone(&image)]), WEEK, now);
-        rounds.reset();
-        assert!(rounds.is_damaged(&key("a"), &image) && rounds.next_wake().is_none());
-        rounds.found(&key("a"), WEEK, now);
-        assert!(rounds.next_wake().is_some());
+        rounds.begin(now).unwrap();
+        rounds.ended(Finding::Damaged, WEEK, now);
+        assert_eq!(rounds.next_wake(), Some(now + WEEK));
+        rounds.verify_first(&key("a"), now);
+        assert_eq!(rounds.next_wake(), Some(now));
     }
 }

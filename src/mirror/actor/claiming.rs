@@ -60,6 +60,7 @@ impl Actor {
         self.queue.forget(key);
         self.referrer_looks.forget(key);
         self.rounds.forget(key);
+        self.damage.forget(key);
         let changes = self.records.update(key, &[], |_| false, SystemTime::now());
         self.report_changes(changes);
         if let Some(pass) = self.passes.current() {

@@ -24,7 +24,10 @@ use tracing::{error, info, warn};
 
 use crate::model::Event;
 
-use super::{passes::Pass, queue::Lengths};
+use super::{
+    passes::Pass,
+    queue::{Cause, Lengths},
+};
 
 pub use message::{Command, Message, Reconfiguration};
 pub use state::Actor;
@@ -104,7 +107,11 @@ impl Actor {
             }
             Command::ResetCooldown(ended) => {
                 self.copier.end_rate_limit_waits();
-                let _ = ended.send(self.reset_cooldown());
+                let count = self.reset_cooldown();
+                for (key, source) in self.damage.end_pauses() {
+                    self.request(&key, &source, Cause::Change, now);
+                }
+                let _ = ended.send(count);
                 self.queue.limits_changed();
             }
         }

@@ -7,7 +7,14 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    mirror::{copying::Copier, destination_key::DestinationKey, job::CopyJob, panic, queue::Next},
+    mirror::{
+        copying::Copier,
+        destination_key::DestinationKey,
+        job::CopyJob,
+        known_damage::Repair,
+        panic,
+        queue::Next,
+    },
     model::{CopyProgress, Event, Reference},
 };
 
@@ -35,8 +42,12 @@ impl Actor {
         let now = Instant::now();
         let jobs = self.claims.jobs(&key);
         let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
-        let with_flags =
-            |job: CopyJob| CopyJob { resolve_tag, is_damaged: self.rounds.is_damaged(&key, &job.source), ..job };
+        let with_flags = |job: CopyJob| {
+            let repair = self.damage.repair(&key, &job.source, now);
+            let is_damaged = repair != Repair::None;
+            let repair_pause = if let Repair::Paused(pause) = repair { Some(pause) } else { None };
+            CopyJob { resolve_tag, is_damaged, repair_pause, ..job }
+        };
         let jobs: Vec<CopyJob> = due.map(with_flags).collect();
         let mut jobs = self.without_unavailable(&key, jobs, now);
         if jobs.is_empty() {

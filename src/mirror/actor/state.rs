@@ -19,6 +19,7 @@ use crate::{
         decisions::{Decisions, UndecidedCounts},
         destination_key::DestinationKey,
         job::{CopyJob, CopyResult},
+        known_damage::KnownDamage,
         passes::Passes,
         queue::{Admission, Availability, Cause, Lengths, Queue},
         records::{RecordChange, Records},
@@ -67,6 +68,7 @@ pub struct Actor {
     pub(super) records: Records,
     pub(super) referrer_looks: ReferrerLooks,
     pub(super) rounds: VerificationRounds,
+    pub(super) damage: KnownDamage,
     /// At most one.
     pub(super) verifications: JoinSet<Verified>,
     /// As last reported.
@@ -144,6 +146,7 @@ impl Actor {
             records: Records::default(),
             referrer_looks: ReferrerLooks::default(),
             rounds: VerificationRounds::default(),
+            damage: KnownDamage::default(),
             verifications: JoinSet::new(),
             oldest_to_be_copied: None,
             oldest_verification: None,

@@ -83,7 +83,7 @@ impl Actor {
     }
 
     pub(super) fn note_availability(&mut self, result: &CopyResult, now: Instant) {
-        let CopyResult { outcome, source_answered, registry_is_up } = result;
+        let CopyResult { outcome, source_answered, registry_is_up, .. } = result;
         let host = outcome.source.registry();
         let target = &outcome.destination.target.registry;
         let failure = match &outcome.status {

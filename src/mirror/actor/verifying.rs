@@ -1,7 +1,10 @@
 //! The verification of what is mirrored, in the background, and what follows from it. It takes no permit that a copy could
 //! need.
 
-use std::{panic::AssertUnwindSafe, time::SystemTime};
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, SystemTime},
+};
 
 use futures::FutureExt as _;
 use tokio::{task::JoinError, time::Instant};
@@ -14,10 +17,13 @@ use crate::{
         queue::Cause,
         verification_rounds::Finding,
     },
-    model::{AtTarget, Event, Outcome, Reference, Status, Verification, VerifiedImage, Wholeness},
+    model::{AtTarget, Event, ImageRecord, Outcome, Reference, Status, Verification, VerifiedImage, Wholeness},
 };
 
 use super::state::{Actor, Verified};
+
+/// Between two repairs of an image, if nothing is verified in the background any more.
+const LONGEST_PAUSE_WITHOUT_ROUNDS: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Actor {
     /// When the next verification is due.
@@ -79,12 +85,18 @@ impl Actor {
         let images: Vec<_> = images.into_iter().filter(|(job, _)| is_claimed(job)).collect();
         for (job, image) in &images {
             self.record_verification(&key, &job.source, image);
+            if image.wholeness.is_damage() {
+                let reason = image.reason.as_deref().unwrap_or_default();
+                self.damage.found(&key, &job.source, reason, period, now);
+            } else if image.wholeness != Wholeness::Unknown {
+                self.damage.is_whole(&key, &job.source);
+            }
         }
         let of = |is: fn(Wholeness) -> bool| images.iter().filter(move |(_, image)| is(image.wholeness));
         let damaged: Vec<Reference> = of(Wholeness::is_damage).map(|(job, _)| job.source.clone()).collect();
         let is_unknown = images.is_empty() || of(|wholeness| wholeness == Wholeness::Unknown).next().is_some();
         let finding = match damaged.is_empty() {
-            false => Finding::Damaged(damaged.clone()),
+            false => Finding::Damaged,
             true if is_unknown => Finding::Unknown,
             true => Finding::Whole,
         };
@@ -129,9 +141,22 @@ impl Actor {
                 self.rounds.found(key, period, now);
             }
             if job.is_damaged && matches!(outcome.status, Status::Copied(_)) {
-                self.rounds.copied_again(key, &job.source, period, now);
+                self.damage.copied_again(key, &job.source);
+                self.rounds.verify_first(key, now);
+            } else if job.is_damaged && is_there && !self.is_known_as_damaged(key, &job.source) {
+                // The copy has found the damage.
+                self.rounds.verify_first(key, now);
             }
         }
+    }
+
+    fn is_known_as_damaged(&self, key: &DestinationKey, source: &Reference) -> bool {
+        self.records.get(key, source).is_some_and(ImageRecord::is_damaged)
+    }
+
+    /// The longest pause between two repairs of an image.
+    pub(super) fn longest_repair_pause(&self) -> Duration {
+        self.verifier.as_ref().map_or(LONGEST_PAUSE_WITHOUT_ROUNDS, |verifier| verifier.period)
     }
 
     pub(super) fn report_oldest_verification(&mut self) {

@@ -132,6 +132,7 @@ impl DestinationClaims {
                 role,
                 resolve_tag: false,
                 is_damaged: false,
+                repair_pause: None,
                 look_for_referrers: false,
                 source_unavailable: None,
                 owns_tag: self.owner.as_ref().is_some_and(|owner| is_same_repository(owner, &claims.source)),

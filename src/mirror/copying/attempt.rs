@@ -12,6 +12,7 @@ pub(super) struct Attempt<'a> {
     pub sent: Arc<AtomicU64>,
     pub progress: &'a Arc<CopyProgress>,
     source_answered: AtomicBool,
+    is_corrupt: AtomicBool,
     seen: Mutex<Seen>,
     referrers: Mutex<Option<ReferrerOutcome>>,
     on_answer: &'a (dyn Fn() + Send + Sync),
@@ -24,6 +25,7 @@ impl<'a> Attempt<'a> {
             sent: Arc::default(),
             progress,
             source_answered: AtomicBool::new(false),
+            is_corrupt: AtomicBool::new(false),
             seen: Mutex::default(),
             referrers: Mutex::default(),
             on_answer,
@@ -41,6 +43,16 @@ impl<'a> Attempt<'a> {
     pub fn saw_at_target(&self, found: Option<&Digest>) {
         let at_target = found.map_or(AtTarget::Nothing, |digest| AtTarget::Digest(digest.clone()));
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).at_target = at_target;
+    }
+
+    /// Records that the target has other bytes than those of a manifest's digest.
+    pub fn saw_corrupt(&self) {
+        self.is_corrupt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the target has other bytes than those of a manifest's digest.
+    pub fn is_corrupt(&self) -> bool {
+        self.is_corrupt.load(Ordering::Relaxed)
     }
 
     /// Records the digest that the destination is to have.

@@ -115,6 +115,7 @@ impl Copier {
                 registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
                 match failure.kind {
                     FailureKind::Source if job.source_unavailable.is_some() => {}
+                    _ if job.is_pause(&failure) => {}
                     FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
                     _ => self.observer.observe(&Event::PushFailed(&job.destination.to_string())),
                 }
@@ -128,6 +129,7 @@ impl Copier {
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
         let (bytes, source_answered) = (attempt.sent.load(Ordering::Relaxed), attempt.source_answered());
+        let found_corrupt = attempt.is_corrupt();
         let (seen, referrers) = attempt.into_records();
         let outcome = Outcome {
             image: job.image.clone(),
@@ -141,7 +143,7 @@ impl Copier {
             took: started.elapsed(),
             next_try: None,
         };
-        CopyResult { outcome, source_answered, registry_is_up }
+        CopyResult { outcome, source_answered, registry_is_up, found_corrupt }
     }
 
     /// Whether the registry in which a copy failed answers otherwise: then other images may succeed there.
@@ -165,8 +167,9 @@ impl Copier {
             return Ok(Status::WouldPull);
         }
         let endpoints = &self.endpoints(job)?;
-        let selector = &PlatformSelector { job, settings: &self.settings, endpoints, subsets: &self.subsets };
-        let inspector = Inspector { job, settings: &self.settings, endpoints, selector, attempt };
+        let (settings, subsets) = (&self.settings, &self.subsets);
+        let selector = &PlatformSelector { job, settings, endpoints, subsets, attempt };
+        let inspector = Inspector { job, settings, endpoints, selector, attempt };
         let (findings, manifest) = match find_manifest(&inspector).await? {
             Found::UpToDate(digest) => return self.already_there(job, endpoints, selector, attempt, digest).await,
             Found::Missing(findings, manifest) => (findings, manifest),
@@ -190,6 +193,7 @@ impl Copier {
         if self.settings.dry_run {
             return Ok(Status::WouldCopy(findings.wanted));
         }
+        let job = &CopyJob { is_damaged: job.is_damaged || attempt.is_corrupt(), ..job.clone() };
         let may_be_made = self.settings.platforms.is_some();
         let replaced = owner::replaced_digest(job, endpoints, &findings, may_be_made).await?;
         let progress = attempt.progress;

@@ -15,7 +15,7 @@ use super::{
     inspection::{DigestOrigin, Findings, Inspection, PartRequest},
     platform_selector::{Comparison, PlatformSelector},
     settings::CopySettings,
-    target_lookup::{self, Lookup, is_same, lookup},
+    target_lookup::{self, Lookup, is_same, lookup, noted_manifest},
 };
 
 /// Inspects source and target for one job.
@@ -56,9 +56,11 @@ impl Inspector<'_> {
         self.attempt.saw_at_target(is_kept.then_some(&wanted));
         if is_kept
             && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
-            && !self.job.is_damaged
         {
-            return Ok(Inspection::UpToDate(digest));
+            self.repair_is_due()?;
+            if !self.job.is_damaged {
+                return Ok(Inspection::UpToDate(digest));
+            }
         }
         let findings = Findings { wanted, origin, present: Lookup::Missing, is_incomplete: is_kept, part };
         Ok(Inspection::Missing(Box::new(findings)))
@@ -96,6 +98,9 @@ impl Inspector<'_> {
             wanted = digest_at_source;
             comparison = self.compare_present(part.as_ref(), &present, &wanted, false).await?;
         }
+        if matches!(comparison, Comparison::Complete(_)) {
+            self.repair_is_due()?;
+        }
         let is_incomplete = match comparison {
             Comparison::Complete(digest) if !self.job.is_damaged => return Ok(Inspection::UpToDate(digest)),
             // An index that was made for the target has another digest, and is made again.
@@ -128,7 +133,8 @@ impl Inspector<'_> {
         match &findings.present {
             // What must not be moved has to be known, and so has what another image owns.
             Lookup::Unknown(failure) if is_conflict || !self.may_move_tag() => return Err(failure.clone()),
-            Lookup::Found(present) if !self.may_move_tag() => return Err(self.different_digest(present, findings)),
+            // What nobody can pull need not stay.
+            Lookup::Found(present) if !self.may_move_tag() && !self.attempt.is_corrupt() => return Err(self.different_digest(present, findings)),
             Lookup::Found(_) | Lookup::Missing | Lookup::Unknown(_) => {}
         }
         match &self.job.role {
@@ -179,7 +185,8 @@ impl Inspector<'_> {
             Lookup::Missing if self.settings.dry_run => return Ok(false),
             Lookup::Missing => {}
         }
-        let Some(manifest) = lookup(target, target.manifest(digest).await).await?.found() else { return Ok(false) };
+        let manifest = noted_manifest(target, digest, self.attempt).await;
+        let Some(manifest) = lookup(target, manifest).await?.found() else { return Ok(false) };
         match target.put(kept, &manifest).await {
             // A part of it is gone, and the whole image has to be copied again.
             Err(error) if error.is_rejection() => return Ok(false),
@@ -223,6 +230,11 @@ impl Inspector<'_> {
     /// Fails if the source is not to be queried.
     pub fn source_is_available(&self) -> Result<(), Failure> {
         self.job.source_unavailable.as_ref().map_or(Ok(()), |unavailable| Err(unavailable.failure.clone()))
+    }
+
+    /// Fails if nothing but a repair is to be done, and repairs are paused.
+    pub fn repair_is_due(&self) -> Result<(), Failure> {
+        self.job.repair_pause.as_ref().map_or(Ok(()), |pause| Err(pause.failure.clone()))
     }
 
     async fn resolve(&self) -> Result<Digest, Failure> {

@@ -156,6 +156,7 @@ mod tests {
         };
         CopyJob {
             is_damaged: false,
+            repair_pause: None,
             look_for_referrers: false,
             source_unavailable: None,
             image: "app:1".into(),
