@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::{
         mirror::testing::target,
-        model::{AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status, Wholeness},
+        model::{AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status, Unanswered, Wholeness},
     };
 
     fn outcome(image: &str, status: Status) -> Outcome {
@@ -251,7 +251,7 @@ mod tests {
         let key = DestinationKey::of(&copied.destination);
         let mut records = Records::default();
         records.update(&key, std::slice::from_ref(&copied), |_| true, at(1));
-        let verified = |result, second| Verification { at: at(second), result, reason: None };
+        let verified = |result, second| Verification { at: at(second), result, reason: None, unanswered: None };
         let state =
             |records: &Records| (records.get(&key, &copied.source).unwrap().state, records.oldest_to_be_copied());
         let change = records.verified(&key, &copied.source, verified(Wholeness::Incomplete, 2)).unwrap();
@@ -272,6 +272,48 @@ mod tests {
             None,
             "nothing has changed"
         );
+    }
+
+    #[test]
+    fn known_damage_ends_with_an_answer_only() {
+        let copied = outcome("app:1", Status::Copied(Digest::sha256(b"app")));
+        let key = DestinationKey::of(&copied.destination);
+        let mut records = Records::default();
+        records.update(&key, std::slice::from_ref(&copied), |_| true, at(1));
+        let mut verify = |result, second, reason: &str| {
+            let reason = Some(reason.to_owned());
+            records.verified(&key, &copied.source, Verification { at: at(second), result, reason, unanswered: None });
+            let record = records.get(&key, &copied.source).unwrap();
+            (record.state, record.verified.clone().unwrap())
+        };
+        verify(Wholeness::Incomplete, 2, "2 parts are missing");
+        for second in [3, 4] {
+            let (state, known) = verify(Wholeness::Unknown, second, "silence");
+            assert_eq!((state, known.result, known.at), (ImageState::Stale, Wholeness::Incomplete, at(2)));
+            assert_eq!(known.reason.as_deref(), Some("2 parts are missing"));
+            assert_eq!(known.unanswered, Some(Unanswered { at: at(second), reason: Some("silence".into()) }));
+        }
+        let (_, known) = verify(Wholeness::Whole, 5, "");
+        assert_eq!((known.result, known.unanswered), (Wholeness::Whole, None));
+        assert_eq!(verify(Wholeness::Unknown, 6, "silence").1.result, Wholeness::Unknown);
+    }
+
+    #[test]
+    fn a_tag_that_answers_does_not_make_a_damaged_image_mirrored() {
+        let copied = outcome("app:1", Status::Copied(Digest::sha256(b"app")));
+        let there = outcome("app:1", Status::AlreadyThere(Digest::sha256(b"app")));
+        let key = DestinationKey::of(&copied.destination);
+        let mut records = Records::default();
+        let update = |records: &mut Records, outcome: &Outcome, second| {
+            records.update(&key, std::slice::from_ref(outcome), |_| true, at(second));
+            records.get(&key, &copied.source).unwrap().state
+        };
+        update(&mut records, &copied, 1);
+        let damage = Verification { at: at(2), result: Wholeness::Incomplete, reason: None, unanswered: None };
+        records.verified(&key, &copied.source, damage);
+        assert_eq!(update(&mut records, &there, 3), ImageState::Stale);
+        assert_eq!(update(&mut records, &copied, 4), ImageState::Mirrored);
+        assert_eq!(update(&mut records, &there, 5), ImageState::Mirrored, "the next verification tells");
     }
 
     #[test]

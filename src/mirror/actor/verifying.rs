@@ -122,7 +122,7 @@ impl Actor {
         let before = self.records.get(key, source).and_then(|record| record.verified.as_ref());
         let was_damaged = before.is_some_and(|before| before.result.is_damage());
         let verification =
-            Verification { at: SystemTime::now(), result: image.wholeness, reason: image.reason.clone() };
+            Verification { at: SystemTime::now(), result: image.wholeness, reason: image.reason.clone(), unanswered: None };
         let change = self.records.verified(key, source, verification);
         self.observer.observe(&Event::Verified { image, was_damaged });
         self.report_changes(change);
