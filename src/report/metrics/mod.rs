@@ -17,7 +17,7 @@ use state_gauges::StateGauges;
 
 pub use families::MetricsError;
 
-use crate::model::{ImageState, StatusKind, Wholeness, WorkloadKind};
+use crate::model::{ImageState, NOT_VERIFIED, StatusKind, Wholeness, WorkloadKind};
 
 /// In seconds: from one small layer on loopback to an image of many gigabytes.
 const COPY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 1800.0];
@@ -37,7 +37,8 @@ pub struct Metrics {
     images: StateGauges<StatusKind>,
     destinations: StateGauges<ImageState>,
     oldest_not_mirrored: IntGauge,
-    verified: StateGauges<Wholeness>,
+    /// None for images that were not verified.
+    verified: StateGauges<Option<Wholeness>>,
     oldest_verification: IntGauge,
     last_pass: IntGauge,
     last_successful_pass: IntGauge,
@@ -165,8 +166,8 @@ impl Metrics {
                     "Images at their destinations, by the result of the last verification in the background.",
                     &["result"],
                 )?,
-                &Wholeness::ALL,
-                Wholeness::name,
+                &[&[None], Wholeness::ALL.map(Some).as_slice()].concat(),
+                |result| result.map_or(NOT_VERIFIED, Wholeness::name),
             ),
             oldest_verification: families.gauge(
                 "k8s_copycat_oldest_verification_timestamp_seconds",

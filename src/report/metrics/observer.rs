@@ -25,7 +25,7 @@ impl Observer for Metrics {
                 self.images.change(result(before), result(after));
                 self.destinations.change(state(before), state(after));
                 let lacks = |known: Option<Known>| i64::from(known.is_some_and(|known| known.lacks_referrers));
-                let verified = |known: Option<Known>| known.and_then(|known| known.verified);
+                let verified = |known: Option<Known>| known.map(|known| known.verified);
                 self.verified.change(verified(before), verified(after));
                 self.images_lacking_referrers.add(lacks(after) - lacks(before));
             }
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Digest, Hook, PassSummary},
+        model::{Digest, Hook, PassSummary, Wholeness},
         report::testing::{failed, outcome, record, web},
     };
 
@@ -146,6 +146,7 @@ mod tests {
         let copied = outcome("nginx:1", Status::Copied(Digest::sha256(b"1")));
         let lost = outcome("nginx:2", failed("down"));
         let there = outcome("nginx:3", Status::AlreadyThere(Digest::sha256(b"3")));
+        let damaged = Some(Wholeness::Incomplete);
         let plugin_called = |error| Event::PluginCalled {
             plugin: "tenants",
             hook: Hook::PathMapping,
@@ -162,6 +163,7 @@ mod tests {
             changed(&lost, None, known(&lost)),
             changed(&there, None, known(&there)),
             changed(&there, known(&there), None),
+            changed(&lost, known(&lost), known(&lost).map(|known| Known { verified: damaged, ..known })),
             Event::OldestToBeCopied(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7))),
             Event::PassEnded(pass(1, 0)),
             Event::PassEnded(pass(2, 5)),
@@ -217,6 +219,9 @@ mod tests {
             k8s_copycat_registry_throttled_total{registry="slow.example"} 1
             k8s_copycat_undecided 3
             k8s_copycat_undecided_total 1
+            k8s_copycat_verified_images{result="incomplete"} 1
+            k8s_copycat_verified_images{result="none"} 1
+            k8s_copycat_verified_images{result="whole"} 0
             k8s_copycat_watch_restarts_total{resource="jobs"} 0
             k8s_copycat_watch_restarts_total{resource="pods"} 1
         "#;
