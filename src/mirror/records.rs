@@ -94,14 +94,37 @@ impl Records {
         source: &Reference,
         verification: Verification,
     ) -> Option<RecordChange> {
+        self.change(key, source, |record| record.verified(verification))
+    }
+
+    /// Forgets the verification of an image, because nothing is verified any more and its damage was repaired.
+    pub fn forget_verification(&mut self, key: &DestinationKey, source: &Reference) -> Option<RecordChange> {
+        self.change(key, source, |record| record.verified = None)
+    }
+
+    /// Forgets all verifications but those that found damage, because nothing is verified any more.
+    pub fn forget_verifications(&mut self) -> Vec<RecordChange> {
+        let mut changes = Vec::new();
+        for entry in self.by_destination.values_mut().flatten().filter(|entry| !entry.record.is_damaged()) {
+            let before = Known::from(&entry.record);
+            entry.record.verified = None;
+            changes.extend(entry.change_since(before));
+        }
+        changes
+    }
+
+    fn change(
+        &mut self,
+        key: &DestinationKey,
+        source: &Reference,
+        change: impl FnOnce(&mut ImageRecord),
+    ) -> Option<RecordChange> {
         let entry = self.by_destination.get_mut(key)?.iter_mut().find(|entry| entry.source == *source)?;
         let before = Known::from(&entry.record);
         count(&mut self.to_be_copied, &entry.record, -1);
-        entry.record.verified(verification);
+        change(&mut entry.record);
         count(&mut self.to_be_copied, &entry.record, 1);
-        let after = Known::from(&entry.record);
-        let (destination, source) = (entry.destination.clone(), source.clone());
-        (before != after).then_some(RecordChange { destination, source, before: Some(before), after: Some(after) })
+        entry.change_since(before)
     }
 
     /// What is known of an image at a destination; none if it is not claimed.
@@ -127,6 +150,14 @@ impl Records {
 
     fn entry(&self, key: &DestinationKey, source: &Reference) -> Option<&Entry> {
         self.by_destination.get(key)?.iter().find(|entry| entry.source == *source)
+    }
+}
+
+impl Entry {
+    fn change_since(&self, before: Known) -> Option<RecordChange> {
+        let after = Known::from(&self.record);
+        let (destination, source) = (self.destination.clone(), self.source.clone());
+        (before != after).then_some(RecordChange { destination, source, before: Some(before), after: Some(after) })
     }
 }
 

@@ -144,7 +144,7 @@ impl Actor {
         self.phase = self.phase.advance(self.decisions.are_complete(), now);
         let has_more = self.start_copies();
         self.verify_next(now);
-        self.report_oldest_verification();
+        self.report_oldest_verification(now);
         if let Some(ended) = self.passes.step(now) {
             self.observer.observe(&Event::PassEnded(ended));
         }

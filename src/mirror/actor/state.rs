@@ -69,12 +69,14 @@ pub struct Actor {
     pub(super) referrer_looks: ReferrerLooks,
     pub(super) rounds: VerificationRounds,
     pub(super) damage: KnownDamage,
-    /// At most one.
+    /// At most one for each target.
     pub(super) verifications: JoinSet<Verified>,
     /// As last reported.
     pub(super) oldest_to_be_copied: Option<SystemTime>,
     /// As last reported.
-    pub(super) oldest_verification: Option<SystemTime>,
+    pub(super) oldest_verification: Option<Instant>,
+    /// Whether it was reported that verifications do not keep up.
+    pub(super) verifies_late: bool,
 }
 
 /// A destination that is being copied to.
@@ -150,6 +152,7 @@ impl Actor {
             verifications: JoinSet::new(),
             oldest_to_be_copied: None,
             oldest_verification: None,
+            verifies_late: false,
         }
     }
 
