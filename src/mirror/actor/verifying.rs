@@ -107,10 +107,9 @@ impl Actor {
             return;
         }
         for (job, image) in &images {
-            self.record_verification(&key, &job.source, image);
+            let verification = self.record_verification(&key, &job.source, image);
             if image.wholeness.is_damage() {
-                let reason = image.reason.as_deref().unwrap_or_default();
-                self.damage.found(&key, &job.source, reason, period, now);
+                self.damage.found(&key, &job.source, verification, period, now);
                 self.request(&key, &job.source, Cause::Change, now);
             } else if image.wholeness != Wholeness::Unknown {
                 self.damage.is_whole(&key, &job.source);
@@ -130,14 +129,29 @@ impl Actor {
         }
     }
 
-    fn record_verification(&mut self, key: &DestinationKey, source: &Reference, image: &VerifiedImage) {
-        let before = self.records.get(key, source).and_then(|record| record.verified.as_ref());
-        let was_damaged = before.is_some_and(|before| before.result.is_damage());
-        let verification =
-            Verification { at: SystemTime::now(), result: image.wholeness, reason: image.reason.clone(), unanswered: None };
-        let change = self.records.verified(key, source, verification);
+    fn record_verification(
+        &mut self,
+        key: &DestinationKey,
+        source: &Reference,
+        image: &VerifiedImage,
+    ) -> Verification {
+        let was_damaged = self.is_known_as_damaged(key, source);
+        let (at, result, reason) = (SystemTime::now(), image.wholeness, image.reason.clone());
+        let verification = Verification { at, result, reason, unanswered: None };
+        let change = self.records.verified(key, source, verification.clone());
         self.observer.observe(&Event::Verified { image, was_damaged });
         self.report_changes(change);
+        verification
+    }
+
+    /// The image is claimed again: what was known of it before holds until a verification, which comes first, tells otherwise.
+    pub(super) fn restore_damage(&mut self, key: &DestinationKey, source: &Reference, now: Instant) {
+        let Some(verification) = self.damage.claim(key, source) else { return };
+        let change = self.records.verified(key, source, verification);
+        self.report_changes(change);
+        if self.verifier.is_some() {
+            self.rounds.verify_first(key, now);
+        }
     }
 
     /// The work on a destination has ended: plans its verification, and looks at what was copied again.
