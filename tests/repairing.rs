@@ -197,3 +197,57 @@ async fn known_damage_stays_known_while_its_target_does_not_answer() {
     assert!(unanswered["verification"]["at"].as_str() <= unanswered["verification"]["unanswered"]["at"].as_str());
     assert_eq!(program.metrics().await.sum("k8s_copycat_verified_images", &[("result", "incomplete")]), 1.0);
 }
+
+#[tokio::test]
+async fn known_damage_survives_a_recreated_workload_and_the_end_of_verifications() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution(Access::Anonymous).await;
+    let (app, other) = (index("damage that is known for long"), index("whole beside the damage"));
+    let workload = deployment("app").image(&source.push("team/known", "1", &app).await);
+    workload.apply(&cluster.admin(), &namespace).await;
+    let reference = source.push("team/beside", "1", &other).await;
+    deployment("other").image(&reference).apply(&cluster.admin(), &namespace).await;
+    let program = controller(cluster, &namespace, &docker(&target), OFTEN).await;
+    is_verified(&program, "text=team/known", "whole").await;
+    is_verified(&program, "text=team/beside", "whole").await;
+    let lost = own_layer(&app);
+    source.remove_blob(&lost);
+    target.remove_blob(&lost);
+    is_verified(&program, "text=team/known", "incomplete").await;
+
+    // From now on no round finds anything within days.
+    let reload = |more: &str| {
+        let config = format!("{}\nincludeNamespaces: [{namespace}]\n{more}", docker(&target));
+        program.rewrite_config(&config);
+    };
+    reload("verifyHours: 1000\n");
+    program.logged("the reload", |log| log.contains("configuration reloaded")).await;
+    let counted = async |result: &str, expected: f64| {
+        eventually(&format!("{expected} {result}"), || async {
+            let counted = program.metrics().await.sum("k8s_copycat_verified_images", &[("result", result)]);
+            (counted == expected).then_some(())
+        })
+        .await;
+    };
+    counted("incomplete", 1.0).await;
+    workload.delete(&cluster.admin(), &namespace).await;
+    counted("incomplete", 0.0).await;
+    workload.apply(&cluster.admin(), &namespace).await;
+    counted("incomplete", 1.0).await;
+
+    assert!(program.metrics().await.sum("k8s_copycat_oldest_verification_timestamp_seconds", &[]) > 0.0);
+    reload("verifyHours: 0\n");
+    counted("none", 1.0).await;
+    counted("incomplete", 1.0).await;
+    let metrics = program.metrics().await;
+    assert_eq!(metrics.sum("k8s_copycat_oldest_verification_timestamp_seconds", &[]), 0.0);
+    assert_eq!(metrics.sum("k8s_copycat_verified_images", &[("result", "whole")]), 0.0);
+    // The copy that mends it is the last that looks at its parts.
+    source.push("team/known", "1", &app).await;
+    assert_eq!(program.post("/reset-cooldown").await.0, 200);
+    eventually("it is mended", || target.blob("team/known", &lost)).await;
+    counted("incomplete", 0.0).await;
+    target.assert_has("team/known", "1", &app).await;
+}

@@ -13,6 +13,7 @@ pub(super) struct Attempt<'a> {
     pub progress: &'a Arc<CopyProgress>,
     source_answered: AtomicBool,
     is_corrupt: AtomicBool,
+    tag_is_gone: AtomicBool,
     seen: Mutex<Seen>,
     referrers: Mutex<Option<ReferrerOutcome>>,
     on_answer: &'a (dyn Fn() + Send + Sync),
@@ -26,6 +27,7 @@ impl<'a> Attempt<'a> {
             progress,
             source_answered: AtomicBool::new(false),
             is_corrupt: AtomicBool::new(false),
+            tag_is_gone: AtomicBool::new(false),
             seen: Mutex::default(),
             referrers: Mutex::default(),
             on_answer,
@@ -53,6 +55,16 @@ impl<'a> Attempt<'a> {
     /// Whether the target has other bytes than those of a manifest's digest.
     pub fn is_corrupt(&self) -> bool {
         self.is_corrupt.load(Ordering::Relaxed)
+    }
+
+    /// Records that the source does not have the tag.
+    pub fn saw_no_tag(&self) {
+        self.tag_is_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the source does not have the tag.
+    pub fn tag_is_gone(&self) -> bool {
+        self.tag_is_gone.load(Ordering::Relaxed)
     }
 
     /// Records the digest that the destination is to have.

@@ -162,20 +162,53 @@ impl Copier {
         timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
     }
 
+    /// Copies what the source has now. If that is not to be had, or must not replace what is at the target, a repair mends the
+    /// latter, by its digest.
     async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
+        let failure = match self.copy_wanted(job, attempt, false).await {
+            Err(failure) => failure,
+            copied => return copied,
+        };
+        let keeps_present = failure.kind == FailureKind::DifferentDigest || attempt.tag_is_gone();
+        if !keeps_present || !job.is_damaged || job.repair_pause.is_some() {
+            return Err(failure);
+        }
+        let mended = if job.source.digest().is_some() {
+            // Who names the digest pulls by it, and needs no tag.
+            let destination = Destination { tag: None, ..job.destination.clone() };
+            self.copy_wanted(&CopyJob { destination, ..job.clone() }, attempt, false).await
+        } else {
+            self.copy_wanted(job, attempt, true).await
+        };
+        mended.map_err(|also| Failure {
+            message: format!("{}; and what the target has can't be mended: {}", failure.message, also.message),
+            ..also
+        })
+    }
+
+    /// `mends_present`: what the tag means at the target, whatever it means at the source now.
+    async fn copy_wanted(
+        &self,
+        job: &CopyJob,
+        attempt: &Attempt<'_>,
+        mends_present: bool,
+    ) -> Result<Status, Failure> {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }
         let endpoints = &self.endpoints(job)?;
         let (settings, subsets) = (&self.settings, &self.subsets);
         let selector = &PlatformSelector { job, settings, endpoints, subsets, attempt };
-        let inspector = Inspector { job, settings, endpoints, selector, attempt };
+        let inspector = Inspector { job, settings, endpoints, selector, attempt, mends_present };
         let (findings, manifest) = match find_manifest(&inspector).await? {
             Found::UpToDate(digest) => return self.already_there(job, endpoints, selector, attempt, digest).await,
-            Found::Missing(findings, manifest) => (findings, manifest),
+            Found::Missing(findings, manifest) => {
+                attempt.source_answers();
+                self.observer.observe(&Event::PullSucceeded(&job.image));
+                (findings, manifest)
+            }
+            Found::Damaged(findings, manifest) => (findings, manifest),
         };
-        attempt.source_answers();
-        self.observer.observe(&Event::PullSucceeded(&job.image));
         let part = match selector.select(&findings, &manifest).await? {
             Selection::Nothing(present) => {
                 return self.already_there(job, endpoints, selector, attempt, present).await;
@@ -346,6 +379,8 @@ async fn look_at_present(
 enum Found {
     UpToDate(Digest),
     Missing(Box<Findings>, Manifest),
+    /// Parts below the manifest, which the target itself has.
+    Damaged(Box<Findings>, Manifest),
 }
 
 /// Inspects, and pulls the manifest if something is missing.
@@ -361,11 +396,17 @@ async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Failure> {
             inspector.may_write(&findings)?;
         }
         inspector.source_is_available()?;
+        // It costs no pull, and the source may not have it any more.
+        if inspector.job.is_damaged
+            && let Ok(Some(manifest)) = inspector.endpoints.target.read_manifest(&findings.wanted).await
+        {
+            return Ok(Found::Damaged(findings, manifest));
+        }
         match inspector.endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
             Ok(manifest) => return Ok(Found::Missing(findings, manifest)),
             // The tag may have been moved and its previous digest deleted since it was resolved.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Tag && !has_repeated => {
-                has_repeated = true;
+                (has_repeated, trust_pods) = (true, false);
             }
             // A Pod may run an image from elsewhere, which the source does not have.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Pods && trust_pods => {

@@ -34,6 +34,8 @@ pub(super) enum DigestOrigin {
     Pods,
     /// The tag.
     Tag,
+    /// What the target has under the tag, or had.
+    Target,
 }
 
 /// The part of an index that a repository at a target must have.

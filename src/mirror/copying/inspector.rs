@@ -25,6 +25,8 @@ pub(super) struct Inspector<'a> {
     pub endpoints: &'a Endpoints<'a>,
     pub selector: &'a PlatformSelector<'a>,
     pub attempt: &'a Attempt<'a>,
+    /// Whether to mend what the tag means at the target, whatever it means at the source now.
+    pub mends_present: bool,
 }
 
 impl Inspector<'_> {
@@ -74,6 +76,9 @@ impl Inspector<'_> {
         trust_pods: bool,
     ) -> Result<Inspection, Failure> {
         let present = self.look_up_tag(tag);
+        if self.mends_present {
+            return self.inspect_present(present.await?).await;
+        }
         let (present, mut wanted, is_from_pods) = match (known, self.digest_from_pods().filter(|_| trust_pods)) {
             (Some(digest), _) => (present.await?, digest.clone(), origin == DigestOrigin::Pods),
             (None, Some(running)) => match present.await? {
@@ -109,6 +114,35 @@ impl Inspector<'_> {
             Comparison::Different => false,
         };
         Ok(Inspection::Missing(Box::new(Findings { wanted, origin, present, is_incomplete, part })))
+    }
+
+    /// For a repair of what the source's tag does not mean any more, and may still have by its digest.
+    async fn inspect_present(&self, present: Lookup<Digest>) -> Result<Inspection, Failure> {
+        let wanted = match (&present, self.job.running.as_slice()) {
+            (Lookup::Found(present), _) => {
+                // Of an index that was made for the target the source has the one that it was made from.
+                let made_from = target_lookup::source_digest(&self.endpoints.target, present).await?;
+                made_from.unwrap_or_else(|| present.clone())
+            }
+            (_, [digest]) => digest.clone(),
+            _ => return Err(self.nothing_known()),
+        };
+        let part = self.selector.request(&wanted);
+        let is_incomplete = match self.compare_present(part.as_ref(), &present, &wanted, false).await? {
+            Comparison::Complete(digest) => digest == wanted,
+            Comparison::Incomplete => true,
+            Comparison::Different => false,
+        };
+        let origin = DigestOrigin::Target;
+        Ok(Inspection::Missing(Box::new(Findings { wanted, origin, present, is_incomplete, part })))
+    }
+
+    fn nothing_known(&self) -> Failure {
+        Failure {
+            kind: FailureKind::Source,
+            message: format!("{} has nothing under the tag, and the digest that it had is not known", self.job.destination),
+            retry: Retry::Later,
+        }
     }
 
     async fn compare_present(
@@ -242,6 +276,7 @@ impl Inspector<'_> {
         let tag = self.job.source.tag().unwrap_or("latest");
         let found = self.endpoints.source.head(TagOrDigest::Tag(tag)).await.map_err(|error| at_source(&error))?;
         let Some(digest) = found else {
+            self.attempt.saw_no_tag();
             let mut message = format!("{} not found: the registry has no such repository or tag", self.job.source);
             let mut retry = Retry::Later;
             if let Some((tried, is_incomplete)) = self.endpoints.source.tried().await {
