@@ -95,7 +95,7 @@ impl Actor {
         if let Status::Failed(failure) = &outcome.status
             && let Some(until) = self.next_repair(key, job, failure, outcome.bytes, now)
         {
-            self.queue.postpone(key, &job.source, &failure.message, until, now);
+            self.queue.postpone_repair(key, &job.source, &failure.message, until, now);
             outcome.next_try = (!self.is_single_pass).then(|| as_system_time(until));
             return;
         }

@@ -106,7 +106,7 @@ impl Actor {
                 let _ = uses.send(self.decisions.uses(&workload));
             }
             Command::ResetCooldown(ended) => {
-                self.copier.end_rate_limit_waits();
+                self.copier.end_waits();
                 let count = self.reset_cooldown();
                 for (key, source) in self.damage.end_pauses() {
                     self.request(&key, &source, Cause::Change, now);

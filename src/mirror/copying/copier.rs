@@ -83,8 +83,10 @@ impl Copier {
         self
     }
 
-    /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried.
-    pub fn end_rate_limit_waits(&self) {
+    /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried. What targets did not
+    /// replace is uploaded again.
+    pub fn end_waits(&self) {
+        self.blobs.forget_kept();
         self.sources.registries.end_rate_limit_waits();
         self.stores.values().for_each(Store::end_rate_limit_waits);
     }

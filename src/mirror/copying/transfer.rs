@@ -245,10 +245,16 @@ impl<'a> Transfer<'a> {
         }
         let must_upload = is_missing || !self.has(blob).await?;
         if must_upload {
+            let repository = &self.job.destination.repository;
+            if let Some(failure) = lock.kept(repository).filter(|_| self.repair.is_some()) {
+                return Err(failure);
+            }
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
             if self.repair.is_some() && !self.has(blob).await? {
-                return Err(self.not_replaced(blob));
+                let failure = self.not_replaced(blob);
+                lock.set_kept(repository, &failure);
+                return Err(failure);
             }
             self.mended();
         }
