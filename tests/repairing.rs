@@ -178,13 +178,14 @@ async fn known_damage_stays_known_while_its_target_does_not_answer() {
     let app = index("damage that can not be looked at again");
     let reference = source.push("team/silent", "1", &app).await;
     deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
-    let program = controller(cluster, &namespace, &docker(&target), OFTEN).await;
+    let once = format!("{OFTEN}registryRetryAttempts: 1\n");
+    let program = controller(cluster, &namespace, &docker(&target), &once).await;
     is_verified(&program, "text=team/silent", "whole").await;
     let lost = own_layer(&app);
     source.remove_blob(&lost);
     target.remove_blob(&lost);
     let known = is_verified(&program, "text=team/silent", "incomplete").await;
-    target.inject(usize::MAX, |request| request.method == "HEAD" && request.is_blob(), Fault::Answer(503, Vec::new()));
+    target.inject(usize::MAX, |request| request.method == "HEAD" && request.is_blob(), Fault::Answer(500, Vec::new()));
     let unanswered = eventually("the silence is told", || async {
         let image = image(&program, "text=team/silent").await;
         image["verification"]["unanswered"]["reason"].is_string().then_some(image)
@@ -250,4 +251,35 @@ async fn known_damage_survives_a_recreated_workload_and_the_end_of_verifications
     eventually("it is mended", || target.blob("team/known", &lost)).await;
     counted("incomplete", 0.0).await;
     target.assert_has("team/known", "1", &app).await;
+}
+
+#[tokio::test]
+async fn a_silent_target_does_not_delay_the_verifications_at_another() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let (silent, other) =
+        (Registry::distribution(Access::Anonymous).await, Registry::distribution(Access::Anonymous).await);
+    let app = index("two targets, one of them silent");
+    let reference = source.push("team/both", "1", &app).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    let target = |name: &str, registry: &Registry| {
+        format!("- {{ name: {name}, kind: docker, registry: '{}' }}\n", registry.host())
+    };
+    let targets = format!("targets:\n{}{}", target("silent", &silent), target("other", &other));
+    let program = controller(cluster, &namespace, &targets, OFTEN).await;
+    is_verified(&program, "target=silent", "whole").await;
+    is_verified(&program, "target=other", "whole").await;
+
+    silent.inject(usize::MAX, |request| request.method == "GET", Fault::Delay(Duration::from_secs(3600)));
+    silent.take_requests();
+    eventually("a verification waits for the silent target", || async {
+        silent.take_requests().iter().any(|request| request.method == "GET").then_some(())
+    })
+    .await;
+    let lost = own_layer(&app);
+    other.remove_blob(&lost);
+    eventually("the other target is mended", || other.blob("team/both", &lost)).await;
+    is_verified(&program, "target=other", "whole").await;
+    other.assert_has("team/both", "1", &app).await;
 }

@@ -87,14 +87,14 @@ impl KnownDamage {
         damage.found = Some(verification);
     }
 
-    /// A verification has found every part of an image.
-    pub fn is_whole(&mut self, key: &DestinationKey, image: &Reference) {
-        if let Some(images) = self.destinations.get_mut(key) {
-            images.remove(image);
-            if images.is_empty() {
-                self.destinations.remove(key);
-            }
+    /// A verification has found every part of an image. Returns whether it was known as damaged.
+    pub fn is_whole(&mut self, key: &DestinationKey, image: &Reference) -> bool {
+        let Some(images) = self.destinations.get_mut(key) else { return false };
+        let was_damaged = images.remove(image).is_some();
+        if images.is_empty() {
+            self.destinations.remove(key);
         }
+        was_damaged
     }
 
     /// What a copy of the image that begins now has to do.
@@ -243,7 +243,7 @@ mod tests {
             let Repair::Paused(paused) = damage.repair(&key("a"), &image(), now) else { panic!() };
             assert!(paused.failure.message.contains("2 parts are missing"), "{paused:?}");
         }
-        damage.is_whole(&key("a"), &image());
+        assert!(damage.is_whole(&key("a"), &image()) && !damage.is_whole(&key("a"), &image()));
         assert_eq!(damage.repair(&key("a"), &image(), now), Repair::None);
         assert!(damage.destinations.is_empty());
     }

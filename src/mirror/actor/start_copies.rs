@@ -8,12 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     mirror::{
-        copying::Copier,
-        destination_key::DestinationKey,
-        job::CopyJob,
-        known_damage::Repair,
-        panic,
-        queue::Next,
+        copying::Copier, destination_key::DestinationKey, job::CopyJob, known_damage::Repair, panic, queue::Next,
     },
     model::{CopyProgress, Event, Reference},
 };

@@ -90,8 +90,8 @@ impl Actor {
             // It began before the settings have changed.
             return;
         }
-        if self.queue.is_due(&key) {
-            // What was seen may be what a copy was changing.
+        if self.active.contains_key(&key) {
+            // What was seen may be what a copy is changing.
             return self.rounds.postpone(&key, period, now);
         }
         let claimed = self.claims.jobs(&key);
@@ -111,8 +111,12 @@ impl Actor {
             if image.wholeness.is_damage() {
                 self.damage.found(&key, &job.source, verification, period, now);
                 self.request(&key, &job.source, Cause::Change, now);
-            } else if image.wholeness != Wholeness::Unknown {
-                self.damage.is_whole(&key, &job.source);
+            } else if image.wholeness != Wholeness::Unknown
+                && self.damage.is_whole(&key, &job.source)
+                && self.records.is_failure(&key, &job.source)
+            {
+                // Somebody else has mended it, while repairs are paused.
+                self.request(&key, &job.source, Cause::Change, now);
             }
         }
         if finding == Finding::Whole {
@@ -129,12 +133,7 @@ impl Actor {
         }
     }
 
-    fn record_verification(
-        &mut self,
-        key: &DestinationKey,
-        source: &Reference,
-        image: &VerifiedImage,
-    ) -> Verification {
+    fn record_verification(&mut self, key: &DestinationKey, source: &Reference, image: &VerifiedImage) -> Verification {
         let was_damaged = self.is_known_as_damaged(key, source);
         let (at, result, reason) = (SystemTime::now(), image.wholeness, image.reason.clone());
         let verification = Verification { at, result, reason, unanswered: None };
@@ -159,6 +158,9 @@ impl Actor {
         let period = self.verifier.as_ref().map(|verifier| verifier.period);
         for (job, outcome) in done.iter().filter(|(job, _)| !matches!(job.role, Role::Conflict { .. })) {
             let is_copied = matches!(outcome.status, Status::Copied(_));
+            if is_copied || outcome.bytes > 0 {
+                self.rounds.changed(key);
+            }
             let is_there = match &outcome.status {
                 Status::Copied(_) | Status::AlreadyThere(_) => true,
                 Status::Failed(_) => matches!(outcome.seen.at_target, AtTarget::Digest(_)),
@@ -177,7 +179,7 @@ impl Actor {
                 Some(_) => {}
                 // The copy has looked at every part, and nothing else will.
                 None if job.is_damaged && is_copied => {
-                    self.damage.is_whole(key, &job.source);
+                    let _ = self.damage.is_whole(key, &job.source);
                     let change = self.records.forget_verification(key, &job.source);
                     self.report_changes(change);
                 }

@@ -189,12 +189,7 @@ impl Copier {
     }
 
     /// `mends_present`: what the tag means at the target, whatever it means at the source now.
-    async fn copy_wanted(
-        &self,
-        job: &CopyJob,
-        attempt: &Attempt<'_>,
-        mends_present: bool,
-    ) -> Result<Status, Failure> {
+    async fn copy_wanted(&self, job: &CopyJob, attempt: &Attempt<'_>, mends_present: bool) -> Result<Status, Failure> {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }

@@ -133,14 +133,17 @@ impl Inspector<'_> {
             Comparison::Incomplete => true,
             Comparison::Different => false,
         };
-        let origin = DigestOrigin::Target;
+        let origin = DigestOrigin::LastKnown;
         Ok(Inspection::Missing(Box::new(Findings { wanted, origin, present, is_incomplete, part })))
     }
 
     fn nothing_known(&self) -> Failure {
         Failure {
             kind: FailureKind::Source,
-            message: format!("{} has nothing under the tag, and the digest that it had is not known", self.job.destination),
+            message: format!(
+                "{} has nothing under the tag, and the digest that it had is not known",
+                self.job.destination
+            ),
             retry: Retry::Later,
         }
     }
@@ -168,7 +171,9 @@ impl Inspector<'_> {
             // What must not be moved has to be known, and so has what another image owns.
             Lookup::Unknown(failure) if is_conflict || !self.may_move_tag() => return Err(failure.clone()),
             // What nobody can pull need not stay.
-            Lookup::Found(present) if !self.may_move_tag() && !self.attempt.is_corrupt() => return Err(self.different_digest(present, findings)),
+            Lookup::Found(present) if !self.may_move_tag() && !self.attempt.is_corrupt() => {
+                return Err(self.different_digest(present, findings));
+            }
             Lookup::Found(_) | Lookup::Missing | Lookup::Unknown(_) => {}
         }
         match &self.job.role {

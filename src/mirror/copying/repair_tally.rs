@@ -61,10 +61,8 @@ impl RepairTally {
         }
         let parts = if failed == 1 { "part" } else { "parts" };
         let were = if mended == 1 { "was" } else { "were" };
-        let message = format!(
-            "{failed} damaged {parts} could not be copied again, {mended} {were}; first: {}",
-            failure.message
-        );
+        let message =
+            format!("{failed} damaged {parts} could not be copied again, {mended} {were}; first: {}", failure.message);
         Failure { message, ..failure }
     }
 

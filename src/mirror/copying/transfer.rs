@@ -251,7 +251,7 @@ impl<'a> Transfer<'a> {
             }
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
-            if self.repair.is_some() && !self.has(blob).await? {
+            if self.repair.is_some() && !self.has_size(blob).await.map_err(|error| at_target(&error))? {
                 let failure = self.not_replaced(blob);
                 lock.set_kept(repository, &failure);
                 return Err(failure);
@@ -278,9 +278,13 @@ impl<'a> Transfer<'a> {
         if self.repair.is_none() {
             return self.or_missing(&blob.digest, self.endpoints.target.has_blob(blob).await);
         }
-        let size = self.endpoints.target.blob_size(blob).await;
-        let has = |size: Option<Option<u64>>| size.is_some_and(|size| size.is_none_or(|size| size == blob.size));
-        self.or_missing(&blob.digest, size.map(has))
+        self.or_missing(&blob.digest, self.has_size(blob).await)
+    }
+
+    /// Whether the target has the blob with its length, if it tells that.
+    async fn has_size(&self, blob: &Descriptor) -> Result<bool, StoreError> {
+        let size = self.endpoints.target.blob_size(blob).await?;
+        Ok(size.is_some_and(|size| size.is_none_or(|size| size == blob.size)))
     }
 
     /// Registries look only at the digest, and some keep what they have under it.

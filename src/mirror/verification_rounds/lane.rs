@@ -35,13 +35,16 @@ impl Lane {
 
     /// The same, before all others that are due. A verification of the destination that runs now does not count.
     pub fn set_first(&mut self, key: &DestinationKey, moment: Instant) {
-        match self.running.as_mut().filter(|running| running.key == *key) {
-            Some(running) => running.is_outdated = true,
-            None => {
-                self.others.remove(key);
-                self.first.set(key, moment);
-            }
+        if !self.set_outdated(key) {
+            self.others.remove(key);
+            self.first.set(key, moment);
         }
+    }
+
+    /// The destination has changed. Returns false if no verification of it runs.
+    pub fn set_outdated(&mut self, key: &DestinationKey) -> bool {
+        let running = self.running.as_mut().filter(|running| running.key == *key);
+        running.map(|running| running.is_outdated = true).is_some()
     }
 
     pub fn remove(&mut self, key: &DestinationKey) {

@@ -79,6 +79,13 @@ impl VerificationRounds {
         lane.set_first(key, now);
     }
 
+    /// The destination was copied to: what a verification that runs finds may be what was before.
+    pub fn changed(&mut self, key: &DestinationKey) {
+        if let Some(lane) = self.lane_of(key) {
+            lane.set_outdated(key);
+        }
+    }
+
     /// When [`Self::begin`] next has something to do.
     pub fn next_wake(&self) -> Option<Instant> {
         let idle = self.lanes.values().filter(|lane| lane.is_idle());
@@ -309,11 +316,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_verification_that_began_before_the_repair_ended_does_not_count() {
+    async fn a_verification_that_began_before_a_copy_ended_does_not_count() {
         let (now, mut rounds) = (Instant::now(), VerificationRounds::default());
         rounds.found(&key("a"), WEEK, now);
         rounds.begin(now + WEEK).unwrap();
         rounds.verify_first(&key("a"), now + WEEK);
+        assert!(!rounds.ended(&key("a"), Finding::Damaged, WEEK, now + WEEK));
+        assert_eq!(rounds.begin(now + WEEK), Some(key("a")));
+        rounds.changed(&key("a"));
         assert!(!rounds.ended(&key("a"), Finding::Damaged, WEEK, now + WEEK));
         assert_eq!(rounds.begin(now + WEEK), Some(key("a")));
         assert!(rounds.ended(&key("a"), Finding::Whole, WEEK, now + WEEK));

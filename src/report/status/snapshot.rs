@@ -14,9 +14,8 @@ use super::{
 };
 use crate::{
     model::{
-        FailureKind, ImageState, ImageStatus, MirrorStatus, NOT_VERIFIED, PassSummary, Target, TargetAddress, TargetKind,
-        Wholeness,
-        canonical_registry,
+        FailureKind, ImageState, ImageStatus, MirrorStatus, NOT_VERIFIED, PassSummary, Target, TargetAddress,
+        TargetKind, Wholeness, canonical_registry,
     },
     report::utc::utc,
 };
