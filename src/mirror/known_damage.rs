@@ -149,6 +149,13 @@ impl KnownDamage {
         ended
     }
 
+    /// The settings have changed: whatever was done about damage is done again.
+    pub fn start_over(&mut self) {
+        for damage in self.destinations.values_mut().flat_map(BTreeMap::values_mut) {
+            (damage.state, damage.repairs) = (State::ToBeRepaired, 0);
+        }
+    }
+
     /// No workload claims the destination any more.
     pub fn release(&mut self, key: &DestinationKey, now: Instant) {
         if self.destinations.contains_key(key) {
@@ -266,6 +273,17 @@ mod tests {
         assert_eq!(damage.repair(&key("a"), &image(), now), Repair::Due);
         damage.repair_failed(&key("a"), &image(), &refused(), WEEK, now);
         assert_eq!(pause(&damage, now), FIRST_PAUSE, "as the first time");
+    }
+
+    #[tokio::test]
+    async fn changed_settings_repeat_repairs_whose_verification_they_prevented() {
+        let (now, mut damage) = (Instant::now(), KnownDamage::default());
+        damage.found(&key("a"), &image(), lost(), WEEK, now);
+        damage.copied_again(&key("a"), &image());
+        assert_eq!(damage.end_pauses(), []);
+        assert_eq!(damage.repair(&key("a"), &image(), now), Repair::None);
+        damage.start_over();
+        assert_eq!(damage.repair(&key("a"), &image(), now), Repair::Due);
     }
 
     #[tokio::test]

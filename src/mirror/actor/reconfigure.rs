@@ -30,7 +30,7 @@ impl Actor {
                 }
             }
             self.reset_cooldown();
-            self.damage.end_pauses();
+            self.damage.start_over();
             let keys: Vec<DestinationKey> = self.claims.keys().cloned().collect();
             for key in &keys {
                 self.request_all(key, now);
