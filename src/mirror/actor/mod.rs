@@ -67,11 +67,9 @@ impl Actor {
     fn next_wake(&self) -> Option<Instant> {
         let cooldown = self.queue.next_wake().filter(|_| !self.is_single_pass);
         let look = self.referrer_looks.next_wake().filter(|_| !self.is_single_pass);
-        let verification = self.next_verification();
-        [self.decisions.next_wake(), self.phase.deadline(), cooldown, look, verification, self.passes.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (verification, late) = (self.next_verification(), self.verification_is_late());
+        let (decision, phase, pass) = (self.decisions.next_wake(), self.phase.deadline(), self.passes.deadline());
+        [decision, phase, cooldown, look, verification, late, pass].into_iter().flatten().min()
     }
 
     fn handle(&mut self, command: Command) {

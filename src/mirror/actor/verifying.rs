@@ -197,24 +197,30 @@ impl Actor {
         self.verifier.as_ref().map_or(LONGEST_PAUSE_WITHOUT_ROUNDS, |verifier| verifier.period)
     }
 
-    /// None while this replica verifies nothing.
+    /// There is none while this replica verifies nothing.
     pub(super) fn report_oldest_verification(&mut self, now: Instant) {
         let verifies = self.phase.decides() && !self.paused.load(Ordering::Acquire) && !self.is_single_pass;
         let verifier = self.verifier.as_ref().filter(|_| verifies);
         let oldest = verifier.and_then(|verifier| Some((verifier.period, self.rounds.oldest()?)));
-        let is_late = oldest.is_some_and(|(period, since)| now.saturating_duration_since(since) > 2 * period);
+        let is_late = oldest.is_some_and(|(period, since)| now >= since + 2 * period);
         if is_late && !self.verifies_late {
             warn!(
                 "the verifications in the background do not keep up: an image has waited for more than twice verifyHours; the \
                  status tells which were not verified and why, raise verifyRequestsPerMinute or verifyHours"
             );
         }
-        self.verifies_late = is_late;
         let oldest = oldest.map(|(_, since)| since);
-        if oldest != self.oldest_verification {
-            self.oldest_verification = oldest;
-            self.observer.observe(&Event::OldestVerification(oldest.map(|since| before_now(since, now))));
+        if (oldest, is_late) != (self.oldest_verification, self.verifies_late) {
+            (self.oldest_verification, self.verifies_late) = (oldest, is_late);
+            let time = oldest.map(|since| before_now(since, now));
+            self.observer.observe(&Event::OldestVerification { time, is_late });
         }
+    }
+
+    /// When the oldest verification is late, if it is not yet: nothing else may happen until then.
+    pub(super) fn verification_is_late(&self) -> Option<Instant> {
+        let period = self.verifier.as_ref()?.period;
+        self.oldest_verification.filter(|_| !self.verifies_late).map(|since| since + 2 * period)
     }
 }
 

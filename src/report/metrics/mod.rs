@@ -40,6 +40,7 @@ pub struct Metrics {
     /// None for images that were not verified.
     verified: StateGauges<Option<Wholeness>>,
     oldest_verification: IntGauge,
+    verifications_late: IntGauge,
     last_pass: IntGauge,
     last_successful_pass: IntGauge,
     undecided: IntCounter,
@@ -173,6 +174,10 @@ impl Metrics {
                 "k8s_copycat_oldest_verification_timestamp_seconds",
                 "The last verification of the image that has waited longest, or when this process found it at its target; 0 \
                  if nothing is to be verified.",
+            )?,
+            verifications_late: families.gauge(
+                "k8s_copycat_verifications_late",
+                "1 if an image has waited for its verification for more than twice verifyHours, else 0.",
             )?,
             last_pass: families.gauge(
                 "k8s_copycat_last_pass_timestamp_seconds",

@@ -30,7 +30,10 @@ impl Observer for Metrics {
                 self.images_lacking_referrers.add(lacks(after) - lacks(before));
             }
             Event::OldestToBeCopied(since) => self.oldest_not_mirrored.set(since.map_or(0, unix_seconds)),
-            Event::OldestVerification(time) => self.oldest_verification.set(time.map_or(0, unix_seconds)),
+            Event::OldestVerification { time, is_late } => {
+                self.oldest_verification.set(time.map_or(0, unix_seconds));
+                self.verifications_late.set(i64::from(is_late));
+            }
             Event::PassEnded(pass) => {
                 self.last_pass.set(unix_seconds(pass.ended));
                 if pass.failures == 0 {
@@ -165,6 +168,7 @@ mod tests {
             changed(&there, known(&there), None),
             changed(&lost, known(&lost), known(&lost).map(|known| Known { verified: damaged, ..known })),
             Event::OldestToBeCopied(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7))),
+            Event::OldestVerification { time: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(8)), is_late: true },
             Event::PassEnded(pass(1, 0)),
             Event::PassEnded(pass(2, 5)),
             Event::Requested { registry: "hub.example", method: "GET", status: Some(200) },
@@ -212,6 +216,8 @@ mod tests {
             k8s_copycat_queue_length{state="cooling"} 1
             k8s_copycat_queue_length{state="waiting"} 7
             k8s_copycat_oldest_not_mirrored_timestamp_seconds 7
+            k8s_copycat_oldest_verification_timestamp_seconds 8
+            k8s_copycat_verifications_late 1
             k8s_copycat_registry_requests_total{method="GET",registry="hub.example",status="200"} 1
             k8s_copycat_registry_requests_total{method="GET",registry="hub.example",status="error"} 1
             k8s_copycat_registry_retries_total{registry="hub.example"} 1
