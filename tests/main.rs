@@ -39,6 +39,7 @@ mod plugins;
 mod pull_secrets;
 mod referrers;
 mod reloading;
+mod repairing;
 mod rescuing;
 mod restoring;
 mod settings;

@@ -43,6 +43,8 @@ pub struct CopyJob {
     /// Whether a verification has found parts of it missing or wrong at the target: all of them are looked up, and those
     /// copied again, although the target has the digest.
     pub is_damaged: bool,
+    /// Set while repairs of it are paused: if nothing but a repair is to be done, the job fails as the last repair did.
+    pub repair_pause: Option<RepairPause>,
     /// Whether to look for signatures and other referrers even if the image is at the target.
     pub look_for_referrers: bool,
     /// Set while the source registry keeps failing: only the target is queried.
@@ -55,6 +57,15 @@ pub struct SourceUnavailable {
     /// The failure if the source is needed.
     pub failure: Failure,
     /// When it is queried again.
+    pub until: Instant,
+}
+
+/// A repair that was in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairPause {
+    /// Why.
+    pub failure: Failure,
+    /// When it is tried again.
     pub until: Instant,
 }
 
@@ -96,6 +107,11 @@ impl CopyJob {
             && self.role == other.role
     }
 
+    /// Whether this is the failure because of which repairs are paused: nothing was tried.
+    pub fn is_pause(&self, failure: &Failure) -> bool {
+        self.repair_pause.as_ref().is_some_and(|pause| pause.failure == *failure)
+    }
+
     /// The outcome if it failed before any request was sent.
     pub fn failed_before_start(&self, failure: Failure) -> Outcome {
         Outcome {
@@ -126,4 +142,6 @@ pub struct CopyResult {
     pub source_answered: bool,
     /// Whether the registry that failed answers otherwise, so that only this image fails there.
     pub registry_is_up: bool,
+    /// Whether the target has other bytes than those of the digest of a manifest that was read: the copy was a repair.
+    pub found_corrupt: bool,
 }

@@ -7,6 +7,7 @@ mod copying;
 mod decisions;
 mod destination_key;
 mod job;
+mod known_damage;
 mod loading;
 mod panic;
 mod passes;

@@ -18,6 +18,7 @@ pub fn result_after_panic(job: &CopyJob) -> CopyResult {
         source_answered: false,
         registry_is_up: false,
         asked_elsewhere: false,
+        found_corrupt: false,
     }
 }
 

@@ -33,6 +33,7 @@ pub fn job(image: &str) -> CopyJob {
         resolve_tag: false,
         owns_tag: false,
         is_damaged: false,
+        repair_pause: None,
         look_for_referrers: false,
         source_unavailable: None,
     }

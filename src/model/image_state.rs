@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind, TagMeaning, Verification,
-    Wholeness,
+    AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind, TagMeaning, Unanswered,
+    Verification, Wholeness,
 };
 
 /// What is at a destination; a closed list, used as a metric label.
@@ -155,6 +155,8 @@ impl ImageRecord {
     /// What is at the destination after an outcome.
     pub fn state_after(&self, outcome: &Outcome) -> ImageState {
         let failure = match &outcome.status {
+            // The tag answers, which says nothing about the parts below it.
+            Status::AlreadyThere(_) if self.is_damaged() && self.state.is_to_be_copied() => return self.state,
             // It has what the tag meant when it was last known.
             Status::Copied(_) | Status::AlreadyThere(_) if self.is_last_known_after(outcome) => {
                 return ImageState::Unverified;
@@ -195,8 +197,15 @@ impl ImageRecord {
         self.verified.as_ref().is_some_and(|verified| verified.result.is_damage())
     }
 
-    /// Records a verification. An image with damaged parts is not mirrored, whatever its tag says.
+    /// Records a verification. An image with damaged parts is not mirrored, whatever its tag says; and it stays damaged until
+    /// one tells otherwise.
     pub fn verified(&mut self, verification: Verification) {
+        if verification.result == Wholeness::Unknown
+            && let Some(known) = self.verified.as_mut().filter(|known| known.result.is_damage())
+        {
+            known.unanswered = Some(Unanswered { at: verification.at, reason: verification.reason });
+            return;
+        }
         if verification.result.is_damage() && matches!(self.state, ImageState::Mirrored | ImageState::Unverified) {
             self.state = match verification.result {
                 Wholeness::Missing => ImageState::Missing,

@@ -59,6 +59,7 @@ pub use target::{Destination, Target, TargetKind};
 pub use target_address::TargetAddress;
 pub use token_verdict::TokenVerdict;
 pub use verification::{
-    ImagePart, MAX_PART_PROBLEMS, PartProblem, PartProblemKind, Verification, VerifiedImage, Wholeness,
+    ImagePart, MAX_PART_PROBLEMS, NOT_VERIFIED, PartProblem, PartProblemKind, Unanswered, Verification, VerifiedImage,
+    Wholeness,
 };
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

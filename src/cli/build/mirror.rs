@@ -78,7 +78,7 @@ fn continual_verifier(
     stores: &HashMap<String, Store>,
 ) -> Option<ContinualVerifier> {
     let period = config.copy.verification.period.filter(|_| !config.copy.dry_run && !config.copy.dry_pull)?;
-    let settings = VerifierSettings {
+    let settings = || VerifierSettings {
         platforms: platforms(config),
         digest_pull: config.copy.digest_pull,
         digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
@@ -87,7 +87,11 @@ fn continual_verifier(
         deep: None,
         pace: Some(Pace::per_minute(config.copy.verification.requests_per_minute.try_into().unwrap_or(u32::MAX))),
     };
-    Some(ContinualVerifier::new(Verifier::new(sources.clone(), stores.clone(), settings), period))
+    let of_target = |(name, store): (&String, &Store)| {
+        let stores = HashMap::from([(name.clone(), store.clone())]);
+        (name.clone(), Verifier::new(sources.clone(), stores, settings()))
+    };
+    Some(ContinualVerifier::new(stores.iter().map(of_target).collect(), period))
 }
 
 pub fn platforms(config: &Config) -> Option<PlatformSettings> {

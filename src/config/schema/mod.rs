@@ -233,7 +233,7 @@ fn copy() -> Vec<Key> {
         )
         .variable("VERIFY_HOURS")
         .default(DEFAULT_HOURS),
-        key("verifyRequestsPerMinute", count(), "Requests to targets that these verifications send at most.")
+        key("verifyRequestsPerMinute", count(), "Requests that these verifications send to each target at most; repeated ones do not count.")
             .variable("VERIFY_REQUESTS_PER_MINUTE")
             .default(DEFAULT_REQUESTS_PER_MINUTE),
         key(

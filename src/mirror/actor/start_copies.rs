@@ -7,7 +7,9 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    mirror::{copying::Copier, destination_key::DestinationKey, job::CopyJob, panic, queue::Next},
+    mirror::{
+        copying::Copier, destination_key::DestinationKey, job::CopyJob, known_damage::Repair, panic, queue::Next,
+    },
     model::{CopyProgress, Event, Reference},
 };
 
@@ -41,8 +43,12 @@ impl Actor {
         let now = Instant::now();
         let jobs = self.claims.jobs(&key);
         let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
-        let with_flags =
-            |job: CopyJob| CopyJob { resolve_tag, is_damaged: self.rounds.is_damaged(&key, &job.source), ..job };
+        let with_flags = |job: CopyJob| {
+            let repair = self.damage.repair(&key, &job.source, now);
+            let is_damaged = repair != Repair::None;
+            let repair_pause = if let Repair::Paused(pause) = repair { Some(pause) } else { None };
+            CopyJob { resolve_tag, is_damaged, repair_pause, ..job }
+        };
         let with_others = |job: CopyJob| CopyJob {
             other_destinations: if self.copier.reads_targets() {
                 self.claims.other_destinations(&key, &job.source)

@@ -139,6 +139,7 @@ impl DestinationClaims {
                 resolve_tag: false,
                 other_destinations: Vec::new(),
                 is_damaged: false,
+                repair_pause: None,
                 look_for_referrers: false,
                 source_unavailable: None,
                 owns_tag: self.owner.as_ref().is_some_and(|owner| is_same_repository(owner, &claims.source)),

@@ -108,8 +108,10 @@ impl Copier {
         self
     }
 
-    /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried.
-    pub fn end_rate_limit_waits(&self) {
+    /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried. What targets did not
+    /// replace is uploaded again.
+    pub fn end_waits(&self) {
+        self.blobs.forget_kept();
         self.sources.registries.end_rate_limit_waits();
         self.stores.values().for_each(Store::end_rate_limit_waits);
         self.further.end_pauses();
@@ -132,17 +134,9 @@ impl Copier {
         let started = Instant::now();
         let attempt = Attempt::new(progress, on_answer);
         let mut registry_is_up = false;
-        let endpoints = self.endpoints(job);
-        let (tried, source_failure, copied_from, asked_elsewhere) = match &endpoints {
-            Ok(endpoints) => {
-                let tried = self.try_copy(job, endpoints, &attempt).await;
-                let further = &endpoints.further;
-                let asked_elsewhere = tried.is_err() && further.were_all_asked();
-                (tried, further.source_failure(), further.gave(), asked_elsewhere)
-            }
-            Err(failure) => (Err(failure.clone()), None, Vec::new(), false),
-        };
-        if let (Ok(_), Some(failure)) = (&tried, &source_failure) {
+        let tried = self.try_copy(job, &attempt).await;
+        let elsewhere = attempt.elsewhere();
+        if let (Ok(_), Some(failure)) = (&tried, &elsewhere.source_failure) {
             if failure.kind == FailureKind::Source {
                 self.observer.observe(&Event::PullFailed(&job.image));
                 if failure.retry == Retry::Later {
@@ -160,6 +154,7 @@ impl Copier {
                 registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
                 match failure.kind {
                     FailureKind::Source if job.source_unavailable.is_some() => {}
+                    _ if job.is_pause(&failure) => {}
                     FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
                     _ => self.observer.observe(&Event::PushFailed(&job.destination.to_string())),
                 }
@@ -173,6 +168,7 @@ impl Copier {
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
         let (bytes, source_answered) = (attempt.sent.load(Ordering::Relaxed), attempt.source_answered());
+        let found_corrupt = attempt.is_corrupt();
         let (seen, tag, referrers) = attempt.into_records();
         let outcome = Outcome {
             image: job.image.clone(),
@@ -182,13 +178,20 @@ impl Copier {
             status,
             seen,
             referrers,
-            copied_from,
+            copied_from: elsewhere.gave,
             tag,
             bytes,
             took: started.elapsed(),
             next_try: None,
         };
-        CopyResult { outcome, source_failure, source_answered, registry_is_up, asked_elsewhere }
+        CopyResult {
+            outcome,
+            source_failure: elsewhere.source_failure,
+            source_answered,
+            registry_is_up,
+            asked_elsewhere: elsewhere.was_asked,
+            found_corrupt,
+        }
     }
 
     /// Whether the registry in which a copy failed answers otherwise: then other images may succeed there.
@@ -207,25 +210,68 @@ impl Copier {
         timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
     }
 
-    async fn try_copy(
+    /// Copies what the source has now. If that is not to be had, or must not replace what is at the target, a repair mends the
+    /// latter, by its digest.
+    async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
+        let failure = match self.copy_wanted(job, attempt, false).await {
+            Err(failure) => failure,
+            copied => return copied,
+        };
+        // Further sources are not asked what the tag means now.
+        let is_elsewhere =
+            job.source.digest().is_none() && failure.kind == FailureKind::Source && attempt.elsewhere().has_places;
+        let keeps_present = failure.kind == FailureKind::DifferentDigest || attempt.tag_is_gone() || is_elsewhere;
+        if !keeps_present || !job.is_damaged || job.repair_pause.is_some() {
+            return Err(failure);
+        }
+        let mended = if job.source.digest().is_some() {
+            // Who names the digest pulls by it, and needs no tag.
+            let destination = Destination { tag: None, ..job.destination.clone() };
+            self.copy_wanted(&CopyJob { destination, ..job.clone() }, attempt, false).await
+        } else {
+            self.copy_wanted(job, attempt, true).await
+        };
+        mended.map_err(|also| Failure {
+            message: format!("{}; and what the target has can't be mended: {}", failure.message, also.message),
+            ..also
+        })
+    }
+
+    /// `mends_present`: what the tag means at the target, whatever it means at the source now.
+    async fn copy_wanted(&self, job: &CopyJob, attempt: &Attempt<'_>, mends_present: bool) -> Result<Status, Failure> {
+        if self.settings.dry_pull {
+            return Ok(Status::WouldPull);
+        }
+        let endpoints = self.endpoints(job)?;
+        if let Some(failure) = attempt.elsewhere().source_failure {
+            endpoints.further.source_failed(&failure);
+        }
+        let copied = self.copy_with(job, &endpoints, attempt, mends_present).await;
+        attempt.used_further(&endpoints.further, copied.is_err());
+        copied
+    }
+
+    async fn copy_with(
         &self,
         job: &CopyJob,
         endpoints: &Endpoints<'_>,
         attempt: &Attempt<'_>,
+        mends_present: bool,
     ) -> Result<Status, Failure> {
-        if self.settings.dry_pull {
-            return Ok(Status::WouldPull);
-        }
-        let selector = &PlatformSelector { job, settings: &self.settings, endpoints, subsets: &self.subsets };
-        let inspector = Inspector { job, settings: &self.settings, endpoints, selector, attempt };
+        let (settings, subsets) = (&self.settings, &self.subsets);
+        let selector = &PlatformSelector { job, settings, endpoints, subsets, attempt };
+        let inspector = Inspector { job, settings, endpoints, selector, attempt, mends_present };
         let (findings, manifest) = match find_manifest(&inspector).await? {
             Found::UpToDate(digest) => return self.already_there(job, endpoints, selector, attempt, digest).await,
-            Found::Missing(findings, manifest) => (findings, manifest),
+            Found::Missing(findings, manifest) => {
+                if endpoints.further.gave().is_empty() {
+                    attempt.source_answers();
+                    self.observer.observe(&Event::PullSucceeded(&job.image));
+                }
+                (findings, manifest)
+            }
+            Found::Damaged(findings, manifest) => (findings, manifest),
         };
-        if endpoints.further.gave().is_empty() {
-            attempt.source_answers();
-            self.observer.observe(&Event::PullSucceeded(&job.image));
-        }
         let part = match selector.select(&findings, &manifest).await? {
             Selection::Nothing(present) => {
                 return self.already_there(job, endpoints, selector, attempt, present).await;
@@ -243,6 +289,7 @@ impl Copier {
         if self.settings.dry_run {
             return Ok(Status::WouldCopy(findings.wanted));
         }
+        let job = &CopyJob { is_damaged: job.is_damaged || attempt.is_corrupt(), ..job.clone() };
         let may_be_made = self.settings.platforms.is_some();
         let replaced = owner::replaced_digest(job, endpoints, &findings, may_be_made).await?;
         let progress = attempt.progress;
@@ -397,6 +444,8 @@ async fn look_at_present(
 enum Found {
     UpToDate(Digest),
     Missing(Box<Findings>, Manifest),
+    /// Parts below the manifest, which the target itself has.
+    Damaged(Box<Findings>, Manifest),
 }
 
 /// Inspects, and pulls the manifest if something is missing.
@@ -412,16 +461,24 @@ async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Failure> {
             inspector.may_write(&findings)?;
         }
         let endpoints = inspector.endpoints;
+        if endpoints.further.is_empty() {
+            endpoints.source_is_available()?;
+        }
+        // It costs no pull, and the source may not have it any more.
+        if inspector.job.is_damaged
+            && let Ok(Some(manifest)) = endpoints.target.read_manifest(&findings.wanted).await
+        {
+            return Ok(Found::Damaged(findings, manifest));
+        }
         if endpoints.further.precede_source() {
             let manifest = endpoints.manifest_elsewhere(&findings.wanted, None).await?;
             return Ok(Found::Missing(findings, manifest));
         }
-        endpoints.source_is_available()?;
         let failure = match endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
             Ok(manifest) => return Ok(Found::Missing(findings, manifest)),
             // The tag may have been moved and its previous digest deleted since it was resolved.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Tag && !has_repeated => {
-                has_repeated = true;
+                (has_repeated, trust_pods) = (true, false);
                 continue;
             }
             // A Pod may run an image from elsewhere, which the source does not have.

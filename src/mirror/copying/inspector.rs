@@ -15,7 +15,7 @@ use super::{
     inspection::{DigestOrigin, Findings, Inspection, PartRequest},
     platform_selector::{Comparison, PlatformSelector},
     settings::CopySettings,
-    target_lookup::{self, Lookup, is_same, lookup},
+    target_lookup::{self, Lookup, is_same, lookup, noted_manifest},
 };
 
 /// Inspects source and target for one job.
@@ -25,6 +25,8 @@ pub(super) struct Inspector<'a> {
     pub endpoints: &'a Endpoints<'a>,
     pub selector: &'a PlatformSelector<'a>,
     pub attempt: &'a Attempt<'a>,
+    /// Whether to mend what the tag means at the target, whatever it means at the source now.
+    pub mends_present: bool,
 }
 
 impl Inspector<'_> {
@@ -57,9 +59,11 @@ impl Inspector<'_> {
         self.attempt.saw_at_target(is_kept.then_some(&wanted));
         if is_kept
             && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
-            && !self.job.is_damaged
         {
-            return Ok(Inspection::UpToDate(digest));
+            self.repair_is_due()?;
+            if !self.job.is_damaged {
+                return Ok(Inspection::UpToDate(digest));
+            }
         }
         let findings = Findings { wanted, origin, present: Lookup::Missing, is_incomplete: is_kept, part };
         Ok(Inspection::Missing(Box::new(findings)))
@@ -73,6 +77,9 @@ impl Inspector<'_> {
         trust_pods: bool,
     ) -> Result<Inspection, Failure> {
         let present = self.look_up_tag(tag);
+        if self.mends_present {
+            return self.inspect_present(present.await?).await;
+        }
         let mut origin = origin;
         let (present, mut wanted, is_from_pods) = match (known, self.digest_from_pods().filter(|_| trust_pods)) {
             (Some(digest), _) => (present.await?, digest.clone(), origin == DigestOrigin::Pods),
@@ -80,7 +87,7 @@ impl Inspector<'_> {
                 Lookup::Found(present) if present == *running => (Lookup::Found(present), running.clone(), true),
                 present => {
                     let resolved = self.resolve().await;
-                    let (wanted, resolved_from) = self.or_last_known(resolved, &present).await?;
+                    let (wanted, resolved_from) = self.or_last_known(resolved, &present)?;
                     origin = resolved_from;
                     (present, wanted, false)
                 }
@@ -89,7 +96,7 @@ impl Inspector<'_> {
             (None, None) => {
                 let (present, resolved) = futures::join!(present, self.resolve());
                 let present = present?;
-                let (wanted, resolved_from) = self.or_last_known(resolved, &present).await?;
+                let (wanted, resolved_from) = self.or_last_known(resolved, &present)?;
                 origin = resolved_from;
                 (present, wanted, false)
             }
@@ -114,6 +121,9 @@ impl Inspector<'_> {
             wanted = digest_at_source;
             comparison = self.compare_present(part.as_ref(), &present, &wanted, false).await?;
         }
+        if matches!(comparison, Comparison::Complete(_)) {
+            self.repair_is_due()?;
+        }
         let is_incomplete = match comparison {
             Comparison::Complete(digest) if !self.job.is_damaged => return Ok(Inspection::UpToDate(digest)),
             // An index that was made for the target has another digest, and is made again.
@@ -122,6 +132,39 @@ impl Inspector<'_> {
             Comparison::Different => false,
         };
         Ok(Inspection::Missing(Box::new(Findings { wanted, origin, present, is_incomplete, part })))
+    }
+
+    /// For a repair of what the source's tag does not mean any more, and may still have by its digest.
+    async fn inspect_present(&self, present: Lookup<Digest>) -> Result<Inspection, Failure> {
+        let wanted = match (&present, self.job.running.as_slice()) {
+            (Lookup::Found(present), _) => {
+                // Of an index that was made for the target the source has the one that it was made from.
+                let made_from = target_lookup::source_digest(&self.endpoints.target, present).await?;
+                made_from.unwrap_or_else(|| present.clone())
+            }
+            (_, [digest]) => digest.clone(),
+            _ => return Err(self.nothing_known()),
+        };
+        self.attempt.tag_is_kept();
+        let part = self.selector.request(&wanted);
+        let is_incomplete = match self.compare_present(part.as_ref(), &present, &wanted, false).await? {
+            Comparison::Complete(digest) => digest == wanted,
+            Comparison::Incomplete => true,
+            Comparison::Different => false,
+        };
+        let origin = DigestOrigin::LastKnown;
+        Ok(Inspection::Missing(Box::new(Findings { wanted, origin, present, is_incomplete, part })))
+    }
+
+    fn nothing_known(&self) -> Failure {
+        Failure {
+            kind: FailureKind::Source,
+            message: format!(
+                "{} has nothing under the tag, and the digest that it had is not known",
+                self.job.destination
+            ),
+            retry: Retry::Later,
+        }
     }
 
     async fn compare_present(
@@ -146,7 +189,10 @@ impl Inspector<'_> {
         match &findings.present {
             // What must not be moved has to be known, and so has what another image owns.
             Lookup::Unknown(failure) if is_conflict || !self.may_move_tag() => return Err(failure.clone()),
-            Lookup::Found(present) if !self.may_move_tag() => return Err(self.different_digest(present, findings)),
+            // What nobody can pull need not stay.
+            Lookup::Found(present) if !self.may_move_tag() && !self.attempt.is_corrupt() => {
+                return Err(self.different_digest(present, findings));
+            }
             Lookup::Found(_) | Lookup::Missing | Lookup::Unknown(_) => {}
         }
         match &self.job.role {
@@ -197,7 +243,8 @@ impl Inspector<'_> {
             Lookup::Missing if self.settings.dry_run => return Ok(false),
             Lookup::Missing => {}
         }
-        let Some(manifest) = lookup(target, target.manifest(digest).await).await?.found() else { return Ok(false) };
+        let manifest = noted_manifest(target, digest, self.attempt).await;
+        let Some(manifest) = lookup(target, manifest).await?.found() else { return Ok(false) };
         match target.put(kept, &manifest).await {
             // A part of it is gone, and the whole image has to be copied again.
             Err(error) if error.is_rejection() => return Ok(false),
@@ -238,9 +285,9 @@ impl Inspector<'_> {
         }
     }
 
-    /// What the tag is at the source. If that is not to be had, what it was when it was last known, for further sources, which
-    /// are asked by digest: what a damaged tag at the target has, or what all Pods run if the target has nothing.
-    async fn or_last_known(
+    /// What the tag is at the source. If that is not to be had and the target has nothing, what all Pods run, for further sources,
+    /// which are asked by digest.
+    fn or_last_known(
         &self,
         resolved: Result<Digest, Failure>,
         present: &Lookup<Digest>,
@@ -249,23 +296,21 @@ impl Inspector<'_> {
             Ok(digest) => return Ok((digest, DigestOrigin::Tag)),
             Err(failure) => failure,
         };
-        let Endpoints { further, target, source_unavailable, .. } = self.endpoints;
+        let Endpoints { further, source_unavailable, .. } = self.endpoints;
         let known = match (present, self.job.running.as_slice()) {
-            _ if further.is_empty() => None,
-            (Lookup::Found(present), _) if self.job.is_damaged => {
-                // Of an index that was made for the target, others have the one that it was made from.
-                let made_from = target_lookup::source_digest(target, present).await.ok().flatten();
-                Some(made_from.unwrap_or_else(|| present.clone()))
-            }
             // A tag that must not move would stay as it is for ever.
-            (Lookup::Missing, [digest]) if self.may_move_tag() => Some(digest.clone()),
+            (Lookup::Missing, [digest]) if !further.is_empty() && self.may_move_tag() => Some(digest.clone()),
             _ => None,
         };
-        let Some(known) = known else { return Err(failure) };
         if source_unavailable.is_none() {
             further.source_failed(&failure);
         }
-        Ok((known, DigestOrigin::LastKnown))
+        known.map(|known| (known, DigestOrigin::LastKnown)).ok_or(failure)
+    }
+
+    /// Fails if nothing but a repair is to be done, and repairs are paused.
+    pub fn repair_is_due(&self) -> Result<(), Failure> {
+        self.job.repair_pause.as_ref().map_or(Ok(()), |pause| Err(pause.failure.clone()))
     }
 
     async fn resolve(&self) -> Result<Digest, Failure> {
@@ -273,6 +318,7 @@ impl Inspector<'_> {
         let tag = self.job.source.tag().unwrap_or("latest");
         let found = self.endpoints.source.head(TagOrDigest::Tag(tag)).await.map_err(|error| at_source(&error))?;
         let Some(digest) = found else {
+            self.attempt.saw_no_tag();
             let mut message = format!("{} not found: the registry has no such repository or tag", self.job.source);
             let mut retry = Retry::Later;
             if let Some((tried, is_incomplete)) = self.endpoints.source.tried().await {

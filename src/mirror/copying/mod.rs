@@ -15,6 +15,7 @@ mod platform_selector;
 mod platforms;
 mod push;
 mod referrers;
+mod repair_tally;
 mod settings;
 mod source;
 mod subsets;

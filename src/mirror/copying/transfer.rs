@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, pin_mut, stream};
 use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
@@ -25,6 +25,7 @@ use super::{
     further_sources::with_answers,
     image_upload::ImageUpload,
     manifest_tree_limits::ManifestTreeLimits,
+    repair_tally::RepairTally,
     settings::CopySettings,
 };
 
@@ -42,6 +43,8 @@ pub(super) struct Transfer<'a> {
     lookup_permits: Semaphore,
     progress: &'a Arc<CopyProgress>,
     on_sent: Arc<dyn Fn(u64) + Send + Sync>,
+    /// None unless parts of the image are damaged.
+    repair: Option<RepairTally>,
 }
 
 impl<'a> Transfer<'a> {
@@ -57,13 +60,18 @@ impl<'a> Transfer<'a> {
     ) -> Self {
         let upload_permits = Semaphore::new(settings.max_concurrent_blobs);
         let lookup_permits = Semaphore::new(CONCURRENT_LOOKUPS);
-        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress, on_sent }
+        let repair = job.is_damaged.then(RepairTally::default);
+        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress, on_sent, repair }
     }
 
     /// Copies every blob and every child manifest that `manifest` names. Afterwards all of them are known to be at the
-    /// target.
+    /// target. A repair tries all of them; its failure tells how many were mended.
     pub async fn copy_contents(&self, manifest: &Manifest) -> Result<(), Failure> {
-        self.copy_below(manifest, 0, &ManifestTreeLimits::default()).await
+        let copied = self.copy_below(manifest, 0, &ManifestTreeLimits::default()).await;
+        copied.map_err(|failure| match &self.repair {
+            Some(repair) => repair.failure(failure),
+            None => failure,
+        })
     }
 
     fn copy_below<'b>(
@@ -86,21 +94,36 @@ impl<'a> Transfer<'a> {
                     let (children, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(Descriptor::is_manifest);
                     let (children, blobs) = (without_duplicates(children), without_duplicates(blobs));
                     self.count(&blobs, children.len(), depth);
-                    self.copy_blobs(blobs).await?;
-                    stream::iter(children)
+                    let blobs = self.copy_blobs(blobs).await;
+                    if blobs.is_err() && self.repair.is_none() {
+                        return blobs;
+                    }
+                    let children = stream::iter(children)
                         .map(|child| async move { self.copy_child(&child, depth, limits).await })
-                        .buffer_unordered(self.settings.max_concurrent_blobs)
-                        .try_collect()
-                        .await
+                        .buffer_unordered(self.settings.max_concurrent_blobs);
+                    blobs.and(self.end(children).await)
                 }
             }
         }
         .boxed()
     }
 
+    /// The first failure ends the copy and drops what is in progress; a repair goes on.
+    async fn end(&self, parts: impl Stream<Item = Result<(), Failure>>) -> Result<(), Failure> {
+        pin_mut!(parts);
+        let mut ended = Ok(());
+        while let Some(part) = parts.next().await {
+            if part.is_err() && self.repair.is_none() {
+                return part;
+            }
+            ended = ended.and(part);
+        }
+        ended
+    }
+
     async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &ManifestTreeLimits) -> Result<(), Failure> {
         let reference = ManifestRef::Child(&child.digest);
-        if self.job.is_damaged {
+        if self.repair.is_some() {
             // Its own parts may be missing. Read from the target it costs no pull.
             if let Ok(Some(manifest)) = self.endpoints.target.read_manifest(&child.digest).await {
                 return self.copy_below(&manifest, depth + 1, limits).await;
@@ -115,21 +138,39 @@ impl<'a> Transfer<'a> {
         let manifest = {
             // Bounds the manifests in memory that are not counted yet, whatever the number of indexes.
             let _permit = self.lookup_permits.acquire().await;
-            self.endpoints.manifest(&child.digest).await?
+            self.tallied(self.endpoints.manifest(&child.digest)).await?
         };
         let mut has_repeated = false;
         loop {
             self.copy_below(&manifest, depth + 1, limits).await?;
             match self.endpoints.target.put(reference, &manifest).await {
-                Ok(()) => return Ok(()),
                 // As for the root: a part may have been deleted since it was found.
                 Err(error) if error.is_rejection() && !has_repeated => {
                     has_repeated = true;
                     self.progress.add_unread_manifests(1);
                 }
-                Err(error) => return Err(at_target(&error)),
+                put => return self.tallied(self.child_is_put(child, put)).await,
             }
         }
+    }
+
+    async fn child_is_put(&self, child: &Descriptor, put: Result<(), StoreError>) -> Result<(), Failure> {
+        put.map_err(|error| at_target(&error))?;
+        if let Some(repair) = &self.repair {
+            replaced_manifest(self.endpoints, self.job, &child.digest).await?;
+            repair.add_mended();
+        }
+        Ok(())
+    }
+
+    /// Counts a part of a repair that fails, and does not try it if the registries have stopped answering.
+    async fn tallied<T>(&self, part: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let Some(repair) = &self.repair else { return part.await };
+        let part = match repair.hopeless() {
+            Some(failure) => Err(failure),
+            None => part.await,
+        };
+        part.inspect_err(|failure| repair.add_failed(failure))
     }
 
     /// Counts what a manifest names as work to do, before the manifest itself counts as read.
@@ -144,11 +185,10 @@ impl<'a> Transfer<'a> {
     }
 
     async fn copy_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
-        stream::iter(blobs)
-            .map(|blob| async move { self.copy_blob(&blob).await })
-            .buffer_unordered(self.settings.max_concurrent_blobs + CONCURRENT_LOOKUPS)
-            .try_collect()
-            .await
+        let copies = stream::iter(blobs)
+            .map(|blob| async move { self.tallied(self.copy_blob(&blob)).await })
+            .buffer_unordered(self.settings.max_concurrent_blobs + CONCURRENT_LOOKUPS);
+        self.end(copies).await
     }
 
     async fn copy_blob(&self, blob: &Descriptor) -> Result<(), Failure> {
@@ -189,7 +229,8 @@ impl<'a> Transfer<'a> {
                 let is_mounted =
                     self.mount(blob, &known).await? || is_uploading && self.mount_after(blob, &known).await?;
                 // Of what is damaged here the other repository may have the same wrong bytes.
-                if is_mounted && (!self.job.is_damaged || self.has(blob).await?) {
+                if is_mounted && (self.repair.is_none() || self.has(blob).await?) {
+                    self.mended();
                     return Ok(false);
                 }
             }
@@ -198,15 +239,28 @@ impl<'a> Transfer<'a> {
         }
         let must_upload = is_missing || !self.has(blob).await?;
         if must_upload {
+            let repository = &self.job.destination.repository;
+            if let Some(failure) = lock.kept(repository).filter(|_| self.repair.is_some()) {
+                return Err(failure);
+            }
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
-            if self.job.is_damaged && !self.has(blob).await? {
-                return Err(self.not_replaced(blob));
+            if self.repair.is_some() && !self.has_size(blob).await.map_err(|error| at_target(&error))? {
+                let failure = self.not_replaced(blob);
+                lock.set_kept(repository, &failure);
+                return Err(failure);
             }
+            self.mended();
         }
         let repository = self.job.destination.repository.clone();
         *lock.location = Some(BlobLocation { repository, upload: Arc::clone(self.upload) });
         Ok(must_upload)
+    }
+
+    fn mended(&self) {
+        if let Some(repair) = &self.repair {
+            repair.add_mended();
+        }
     }
 
     async fn lock(&self, blob: &Descriptor) -> BlobLock {
@@ -215,12 +269,16 @@ impl<'a> Transfer<'a> {
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
         let _permit = self.lookup_permits.acquire().await;
-        if !self.job.is_damaged {
+        if self.repair.is_none() {
             return self.or_missing(&blob.digest, self.endpoints.target.has_blob(blob).await);
         }
-        let size = self.endpoints.target.blob_size(blob).await;
-        let has = |size: Option<Option<u64>>| size.is_some_and(|size| size.is_none_or(|size| size == blob.size));
-        self.or_missing(&blob.digest, size.map(has))
+        self.or_missing(&blob.digest, self.has_size(blob).await)
+    }
+
+    /// Whether the target has the blob with its length, if it tells that.
+    async fn has_size(&self, blob: &Descriptor) -> Result<bool, StoreError> {
+        let size = self.endpoints.target.blob_size(blob).await?;
+        Ok(size.is_some_and(|size| size.is_none_or(|size| size == blob.size)))
     }
 
     /// Registries look only at the digest, and some keep what they have under it.
@@ -366,6 +424,30 @@ impl UploadFailure {
         let (Self::Source(failure) | Self::Target(failure)) = self;
         failure.retry
     }
+}
+
+/// Fails if the target still has other bytes under the digest of a manifest that was pushed because it was damaged: registries
+/// look only at the digest, and some keep what they have.
+pub(super) async fn replaced_manifest(
+    endpoints: &Endpoints<'_>,
+    job: &CopyJob,
+    digest: &Digest,
+) -> Result<(), Failure> {
+    match endpoints.target.read_manifest(digest).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(error) if error.is_wrong_content() => {}
+        Err(error) => return Err(at_target(&error)),
+    }
+    Err(Failure {
+        kind: FailureKind::Verification,
+        message: format!(
+            "after the push manifest {digest} at {} is still missing or has other bytes: the registry accepted the push and \
+             did not replace its damaged copy; delete the manifest's blob in the registry's storage",
+            job.destination
+        ),
+        retry: Retry::Later,
+    })
 }
 
 fn without_duplicates(descriptors: Vec<Descriptor>) -> Vec<Descriptor> {

@@ -78,7 +78,11 @@ fn verified(image: &VerifiedImage, was_damaged: bool) {
     match image.wholeness {
         Wholeness::Missing | Wholeness::Incomplete | Wholeness::Corrupt => warn!(
             %source, %target, workload, namespace, pod, result, parts, reason,
-            "the image is damaged at the target; it is copied again"
+            "the image is damaged at the target; it is to be copied again"
+        ),
+        Wholeness::Unknown if was_damaged => warn!(
+            %source, %target, workload, namespace, pod, reason,
+            "the image is damaged at the target, as far as is known: it could not be verified again"
         ),
         Wholeness::Unknown => {
             info!(%source, %target, workload, namespace, pod, reason, "the image could not be verified");

@@ -75,8 +75,8 @@ pub struct Summary {
     #[serde(default)]
     pub lacking_referrers: usize,
     /// Images by the result of their last verification in the background. All results are always there: `missing`, `incomplete`
-    /// (parts are missing), `corrupt` (parts have another length), `unknown`, `drifted`, `whole`. Images that were not verified
-    /// since the start are in none.
+    /// (parts are missing), `corrupt` (parts have other bytes or another length), `unknown`, `drifted`, `whole`, and `none` (not
+    /// verified since the start).
     #[serde(default)]
     pub verified: BTreeMap<String, usize>,
     /// Workloads.
@@ -293,6 +293,19 @@ pub struct Verification {
     /// `missing`, `incomplete`, `corrupt`, `unknown`, `drifted` or `whole`.
     pub result: String,
     /// What is missing or wrong, or why that is not known; null if it is whole.
+    pub reason: Option<String>,
+    /// The last attempt to verify it again, if that told nothing and the image is known to be damaged; else null.
+    #[serde(default)]
+    pub unanswered: Option<Unanswered>,
+}
+
+/// A verification that told nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unanswered {
+    /// When it ended.
+    pub at: String,
+    /// Why.
     pub reason: Option<String>,
 }
 

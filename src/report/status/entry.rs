@@ -51,6 +51,10 @@ pub(super) fn of_image(image: &ImageStatus) -> document::Image {
             at: utc(verified.at),
             result: verified.result.name().to_owned(),
             reason: verified.reason.clone(),
+            unanswered: verified
+                .unanswered
+                .as_ref()
+                .map(|unanswered| document::Unanswered { at: utc(unanswered.at), reason: unanswered.reason.clone() }),
         }),
         last_mirrored: record.last_mirrored.map(utc),
         first_seen: utc(record.first_seen),
