@@ -112,11 +112,7 @@ async fn a_corrupt_manifest_that_the_registry_keeps_is_told() {
     deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
     let program = controller(cluster, &namespace, &docker(&target), OFTEN).await;
     is_verified(&program, "text=team/manifest", "whole").await;
-    // The digest of a child: still JSON, so that the registry serves it.
-    target.damage_blob(app.digest(), |bytes| {
-        let start = bytes.windows(7).position(|part| part == b"sha256:").unwrap() + 7;
-        bytes[start] = if bytes[start] == b'0' { b'1' } else { b'0' };
-    });
+    target.damage_blob(app.digest(), |bytes| flip_a_digest(bytes));
     let failed = eventually("the registry is said not to replace it", || async {
         let image = image(&program, "text=team/manifest").await;
         image["reason"].as_str().is_some_and(|reason| reason.contains("did not replace")).then_some(image)
@@ -282,4 +278,45 @@ async fn a_silent_target_does_not_delay_the_verifications_at_another() {
     eventually("the other target is mended", || other.blob("team/both", &lost)).await;
     is_verified(&program, "target=other", "whole").await;
     other.assert_has("team/both", "1", &app).await;
+}
+
+#[tokio::test]
+async fn damage_that_a_copy_finds_is_verified_at_once_and_not_repaired_by_each_pass() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution_sparse().await;
+    let app = index("damage that a copy finds");
+    let reference = source.push("team/found", "1", &app).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    let platforms = "digestPull: true\nmirrorPlatforms: [amd64]\n";
+    let off = format!("{platforms}verifyHours: 0\n");
+    let program = controller(cluster, &namespace, &docker(&target), &off).await;
+    eventually("the index arrives", || target.manifest("team/found", "1")).await;
+    drop(program);
+
+    target.damage_blob(app.digest(), |bytes| flip_a_digest(bytes));
+    let rarely = format!("{platforms}verifyHours: 1000\n");
+    let program = controller(cluster, &namespace, &docker(&target), &rarely).await;
+    let found = is_verified(&program, "text=team/found", "corrupt").await;
+    assert_eq!(found["state"], "stale", "{found}");
+    eventually("the registry is said not to replace it", || async {
+        let image = image(&program, "text=team/found").await;
+        image["reason"].as_str().is_some_and(|reason| reason.contains("did not replace")).then_some(())
+    })
+    .await;
+    target.take_requests();
+    for _ in 0..2 {
+        assert_eq!(program.post("/force-reconcile").await.0, 200);
+    }
+    let requests = target.take_requests();
+    assert!(requests.iter().any(|request| request.method == "HEAD"), "the tag is looked up: {requests:#?}");
+    let writes: Vec<_> = requests.iter().filter(|request| !matches!(&*request.method, "GET" | "HEAD")).collect();
+    assert_eq!(writes, [] as [&Request; 0], "the next repair is in a quarter of an hour");
+}
+
+/// Changes the digest of a child in an index: it is still JSON, so that the registry serves it.
+fn flip_a_digest(bytes: &mut [u8]) {
+    let start = bytes.windows(7).position(|part| part == b"sha256:").unwrap() + 7;
+    bytes[start] = if bytes[start] == b'0' { b'1' } else { b'0' };
 }

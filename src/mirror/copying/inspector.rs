@@ -121,7 +121,13 @@ impl Inspector<'_> {
             wanted = digest_at_source;
             comparison = self.compare_present(part.as_ref(), &present, &wanted, false).await?;
         }
-        if matches!(comparison, Comparison::Complete(_)) {
+        // What is wanted is there, as far as digests tell.
+        let is_repair = match comparison {
+            Comparison::Complete(_) => true,
+            Comparison::Incomplete => self.attempt.is_corrupt(),
+            Comparison::Different => false,
+        };
+        if is_repair {
             self.repair_is_due()?;
         }
         let is_incomplete = match comparison {
