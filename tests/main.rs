@@ -32,6 +32,7 @@ mod layering;
 mod leadership;
 mod loading;
 mod logins;
+mod lost_parts;
 mod mirroring;
 mod planning;
 mod platforms;
