@@ -27,6 +27,7 @@ mod faults;
 mod guests;
 mod hostile;
 mod hostile_images;
+mod hostile_layouts;
 mod hostile_loading;
 mod layering;
 mod leadership;
