@@ -37,7 +37,7 @@ async fn a_deleted_tag_brings_back_what_is_missing_below_it() {
             target.remove_blob(layer_of_a_child(&image));
         }
         target.remove_tag("team/app", "1");
-        (source.take_requests(), target.take_requests());
+        drop((source.take_requests(), target.take_requests()));
         let finished = sync(&target, &reference).await.assert_code(0);
         assert!(finished.stdout.contains("1 copied"), "{finished:?}");
         target.assert_has("team/app", "1", &image).await;
@@ -65,7 +65,7 @@ async fn a_digest_is_kept_only_if_all_of_its_parts_are_there() {
 
     // What is whole is kept without the source.
     target.remove_tag("team/app", &kept);
-    (source.take_requests(), target.take_requests());
+    drop((source.take_requests(), target.take_requests()));
     let finished = sync(&target, &by_digest).await.assert_code(0);
     assert!(finished.stdout.contains("1 already there"), "{finished:?}");
     assert_eq!(source.take_requests(), []);

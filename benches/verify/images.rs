@@ -19,7 +19,8 @@ const SIZES: [usize; 4] = [64 << 10, 32 << 10, 16 << 10, 4 << 10];
 pub async fn push(source: &Registry, count: usize) -> Vec<Reference> {
     let images = (0..count).map(|number| {
         let repository = number / TAGS.len();
-        let architectures: &[&str] = if repository.is_multiple_of(INDEX_EVERY) { &["amd64", "arm64"] } else { &["amd64"] };
+        let architectures: &[&str] =
+            if repository.is_multiple_of(INDEX_EVERY) { &["amd64", "arm64"] } else { &["amd64"] };
         let images: Vec<Image> = architectures
             .iter()
             .enumerate()

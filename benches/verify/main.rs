@@ -136,7 +136,10 @@ fn assert_ended_well(log: &Path, command: &str, images: usize) {
 }
 
 fn print(samples: &[Vec<Sample>], images: &[Reference]) {
-    println!("| {} images | seconds | CPU, s | peak memory, MiB | requests, source + target | times `sync` |", images.len());
+    println!(
+        "| {} images | seconds | CPU, s | peak memory, MiB | requests, source + target | times `sync` |",
+        images.len()
+    );
     println!("|---|---|---|---|---|---|");
     let wall = |run: usize| median(samples[run].iter().map(|sample| sample.usage.wall.as_secs_f64()).collect());
     for (run, ((name, _), samples)) in RUNS.iter().zip(samples).enumerate() {
