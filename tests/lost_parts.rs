@@ -9,8 +9,13 @@ use crate::{
 };
 
 async fn sync(target: &Registry, image: &str) -> Finished {
+    sync_with(target, image, "").await
+}
+
+async fn sync_with(target: &Registry, image: &str, config: &str) -> Finished {
     let manifests = deployment("web").image(image).manifest().to_string();
-    command(&["sync", "-f", "-"], &manifests).env("TARGET_REGISTRY", target.host()).run().await
+    let sync = command(&["sync", "-f", "-"], &manifests).env("TARGET_REGISTRY", target.host());
+    sync.config(config).run().await
 }
 
 async fn registries() -> (Registry, Registry) {
@@ -81,4 +86,27 @@ async fn a_digest_is_kept_only_if_all_of_its_parts_are_there() {
     source.remove_blob(layer_of_a_child(&image));
     let finished = sync(&target, &by_digest).await.assert_code(1);
     assert!(finished.stdout.contains(layer_of_a_child(&image)), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_digest_is_kept_without_the_platforms_that_nobody_wants() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution_sparse().await;
+    let image = index("some platforms");
+    let tagged = source.push("team/app", "1", &image).await;
+    let by_digest = format!("{}/team/app@{}", source.host(), image.digest());
+    let amd64 = "digestPull: true\nmirrorPlatforms: [amd64]\n";
+    sync_with(&target, &tagged, amd64).await.assert_code(0);
+    source.take_requests();
+    let finished = sync_with(&target, &by_digest, amd64).await.assert_code(0);
+    assert!(finished.stdout.contains("1 already there"), "{finished:?}");
+    assert_eq!(source.take_requests(), []);
+    assert_eq!(target.blob("team/app", layer_of_a_child(&image)).await, None, "the other platform's");
+    // Whoever wants all of them gets them.
+    let finished = sync(&target, &by_digest).await;
+    assert!(finished.stdout.contains("1 already there"), "its tag is trusted: {finished:?}");
+    target.remove_tag("team/app", &format!("copycat-{}", image.digest().replace(':', "-")));
+    let finished = sync(&target, &by_digest).await.assert_code(0);
+    assert!(finished.stdout.contains("1 copied"), "{finished:?}");
+    target.assert_has("team/app", image.digest(), &image).await;
 }
