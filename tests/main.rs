@@ -41,6 +41,8 @@ mod plugins;
 mod pull_secrets;
 mod referrers;
 mod reloading;
+mod repairing;
+mod rescuing;
 mod restoring;
 mod settings;
 mod shipped;

@@ -88,6 +88,17 @@ impl LayoutSource {
         }
     }
 
+    /// Whether there is a file for a manifest or a blob.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn has(&self, digest: &Digest) -> Result<bool, LayoutError> {
+        match self {
+            Self::Folder(layout) => Ok(layout.repository("").blob_size(digest).await?.is_some()),
+            Self::Tar(tar) => Ok(tar.has(digest)),
+        }
+    }
+
     /// Whether the file of a blob is there, with the right length.
     ///
     /// # Errors
@@ -166,7 +177,7 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.unwrap_or_else(|aborted| Err(LayoutError::io("read", path)(aborted.into())))
 }
 
-fn unreadable(error: &LayoutError) -> Error {
+pub(in crate::registry) fn unreadable(error: &LayoutError) -> Error {
     Error::new("reading the layout".to_owned(), Fault::Permanent(error.to_string()))
 }
 

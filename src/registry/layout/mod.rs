@@ -33,6 +33,7 @@ use std::{
 use futures::StreamExt as _;
 use tokio::{task::spawn_blocking, time::sleep};
 
+pub(in crate::registry) use self::contents::unreadable;
 pub use self::{
     contents::LayoutSource,
     error::{LayoutError, LayoutUploadError},

@@ -79,6 +79,11 @@ impl LayoutTar {
         verified::size(Some(member.size), size, &path)
     }
 
+    /// Whether it has a blob that can be read.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.member(&blob_name(digest)).is_ok()
+    }
+
     /// Where a blob is, and how errors call it.
     pub(super) fn blob(&self, digest: &Digest) -> Result<(Member, PathBuf), LayoutError> {
         let name = blob_name(digest);

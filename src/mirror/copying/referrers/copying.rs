@@ -17,9 +17,7 @@ use crate::{
         job::CopyJob,
     },
     model::{Digest, Failure, ReferrerFailure, ReferrerOutcome, Retry, error_chain},
-    registry::{
-        Error, Manifest, ManifestRef, ReferrerDescriptor, ReferrerEntry, StoreError, StoredReferrers, TagOrDigest,
-    },
+    registry::{Error, Manifest, ManifestRef, ReferrerDescriptor, ReferrerEntry, StoreError, StoredReferrers},
 };
 
 /// Referrers of one subject that are copied at once.
@@ -218,7 +216,7 @@ impl ReferrerTransfer<'_> {
             }
             return Err(not_listed(subject));
         }
-        let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(&entry.digest)).await?;
+        let manifest = self.endpoints.manifest(&entry.digest).await?;
         refers_to(subject, &manifest)?;
         let artifact_type = manifest.artifact_type().unwrap_or_default();
         *known_type = Some(artifact_type.clone());
@@ -240,7 +238,7 @@ impl ReferrerTransfer<'_> {
         {
             return Ok(false);
         }
-        let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(digest)).await?;
+        let manifest = self.endpoints.manifest(digest).await?;
         if present.is_some() {
             self.may_replace(tag, &manifest).await?;
         }
