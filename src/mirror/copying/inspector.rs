@@ -14,6 +14,7 @@ use super::{
     failure::{at_source, at_target},
     inspection::{DigestOrigin, Findings, Inspection, PartRequest},
     platform_selector::{Comparison, PlatformSelector},
+    present_parts::has_all_parts,
     settings::CopySettings,
     target_lookup::{self, Lookup, is_same, lookup, noted_manifest},
 };
@@ -55,7 +56,7 @@ impl Inspector<'_> {
         self.attempt.saw_at_source(&wanted);
         self.attempt.tag_means(TagMeaning::Told);
         let part = self.selector.request(&wanted);
-        let is_kept = self.ensure_keep_alive_tag(&wanted).await?;
+        let is_kept = self.ensure_keep_alive_tag(&wanted, part.as_ref()).await?;
         self.attempt.saw_at_target(is_kept.then_some(&wanted));
         if is_kept
             && let Comparison::Complete(digest) = self.selector.compare(part.as_ref(), &wanted, &wanted, false).await?
@@ -240,7 +241,7 @@ impl Inspector<'_> {
 
     /// Whether the target keeps this digest by its keep-alive tag. If it has the digest under another tag, which may
     /// move, it is kept from now on: by the time the tag moves the source may have deleted it.
-    async fn ensure_keep_alive_tag(&self, digest: &Digest) -> Result<bool, Failure> {
+    async fn ensure_keep_alive_tag(&self, digest: &Digest, part: Option<&PartRequest>) -> Result<bool, Failure> {
         let target = &self.endpoints.target;
         let kept = ManifestRef::KeptDigest(digest);
         match lookup(target, target.find(kept).await).await? {
@@ -251,6 +252,10 @@ impl Inspector<'_> {
         }
         let manifest = noted_manifest(target, digest, self.attempt).await;
         let Some(manifest) = lookup(target, manifest).await?.found() else { return Ok(false) };
+        // Not every registry looks for them when it takes the tag, and none asks again whether it has what the tag names.
+        if !has_all_parts(target, &manifest, part.map(|part| &part.platforms)).await? {
+            return Ok(false);
+        }
         match target.put(kept, &manifest).await {
             // A part of it is gone, and the whole image has to be copied again.
             Err(error) if error.is_rejection() => return Ok(false),

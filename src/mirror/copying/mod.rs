@@ -13,6 +13,7 @@ mod manifest_tree_limits;
 mod owner;
 mod platform_selector;
 mod platforms;
+mod present_parts;
 mod push;
 mod referrers;
 mod repair_tally;

@@ -123,16 +123,19 @@ impl<'a> Transfer<'a> {
 
     async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &ManifestTreeLimits) -> Result<(), Failure> {
         let reference = ManifestRef::Child(&child.digest);
-        if self.repair.is_some() {
-            // Its own parts may be missing. Read from the target it costs no pull.
-            if let Ok(Some(manifest)) = self.endpoints.target.read_manifest(&child.digest).await {
-                return self.copy_below(&manifest, depth + 1, limits).await;
-            }
-        } else {
+        // In a repair the answer to a lookup proves nothing.
+        let may_be_there = self.repair.is_some() || {
             let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
-            if self.or_missing(&child.digest, found)? {
-                self.progress.manifest_read();
-                return Ok(());
+            self.or_missing(&child.digest, found)?
+        };
+        if may_be_there {
+            let present = {
+                let _permit = self.lookup_permits.acquire().await;
+                self.endpoints.target.read_manifest(&child.digest).await
+            };
+            // Its own parts may be missing. Read from the target it costs no pull.
+            if let Ok(Some(manifest)) = present {
+                return self.copy_below(&manifest, depth + 1, limits).await;
             }
         }
         let manifest = {
