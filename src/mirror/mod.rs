@@ -43,7 +43,9 @@ pub use conflicts::Conflicts;
 pub use copying::{Copier, CopySettings, PlatformSettings, ReferrerSelection, ReferrerSettings};
 pub use loading::{LoadEvent, LoadSettings, Loaded, Loader};
 pub use passes::{PassReport, Remaining};
-pub use verification::{ContinualVerifier, DeepReading, Pace, ReadBlobs, Verifier, VerifierSettings};
+pub use verification::{
+    ContinualVerifier, DeepReading, NotRead, Pace, ReadBlobs, SourceQuestions, Verifier, VerifierSettings,
+};
 
 /// How many messages may wait for the actor; senders then wait.
 const MAX_MESSAGES: usize = 1024;

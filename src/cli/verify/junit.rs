@@ -53,7 +53,7 @@ fn details(image: &VerifiedImage) -> String {
         let _ = writeln!(details, "used by {workload}");
     }
     for problem in &image.problems {
-        let (kind, part) = (problem.kind.name(), problem.part.name());
+        let (kind, part) = (problem.kind.name(), problem.part.text());
         let _ = writeln!(details, "{kind} {part} {}: {}", problem.digest, problem.message);
     }
     details

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::{UndecidedUse, Verified};
 use crate::{
     cli::terminal::{Row, Table, bytes},
+    mirror::NotRead,
     model::{VerifiedImage, Wholeness, printable},
 };
 
@@ -40,7 +41,7 @@ fn row(image: &VerifiedImage) -> Row<2> {
     let mut notes: Vec<String> = image.reason.iter().cloned().collect();
     // The first problem is in the reason.
     notes.extend(image.problems.iter().skip(1).map(|problem| {
-        format!("{} {} {}: {}", problem.kind.name(), problem.part.name(), problem.digest, problem.message)
+        format!("{} {} {}: {}", problem.kind.name(), problem.part.text(), problem.digest, problem.message)
     }));
     let more = image.problem_count.saturating_sub(image.problems.len());
     if more > 0 {
@@ -82,6 +83,24 @@ fn summary(verified: &Verified) -> String {
     let parts: usize = verified.images.iter().map(|image| image.parts).sum();
     let read: u64 = verified.images.iter().map(|image| image.bytes_read).sum();
     let read = if read > 0 { format!(", {} read", bytes(read)) } else { String::new() };
-    let cut = if verified.was_cut { "; --bytes was too small to read everything" } else { "" };
-    format!("{}; {parts} parts looked at{read}{cut}", counts.join(", "))
+    format!("{}; {parts} parts looked at{read}{}", counts.join(", "), not_read(&verified.not_read))
+}
+
+/// What the budget was too small for, and what to do.
+fn not_read(not_read: &NotRead) -> String {
+    if not_read.blobs == 0 {
+        return String::new();
+    }
+    let count = |count: usize| format!("{count} {}", if count == 1 { "blob" } else { "blobs" });
+    let mut text = format!("; {} ({}) not read", count(not_read.blobs), bytes(not_read.bytes));
+    if not_read.is_continued() {
+        text += ": --bytes was used up";
+    }
+    if let Some((digest, size)) = &not_read.largest {
+        let number = not_read.larger_than_budget;
+        let are = if number == 1 { "is" } else { "are" };
+        text +=
+            &format!("; {} {are} larger than all of it, the largest, {digest}, needs --bytes {size}", count(number));
+    }
+    text
 }

@@ -14,7 +14,7 @@ pub struct ContinualVerifier {
 }
 
 impl ContinualVerifier {
-    /// `verifier` should have a pace; it is not to ask sources.
+    /// `verifier` should have a pace, and ask sources for nothing but indexes.
     pub fn new(verifier: Verifier, period: Duration) -> Self {
         Self { verifier: Arc::new(verifier), period }
     }

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::{budget::MAX_REFERRERS_OF_IMAGE, selection::ReferrerSelection, subjects::Subjects};
 use crate::{
-    mirror::copying::endpoints::Endpoints,
+    mirror::copying::source::Source,
     model::{Digest, ReferrerFailure, ReferrerOutcome, Retry},
     registry::{Error, ReferrerEntry, ReferrerList, TagOrDigest},
 };
@@ -20,7 +20,7 @@ const CONCURRENT_LOOKS: usize = 4;
 
 /// What the source has beside one manifest; never empty.
 #[derive(Debug)]
-pub(super) struct SubjectReferrers {
+pub(in crate::mirror) struct SubjectReferrers {
     pub subject: Digest,
     pub listed: Vec<ReferrerEntry>,
     pub tags: Vec<DigestTag>,
@@ -28,7 +28,7 @@ pub(super) struct SubjectReferrers {
 
 /// A tag that names the digest it belongs to.
 #[derive(Debug)]
-pub(super) struct DigestTag {
+pub(in crate::mirror) struct DigestTag {
     pub tag: String,
     /// What it would be as a referrer.
     pub artifact_type: &'static str,
@@ -37,10 +37,10 @@ pub(super) struct DigestTag {
 
 /// What the source has beside an image.
 #[derive(Debug, Default)]
-pub(in crate::mirror::copying) struct Discovery {
-    pub(super) subjects: Vec<SubjectReferrers>,
+pub(in crate::mirror) struct Discovery {
+    pub subjects: Vec<SubjectReferrers>,
     /// The subjects whose referrers are not known.
-    pub(super) outcome: ReferrerOutcome,
+    pub outcome: ReferrerOutcome,
 }
 
 impl Discovery {
@@ -63,7 +63,7 @@ impl Discovery {
 
 /// What was learnt during one look at an image.
 #[derive(Default)]
-pub(in crate::mirror::copying) struct Look {
+pub(in crate::mirror) struct Look {
     /// Whether the source was found to have no referrers API: it is asked once for an image.
     has_no_api: AtomicBool,
     /// Referrers found so far, for all manifests of the image.
@@ -82,8 +82,8 @@ impl Look {
 
 /// Looks at the source for what belongs to an image: for each manifest one request to the referrers API, or up to two for
 /// the index that takes its place, and one for each tag.
-pub(super) struct Discoverer<'a> {
-    pub endpoints: &'a Endpoints<'a>,
+pub(in crate::mirror) struct Discoverer<'a> {
+    pub source: &'a Source,
     pub selection: &'a ReferrerSelection,
     pub look: &'a Look,
 }
@@ -149,7 +149,7 @@ impl Discoverer<'_> {
                 break;
             }
             let tag = format!("{}.{suffix}", subject.referrers_tag());
-            match self.endpoints.source.head(TagOrDigest::Tag(&tag)).await {
+            match self.source.head(TagOrDigest::Tag(&tag)).await {
                 Ok(Some(digest)) => tags.push(DigestTag { tag, artifact_type, digest }),
                 Ok(None) => {}
                 Err(error) => failures.push(self.failure(&tag, &error)),
@@ -166,7 +166,7 @@ impl Discoverer<'_> {
     }
 
     async fn listed(&self, subject: &Digest) -> Result<ReferrerList, Error> {
-        let source = &self.endpoints.source;
+        let source = self.source;
         if !self.look.has_no_api.load(Ordering::Relaxed) {
             if let Some(list) = source.referrers(subject).await? {
                 return Ok(list);
