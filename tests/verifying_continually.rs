@@ -221,6 +221,34 @@ async fn lost_signatures_are_found_and_mended() {
 }
 
 #[tokio::test]
+async fn an_index_of_some_platforms_is_compared_with_the_source_once() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution(Access::Anonymous).await;
+    let app = index("continual for one platform");
+    let reference = source.push("team/app", "1", &app).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    let more = format!("{OFTEN}digestPull: true\ndigestPullIgnoredTags: [none]\nmirrorPlatforms: [amd64]\n");
+    let program = controller(cluster, &namespace, &docker(&target), &more).await;
+    is_verified(&program, "text=team/app", "whole").await;
+    assert_eq!(target.manifest("team/app", app.digest()).await, None, "it has an index of its own");
+    let verified_at = || async { image(&program, "text=team/app").await["verification"]["at"].clone() };
+    source.take_requests();
+    let mut at = verified_at().await;
+    for _ in 0..2 {
+        let before = &at;
+        at = eventually("it is verified again", || async { Some(verified_at().await).filter(|at| at != before) }).await;
+    }
+    let asked = source.take_requests();
+    assert!(!asked.iter().any(|request| request.method == "GET"), "{asked:#?}");
+    let child = app.manifests().next().unwrap().digest.clone();
+    target.delete("team/app", &child).await;
+    eventually("the platform is back", || target.manifest("team/app", &child)).await;
+    is_verified(&program, "text=team/app", "whole").await;
+}
+
+#[tokio::test]
 async fn a_source_that_can_not_give_the_parts_is_said_to_be_the_reason() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace().await;

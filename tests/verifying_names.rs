@@ -207,6 +207,26 @@ async fn platforms_that_are_wanted_must_be_there_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_newer_index_tells_which_platforms_the_target_lacks() {
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution(Access::Anonymous).await;
+    let (image, newer) = (platforms("older"), platforms("newer"));
+    let reference = source.push("team/app", "1", &image).await;
+    sync_platforms(&reference, &target, "amd64").await;
+    source.push("team/app", "1", &newer).await;
+    for deleted in [false, true] {
+        if deleted {
+            source.delete("team/app", image.digest()).await;
+        }
+        assert_eq!(judged(&reference, &target, "amd64", &[]).await.0, "drifted");
+        let (result, reason) = judged(&reference, &target, "amd64,arm64", &[]).await;
+        assert!(result == "incomplete" && reason.contains("linux/arm64 is wanted now"), "{result}: {reason}");
+        let lacking = child(if deleted { &newer } else { &image }, "arm64");
+        assert!(reason.contains(lacking), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn an_index_that_the_source_itself_has_is_not_taken_for_a_part_of_another() {
     let source = Registry::distribution(Access::Anonymous).await;
     let middle = Registry::distribution(Access::Anonymous).await;

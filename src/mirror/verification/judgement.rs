@@ -74,3 +74,105 @@ pub(super) fn judge(findings: Findings<'_>, image: &VerifiedImage) -> (Wholeness
     }
     (Wholeness::Whole, (!notes.is_empty()).then(|| notes.join("; ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        mirror::testing::target,
+        model::{Destination, ImagePart, PartProblem},
+    };
+
+    fn digest(name: &str) -> Digest {
+        Digest::sha256(name.as_bytes())
+    }
+
+    fn job(role: Role) -> CopyJob {
+        let destination =
+            Destination { target: target("r.io"), repository: "app".into(), tag: Some("1".into()), digest: None };
+        CopyJob {
+            image: "app:1".into(),
+            source: "app:1".parse().unwrap(),
+            destination,
+            workloads: Vec::new(),
+            running: Vec::new(),
+            platforms: None,
+            pull_secrets: Vec::new(),
+            role,
+            resolve_tag: false,
+            owns_tag: false,
+            is_damaged: false,
+            look_for_referrers: false,
+            source_unavailable: None,
+        }
+    }
+
+    /// `root` is what the target has, made of `meant`.
+    fn judged(root: &str, meant: &str, at_source: Option<&str>, running: &[&str], role: Role) -> Wholeness {
+        let job = job(role);
+        let image = VerifiedImage {
+            image: job.image.clone(),
+            source: job.source.clone(),
+            destination: job.destination.clone(),
+            workloads: Vec::new(),
+            wholeness: Wholeness::Unknown,
+            reason: None,
+            problems: Vec::new(),
+            problem_count: 0,
+            digest_at_target: None,
+            digest_at_source: at_source.map(digest),
+            running: running.iter().map(|name| digest(name)).collect(),
+            parts: 0,
+            bytes_read: 0,
+        };
+        let root = FoundRoot { manifest: None, digest: digest(root), tag_has: None };
+        let (found, meant) = (Found::default(), digest(meant));
+        let findings =
+            Findings { job: &job, found: &found, root: &root, meant: &meant, platforms_unknown: None, notes: vec![] };
+        judge(findings, &image).0
+    }
+
+    #[test]
+    fn pods_that_run_what_was_made_for_the_target_run_what_the_tag_means() {
+        for (at_source, running, expected) in [
+            (None, &[][..], Wholeness::Whole),
+            (None, &["made"], Wholeness::Whole),
+            (None, &["source"], Wholeness::Whole),
+            (None, &["older"], Wholeness::Drifted),
+            (None, &["older", "made"], Wholeness::Whole),
+            (Some("source"), &["older"], Wholeness::Whole),
+            (Some("newer"), &["made"], Wholeness::Drifted),
+        ] {
+            let found = judged("made", "source", at_source, running, Role::Owner);
+            assert_eq!(found, expected, "{at_source:?} {running:?}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_image_is_not_there() {
+        let conflict = || Role::Conflict { owner: "other of deployment a/b".into() };
+        assert_eq!(judged("same", "same", Some("same"), &[], conflict()), Wholeness::Whole);
+        assert_eq!(judged("other", "other", Some("same"), &[], conflict()), Wholeness::Missing);
+        assert_eq!(judged("other", "other", None, &[], conflict()), Wholeness::Missing);
+    }
+
+    #[test]
+    fn what_is_missing_is_worse_than_what_is_corrupt_and_that_than_what_is_unknown() {
+        let found = Found::default();
+        assert_eq!(judge_parts(&found), None);
+        let mut seen = Vec::new();
+        for kind in [PartProblemKind::Unknown, PartProblemKind::Corrupt, PartProblemKind::Missing] {
+            found.add(PartProblem {
+                digest: digest(kind.name()),
+                part: ImagePart::ReferrerBlob,
+                kind,
+                message: "why".into(),
+            });
+            seen.push(judge_parts(&found).unwrap());
+        }
+        let results: Vec<Wholeness> = seen.iter().map(|(wholeness, _)| *wholeness).collect();
+        assert_eq!(results, [Wholeness::Unknown, Wholeness::Corrupt, Wholeness::Incomplete]);
+        let reason = format!("1 part is missing, first the referrer's blob {}: why", digest("missing"));
+        assert_eq!(seen[2].1, reason);
+    }
+}
