@@ -83,6 +83,7 @@ async fn a_blob_larger_than_the_whole_budget_is_named_with_the_budget_that_it_ne
         assert!(runs < 20, "it never ends");
         let all = document(&verify(&references, &target, &deep).run().await.assert_code(0));
         assert_eq!(all["summary"]["bytesNeeded"], layer.bytes.len(), "{all}");
+        assert_eq!(all["summary"]["blobNeedingMost"], layer.digest.as_str(), "{all}");
         assert_eq!(all["summary"]["cut"], true, "{all}");
         if all["summary"]["blobsNotRead"] == 1 {
             break all;
@@ -98,6 +99,9 @@ async fn a_blob_larger_than_the_whole_budget_is_named_with_the_budget_that_it_ne
     for part in ["not read", &layer.digest, &needed] {
         assert!(summary.contains(part), "{part}: {summary}");
     }
+    let junit = command(&["verify", "-f", "-", "--deep", "--bytes", "1000", "-o", "junit"], &manifests(&references));
+    let finished = junit.env("TARGET_REGISTRY", target.host()).run().await.assert_code(0);
+    assert!(finished.stdout.contains("<system-out>") && finished.stdout.contains(&needed), "{finished:?}");
     let enough = ["--deep", "--bytes", "100k"];
     let all = document(&verify(&references, &target, &enough).run().await.assert_code(0));
     assert_eq!((&all["summary"]["blobsNotRead"], &all["summary"]["bytesNeeded"]), (&json!(0), &Value::Null), "{all}");

@@ -118,6 +118,10 @@ async fn a_digest_of_another_algorithm_is_looked_up_as_it_is_named() {
     };
     let all = document(&at_layout().run().await.assert_code(0));
     assert_eq!(result(&all, "app"), ("whole", ""), "{all}");
+    let elsewhere = manifests(&[&format!("127.0.0.1:1/team/other@{digest}")]);
+    let all = document(&at_layout().stdin(&elsewhere).run().await.assert_code(1));
+    let (other, reason) = result(&all, "other");
+    assert!(other == "missing" && reason.contains("no entry"), "another repository has it: {other}, {reason}");
     fs::remove_file(blob_in(folder.path(), &own_layer(&image))).unwrap();
     let all = document(&at_layout().run().await.assert_code(1));
     assert_eq!(result(&all, "app").0, "incomplete", "{all}");

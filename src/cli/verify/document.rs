@@ -51,6 +51,8 @@ struct Summary {
     /// What `--bytes` has to be at least to read the largest blob that was not read; null if the next run with the same
     /// `--bytes` and `--progress` reads more, until none is left.
     bytes_needed: Option<u64>,
+    /// The blob that needs so many; null if there is none.
+    blob_needing_most: Option<String>,
 }
 
 /// An image at a destination.
@@ -131,6 +133,7 @@ pub fn write(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
             blobs_not_read: not_read.blobs,
             bytes_not_read: not_read.bytes,
             bytes_needed: not_read.largest.as_ref().map(|(_, size)| *size),
+            blob_needing_most: not_read.largest.as_ref().map(|(digest, _)| digest.to_string()),
         },
         images: verified.images.iter().map(image).collect(),
         undecided: verified.undecided.iter().map(undecided).collect(),

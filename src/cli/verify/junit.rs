@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::Verified;
+use super::{Verified, not_read::not_read};
 use crate::model::{VerifiedImage, Wholeness, printable};
 
 pub fn write(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
@@ -43,6 +43,9 @@ pub fn write(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
         let reason = escaped(&undecided.reason);
         writeln!(out, "<testcase classname=\"{workload}\" name=\"{image}\">")?;
         writeln!(out, "<error type=\"undecided\" message=\"{reason}\"/></testcase>")?;
+    }
+    if let Some(text) = not_read(&verified.not_read) {
+        writeln!(out, "<system-out>{}</system-out>", escaped(&text))?;
     }
     writeln!(out, "</testsuite>\n</testsuites>")
 }

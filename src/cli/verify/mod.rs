@@ -3,6 +3,7 @@
 mod args;
 mod document;
 mod junit;
+mod not_read;
 mod progress_file;
 mod text;
 

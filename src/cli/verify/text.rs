@@ -2,10 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::{UndecidedUse, Verified};
+use super::{UndecidedUse, Verified, not_read::not_read};
 use crate::{
     cli::terminal::{Row, Table, bytes},
-    mirror::NotRead,
     model::{VerifiedImage, Wholeness, printable},
 };
 
@@ -83,24 +82,6 @@ fn summary(verified: &Verified) -> String {
     let parts: usize = verified.images.iter().map(|image| image.parts).sum();
     let read: u64 = verified.images.iter().map(|image| image.bytes_read).sum();
     let read = if read > 0 { format!(", {} read", bytes(read)) } else { String::new() };
-    format!("{}; {parts} parts looked at{read}{}", counts.join(", "), not_read(&verified.not_read))
-}
-
-/// What the budget was too small for, and what to do.
-fn not_read(not_read: &NotRead) -> String {
-    if not_read.blobs == 0 {
-        return String::new();
-    }
-    let count = |count: usize| format!("{count} {}", if count == 1 { "blob" } else { "blobs" });
-    let mut text = format!("; {} ({}) not read", count(not_read.blobs), bytes(not_read.bytes));
-    if not_read.is_continued() {
-        text += ": --bytes was used up";
-    }
-    if let Some((digest, size)) = &not_read.largest {
-        let number = not_read.larger_than_budget;
-        let are = if number == 1 { "is" } else { "are" };
-        text +=
-            &format!("; {} {are} larger than all of it, the largest, {digest}, needs --bytes {size}", count(number));
-    }
-    text
+    let not_read = not_read(&verified.not_read).map_or_else(String::new, |text| format!("; {text}"));
+    format!("{}; {parts} parts looked at{read}{not_read}", counts.join(", "))
 }

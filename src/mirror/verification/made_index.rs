@@ -44,16 +44,19 @@ pub(super) enum WantedPlatforms {
     },
 }
 
-/// The entries of the indexes of sources, by repository and digest.
+/// A repository of a source, and the digest of an index.
+type IndexKey = (String, Digest);
+
+/// The entries of the indexes of sources.
 #[derive(Default)]
-pub(super) struct SourceIndexes(Mutex<HashMap<(String, Digest), Arc<[IndexEntry]>>>);
+pub(super) struct SourceIndexes(Mutex<HashMap<IndexKey, Arc<[IndexEntry]>>>);
 
 impl SourceIndexes {
-    fn get(&self, key: &(String, Digest)) -> Option<Arc<[IndexEntry]>> {
+    fn get(&self, key: &IndexKey) -> Option<Arc<[IndexEntry]>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    fn insert(&self, key: (String, Digest), entries: &Arc<[IndexEntry]>) {
+    fn insert(&self, key: IndexKey, entries: &Arc<[IndexEntry]>) {
         if entries.len() > MAX_ENTRIES {
             return;
         }
@@ -114,11 +117,11 @@ impl MadeIndex<'_> {
         }
     }
 
-    fn key(&self, digest: &Digest) -> (String, Digest) {
+    fn key(&self, digest: &Digest) -> IndexKey {
         (format!("{}/{}", self.job.source.registry(), self.job.source.repository()), digest.clone())
     }
 
-    async fn ask(&self, source: &Source, key: (String, Digest)) -> AtSource {
+    async fn ask(&self, source: &Source, key: IndexKey) -> AtSource {
         // A source that is a mirror itself has indexes that were made for it.
         if self.at_source != Some(self.of) {
             match source.head(TagOrDigest::Digest(self.made.digest())).await {

@@ -23,6 +23,9 @@ use crate::{
 /// Subjects, and referrers of each, that are looked at together.
 const CONCURRENT_LOOKS: usize = 4;
 
+/// With more wrong parts, further referrers are not looked at.
+const MAX_PROBLEMS: usize = 100;
+
 /// The longest look at the source for the referrers of one image and of its referrers.
 const LONGEST_LOOK: Duration = Duration::from_secs(120);
 
@@ -207,6 +210,10 @@ impl<'a> ReferrerTree<'a> {
 
     /// A referrer that the target lists. Returns it if it may have referrers itself.
     async fn look_at_listed(&self, subject: &Digest, digest: &Digest, listed_as: Option<&str>) -> Option<Digest> {
+        // A target that answers like this could go on for ever; the result is known.
+        if self.tree.found.problem_count() > MAX_PROBLEMS {
+            return None;
+        }
         let manifest = match self.tree.read(digest).await {
             Ok(Some(manifest)) => manifest,
             Ok(None) => {
@@ -242,12 +249,12 @@ impl<'a> ReferrerTree<'a> {
         }
     }
 
-    /// Whether the source really has what it lists, so that it would be copied. After so many questions its list is believed:
-    /// each is a pull.
+    /// Whether the source really has what it lists, so that it would be copied. After some questions a list that tells types is
+    /// believed: each question is a pull.
     async fn is_at_source(&self, subject: &Digest, entry: &ReferrerEntry) -> Result<bool, String> {
         let Some(source) = self.source else { return Ok(false) };
-        if self.asked.fetch_add(1, Ordering::Relaxed) >= MAX_PART_PROBLEMS {
-            return Ok(entry.artifact_type.is_some());
+        if entry.artifact_type.is_some() && self.asked.fetch_add(1, Ordering::Relaxed) >= MAX_PART_PROBLEMS {
+            return Ok(true);
         }
         match source.manifest(TagOrDigest::Digest(&entry.digest)).await {
             Ok(manifest) => Ok(self.selected(subject, &manifest).is_some()),

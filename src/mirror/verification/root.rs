@@ -71,12 +71,12 @@ async fn by_digest(tree: &Tree<'_>, job: &CopyJob, tag: Option<&str>, wanted: &D
     {
         return (Root::Missing(conflict(owner)), tagged);
     }
+    if !is_tagged && let Some(reason) = look_at_keeper(tree, wanted, is_image).await {
+        return (Root::Missing(reason), tagged);
+    }
     if let (Some(tag), None) = (tag, &tagged) {
         let message = format!("tag {tag} is missing; the image is there by its digest");
         tree.add(wanted, ImagePart::Tag, PartProblemKind::Missing, message);
-    }
-    if !is_tagged {
-        look_at_keeper(tree, wanted, is_image).await;
     }
     let at_target = if tag.is_some() { tagged.clone() } else { manifest.as_ref().map(|_| wanted.clone()) };
     let tag_has = tagged.filter(|_| !is_tagged);
@@ -125,19 +125,23 @@ async fn under_other_digest(tree: &Tree<'_>, wanted: &Digest, tagged: Option<&Di
     None
 }
 
-/// What no tag names is removed by the garbage collection of some registries.
-async fn look_at_keeper(tree: &Tree<'_>, wanted: &Digest, is_image: impl Fn(&Digest) -> bool) {
-    let keeper = match tree.repository {
-        StoreRepository::Remote(_) => format!("the keep-alive tag {}", wanted.keep_alive_tag()),
-        StoreRepository::Layout(_) => "its entry in index.json".to_owned(),
-    };
-    let (kind, message) = match tree.entry(ManifestRef::KeptDigest(wanted)).await {
-        Ok(Some(kept)) if is_image(&kept) => return,
-        Ok(Some(other)) => (PartProblemKind::Missing, format!("{keeper} names {other}")),
-        Ok(None) => {
-            (PartProblemKind::Missing, format!("{keeper} is missing: a garbage collection may remove the image"))
+/// What no tag names is removed by the garbage collection of some registries. A layout has in a repository what its entries
+/// name, and nothing else: returns why it does not have the image.
+async fn look_at_keeper(tree: &Tree<'_>, wanted: &Digest, is_image: impl Fn(&Digest) -> bool) -> Option<String> {
+    let tag = wanted.keep_alive_tag();
+    let kept = tree.entry(ManifestRef::KeptDigest(wanted)).await;
+    let (kind, message) = match (tree.repository, kept) {
+        (_, Ok(Some(kept))) if is_image(&kept) => return None,
+        (StoreRepository::Layout(_), Ok(_)) => {
+            return Some(format!("index.json has no entry for {wanted} in this repository"));
         }
-        Err(error) => (PartProblemKind::Unknown, error_chain(&error)),
+        (_, Ok(Some(other))) => (PartProblemKind::Missing, format!("the keep-alive tag {tag} has {other}")),
+        (_, Ok(None)) => {
+            let message = format!("the keep-alive tag {tag} is missing: a garbage collection may remove the image");
+            (PartProblemKind::Missing, message)
+        }
+        (_, Err(error)) => (PartProblemKind::Unknown, error_chain(&error)),
     };
     tree.add(wanted, ImagePart::Tag, kind, message);
+    None
 }
