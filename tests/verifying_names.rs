@@ -241,4 +241,8 @@ async fn an_index_that_the_source_itself_has_is_not_taken_for_a_part_of_another(
     sync(&[&second_hand], &target).await;
     let all = document(&verify(&[&second_hand], &target, &[]).run().await.assert_code(0));
     assert_eq!(result(&all, "app"), ("whole", ""), "{all}");
+    // Its tag moves: the index is still the source's own.
+    middle.push("team/app", "1", &platforms("moved on")).await;
+    let all = document(&verify(&[&second_hand], &target, &[]).run().await.assert_code(0));
+    assert_eq!(result(&all, "app").0, "drifted", "{all}");
 }
