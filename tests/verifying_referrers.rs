@@ -174,6 +174,19 @@ async fn lists_that_lie_cost_little_and_accuse_nobody() {
 }
 
 #[tokio::test]
+async fn what_a_publisher_names_is_told_in_bounds() {
+    let signed = Signed::new();
+    let (source, target) = (registry(false).await, registry(false).await);
+    let reference = signed.push(&source, false).await;
+    sync(&reference, &target, "none").await;
+    let endless = referrer(&format!("{BUNDLE}{}", "\u{1b}[2J".repeat(20_000)), "endless", signed.image.root());
+    push_referrers(&source, false, signed.image.digest(), &[&endless]).await;
+    let finished = verify_with(&reference, &target, "signatures", &[]).run().await.assert_code(1);
+    assert!(finished.stdout.contains(endless.digest()) && finished.stdout.len() < 10_000, "{}", finished.stdout.len());
+    assert!(!finished.stdout.contains('\u{1b}'));
+}
+
+#[tokio::test]
 async fn referrers_in_a_layout_are_verified() {
     let signed = Signed::new();
     let source = registry(true).await;

@@ -26,6 +26,9 @@ const CONCURRENT_LOOKS: usize = 4;
 /// With more wrong parts, further referrers are not looked at.
 const MAX_PROBLEMS: usize = 100;
 
+/// How many characters of an artifact type are told: whoever pushes a referrer chooses it.
+const LONGEST_TYPE: usize = 200;
+
 /// The longest look at the source for the referrers of one image and of its referrers.
 const LONGEST_LOOK: Duration = Duration::from_secs(120);
 
@@ -334,8 +337,9 @@ impl<'a> ReferrerTree<'a> {
             Some(artifact_type) if self.selection.is_signature(artifact_type) => "signature or attestation",
             _ => "referrer",
         };
-        let artifact_type = artifact_type.map_or_else(String::new, |artifact_type| format!(", {artifact_type}"));
-        let message = format!("{what} (a {kind} of {subject}{artifact_type})");
+        let shown: String = artifact_type.unwrap_or_default().chars().take(LONGEST_TYPE).collect();
+        let comma = if shown.is_empty() { "" } else { ", " };
+        let message = format!("{what} (a {kind} of {subject}{comma}{shown})");
         self.tree.add(digest, ImagePart::Referrer, PartProblemKind::Missing, message);
     }
 }
