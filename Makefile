@@ -1,7 +1,7 @@
 # Requires rustup and a C compiler, and Go and Python for the servers of the tests. Fetches and builds everything else.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test drills test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy bench-layout image lint toolchain
+.PHONY: help build demo test drills test-plugins faults soak fuzz test-servers bench bench-scale bench-policy bench-copy bench-layout bench-verify image lint toolchain
 
 # Build results are kept outside the checkout: servers and dependencies take minutes to build.
 cache := $(or $(COPYCAT_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME)/k8s-copycat),$(HOME)/.cache/k8s-copycat)
@@ -77,6 +77,11 @@ bench-copy: build ## measure copying, compared with crane, regctl and skopeo
 
 bench-layout: build ## measure passes of 5,000 and 10,000 images to an OCI image layout
 	$(CARGO) bench --locked --workspace --profile dev --bench layout -- \
+		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
+
+bench-verify: build ## measure the verification of 1,000 images
+	servers=$$(tests/servers/install) && COPYCAT_SERVERS="$$servers" \
+		$(CARGO) bench --locked --workspace --profile dev --bench verify -- \
 		"$(abspath $(CARGO_TARGET_DIR))/release/k8s-copycat" $(ARGS)
 
 bench-plugins: build ## measure size and speed of plugins in six languages

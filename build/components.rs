@@ -28,6 +28,12 @@ pub fn build(workspace: &Path, packages: &[&str], target_dir: &Path) -> Result<V
     for variable in OUTER {
         cargo.env_remove(variable);
     }
+    // A release names no path of the machine that it was built on.
+    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let maps: Vec<&str> = flags.split('\u{1f}').filter(|flag| flag.starts_with("--remap-path-prefix=")).collect();
+    if !maps.is_empty() {
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", maps.join("\u{1f}"));
+    }
     let output = cargo.output()?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);

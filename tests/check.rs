@@ -604,3 +604,28 @@ async fn config_schema_prints_the_schema_of_the_repository() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.schema.json");
     assert_eq!(finished.stdout, fs::read_to_string(file).unwrap());
 }
+
+#[tokio::test]
+async fn further_sources_are_reached_and_opened() {
+    let (mirror, source) =
+        (Registry::distribution(Access::Basic).await, Registry::distribution(Access::Anonymous).await);
+    let image = source.push("team/app", "1", &single("app")).await;
+    let program = check_source(&image);
+    let missing = program.directory().join("not-mounted").display().to_string();
+    let (host, dead) = (mirror.host(), free_port());
+    let config = format!(
+        "sources:\n- {{ registry: '{host}/hub', prefix: index.docker.io }}\n- {{ registry: '127.0.0.1:{dead}' }}\n\
+         - {{ layout: {missing} }}\n- {{ target: default }}\n\
+         registryCredentials: [{{ registry: '{host}', username: {USER}, password: {PASSWORD} }}]\n"
+    );
+    let finished = program.config(&config).run().await.assert_code(1);
+    let page = page(&finished);
+    let reached = finding(&page, &format!("registry {host}/hub for docker.io"));
+    assert_eq!(reached["result"], "ok", "{page:#}");
+    assert!(reached["found"].as_str().unwrap().contains(&format!("user {USER}")), "{page:#}");
+    assert_eq!(finding(&page, &format!("registry 127.0.0.1:{dead}"))["result"], "failed", "{page:#}");
+    let unmounted = finding(&page, &format!("layout {missing}"));
+    assert_eq!(unmounted["result"], "warning", "{page:#}");
+    assert!(unmounted["remedy"].as_str().unwrap().contains("mount it"), "{page:#}");
+    assert!(!finished.stdout.contains(PASSWORD));
+}

@@ -53,6 +53,7 @@ impl<'a> Replicas<'a> {
             .env("INCLUDE_NAMESPACES", &self.namespace)
             .env("WATCH_RESOURCES", "deployments")
             .env("MAX_CONCURRENT_RECONCILES", "1")
+            .env("VERIFY_HOURS", "1000")
             .start()
     }
 
@@ -223,10 +224,13 @@ async fn the_leader_pauses_while_the_api_server_is_down() {
     // Long enough for two attempts to renew.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(replicas.source.take_requests(), [], "no new copy without the Lease");
+    let oldest_verification = "k8s_copycat_oldest_verification_timestamp_seconds";
+    assert_eq!(leader.metrics().await.sum(oldest_verification, &[]), 0.0, "nothing is verified without the Lease");
 
     link.restore();
     wait_for_line(&leader, "resuming").await;
     replicas.arrives("next").await;
+    assert!(leader.metrics().await.sum(oldest_verification, &[]) > 0.0);
     assert_eq!(leader.metrics().await.sum("k8s_copycat_leader", &[]), 1.0);
     assert!(leader.log().contains("cannot renew the lease; retrying"));
     replicas.mirrors("after").await;

@@ -106,7 +106,8 @@ async fn every_name_of_a_layout_arrives_as_it_is() {
         let (lines, summary) = outcomes(&load.run().await.assert_code(0));
         let requests = target.take_requests();
         assert_eq!(writes(&requests), [&requests[0]; 0], "the second run sends nothing");
-        assert!(!requests.iter().any(Request::is_blob), "{requests:#?}");
+        let mut blobs = requests.iter().filter(|request| request.is_blob());
+        assert!(blobs.all(|request| request.method == "HEAD"), "it reads none: {requests:#?}");
         assert!(lines.iter().all(|line| line["outcome"] == "already_there"), "{lines:#?}");
         assert_eq!((&summary["alreadyThere"], &summary["bytes"]), (&json!(names), &json!(0)), "{summary}");
     }
@@ -140,6 +141,80 @@ async fn a_run_that_was_killed_goes_on() {
     let of_second = |request: &&&Request| request.path.contains("/team/b/");
     let written: Vec<_> = writes(&requests).iter().filter(of_second).map(|request| request.path.clone()).collect();
     assert_eq!(written, ["/v2/team/b/manifests/1"], "everything else was there");
+}
+
+/// A registry keeps the manifests when it loses what they name.
+#[tokio::test]
+async fn what_the_target_has_lost_is_loaded_again() {
+    let signed = Signed::new();
+    let (intact, below, child) = (index("intact"), index("below"), index("child"));
+    let (pinned, kept) = (single("pinned"), Layer::random(17, 1000).unwrap());
+    let kept = Image::single(Format::Oci, "amd64", &[kept]);
+    let source = Registry::with_referrers_api().await;
+    source.push("team/pinned", "1", &pinned).await;
+    let images = [
+        signed.push(&source, true).await,
+        source.push("team/intact", "1", &intact).await,
+        source.push("team/below", "1", &below).await,
+        source.push("team/child", "1", &child).await,
+        source.push("team/kept", "1", &kept).await,
+        format!("{}/team/pinned@{}", source.host(), pinned.digest()),
+    ];
+    let layout = layout(&images).await;
+    let target = distribution().await;
+    load(layout.path(), &target).run().await.assert_code(0);
+
+    let amd64 = |image: &Image| image.manifests().next().unwrap().digest.clone();
+    let lost = [
+        &below.blobs().last().unwrap().digest,
+        &pinned.blobs()[1].digest,
+        &signed.of_sbom.blobs().last().unwrap().digest,
+        &signed.older.blobs().last().unwrap().digest,
+    ];
+    for blob in lost {
+        target.remove_blob(blob);
+    }
+    target.delete("team/child", &amd64(&child)).await;
+    // Its layer, which its manifest in the layout need not tell if that is damaged.
+    fs::write(blob_in(layout.path(), kept.digest()), "{}").unwrap();
+    target.remove_blob(&kept.blobs()[1].digest);
+    let mut damaged = [
+        "team/below:1".to_owned(),
+        "team/child:1".to_owned(),
+        "team/kept:1".to_owned(),
+        format!("team/pinned@{}", pinned.digest()),
+        format!("{REPOSITORY}:{}", signed.older_tag()),
+        format!("{REPOSITORY}:{}", digest_tag(signed.sbom.digest())),
+    ];
+    damaged.sort();
+    let told = |lines: &[Value], outcome: &str| {
+        let lines = lines.iter().filter(|line| line["outcome"] == outcome);
+        let mut names: Vec<String> = lines.map(|line| line["image"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    target.take_requests();
+    for (more, outcome) in [(&["--dry-run"][..], "would_copy"), (&[], "copied"), (&[], "")] {
+        let (lines, summary) = outcomes(&load(layout.path(), &target).args(more).run().await.assert_code(0));
+        let expected: &[String] = if outcome.is_empty() { &[] } else { &damaged };
+        assert_eq!(told(&lines, outcome), expected, "{lines:#?}");
+        assert_eq!(told(&lines, "already_there").len(), lines.len() - expected.len(), "{lines:#?}");
+        let requests = target.take_requests();
+        if outcome == "copied" {
+            assert!(summary["bytes"].as_u64().unwrap() > 0, "{summary}");
+            signed.assert_at(&target, false).await;
+            for (name, image) in [("below", &below), ("child", &child), ("intact", &intact), ("kept", &kept)] {
+                target.assert_has(&format!("team/{name}"), "1", image).await;
+            }
+            target.assert_has("team/pinned", pinned.digest(), &pinned).await;
+            continue;
+        }
+        assert_eq!(writes(&requests), [&requests[0]; 0]);
+        let asked = requests.iter().filter(|request| request.path.contains("/team/intact/"));
+        // The tag, its manifest and two below it, each with a configuration and two layers.
+        assert!(requests.iter().filter(|request| request.is_blob()).all(|request| request.method == "HEAD"));
+        assert_eq!(asked.count(), 1 + 1 + 2 + 2 * 3, "{requests:#?}");
+    }
 }
 
 #[tokio::test]

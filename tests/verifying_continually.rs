@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// Each image is verified every four seconds.
-const OFTEN: &str = "verifyHours: 0.0012\nverifyRequestsPerMinute: 10000\n";
+pub const OFTEN: &str = "verifyHours: 0.0012\nverifyRequestsPerMinute: 10000\n";
 
 /// Starts the controller for one namespace and a target.
-async fn controller(cluster: &Cluster, namespace: &str, target: &str, more: &str) -> Running {
+pub async fn controller(cluster: &Cluster, namespace: &str, target: &str, more: &str) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
     let config = format!("{target}\nincludeNamespaces: [{namespace}]\n{more}");
@@ -24,18 +24,18 @@ async fn controller(cluster: &Cluster, namespace: &str, target: &str, more: &str
     program
 }
 
-fn docker(target: &Registry) -> String {
+pub fn docker(target: &Registry) -> String {
     format!("targetKind: docker\ndocker: {{ registry: '{}' }}", target.host())
 }
 
 /// The entry in `/status` of the image that matches a query.
-async fn image(program: &Running, query: &str) -> Value {
+pub async fn image(program: &Running, query: &str) -> Value {
     let (_, status) = program.get(&format!("/status?{query}")).await;
     let status: Value = serde_json::from_str(&status).unwrap();
     status["images"][0].clone()
 }
 
-async fn is_verified(program: &Running, query: &str, result: &str) -> Value {
+pub async fn is_verified(program: &Running, query: &str, result: &str) -> Value {
     eventually(&format!("{query} is {result}"), || async {
         let image = image(program, query).await;
         (image["verification"]["result"] == result).then_some(image)
@@ -44,7 +44,7 @@ async fn is_verified(program: &Running, query: &str, result: &str) -> Value {
 }
 
 /// A layer that no other image has.
-fn own_layer(image: &Image) -> String {
+pub fn own_layer(image: &Image) -> String {
     image.blobs().last().unwrap().digest.clone()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::HashSet,
+    collections::HashMap,
     env, fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -117,15 +117,18 @@ http:
 
     /// Pushes images; shared blobs are sent once.
     pub async fn push(&self, images: impl IntoIterator<Item = (String, &'static str, Image)>) -> Vec<Reference> {
-        let mut sent = HashSet::<String>::new();
+        // Where each blob is.
+        let mut sent = HashMap::<String, String>::new();
         let mut references = Vec::new();
         for (repository, tag, image) in images {
             for blob in image.blobs() {
-                if !sent.insert(blob.digest.clone()) {
-                    let from = references.iter().map(|reference: &Reference| &reference.repository).next();
-                    self.mount(&repository, &blob.digest, from.unwrap()).await;
+                if let Some(from) = sent.get(&blob.digest) {
+                    if *from != repository {
+                        self.mount(&repository, &blob.digest, from).await;
+                    }
                     continue;
                 }
+                sent.insert(blob.digest.clone(), repository.clone());
                 let start = self.client.post(self.url(&repository, "blobs/uploads/")).send().await.unwrap();
                 let location = start.headers()[header::LOCATION].to_str().unwrap();
                 let mut upload = start.url().join(location).unwrap();

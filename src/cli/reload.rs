@@ -176,8 +176,8 @@ impl From<Stopped> for Rejection {
 
 /// Whether nothing has changed that the copier depends on.
 fn has_same_copier(old: &Config, new: &Config) -> bool {
-    (&old.targets, &old.copy, &old.credentials, &old.docker_logins, &old.registries)
-        == (&new.targets, &new.copy, &new.credentials, &new.docker_logins, &new.registries)
+    (&old.targets, &old.further_sources, &old.copy, &old.credentials, &old.docker_logins, &old.registries)
+        == (&new.targets, &new.further_sources, &new.copy, &new.credentials, &new.docker_logins, &new.registries)
 }
 
 /// The changed settings that are read only at the start.

@@ -10,6 +10,7 @@ use super::{
     docker_config::docker_logins,
     error::{ConfigErrors, SourceLocation},
     file::read_yaml,
+    further_sources::further_sources,
     policy::policy,
     process::process,
     reader::{Reader, Section},
@@ -51,8 +52,10 @@ pub(super) fn build_config(
     flags: &Flags,
 ) -> Result<Loaded, ConfigErrors> {
     let mut root = Section::root(&mut reader, file.into(), document);
+    let targets = targets(&mut reader, &mut root);
     let config = Config {
-        targets: targets(&mut reader, &mut root),
+        further_sources: further_sources(&mut reader, &mut root, &targets),
+        targets,
         watch: watch(&mut reader, &mut root),
         policy: policy(&mut reader, &mut root),
         copy: copy(&mut reader, &mut root, flags),

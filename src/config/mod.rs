@@ -9,6 +9,7 @@ mod ecr;
 mod error;
 mod file;
 mod flags;
+mod further_sources;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 #[cfg(test)]
@@ -40,7 +41,7 @@ pub use flags::Flags;
 pub use load::{Loaded, load};
 pub use schema::schema;
 pub use settings::{
-    Config, CopyConfig, EcrConfig, LogFormat, OperationsAuthorization, PathMapRule, PlatformConfig, PluginConfig,
-    PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig, ReferrersConfig, TargetConfig, VerificationConfig,
-    WatchConfig,
+    Config, CopyConfig, EcrConfig, FurtherSourceConfig, FurtherSourcePlace, LogFormat, OperationsAuthorization,
+    PathMapRule, PlatformConfig, PluginConfig, PluginLimitsConfig, PluginModule, PolicyConfig, ProcessConfig,
+    ReferrersConfig, TargetConfig, VerificationConfig, WatchConfig,
 };

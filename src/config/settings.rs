@@ -1,6 +1,6 @@
 //! The checked settings.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use regex::Regex;
 
@@ -14,6 +14,8 @@ use crate::model::{
 pub struct Config {
     /// The targets; never empty, names distinct.
     pub targets: Vec<TargetConfig>,
+    /// Where images may be had when their registries can't give them, in the order in which they are asked.
+    pub further_sources: Vec<FurtherSourceConfig>,
     /// Which workloads are mirrored.
     pub watch: WatchConfig,
     /// The plugins and the settings of the default plugins.
@@ -50,6 +52,41 @@ pub struct TargetConfig {
     pub referrers: Option<ReferrerScope>,
     /// Settings of kind ecr.
     pub ecr: Option<EcrConfig>,
+}
+
+/// A place where images may be had when their registries can't give them.
+#[derive(Debug, PartialEq)]
+pub struct FurtherSourceConfig {
+    /// Which place it is.
+    pub place: FurtherSourcePlace,
+    /// The beginning of the registry and repository of the images that it may have, in whole parts. None: all.
+    pub prefix: Option<String>,
+}
+
+/// A kind of place.
+#[derive(Debug, PartialEq, Eq)]
+pub enum FurtherSourcePlace {
+    /// `host[:port][/path]`, with what follows the prefix in an image's name below it.
+    Registry(String),
+    /// A target, by its name.
+    Target(String),
+    /// The folder of a layout, or a tar file of one; need not exist.
+    Layout(PathBuf),
+}
+
+/// `registry harbor.example.com/hub for docker.io`
+impl fmt::Display for FurtherSourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            FurtherSourcePlace::Registry(registry) => write!(f, "registry {registry}")?,
+            FurtherSourcePlace::Target(name) => write!(f, "target {name}")?,
+            FurtherSourcePlace::Layout(path) => write!(f, "layout {}", path.display())?,
+        }
+        match &self.prefix {
+            Some(prefix) => write!(f, " for {prefix}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The settings below `ecr:`.

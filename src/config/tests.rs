@@ -12,6 +12,7 @@ mod access;
 mod docker_logins;
 mod ecr;
 mod errors;
+mod further_sources;
 mod platforms;
 mod plugins;
 mod pull_secrets;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::model::{
-    Destination, Digest, Failure, Outcome, Platform, PullSecretRefs, Reference, Seen, Status, WorkloadId,
+    Destination, Digest, Failure, Outcome, Platform, PullSecretRefs, Reference, Seen, Status, TagMeaning, WorkloadId,
 };
 
 /// How many workloads a job names at most: its size must not grow with the cluster.
@@ -28,6 +28,8 @@ pub struct CopyJob {
     pub workloads: Vec<WorkloadId>,
     /// The digests that Pods report for the image, without duplicates; the newest Pod's first.
     pub running: Vec<Digest>,
+    /// Where the policy places the image too, at other targets.
+    pub other_destinations: Vec<Destination>,
     /// The platforms of the nodes that run the image or may run it; none if not known.
     pub platforms: Option<BTreeSet<Platform>>,
     /// The pull secrets that may open the image, the oldest workload's first, at most [`MAX_PULL_SECRET_REFS`].
@@ -41,6 +43,8 @@ pub struct CopyJob {
     /// Whether a verification has found parts of it missing or wrong at the target: all of them are looked up, and those
     /// copied again, although the target has the digest.
     pub is_damaged: bool,
+    /// Set while repairs of it are paused: if nothing but a repair is to be done, the job fails as the last repair did.
+    pub repair_pause: Option<RepairPause>,
     /// Whether to look for signatures and other referrers even if the image is at the target.
     pub look_for_referrers: bool,
     /// Set while the source registry keeps failing: only the target is queried.
@@ -53,6 +57,15 @@ pub struct SourceUnavailable {
     /// The failure if the source is needed.
     pub failure: Failure,
     /// When it is queried again.
+    pub until: Instant,
+}
+
+/// A repair that was in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepairPause {
+    /// Why.
+    pub failure: Failure,
+    /// When it is tried again.
     pub until: Instant,
 }
 
@@ -94,6 +107,11 @@ impl CopyJob {
             && self.role == other.role
     }
 
+    /// Whether this is the failure because of which repairs are paused: nothing was tried.
+    pub fn is_pause(&self, failure: &Failure) -> bool {
+        self.repair_pause.as_ref().is_some_and(|pause| pause.failure == *failure)
+    }
+
     /// The outcome if it failed before any request was sent.
     pub fn failed_before_start(&self, failure: Failure) -> Outcome {
         Outcome {
@@ -104,6 +122,8 @@ impl CopyJob {
             status: Status::Failed(failure),
             seen: Seen::default(),
             referrers: None,
+            copied_from: Vec::new(),
+            tag: TagMeaning::default(),
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,
@@ -114,8 +134,14 @@ impl CopyJob {
 /// The result of a job.
 pub struct CopyResult {
     pub outcome: Outcome,
+    /// Why the source did not give what was then copied from elsewhere.
+    pub source_failure: Option<Failure>,
+    /// Whether all further sources that may have the image were asked for it in vain.
+    pub asked_elsewhere: bool,
     /// Whether the source registry answered, if only that it does not have the image.
     pub source_answered: bool,
     /// Whether the registry that failed answers otherwise, so that only this image fails there.
     pub registry_is_up: bool,
+    /// Whether the target has other bytes than those of the digest of a manifest that was read: the copy was a repair.
+    pub found_corrupt: bool,
 }

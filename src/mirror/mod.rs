@@ -7,6 +7,7 @@ mod copying;
 mod decisions;
 mod destination_key;
 mod job;
+mod known_damage;
 mod loading;
 mod panic;
 mod passes;
@@ -40,7 +41,9 @@ use actor::{Actor, Command, Message};
 pub use actor::Reconfiguration;
 pub use claims::DesiredImage;
 pub use conflicts::Conflicts;
-pub use copying::{Copier, CopySettings, PlatformSettings, ReferrerSelection, ReferrerSettings};
+pub use copying::{
+    Copier, CopySettings, FurtherPlace, FurtherSource, PlatformSettings, ReferrerSelection, ReferrerSettings,
+};
 pub use loading::{LoadEvent, LoadSettings, Loaded, Loader};
 pub use passes::{PassReport, Remaining};
 pub use verification::{

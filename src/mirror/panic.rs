@@ -14,8 +14,11 @@ pub fn undecided_after_panic() -> Decision {
 pub fn result_after_panic(job: &CopyJob) -> CopyResult {
     CopyResult {
         outcome: job.failed_before_start(failure_after_panic()),
+        source_failure: None,
         source_answered: false,
         registry_is_up: false,
+        asked_elsewhere: false,
+        found_corrupt: false,
     }
 }
 

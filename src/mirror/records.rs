@@ -5,6 +5,8 @@ use std::{
     time::SystemTime,
 };
 
+use tokio::time::Instant;
+
 use crate::model::{Destination, ImageRecord, Known, Outcome, Reference, StatusKind, Verification};
 
 use super::destination_key::DestinationKey;
@@ -23,6 +25,8 @@ struct Entry {
     /// With the digest, or without the tag, as last reported.
     destination: Destination,
     record: ImageRecord,
+    /// When all further sources were last asked for it in vain.
+    asked_elsewhere: Option<Instant>,
 }
 
 /// A change of what is known of an image.
@@ -46,7 +50,8 @@ impl Records {
         let record = ImageRecord::new(now);
         count(&mut self.to_be_copied, &record, 1);
         let after = Some(Known::from(&record));
-        entries.push(Entry { source: source.clone(), destination: destination.clone(), record });
+        let entry = Entry { source: source.clone(), destination: destination.clone(), record, asked_elsewhere: None };
+        entries.push(entry);
         Some(RecordChange { destination, source: source.clone(), before: None, after })
     }
 
@@ -69,7 +74,9 @@ impl Records {
             }
             record.record(outcome, now);
             count(&mut self.to_be_copied, &record, 1);
-            let after = Entry { source: outcome.source.clone(), destination: outcome.destination.clone(), record };
+            let asked_elsewhere = before.as_ref().and_then(|entry| entry.asked_elsewhere);
+            let (source, destination) = (outcome.source.clone(), outcome.destination.clone());
+            let after = Entry { source, destination, record, asked_elsewhere };
             report_change(&mut changes, before.as_ref(), &after);
             entries.push(after);
         }
@@ -94,19 +101,58 @@ impl Records {
         source: &Reference,
         verification: Verification,
     ) -> Option<RecordChange> {
+        self.change(key, source, |record| record.verified(verification))
+    }
+
+    /// Forgets the verification of an image, because nothing is verified any more and its damage was repaired.
+    pub fn forget_verification(&mut self, key: &DestinationKey, source: &Reference) -> Option<RecordChange> {
+        self.change(key, source, |record| record.verified = None)
+    }
+
+    /// Forgets all verifications but those that found damage, because nothing is verified any more.
+    pub fn forget_verifications(&mut self) -> Vec<RecordChange> {
+        let mut changes = Vec::new();
+        for entry in self.by_destination.values_mut().flatten().filter(|entry| !entry.record.is_damaged()) {
+            let before = Known::from(&entry.record);
+            entry.record.verified = None;
+            changes.extend(entry.change_since(before));
+        }
+        changes
+    }
+
+    fn change(
+        &mut self,
+        key: &DestinationKey,
+        source: &Reference,
+        change: impl FnOnce(&mut ImageRecord),
+    ) -> Option<RecordChange> {
         let entry = self.by_destination.get_mut(key)?.iter_mut().find(|entry| entry.source == *source)?;
         let before = Known::from(&entry.record);
         count(&mut self.to_be_copied, &entry.record, -1);
-        entry.record.verified(verification);
+        change(&mut entry.record);
         count(&mut self.to_be_copied, &entry.record, 1);
-        let after = Known::from(&entry.record);
-        let (destination, source) = (entry.destination.clone(), source.clone());
-        (before != after).then_some(RecordChange { destination, source, before: Some(before), after: Some(after) })
+        entry.change_since(before)
     }
 
     /// What is known of an image at a destination; none if it is not claimed.
     pub fn get(&self, key: &DestinationKey, source: &Reference) -> Option<&ImageRecord> {
         Some(&self.entry(key, source)?.record)
+    }
+
+    /// Records that all further sources were asked for an image in vain.
+    pub fn set_asked_elsewhere(&mut self, key: &DestinationKey, source: &Reference, now: Instant) {
+        let entries = self.by_destination.get_mut(key).into_iter().flatten();
+        entries.filter(|entry| entry.source == *source).for_each(|entry| entry.asked_elsewhere = Some(now));
+    }
+
+    /// When all further sources were last asked for an image in vain.
+    pub fn asked_elsewhere(&self, key: &DestinationKey, source: &Reference) -> Option<Instant> {
+        self.entry(key, source)?.asked_elsewhere
+    }
+
+    /// Further sources may have become others, or are to be asked again.
+    pub fn forget_asked_elsewhere(&mut self) {
+        self.by_destination.values_mut().flatten().for_each(|entry| entry.asked_elsewhere = None);
     }
 
     /// Whether the last attempt failed.
@@ -127,6 +173,14 @@ impl Records {
 
     fn entry(&self, key: &DestinationKey, source: &Reference) -> Option<&Entry> {
         self.by_destination.get(key)?.iter().find(|entry| entry.source == *source)
+    }
+}
+
+impl Entry {
+    fn change_since(&self, before: Known) -> Option<RecordChange> {
+        let after = Known::from(&self.record);
+        let (destination, source) = (self.destination.clone(), self.source.clone());
+        (before != after).then_some(RecordChange { destination, source, before: Some(before), after: Some(after) })
     }
 }
 
@@ -173,7 +227,9 @@ mod tests {
     use super::*;
     use crate::{
         mirror::testing::target,
-        model::{AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status, Wholeness},
+        model::{
+            AtTarget, Digest, Failure, FailureKind, ImageState, Retry, Seen, Status, TagMeaning, Unanswered, Wholeness,
+        },
     };
 
     fn outcome(image: &str, status: Status) -> Outcome {
@@ -192,6 +248,8 @@ mod tests {
             status,
             seen: Seen::default(),
             referrers: None,
+            copied_from: Vec::new(),
+            tag: TagMeaning::default(),
             bytes: 0,
             took: Duration::ZERO,
             next_try: None,
@@ -251,7 +309,7 @@ mod tests {
         let key = DestinationKey::of(&copied.destination);
         let mut records = Records::default();
         records.update(&key, std::slice::from_ref(&copied), |_| true, at(1));
-        let verified = |result, second| Verification { at: at(second), result, reason: None };
+        let verified = |result, second| Verification { at: at(second), result, reason: None, unanswered: None };
         let state =
             |records: &Records| (records.get(&key, &copied.source).unwrap().state, records.oldest_to_be_copied());
         let change = records.verified(&key, &copied.source, verified(Wholeness::Incomplete, 2)).unwrap();
@@ -272,6 +330,48 @@ mod tests {
             None,
             "nothing has changed"
         );
+    }
+
+    #[test]
+    fn known_damage_ends_with_an_answer_only() {
+        let copied = outcome("app:1", Status::Copied(Digest::sha256(b"app")));
+        let key = DestinationKey::of(&copied.destination);
+        let mut records = Records::default();
+        records.update(&key, std::slice::from_ref(&copied), |_| true, at(1));
+        let mut verify = |result, second, reason: &str| {
+            let reason = Some(reason.to_owned());
+            records.verified(&key, &copied.source, Verification { at: at(second), result, reason, unanswered: None });
+            let record = records.get(&key, &copied.source).unwrap();
+            (record.state, record.verified.clone().unwrap())
+        };
+        verify(Wholeness::Incomplete, 2, "2 parts are missing");
+        for second in [3, 4] {
+            let (state, known) = verify(Wholeness::Unknown, second, "silence");
+            assert_eq!((state, known.result, known.at), (ImageState::Stale, Wholeness::Incomplete, at(2)));
+            assert_eq!(known.reason.as_deref(), Some("2 parts are missing"));
+            assert_eq!(known.unanswered, Some(Unanswered { at: at(second), reason: Some("silence".into()) }));
+        }
+        let (_, known) = verify(Wholeness::Whole, 5, "");
+        assert_eq!((known.result, known.unanswered), (Wholeness::Whole, None));
+        assert_eq!(verify(Wholeness::Unknown, 6, "silence").1.result, Wholeness::Unknown);
+    }
+
+    #[test]
+    fn a_tag_that_answers_does_not_make_a_damaged_image_mirrored() {
+        let copied = outcome("app:1", Status::Copied(Digest::sha256(b"app")));
+        let there = outcome("app:1", Status::AlreadyThere(Digest::sha256(b"app")));
+        let key = DestinationKey::of(&copied.destination);
+        let mut records = Records::default();
+        let update = |records: &mut Records, outcome: &Outcome, second| {
+            records.update(&key, std::slice::from_ref(outcome), |_| true, at(second));
+            records.get(&key, &copied.source).unwrap().state
+        };
+        update(&mut records, &copied, 1);
+        let damage = Verification { at: at(2), result: Wholeness::Incomplete, reason: None, unanswered: None };
+        records.verified(&key, &copied.source, damage);
+        assert_eq!(update(&mut records, &there, 3), ImageState::Stale);
+        assert_eq!(update(&mut records, &copied, 4), ImageState::Mirrored);
+        assert_eq!(update(&mut records, &there, 5), ImageState::Mirrored, "the next verification tells");
     }
 
     #[test]
@@ -324,5 +424,23 @@ mod tests {
         let record = records.get(&key, &copied.source).unwrap();
         assert_eq!((record.failures, record.failing_since, record.last_mirrored), (4, Some(at(8)), Some(at(7))));
         assert_eq!(record.seen, Seen { at_target: AtTarget::Digest(old), at_source: Some(new) });
+    }
+
+    #[test]
+    fn what_a_tag_was_last_known_to_be_is_unverified_until_the_source_tells() {
+        let (key, now) = (crate::mirror::testing::key("app"), SystemTime::now());
+        let mut records = Records::default();
+        let copied = Status::Copied(Digest::sha256(b"app"));
+        let there = || Status::AlreadyThere(Digest::sha256(b"app"));
+        for (status, tag, state) in [
+            (copied, TagMeaning::LastKnown, ImageState::Unverified),
+            (there(), TagMeaning::NotAsked, ImageState::Unverified),
+            (there(), TagMeaning::Told, ImageState::Mirrored),
+            (there(), TagMeaning::NotAsked, ImageState::Mirrored),
+        ] {
+            let outcome = Outcome { tag, ..outcome("app:1", status) };
+            records.update(&key, &[outcome], |_| true, now);
+            assert_eq!(records.get(&key, &"app:1".parse().unwrap()).unwrap().state, state, "{tag:?}");
+        }
     }
 }

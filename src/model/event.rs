@@ -69,9 +69,14 @@ pub enum Event<'a> {
         /// Whether the verification before had found parts missing or wrong.
         was_damaged: bool,
     },
-    /// The last verification of the image that has waited longest for one, or when this process found it at its target;
-    /// none if nothing is to be verified.
-    OldestVerification(Option<SystemTime>),
+    /// Which verification of an image is the oldest.
+    OldestVerification {
+        /// The last verification of the image that has waited longest for one, or when this process found it at its target;
+        /// none if nothing is to be verified.
+        time: Option<SystemTime>,
+        /// Whether it has waited for more than twice the period in which each image is to be verified.
+        is_late: bool,
+    },
     /// A pass over all workloads ended.
     PassEnded(PassSummary),
     /// A workload uses an image that has failed and is in cooldown.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind, Verification, Wholeness,
+    AtTarget, Failure, FailureKind, Outcome, ReferrerRecord, Seen, Status, StatusKind, TagMeaning, Unanswered,
+    Verification, Wholeness,
 };
 
 /// What is at a destination; a closed list, used as a metric label.
@@ -80,6 +81,8 @@ pub struct ImageRecord {
     pub failing_since: Option<SystemTime>,
     /// Since when it has to be copied; none if it is at the target, or is not to be copied.
     pub to_be_copied_since: Option<SystemTime>,
+    /// Whether the source has not told what the tag means since it was put at the target as it was last known.
+    pub is_last_known: bool,
     /// Failed attempts since the last success.
     pub failures: u32,
     /// Successful attempts since the last failure.
@@ -123,6 +126,8 @@ pub struct LastAttempt {
     pub took: Duration,
     /// Bytes of blobs that were uploaded.
     pub bytes: u64,
+    /// The further sources that gave a part of it, because its registry could not.
+    pub copied_from: Vec<String>,
     /// When it is retried.
     pub next_try: Option<SystemTime>,
 }
@@ -141,6 +146,7 @@ impl ImageRecord {
             last_mirrored: None,
             failing_since: None,
             to_be_copied_since: Some(now),
+            is_last_known: false,
             failures: 0,
             successes: 0,
         }
@@ -149,6 +155,12 @@ impl ImageRecord {
     /// What is at the destination after an outcome.
     pub fn state_after(&self, outcome: &Outcome) -> ImageState {
         let failure = match &outcome.status {
+            // The tag answers, which says nothing about the parts below it.
+            Status::AlreadyThere(_) if self.is_damaged() && self.state.is_to_be_copied() => return self.state,
+            // It has what the tag meant when it was last known.
+            Status::Copied(_) | Status::AlreadyThere(_) if self.is_last_known_after(outcome) => {
+                return ImageState::Unverified;
+            }
             Status::Copied(_) | Status::AlreadyThere(_) => return ImageState::Mirrored,
             Status::WouldCopy(_) | Status::WouldPull => return ImageState::DryRun,
             Status::Failed(failure) => failure,
@@ -171,13 +183,29 @@ impl ImageRecord {
         }
     }
 
+    /// Whether nobody has told what the tag means since it was put at the target as it was last known.
+    fn is_last_known_after(&self, outcome: &Outcome) -> bool {
+        match outcome.tag {
+            TagMeaning::NotAsked => self.is_last_known,
+            TagMeaning::Told => false,
+            TagMeaning::LastKnown => true,
+        }
+    }
+
     /// Whether the last verification found parts missing or wrong.
     pub fn is_damaged(&self) -> bool {
         self.verified.as_ref().is_some_and(|verified| verified.result.is_damage())
     }
 
-    /// Records a verification. An image with damaged parts is not mirrored, whatever its tag says.
+    /// Records a verification. An image with damaged parts is not mirrored, whatever its tag says; and it stays damaged until
+    /// one tells otherwise.
     pub fn verified(&mut self, verification: Verification) {
+        if verification.result == Wholeness::Unknown
+            && let Some(known) = self.verified.as_mut().filter(|known| known.result.is_damage())
+        {
+            known.unanswered = Some(Unanswered { at: verification.at, reason: verification.reason });
+            return;
+        }
         if verification.result.is_damage() && matches!(self.state, ImageState::Mirrored | ImageState::Unverified) {
             self.state = match verification.result {
                 Wholeness::Missing => ImageState::Missing,
@@ -191,6 +219,7 @@ impl ImageRecord {
     /// Records an outcome.
     pub fn record(&mut self, outcome: &Outcome, now: SystemTime) {
         self.state = self.state_after(outcome);
+        self.is_last_known = self.is_last_known_after(outcome);
         match (&outcome.status, &outcome.seen.at_target) {
             (Status::Copied(digest) | Status::AlreadyThere(digest), _) => {
                 self.seen.at_target = AtTarget::Digest(digest.clone());
@@ -229,6 +258,7 @@ impl ImageRecord {
             ended: now,
             took: outcome.took,
             bytes: outcome.bytes,
+            copied_from: outcome.copied_from.clone(),
             next_try: outcome.next_try,
         };
         if let Some(before) = self.last_attempt.replace(attempt)

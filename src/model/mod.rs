@@ -45,7 +45,7 @@ pub use event::{Event, Observer};
 pub use image_state::{ImageRecord, ImageState, Known, LastAttempt};
 pub use image_use::{Container, ContainerKind, ImageUse, Running};
 pub use mirror_status::{Activity, ImageStatus, MirrorPhase, MirrorStatus, UnmirroredUse};
-pub use outcome::{Failure, FailureKind, Outcome, PassSummary, Status, StatusKind};
+pub use outcome::{Failure, FailureKind, Outcome, PassSummary, Status, StatusKind, TagMeaning};
 pub use platform::{Platform, PlatformError};
 pub use plugin::{OnFailure, PluginStatus};
 pub use printable::{one_line, printable, printable_json};
@@ -59,6 +59,7 @@ pub use target::{Destination, Target, TargetKind};
 pub use target_address::TargetAddress;
 pub use token_verdict::TokenVerdict;
 pub use verification::{
-    ImagePart, MAX_PART_PROBLEMS, PartProblem, PartProblemKind, Verification, VerifiedImage, Wholeness,
+    ImagePart, MAX_PART_PROBLEMS, NOT_VERIFIED, PartProblem, PartProblemKind, Unanswered, Verification, VerifiedImage,
+    Wholeness,
 };
 pub use workload::{Owner, Workload, WorkloadId, WorkloadKind};

@@ -142,6 +142,18 @@ pub struct PassSummary {
     pub failures: usize,
 }
 
+/// Who told what a tag means, in an attempt to mirror an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagMeaning {
+    /// Nobody was asked: Pods run what the target has.
+    #[default]
+    NotAsked,
+    /// The source, or the reference names a digest.
+    Told,
+    /// The source did not tell. It is what it was when it was last known.
+    LastKnown,
+}
+
 /// The outcome of copying one image to one destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -159,6 +171,11 @@ pub struct Outcome {
     pub seen: Seen,
     /// What became of its signatures and other referrers; none if they were not looked for.
     pub referrers: Option<ReferrerOutcome>,
+    /// The further sources (`sources` in the configuration) that gave the image or a part of it, because its registry could
+    /// not; in the configured order.
+    pub copied_from: Vec<String>,
+    /// Who told what the tag means.
+    pub tag: TagMeaning,
     /// Bytes of blobs that were uploaded.
     pub bytes: u64,
     /// From the first request to the last.

@@ -44,6 +44,9 @@ impl Wholeness {
     }
 }
 
+/// The word in reports for the result of an image that was not verified since the start.
+pub const NOT_VERIFIED: &str = "none";
+
 /// The last verification of an image at a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
@@ -52,6 +55,17 @@ pub struct Verification {
     /// What it found.
     pub result: Wholeness,
     /// Why the image is not whole, or why that is not known.
+    pub reason: Option<String>,
+    /// A later verification that told nothing, of an image that is known to be damaged.
+    pub unanswered: Option<Unanswered>,
+}
+
+/// A verification that told nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// When it ended.
+    pub at: SystemTime,
+    /// Why.
     pub reason: Option<String>,
 }
 

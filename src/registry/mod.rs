@@ -60,6 +60,7 @@ pub use store::{
     ManifestRef, Store, StoreRepository,
     error::{StoreError, StoreUploadError},
     permit::TransferPermit,
+    reader::DigestReader,
     referrers::StoredReferrers,
     remote::RemoteRepository,
 };

@@ -15,8 +15,8 @@ use tokio::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::model::{
-    Activity, Destination, Failure, FailureKind, ImageRecord, ImageStatus, Outcome, Retry, Seen, Status, Target,
-    TargetKind, Workload, WorkloadId, WorkloadKind,
+    Activity, Destination, Failure, FailureKind, ImageRecord, ImageStatus, Outcome, Retry, Seen, Status, TagMeaning,
+    Target, TargetKind, Workload, WorkloadId, WorkloadKind,
 };
 
 /// What is known after an outcome.
@@ -79,6 +79,8 @@ pub(super) fn outcome(image: &str, status: Status) -> Outcome {
         status,
         seen: Seen::default(),
         referrers: None,
+        copied_from: Vec::new(),
+        tag: TagMeaning::Told,
         bytes: 0,
         took: Duration::from_millis(1500),
         next_try: None,

@@ -23,7 +23,7 @@ struct Case {
 
 const OF: &str = r#"cluster="c",namespace="n",pod="p",instance="i",job="j""#;
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 21] = [
     Case {
         alert: "K8sCopycatAbsent",
         interval: 1,
@@ -89,6 +89,15 @@ const CASES: [Case; 20] = [
         clears: 65,
         labels: &[],
         summary: "2 images have lost parts at their targets, and copying them again has not mended them",
+    },
+    Case {
+        alert: "K8sCopycatVerificationsLate",
+        interval: 5,
+        series: &[("k8s_copycat_verifications_late{", "1x40 0x10")],
+        fires: 150,
+        clears: 240,
+        labels: &[],
+        summary: "Images at the targets have not been verified for more than twice verifyHours",
     },
     Case {
         alert: "K8sCopycatReferrersMissing",

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::case::{Case, TAG};
 use crate::support::{
     Access, PASSWORD, SilentHost, USER, Workload, deployment,
-    faulty::{Fault, FaultyRegistry, RequestKind},
+    faulty::{Fault, FaultyRegistry, RequestKind, ScheduledFault},
 };
 
 /// The kind of authentication of each source.
@@ -43,6 +43,14 @@ impl TestEnvironment {
             }
         }
         environment
+    }
+
+    /// Replaces all faults of an image's registries.
+    pub fn reschedule(&self, case: &Case, source_faults: &[ScheduledFault], target_faults: &[ScheduledFault]) {
+        if let Some(source) = self.source(case) {
+            source.reschedule(&case.repository, source_faults);
+        }
+        self.target.reschedule(&case.repository, target_faults);
     }
 
     /// None for the silent host.

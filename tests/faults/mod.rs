@@ -8,8 +8,10 @@ mod cut_connections;
 mod environment;
 mod isolation;
 mod kills;
+mod mending;
 mod random;
 mod regressions;
+mod verifying;
 
 use std::time::Instant;
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::support::{
     Access,
-    faulty::{Challenge, Fault, Location, Redirect, RequestKind, RetryAfter, ScheduledFault},
+    faulty::{Challenge, Damage, Fault, Location, Redirect, RequestKind, RetryAfter, ScheduledFault},
 };
 
 /// One of so many images has a signature.
@@ -86,6 +86,66 @@ pub fn extra_cases(seed: u64) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// The faults of a source that a verification asks.
+pub fn source_faults(random: &mut Rng) -> Vec<ScheduledFault> {
+    let kinds = [RequestKind::Token, RequestKind::ManifestHead];
+    (0..random.usize(..=FEW)).map(|_| once(random, &kinds)).collect()
+}
+
+/// The faults of a target that a verification asks. A verification asks again: only what goes on hides damage.
+pub fn target_faults(random: &mut Rng, is_damaged: bool) -> Vec<ScheduledFault> {
+    if is_damaged && random.u8(..4) > 0 {
+        let kinds = [RequestKind::ManifestGet, RequestKind::BlobHead, RequestKind::BlobHead, RequestKind::BlobGet];
+        let at = kinds[random.usize(..kinds.len())];
+        let after = if random.bool() { 0 } else { random.usize(..max_requests(at)) };
+        return vec![ScheduledFault::permanent(at, after, quick_fault(random, at))];
+    }
+    let kinds = [
+        RequestKind::Token,
+        RequestKind::ManifestHead,
+        RequestKind::ManifestGet,
+        RequestKind::BlobHead,
+        RequestKind::BlobGet,
+    ];
+    (0..random.usize(..=FEW)).map(|_| once(random, &kinds)).collect()
+}
+
+fn once(random: &mut Rng, kinds: &[RequestKind]) -> ScheduledFault {
+    let at = kinds[random.usize(..kinds.len())];
+    ScheduledFault::once(at, random.usize(..max_requests(at)), transient_fault(random, at, false))
+}
+
+/// Each attempt of a slower one would cost a second.
+fn quick_fault(random: &mut Rng, at: RequestKind) -> Fault {
+    loop {
+        match if random.u8(..4) == 0 { permanent_fault(random, at, false) } else { transient_fault(random, at, false) }
+        {
+            Fault::Hang | Fault::StallBody(_) | Fault::Slow => {}
+            Fault::Status(_, RetryAfter::Date | RetryAfter::Seconds(_)) => {}
+            quick => return quick,
+        }
+    }
+}
+
+/// Damage to the storage of one image: often none.
+pub fn damages(random: &mut Rng) -> Vec<Damage> {
+    let count = [0, 0, 0, 1, 1, 1, 2][random.usize(..7)];
+    let damages = (0..count).map(|_| {
+        let number = random.usize(..1000);
+        match random.u8(..16) {
+            0..4 => Damage::LoseBlob(number),
+            4..6 => Damage::CutBlob(number),
+            6..9 => Damage::FlipBlob(number),
+            9..12 => Damage::LoseManifest(number),
+            12 => Damage::CutManifest(number),
+            13 => Damage::FlipManifest(number),
+            14 => Damage::LoseTags,
+            _ => Damage::LoseAll,
+        }
+    });
+    damages.collect()
 }
 
 fn case(random: &mut Rng, repository: &str, base: &Layer) -> Case {

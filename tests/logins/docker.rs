@@ -193,3 +193,25 @@ async fn run_reads_a_mounted_file_again_when_it_changes_and_none_of_the_user() {
     let log = program.log();
     assert!(!log.contains(PASSWORD) && !log.contains(NEW_PASSWORD), "{log}");
 }
+
+#[tokio::test]
+async fn a_login_that_is_not_accepted_is_not_sent_for_every_repository() {
+    let source = Registry::distribution(Access::Token).await;
+    let target = Registry::crane().await;
+    let names: Vec<String> = (0..20).map(|number| format!("team/app-{number}")).collect();
+    let mut images = Vec::new();
+    for name in &names {
+        images.push(source.push(name, "1", &single("app")).await);
+    }
+    source.take_logins();
+    let login = json!({ "auth": STANDARD.encode("old-account:expired") });
+    let program = sync(&target, &images).env("MAX_CONCURRENT_RECONCILES", "1");
+    let program = in_home(program, "login.json", &file(&source.host(), &login));
+    let path = program.directory().join("login.json");
+    let finished = run(&program.env("DOCKER_CONFIG_FILE", path)).await.assert_code(1);
+    let sent = source.take_logins().into_iter().filter(|(user, _)| user == "old-account").count();
+    // Those that are copied at the same time.
+    assert!((1..=6).contains(&sent), "{sent}: {finished:?}");
+    let last = finished.stdout.lines().rev().find(|line| line.starts_with("failed")).unwrap();
+    assert!(last.contains("old-account") && last.contains("docker login"), "{last}");
+}

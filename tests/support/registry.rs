@@ -274,6 +274,12 @@ impl Registry {
         assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
     }
 
+    /// Deletes a tag, and not what it names.
+    pub fn remove_tag(&self, repository: &str, tag: &str) {
+        let all = self.directory.path().join("storage/docker/registry/v2/repositories");
+        fs::remove_dir_all(all.join(repository).join("_manifests/tags").join(tag)).unwrap();
+    }
+
     /// Deletes a whole repository from the storage.
     pub fn remove_repository(&self, repository: &str) {
         let all = self.directory.path().join("storage/docker/registry/v2/repositories");

@@ -4,12 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{registry, stores};
 use crate::{
-    config::{Config, CopyConfig, ReferrersConfig, TargetConfig, WatchConfig},
+    config::{Config, CopyConfig, FurtherSourcePlace, ReferrersConfig, TargetConfig, WatchConfig},
     mirror::{
-        ContinualVerifier, Copier, CopySettings, Mirror, Pace, PlatformSettings, ReferrerSelection, ReferrerSettings,
-        SourceQuestions, Verifier, VerifierSettings,
+        ContinualVerifier, Copier, CopySettings, FurtherPlace, FurtherSource, Mirror, Pace, PlatformSettings,
+        ReferrerSelection, ReferrerSettings, SourceQuestions, Verifier, VerifierSettings,
     },
-    model::{Observer, PullSecrets},
+    model::{Observer, PullSecrets, TargetAddress},
     policy::Policy,
     registry::{Aws, CertificateError, Registries, Store},
     workload::{Client, PullSecretReader},
@@ -33,12 +33,31 @@ pub fn copier_and_verifier(
     }
     // Both share limits, tokens and what is known of rate limits.
     let verifier = continual_verifier(config, &sources, &stores, pull_secrets);
-    let copier = Copier::new(sources, stores, copy_settings(config), observer);
+    let further = further_sources(config, &sources, &stores);
+    let copier = Copier::new(sources, stores, copy_settings(config), observer).with_further_sources(further);
     let copier = match pull_secrets {
         Some(pull_secrets) => copier.with_pull_secrets(Arc::clone(pull_secrets)),
         None => copier,
     };
     Ok((copier, verifier))
+}
+
+fn further_sources(config: &Config, sources: &Registries, stores: &HashMap<String, Store>) -> Vec<FurtherSource> {
+    let places = config.further_sources.iter().filter_map(|source| {
+        let place = match &source.place {
+            FurtherSourcePlace::Registry(registry) => {
+                let (host, path) = TargetAddress::host_and_path(registry);
+                FurtherPlace::Registry { registries: sources.clone(), host: host.to_owned(), path: path.to_owned() }
+            }
+            // The configuration accepts no other name.
+            FurtherSourcePlace::Target(name) => {
+                FurtherPlace::Target { name: name.clone(), store: stores.get(name)?.clone() }
+            }
+            FurtherSourcePlace::Layout(path) => FurtherPlace::Layout(path.clone()),
+        };
+        Some(FurtherSource { name: source.to_string(), prefix: source.prefix.clone(), place })
+    });
+    places.collect()
 }
 
 /// None if nothing is verified: what a dry run would copy is not there.
@@ -49,19 +68,23 @@ fn continual_verifier(
     pull_secrets: Option<&Arc<dyn PullSecrets>>,
 ) -> Option<ContinualVerifier> {
     let period = config.copy.verification.period.filter(|_| !config.copy.dry_run && !config.copy.dry_pull)?;
-    let settings = VerifierSettings {
+    let settings = || VerifierSettings {
         copy: copy_settings(config),
         // What tags mean is asked by copies, and what referrers there are by their looks.
         questions: SourceQuestions::Indexes,
         deep: None,
         pace: Some(Pace::per_minute(config.copy.verification.requests_per_minute.try_into().unwrap_or(u32::MAX))),
     };
-    let verifier = Verifier::new(sources.clone(), stores.clone(), settings);
-    let verifier = match pull_secrets {
-        Some(pull_secrets) => verifier.with_pull_secrets(Arc::clone(pull_secrets)),
-        None => verifier,
+    let of_target = |(name, store): (&String, &Store)| {
+        let stores = HashMap::from([(name.clone(), store.clone())]);
+        let verifier = Verifier::new(sources.clone(), stores, settings());
+        let verifier = match pull_secrets {
+            Some(pull_secrets) => verifier.with_pull_secrets(Arc::clone(pull_secrets)),
+            None => verifier,
+        };
+        (name.clone(), verifier)
     };
-    Some(ContinualVerifier::new(verifier, period))
+    Some(ContinualVerifier::new(stores.iter().map(of_target).collect(), period))
 }
 
 /// How images are copied, and with that what targets are to have.

@@ -4,6 +4,7 @@ mod cluster;
 mod configuration;
 mod deadline;
 mod finding;
+mod further_sources;
 mod images;
 mod pull_secrets;
 mod registries;

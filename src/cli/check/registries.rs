@@ -11,13 +11,14 @@ use tokio::time::timeout_at;
 use super::{
     deadline::DEADLINE,
     finding::{Finding, Group},
+    further_sources::further_source,
     images::Images,
     pull_secrets::logins,
     sources, targets,
 };
 use crate::{
     cli::build,
-    config::Config,
+    config::{Config, FurtherSourceConfig},
     model::PullSecrets,
     registry::{self, CertificateError, Registries},
 };
@@ -61,7 +62,10 @@ pub async fn registries(
         }
     });
     let targets = future::join_all(targets);
-    let (targets, sources) = future::join(targets, all_sources(&registries, images, pull_secrets, end)).await;
+    let sources = all_sources(&registries, images, pull_secrets, end);
+    let further = all_further_sources(&registries, &config.further_sources, end);
+    let (targets, mut sources, further) = future::join3(targets, sources, further).await;
+    sources.extend(further);
     // Uploads that were cancelled by a deadline.
     let _ = timeout_at(end.into(), registries.background_finished()).await;
     Ok([targets.into_iter().flatten().collect(), sources])
@@ -84,6 +88,15 @@ async fn all_sources(
         timeout_at(end.into(), finding).await.unwrap_or_else(|_| not_in_time(Group::Sources, registry))
     });
     stream::iter(findings).buffered(CONCURRENT_SOURCES).collect().await
+}
+
+async fn all_further_sources(registries: &Registries, sources: &[FurtherSourceConfig], end: Instant) -> Vec<Finding> {
+    let findings = sources.iter().map(|source| async move {
+        let late = || Some(not_in_time(Group::Sources, &source.to_string()));
+        timeout_at(end.into(), further_source(registries, source)).await.unwrap_or_else(|_| late())
+    });
+    let findings: Vec<Option<Finding>> = stream::iter(findings).buffered(CONCURRENT_SOURCES).collect().await;
+    findings.into_iter().flatten().collect()
 }
 
 fn not_in_time(group: Group, subject: &str) -> Finding {

@@ -19,6 +19,8 @@ struct Line<'a> {
     digest: Option<String>,
     bytes: u64,
     milliseconds: u64,
+    /// The further sources that gave the image or a part of it.
+    copied_from: &'a [String],
     /// Null if they were not looked for.
     referrers: Option<ReferrerFields>,
     /// Which part failed.
@@ -45,6 +47,7 @@ pub fn outcome(outcome: &Outcome) -> serde_json::Result<String> {
         digest,
         bytes: outcome.bytes,
         milliseconds: u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+        copied_from: &outcome.copied_from,
         referrers: outcome.referrers.as_ref().map(Into::into),
         kind: failure.map(|failure| failure.kind.name()),
         reason: failure.map(|failure| failure.message.as_str()),
@@ -62,6 +65,7 @@ pub fn undecided(workload: &WorkloadId, image: &str, reason: &str) -> serde_json
         digest: None,
         bytes: 0,
         milliseconds: 0,
+        copied_from: &[],
         referrers: None,
         kind: None,
         reason: Some(reason),

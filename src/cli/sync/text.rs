@@ -18,7 +18,9 @@ pub fn outcome(outcome: &Outcome, width: Option<usize>) -> String {
     let (destination, detail) = match &outcome.status {
         Status::Copied(_) => {
             let (size, time) = (bytes(outcome.bytes), duration(outcome.took));
-            (format!("{destination} ({size} in {time})"), lacking.unwrap_or_default())
+            let from = (!outcome.copied_from.is_empty()).then(|| format!("from {}", outcome.copied_from.join(", ")));
+            let detail: Vec<String> = from.into_iter().chain(lacking).collect();
+            (format!("{destination} ({size} in {time})"), detail.join("; "))
         }
         Status::Failed(failure) => (format!("{destination}:"), failure.to_string()),
         Status::AlreadyThere(_) | Status::WouldCopy(_) | Status::WouldPull => {

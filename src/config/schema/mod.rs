@@ -10,7 +10,7 @@ use keys::{
     Key, boolean, count, hours, integer, key, list_of_words, quantity, section, section_with, sections, text, texts,
     words,
 };
-use targets::{docker, ecr, layout, targets};
+use targets::{docker, ecr, further_sources, layout, targets};
 
 use super::{
     copy::{DEFAULT_BLOBS, DEFAULT_CONNECTIONS, DEFAULT_MIN_TRANSFER_RATE},
@@ -74,6 +74,7 @@ fn root() -> Vec<Key> {
         key("ecr", section(ecr(true)), "The target, if `targetKind` is `ecr`."),
         key("ociLayout", section(layout(true)), "The target, if `targetKind` is `oci-layout`."),
         key("targets", targets(), "Several targets, instead of `targetKind` and the sections of single targets."),
+        key("sources", further_sources(), "Where images may be had when their registries can't give them; asked in this order."),
         key("includeNamespaces", texts(), "Namespaces whose workloads are mirrored: names and shell globs.")
             .variable("INCLUDE_NAMESPACES")
             .default(json!(["*"])),
@@ -232,7 +233,7 @@ fn copy() -> Vec<Key> {
         )
         .variable("VERIFY_HOURS")
         .default(DEFAULT_HOURS),
-        key("verifyRequestsPerMinute", count(), "Requests to targets that these verifications send at most.")
+        key("verifyRequestsPerMinute", count(), "Requests that these verifications send to each target at most; repeated ones do not count.")
             .variable("VERIFY_REQUESTS_PER_MINUTE")
             .default(DEFAULT_REQUESTS_PER_MINUTE),
         key(

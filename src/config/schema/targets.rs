@@ -84,6 +84,28 @@ pub(super) fn layout(is_single: bool) -> Vec<Key> {
     ]
 }
 
+pub(super) fn further_sources() -> Json {
+    let kinds = [
+        (
+            "registry",
+            "A registry, host[:port][/path], that has other registries' repositories: what follows `prefix` in an image's name is \
+             below it.",
+        ),
+        ("target", "The name of a target: images are where the policy places them there."),
+        ("layout", "The folder of an OCI image layout, or a tar file of one."),
+    ];
+    let kinds = kinds.map(|(name, about)| {
+        let prefix =
+            "The images that it may have: a registry, or the beginning of registry and repository; empty: all.";
+        let mut entry = section_with(vec![key(name, text(), about), key("prefix", text(), prefix)], &[name]);
+        if let Json::Object(entry) = &mut entry {
+            entry.insert("title".to_owned(), name.into());
+        }
+        entry
+    });
+    json!({ "type": ["array", "null"], "items": { "anyOf": kinds } })
+}
+
 pub(super) fn targets() -> Json {
     let kinds = KINDS.map(|(word, kind)| {
         use crate::model::TargetKind::{Docker, Ecr, OciLayout};

@@ -17,7 +17,8 @@ const FILE: &str = "docs/config.schema.json";
 /// A file that visits every section, and one for the list `targets`, which excludes single targets.
 const ALL_SECTIONS: [&str; 2] = [
     "pathMap: [{ from: a, to: b }]\nplugins: [{ module: lib/x.wasm }]\nregistryCredentials: [{ registry: a.test, username: u, \
-     password: p }]\nregistries: [{ registry: a.test }]\npullSecrets: { namespaces: [a] }\ndocker: { registry: mirror.test }\ntargetKind: docker\n",
+     password: p }]\nregistries: [{ registry: a.test }]\npullSecrets: { namespaces: [a] }\ndocker: { registry: mirror.test }\ntargetKind: docker\n\
+     sources: [{ registry: a.test, prefix: quay.io }, { target: default }, { layout: /l }]\n",
     "targets:\n  - { name: a, kind: docker, registry: mirror.test }\n  - { name: b, kind: ecr, accountID: '123456789012', \
      region: eu-central-1 }\n  - { name: c, kind: oci-layout, path: /data }\n",
 ];

@@ -22,8 +22,10 @@ impl Actor {
         let changes = self.claims.set(workload, desired);
         let now = Instant::now();
         for (key, source) in &changes.requested {
-            let change = self.records.claim(key, source, SystemTime::now());
-            self.report_changes(change);
+            if let Some(change) = self.records.claim(key, source, SystemTime::now()) {
+                self.report_changes([change]);
+                self.restore_damage(key, source, now);
+            }
             self.warn_of_possible_conflicts(key, source);
             if let Admission::InCooldown { until, error } = self.request(key, source, Cause::New, now)
                 && let Some(record) = self.records.get(key, source)
@@ -60,6 +62,7 @@ impl Actor {
         self.queue.forget(key);
         self.referrer_looks.forget(key);
         self.rounds.forget(key);
+        self.damage.release(key, Instant::now());
         let changes = self.records.update(key, &[], |_| false, SystemTime::now());
         self.report_changes(changes);
         if let Some(pass) = self.passes.current() {

@@ -8,7 +8,7 @@ use crate::{
         job::{CopyJob, CopyResult, Role},
         queue::Next,
     },
-    model::{Failure, FailureKind, Outcome, Reference, Status},
+    model::{Failure, FailureKind, Outcome, Reference, Retry, Status},
 };
 
 use super::state::{Active, Actor, Completed, as_system_time};
@@ -38,7 +38,17 @@ impl Actor {
             Err(failure) => {
                 let failed = jobs.into_iter().map(|(job, _)| {
                     let outcome = job.failed_before_start(failure.clone());
-                    (job, CopyResult { outcome, source_answered: false, registry_is_up: false })
+                    (
+                        job,
+                        CopyResult {
+                            outcome,
+                            source_failure: None,
+                            source_answered: false,
+                            registry_is_up: false,
+                            asked_elsewhere: false,
+                            found_corrupt: false,
+                        },
+                    )
                 });
                 self.apply_outcomes(&key, failed.collect());
             }
@@ -60,13 +70,22 @@ impl Actor {
         let claimed = self.claims.jobs(key);
         let mut reported = Vec::with_capacity(done.len());
         let mut jobs = Vec::with_capacity(done.len());
+        let asked_elsewhere: Vec<Reference> =
+            done.iter().filter(|(_, result)| result.asked_elsewhere).map(|(job, _)| job.source.clone()).collect();
         for (job, result) in done {
             self.note_availability(&result, now);
+            let job = CopyJob { is_damaged: job.is_damaged || result.found_corrupt, ..job };
             let mut outcome = result.outcome;
             // Outcomes of images that are not claimed any more are not reported.
             if claimed.iter().any(|claimed| claimed.has_same_route(&job)) {
                 self.apply_outcome(key, &job, &mut outcome, now);
-                reported.push((job.clone(), outcome));
+                if self.is_old_news(key, &job, &outcome) {
+                    if let Some(pass) = self.passes.current() {
+                        pass.record(key, std::slice::from_ref(&outcome), now);
+                    }
+                } else {
+                    reported.push((job.clone(), outcome));
+                }
             }
             jobs.push(job);
         }
@@ -76,9 +95,25 @@ impl Actor {
         }
         let outcomes: Vec<Outcome> = reported.into_iter().map(|(_, outcome)| outcome).collect();
         self.finish(key, &jobs, &outcomes);
+        for source in asked_elsewhere {
+            self.records.set_asked_elsewhere(key, &source, now);
+        }
+    }
+
+    /// Whether it is the failure of a paused repair, which was reported when it happened.
+    fn is_old_news(&self, key: &DestinationKey, job: &CopyJob, outcome: &Outcome) -> bool {
+        matches!(&outcome.status, Status::Failed(failure) if job.is_pause(failure))
+            && self.records.is_failure(key, &job.source)
     }
 
     fn apply_outcome(&mut self, key: &DestinationKey, job: &CopyJob, outcome: &mut Outcome, now: Instant) {
+        if let Status::Failed(failure) = &outcome.status
+            && let Some(until) = self.next_repair(key, job, failure, outcome.bytes, now)
+        {
+            self.queue.postpone_repair(key, &job.source, &failure.message, until, now);
+            outcome.next_try = (!self.is_single_pass).then(|| as_system_time(until));
+            return;
+        }
         match &outcome.status {
             // A conflict is not retried: it is checked again when a claim changes.
             Status::Failed(failure) if failure.kind == FailureKind::Conflict => {
@@ -99,6 +134,29 @@ impl Actor {
             }
             _ => self.queue.succeeded(key, &job.source),
         }
+    }
+
+    /// When a repair that failed is tried again. None if the copy was no repair, or if it sent nothing and may succeed soon:
+    /// then it is retried as any other.
+    fn next_repair(
+        &mut self,
+        key: &DestinationKey,
+        job: &CopyJob,
+        failure: &Failure,
+        sent: u64,
+        now: Instant,
+    ) -> Option<Instant> {
+        if let Some(pause) = job.repair_pause.as_ref().filter(|_| job.is_pause(failure)) {
+            return Some(pause.until);
+        }
+        let is_other = match failure.kind {
+            FailureKind::Conflict | FailureKind::DifferentDigest => true,
+            FailureKind::Source => job.source_unavailable.is_some(),
+            _ => false,
+        };
+        let is_repair = job.is_damaged && !is_other && (failure.retry == Retry::Later || sent > 0);
+        let longest = self.longest_repair_pause();
+        is_repair.then(|| self.damage.repair_failed(key, &job.source, failure, longest, now))
     }
 
     /// Ends the work on a destination: with the jobs that were done, and the outcomes of those that are still claimed.

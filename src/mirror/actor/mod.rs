@@ -24,7 +24,10 @@ use tracing::{error, info, warn};
 
 use crate::model::Event;
 
-use super::{passes::Pass, queue::Lengths};
+use super::{
+    passes::Pass,
+    queue::{Cause, Lengths},
+};
 
 pub use message::{Command, Message, Reconfiguration};
 pub use state::Actor;
@@ -64,11 +67,9 @@ impl Actor {
     fn next_wake(&self) -> Option<Instant> {
         let cooldown = self.queue.next_wake().filter(|_| !self.is_single_pass);
         let look = self.referrer_looks.next_wake().filter(|_| !self.is_single_pass);
-        let verification = self.next_verification();
-        [self.decisions.next_wake(), self.phase.deadline(), cooldown, look, verification, self.passes.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (verification, late) = (self.next_verification(), self.verification_is_late());
+        let (decision, phase, pass) = (self.decisions.next_wake(), self.phase.deadline(), self.passes.deadline());
+        [decision, phase, cooldown, look, verification, late, pass].into_iter().flatten().min()
     }
 
     fn handle(&mut self, command: Command) {
@@ -103,8 +104,12 @@ impl Actor {
                 let _ = uses.send(self.decisions.uses(&workload));
             }
             Command::ResetCooldown(ended) => {
-                self.copier.end_rate_limit_waits();
-                let _ = ended.send(self.reset_cooldown());
+                self.copier.end_waits();
+                let count = self.reset_cooldown();
+                for (key, source) in self.damage.end_pauses() {
+                    self.request(&key, &source, Cause::Change, now);
+                }
+                let _ = ended.send(count);
                 self.queue.limits_changed();
             }
         }
@@ -114,6 +119,7 @@ impl Actor {
     fn reset_cooldown(&mut self) -> Option<usize> {
         self.sources.reset();
         self.targets.reset();
+        self.records.forget_asked_elsewhere();
         let claims = &self.claims;
         self.queue.reset_cooldown(|key| claims.source_registry(key).map(str::to_owned))
     }
@@ -137,7 +143,7 @@ impl Actor {
         self.phase = self.phase.advance(self.decisions.are_complete(), now);
         let has_more = self.start_copies();
         self.verify_next(now);
-        self.report_oldest_verification();
+        self.report_oldest_verification(now);
         if let Some(ended) = self.passes.step(now) {
             self.observer.observe(&Event::PassEnded(ended));
         }

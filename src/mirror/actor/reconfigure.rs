@@ -21,8 +21,16 @@ impl Actor {
             self.referrer_looks.reset();
             self.verifier = new.verifier;
             self.verifications.abort_all();
-            self.rounds.reset();
+            match self.verifier {
+                Some(_) => self.rounds.reset(),
+                None => {
+                    self.rounds.clear();
+                    let changes = self.records.forget_verifications();
+                    self.report_changes(changes);
+                }
+            }
             self.reset_cooldown();
+            self.damage.start_over();
             let keys: Vec<DestinationKey> = self.claims.keys().cloned().collect();
             for key in &keys {
                 self.request_all(key, now);

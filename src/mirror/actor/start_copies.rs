@@ -7,7 +7,9 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    mirror::{copying::Copier, destination_key::DestinationKey, job::CopyJob, panic, queue::Next},
+    mirror::{
+        copying::Copier, destination_key::DestinationKey, job::CopyJob, known_damage::Repair, panic, queue::Next,
+    },
     model::{CopyProgress, Event, Reference},
 };
 
@@ -24,7 +26,13 @@ impl Actor {
                 return false;
             }
             let (sources, max_concurrency) = (&self.sources, self.max_concurrency);
-            let Some(next) = self.queue.next(|host| sources.limit(host, max_concurrency)) else { return false };
+            let copier = &self.copier;
+            let limit = |host: &str| match sources.limit(host, max_concurrency) {
+                // The others need not wait for it: they are read elsewhere.
+                1 if copier.may_be_elsewhere_from(host) => (max_concurrency / 6).max(1),
+                limit => limit,
+            };
+            let Some(next) = self.queue.next(limit) else { return false };
             self.start(next);
         }
         true
@@ -35,9 +43,21 @@ impl Actor {
         let now = Instant::now();
         let jobs = self.claims.jobs(&key);
         let due = jobs.into_iter().filter(|job| self.queue.cooldown(&key, &job.source, now).is_none());
-        let with_flags =
-            |job: CopyJob| CopyJob { resolve_tag, is_damaged: self.rounds.is_damaged(&key, &job.source), ..job };
-        let jobs: Vec<CopyJob> = due.map(with_flags).collect();
+        let with_flags = |job: CopyJob| {
+            let repair = self.damage.repair(&key, &job.source, now);
+            let is_damaged = repair != Repair::None;
+            let repair_pause = if let Repair::Paused(pause) = repair { Some(pause) } else { None };
+            CopyJob { resolve_tag, is_damaged, repair_pause, ..job }
+        };
+        let with_others = |job: CopyJob| CopyJob {
+            other_destinations: if self.copier.reads_targets() {
+                self.claims.other_destinations(&key, &job.source)
+            } else {
+                Vec::new()
+            },
+            ..job
+        };
+        let jobs: Vec<CopyJob> = due.map(with_flags).map(with_others).collect();
         let mut jobs = self.without_unavailable(&key, jobs, now);
         if jobs.is_empty() {
             self.finish(&key, &[], &[]);

@@ -19,6 +19,7 @@ use crate::{
         decisions::{Decisions, UndecidedCounts},
         destination_key::DestinationKey,
         job::{CopyJob, CopyResult},
+        known_damage::KnownDamage,
         passes::Passes,
         queue::{Admission, Availability, Cause, Lengths, Queue},
         records::{RecordChange, Records},
@@ -67,12 +68,15 @@ pub struct Actor {
     pub(super) records: Records,
     pub(super) referrer_looks: ReferrerLooks,
     pub(super) rounds: VerificationRounds,
-    /// At most one.
+    pub(super) damage: KnownDamage,
+    /// At most one for each target.
     pub(super) verifications: JoinSet<Verified>,
     /// As last reported.
     pub(super) oldest_to_be_copied: Option<SystemTime>,
     /// As last reported.
-    pub(super) oldest_verification: Option<SystemTime>,
+    pub(super) oldest_verification: Option<Instant>,
+    /// Whether it was reported that verifications do not keep up.
+    pub(super) verifies_late: bool,
 }
 
 /// A destination that is being copied to.
@@ -144,9 +148,11 @@ impl Actor {
             records: Records::default(),
             referrer_looks: ReferrerLooks::default(),
             rounds: VerificationRounds::default(),
+            damage: KnownDamage::default(),
             verifications: JoinSet::new(),
             oldest_to_be_copied: None,
             oldest_verification: None,
+            verifies_late: false,
         }
     }
 

@@ -16,6 +16,9 @@ use crate::{
 
 use super::state::{Actor, as_system_time};
 
+/// How long further sources are not asked again for an image that they did not give.
+const BETWEEN_FURTHER_SOURCES: Duration = Duration::from_secs(15 * 60);
+
 impl Actor {
     /// Removes the jobs whose source or target is failing, and reports them as failed.
     pub(super) fn without_unavailable(
@@ -38,8 +41,10 @@ impl Actor {
             let admission = sources.entry(source.clone()).or_insert_with(|| self.sources.admit(&source, now)).clone();
             match admission {
                 Ok(()) => available.push(job),
-                // The target may have the image all the same; once is enough.
-                Err(unavailable) if !self.records.is_attempted(key, &job.source) => {
+                // The target may have the image all the same, once is enough; and so may further sources.
+                Err(unavailable)
+                    if !self.records.is_attempted(key, &job.source) || self.may_be_elsewhere(key, &job) =>
+                {
                     let failure = failure(FailureKind::Source, &source, &unavailable, now);
                     let source_unavailable = Some(SourceUnavailable { failure, until: unavailable.until });
                     available.push(CopyJob { source_unavailable, ..job });
@@ -48,6 +53,16 @@ impl Actor {
             }
         }
         available
+    }
+
+    /// Whether to ask further sources for an image whose registry keeps failing: not again at each of its pauses, and not for
+    /// what the target has.
+    fn may_be_elsewhere(&self, key: &DestinationKey, job: &CopyJob) -> bool {
+        let Some(record) = self.records.get(key, &job.source) else { return self.copier.may_be_elsewhere(job) };
+        let is_needed = record.state.is_to_be_copied() || job.is_damaged;
+        let asked = self.records.asked_elsewhere(key, &job.source);
+        let is_recent = asked.is_some_and(|asked| asked.elapsed() < BETWEEN_FURTHER_SOURCES);
+        is_needed && !is_recent && self.copier.may_be_elsewhere(job)
     }
 
     fn postpone(
@@ -83,12 +98,13 @@ impl Actor {
     }
 
     pub(super) fn note_availability(&mut self, result: &CopyResult, now: Instant) {
-        let CopyResult { outcome, source_answered, registry_is_up } = result;
+        let CopyResult { outcome, source_failure, source_answered, registry_is_up, .. } = result;
         let host = outcome.source.registry();
         let target = &outcome.destination.target.registry;
         let failure = match &outcome.status {
             Status::Failed(failure) => Some(failure),
-            _ => None,
+            // It was copied from elsewhere.
+            _ => source_failure.as_ref(),
         };
         let (mut source_fails, mut target_fails) = (false, false);
         if let Some(Failure { kind, message, retry: Retry::Soon }) = failure {
@@ -122,7 +138,8 @@ impl Actor {
             self.source_answered(host);
         }
         let is_dry = matches!(outcome.status, Status::WouldPull);
-        let target_answered = failure.is_none_or(|failure| failure.kind != FailureKind::Source) && !is_dry;
+        let needs_no_target = |failure: &Failure| failure.kind == FailureKind::Source && outcome.status.is_failure();
+        let target_answered = !failure.is_some_and(needs_no_target) && !is_dry;
         if target_answered && !target_fails && self.targets.answered(target) {
             info!(registry = target, "the registry answers again");
         }

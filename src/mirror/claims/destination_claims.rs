@@ -7,7 +7,7 @@ use crate::{
         destination_key::DestinationKey,
         job::{CopyJob, Role},
     },
-    model::{Destination, Reference, Target, Workload},
+    model::{Destination, Reference, Target, Workload, WorkloadId},
 };
 
 use super::{
@@ -117,6 +117,12 @@ impl DestinationClaims {
         images.collect()
     }
 
+    /// The oldest workload that claims the destination for an image.
+    pub fn oldest_workload(&self, source: &Reference) -> Option<&WorkloadId> {
+        let (claimant, _) = self.by_source.get(source)?.oldest()?;
+        Some(&claimant.workload.id)
+    }
+
     /// The jobs, in the order in which they are to be done.
     pub fn jobs(&self, key: &DestinationKey) -> Vec<CopyJob> {
         let jobs = self.assigned(key).into_iter().filter_map(|(claims, role)| {
@@ -131,7 +137,9 @@ impl DestinationClaims {
                 pull_secrets: claims.pull_secrets(),
                 role,
                 resolve_tag: false,
+                other_destinations: Vec::new(),
                 is_damaged: false,
+                repair_pause: None,
                 look_for_referrers: false,
                 source_unavailable: None,
                 owns_tag: self.owner.as_ref().is_some_and(|owner| is_same_repository(owner, &claims.source)),

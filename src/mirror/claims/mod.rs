@@ -209,6 +209,14 @@ impl Claims {
         self.destinations.get(key).map(|claims| claims.jobs(key)).unwrap_or_default()
     }
 
+    /// Where else the oldest workload that uses the image at a destination has it.
+    pub fn other_destinations(&self, key: &DestinationKey, source: &Reference) -> Vec<Destination> {
+        let oldest = self.destinations.get(key).and_then(|claims| claims.oldest_workload(source));
+        let claims = oldest.and_then(|workload| self.workloads.get(workload)).into_iter().flatten();
+        let others = claims.filter(|claimed| claimed.source == *source && claimed.key != *key);
+        others.map(|claimed| claimed.key.destination(source)).collect()
+    }
+
     /// Every image that claims a destination.
     pub fn images(&self) -> impl Iterator<Item = (&DestinationKey, ClaimedImage<'_>)> {
         self.destinations.iter().flat_map(|(key, claims)| claims.images(key).into_iter().map(move |image| (key, image)))

@@ -15,10 +15,13 @@ use tokio::{
 };
 
 use super::image_upload::ImageUpload;
-use crate::model::Digest;
+use crate::model::{Digest, Failure};
 
 /// The number of blobs to remember before idle ones are dropped; forgetting one costs at most a request.
 const MAX_BLOBS: usize = 16_384;
+
+/// For so long nobody uploads a damaged blob again that the target has just kept: many images may share it.
+const KEPT: Duration = Duration::from_secs(15 * 60);
 
 /// How long to wait for a blob that another image uploads.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +74,16 @@ struct Blob {
     sent: AtomicU64,
     /// The image that holds the lock while it still uploads other blobs.
     holder: Mutex<Option<Arc<ImageUpload>>>,
+    /// When the target took an upload of it to a repository, and kept its own damaged bytes.
+    kept: Mutex<Option<Kept>>,
+}
+
+/// An upload in vain.
+#[derive(Debug)]
+struct Kept {
+    at: Instant,
+    repository: String,
+    failure: Failure,
 }
 
 /// The right to upload a blob.
@@ -85,6 +98,20 @@ impl BlobLock {
     fn new(blob: Arc<Blob>, location: OwnedMutexGuard<Option<BlobLocation>>, upload: &Arc<ImageUpload>) -> Self {
         *blob.holder.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(upload));
         Self { location, blob }
+    }
+
+    /// The failure of an upload to the repository that the target took and did not keep, if that was not long ago.
+    pub fn kept(&self, repository: &str) -> Option<Failure> {
+        let kept = self.blob.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.as_ref().filter(|kept| kept.repository == repository && kept.at.elapsed() < KEPT);
+        kept.map(|kept| kept.failure.clone())
+    }
+
+    /// The target took the upload of the blob to the repository, and kept its own damaged bytes.
+    pub fn set_kept(&self, repository: &str, failure: &Failure) {
+        let (repository, failure) = (repository.to_owned(), failure.clone());
+        let kept = Kept { at: Instant::now(), repository, failure };
+        *self.blob.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
     }
 
     /// The upload of the blob itself begins. Returns a function to call with each number of bytes sent.
@@ -159,6 +186,13 @@ impl BlobLocks {
         self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets which damaged blobs targets have kept: somebody may have deleted them.
+    pub fn forget_kept(&self) {
+        for blob in self.blobs().values() {
+            *blob.kept.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     /// Whether the target may mount a blob once the image that it was uploaded for is complete.
     pub fn may_mount_later(&self, target: &str) -> bool {
         !self.unmountable.lock().unwrap_or_else(PoisonError::into_inner).contains(target)
@@ -175,6 +209,7 @@ mod tests {
     use futures::future::join_all;
 
     use super::*;
+    use crate::model::{FailureKind, Retry};
 
     fn short_limits() -> BlobLocks {
         let limits = WaitLimits {
@@ -254,6 +289,22 @@ mod tests {
         };
         let (second, ()) = tokio::join!(second, uploading);
         assert!(second.location.is_some(), "it was worth the wait");
+    }
+
+    #[tokio::test]
+    async fn what_a_target_keeps_is_known_to_all_images_for_a_while() {
+        let (blobs, digest, upload) = (BlobLocks::default(), Digest::sha256(b"layer"), Arc::default());
+        let kept = Failure { kind: FailureKind::Verification, message: "kept".into(), retry: Retry::Later };
+        let first = blobs.lock("default", &digest, &upload).await;
+        assert_eq!(first.kept("app"), None);
+        first.set_kept("app", &kept);
+        drop(first);
+        let second = blobs.lock("default", &digest, &Arc::default()).await;
+        assert_eq!((second.kept("app"), second.kept("other")), (Some(kept), None));
+        drop(second);
+        assert_eq!(blobs.lock("other", &digest, &upload).await.kept("app"), None);
+        blobs.forget_kept();
+        assert_eq!(blobs.lock("default", &digest, &upload).await.kept("app"), None);
     }
 
     #[tokio::test]

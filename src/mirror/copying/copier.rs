@@ -25,6 +25,7 @@ use super::{
     blob_locks::BlobLocks,
     endpoints::Endpoints,
     failure::at_source,
+    further_sources::{FurtherSource, FurtherSources},
     inspection::{DigestOrigin, Findings, Inspection},
     inspector::Inspector,
     owner,
@@ -54,6 +55,7 @@ pub struct Copier {
     blobs: BlobLocks,
     subsets: SubsetCache,
     referrer_lists: SubjectLocks,
+    further: FurtherSources,
 }
 
 impl Copier {
@@ -73,7 +75,30 @@ impl Copier {
             blobs: BlobLocks::default(),
             subsets: SubsetCache::default(),
             referrer_lists: SubjectLocks::default(),
+            further: FurtherSources::default(),
         }
+    }
+
+    /// Reads images from these places if their registries can't give them.
+    #[must_use]
+    pub fn with_further_sources(mut self, further: Vec<FurtherSource>) -> Self {
+        self.further = FurtherSources::new(further);
+        self
+    }
+
+    /// Whether other targets are further sources.
+    pub fn reads_targets(&self) -> bool {
+        self.further.have_targets()
+    }
+
+    /// Whether a further source may have a job's image.
+    pub fn may_be_elsewhere(&self, job: &CopyJob) -> bool {
+        !self.further.of(job).is_empty()
+    }
+
+    /// Whether a further source may have images of a registry.
+    pub fn may_be_elsewhere_from(&self, registry: &str) -> bool {
+        self.further.may_have_images_of(registry)
     }
 
     /// Reads sources with the logins in pull secrets first.
@@ -83,10 +108,13 @@ impl Copier {
         self
     }
 
-    /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried.
-    pub fn end_rate_limit_waits(&self) {
+    /// Ends all pauses that sources and targets have requested; with an exhausted quota, one pull is tried. What targets did not
+    /// replace is uploaded again.
+    pub fn end_waits(&self) {
+        self.blobs.forget_kept();
         self.sources.registries.end_rate_limit_waits();
         self.stores.values().for_each(Store::end_rate_limit_waits);
+        self.further.end_pauses();
     }
 
     /// Cancels unfinished uploads at the targets, at the program's end. Each takes at most 10 s; drop the future to stop
@@ -106,7 +134,18 @@ impl Copier {
         let started = Instant::now();
         let attempt = Attempt::new(progress, on_answer);
         let mut registry_is_up = false;
-        let status = match self.try_copy(job, &attempt).await {
+        let tried = self.try_copy(job, &attempt).await;
+        let elsewhere = attempt.elsewhere();
+        if let (Ok(_), Some(failure)) = (&tried, &elsewhere.source_failure) {
+            if failure.kind == FailureKind::Source {
+                self.observer.observe(&Event::PullFailed(&job.image));
+                if failure.retry == Retry::Later {
+                    attempt.source_answers();
+                }
+            }
+            registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
+        }
+        let status = match tried {
             Ok(status) => status,
             Err(failure) => {
                 if failure.kind == FailureKind::Source && failure.retry == Retry::Later {
@@ -115,6 +154,7 @@ impl Copier {
                 registry_is_up = failure.retry == Retry::Soon && self.is_up(job, failure.kind).await;
                 match failure.kind {
                     FailureKind::Source if job.source_unavailable.is_some() => {}
+                    _ if job.is_pause(&failure) => {}
                     FailureKind::Source => self.observer.observe(&Event::PullFailed(&job.image)),
                     _ => self.observer.observe(&Event::PushFailed(&job.destination.to_string())),
                 }
@@ -128,7 +168,8 @@ impl Copier {
             Status::WouldPull | Status::Failed(_) => job.destination.clone(),
         };
         let (bytes, source_answered) = (attempt.sent.load(Ordering::Relaxed), attempt.source_answered());
-        let (seen, referrers) = attempt.into_records();
+        let found_corrupt = attempt.is_corrupt();
+        let (seen, tag, referrers) = attempt.into_records();
         let outcome = Outcome {
             image: job.image.clone(),
             source: job.source.clone(),
@@ -137,11 +178,20 @@ impl Copier {
             status,
             seen,
             referrers,
+            copied_from: elsewhere.gave,
+            tag,
             bytes,
             took: started.elapsed(),
             next_try: None,
         };
-        CopyResult { outcome, source_answered, registry_is_up }
+        CopyResult {
+            outcome,
+            source_failure: elsewhere.source_failure,
+            source_answered,
+            registry_is_up,
+            asked_elsewhere: elsewhere.was_asked,
+            found_corrupt,
+        }
     }
 
     /// Whether the registry in which a copy failed answers otherwise: then other images may succeed there.
@@ -160,19 +210,68 @@ impl Copier {
         timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
     }
 
+    /// Copies what the source has now. If that is not to be had, or must not replace what is at the target, a repair mends the
+    /// latter, by its digest.
     async fn try_copy(&self, job: &CopyJob, attempt: &Attempt<'_>) -> Result<Status, Failure> {
+        let failure = match self.copy_wanted(job, attempt, false).await {
+            Err(failure) => failure,
+            copied => return copied,
+        };
+        // Further sources are not asked what the tag means now.
+        let is_elsewhere =
+            job.source.digest().is_none() && failure.kind == FailureKind::Source && attempt.elsewhere().has_places;
+        let keeps_present = failure.kind == FailureKind::DifferentDigest || attempt.tag_is_gone() || is_elsewhere;
+        if !keeps_present || !job.is_damaged || job.repair_pause.is_some() {
+            return Err(failure);
+        }
+        let mended = if job.source.digest().is_some() {
+            // Who names the digest pulls by it, and needs no tag.
+            let destination = Destination { tag: None, ..job.destination.clone() };
+            self.copy_wanted(&CopyJob { destination, ..job.clone() }, attempt, false).await
+        } else {
+            self.copy_wanted(job, attempt, true).await
+        };
+        mended.map_err(|also| Failure {
+            message: format!("{}; and what the target has can't be mended: {}", failure.message, also.message),
+            ..also
+        })
+    }
+
+    /// `mends_present`: what the tag means at the target, whatever it means at the source now.
+    async fn copy_wanted(&self, job: &CopyJob, attempt: &Attempt<'_>, mends_present: bool) -> Result<Status, Failure> {
         if self.settings.dry_pull {
             return Ok(Status::WouldPull);
         }
-        let endpoints = &self.endpoints(job)?;
-        let selector = &PlatformSelector { job, settings: &self.settings, endpoints, subsets: &self.subsets };
-        let inspector = Inspector { job, settings: &self.settings, endpoints, selector, attempt };
+        let endpoints = self.endpoints(job)?;
+        if let Some(failure) = attempt.elsewhere().source_failure {
+            endpoints.further.source_failed(&failure);
+        }
+        let copied = self.copy_with(job, &endpoints, attempt, mends_present).await;
+        attempt.used_further(&endpoints.further, copied.is_err());
+        copied
+    }
+
+    async fn copy_with(
+        &self,
+        job: &CopyJob,
+        endpoints: &Endpoints<'_>,
+        attempt: &Attempt<'_>,
+        mends_present: bool,
+    ) -> Result<Status, Failure> {
+        let (settings, subsets) = (&self.settings, &self.subsets);
+        let selector = &PlatformSelector { job, settings, endpoints, subsets, attempt };
+        let inspector = Inspector { job, settings, endpoints, selector, attempt, mends_present };
         let (findings, manifest) = match find_manifest(&inspector).await? {
             Found::UpToDate(digest) => return self.already_there(job, endpoints, selector, attempt, digest).await,
-            Found::Missing(findings, manifest) => (findings, manifest),
+            Found::Missing(findings, manifest) => {
+                if endpoints.further.gave().is_empty() {
+                    attempt.source_answers();
+                    self.observer.observe(&Event::PullSucceeded(&job.image));
+                }
+                (findings, manifest)
+            }
+            Found::Damaged(findings, manifest) => (findings, manifest),
         };
-        attempt.source_answers();
-        self.observer.observe(&Event::PullSucceeded(&job.image));
         let part = match selector.select(&findings, &manifest).await? {
             Selection::Nothing(present) => {
                 return self.already_there(job, endpoints, selector, attempt, present).await;
@@ -190,6 +289,7 @@ impl Copier {
         if self.settings.dry_run {
             return Ok(Status::WouldCopy(findings.wanted));
         }
+        let job = &CopyJob { is_damaged: job.is_damaged || attempt.is_corrupt(), ..job.clone() };
         let may_be_made = self.settings.platforms.is_some();
         let replaced = owner::replaced_digest(job, endpoints, &findings, may_be_made).await?;
         let progress = attempt.progress;
@@ -270,10 +370,12 @@ impl Copier {
         self.settings.referrers.recheck
     }
 
-    fn endpoints(&self, job: &CopyJob) -> Result<Endpoints<'_>, Failure> {
+    fn endpoints<'a>(&'a self, job: &'a CopyJob) -> Result<Endpoints<'a>, Failure> {
         let store = self.store(&job.destination)?;
         Ok(Endpoints {
             source: self.sources.source(&job.source, &job.pull_secrets),
+            source_unavailable: job.source_unavailable.as_ref().map(|unavailable| &unavailable.failure),
+            further: self.further.of(job),
             store,
             target: store.repository(&job.destination.repository),
         })
@@ -342,6 +444,8 @@ async fn look_at_present(
 enum Found {
     UpToDate(Digest),
     Missing(Box<Findings>, Manifest),
+    /// Parts below the manifest, which the target itself has.
+    Damaged(Box<Findings>, Manifest),
 }
 
 /// Inspects, and pulls the manifest if something is missing.
@@ -356,19 +460,37 @@ async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Failure> {
         if !needs_manifest_to_compare(&findings) {
             inspector.may_write(&findings)?;
         }
-        inspector.source_is_available()?;
-        match inspector.endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
+        let endpoints = inspector.endpoints;
+        if endpoints.further.is_empty() {
+            endpoints.source_is_available()?;
+        }
+        // It costs no pull, and the source may not have it any more.
+        if inspector.job.is_damaged
+            && let Ok(Some(manifest)) = endpoints.target.read_manifest(&findings.wanted).await
+        {
+            return Ok(Found::Damaged(findings, manifest));
+        }
+        if endpoints.further.precede_source() {
+            let manifest = endpoints.manifest_elsewhere(&findings.wanted, None).await?;
+            return Ok(Found::Missing(findings, manifest));
+        }
+        let failure = match endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
             Ok(manifest) => return Ok(Found::Missing(findings, manifest)),
             // The tag may have been moved and its previous digest deleted since it was resolved.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Tag && !has_repeated => {
-                has_repeated = true;
+                (has_repeated, trust_pods) = (true, false);
+                continue;
             }
             // A Pod may run an image from elsewhere, which the source does not have.
             Err(error) if error.is_not_found() && findings.origin == DigestOrigin::Pods && trust_pods => {
                 trust_pods = false;
+                continue;
             }
-            Err(error) => return Err(at_source(&error)),
-        }
+            Err(error) => at_source(&error),
+        };
+        endpoints.further.source_failed(&failure);
+        let manifest = endpoints.manifest_elsewhere(&findings.wanted, Some(failure)).await?;
+        return Ok(Found::Missing(findings, manifest));
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) enum DigestOrigin {
     Pods,
     /// The tag.
     Tag,
+    /// What the tag meant when it was last known: the source did not tell.
+    LastKnown,
 }
 
 /// The part of an index that a repository at a target must have.

@@ -45,6 +45,10 @@ pub(super) async fn replaced_digest(
 ) -> Result<Option<Digest>, Failure> {
     let replaced = findings.present.as_found().filter(|present| **present != findings.wanted);
     let Some(present) = replaced.filter(|_| job.role == Role::Owner && !job.owns_tag) else { return Ok(None) };
+    // A source that fails is not asked. Whose the digest was is then not known.
+    if endpoints.further.precede_source() {
+        return Ok(None);
+    }
     let digest_at_source = source_digest(&endpoints.target, present.clone(), may_be_made).await?;
     let is_own = digest_at_source == findings.wanted || has(&endpoints.source, &digest_at_source).await.unwrap_or(true);
     Ok((!is_own).then(|| present.clone()))

@@ -19,13 +19,14 @@ use crate::{
 };
 
 use super::{
+    attempt::Attempt,
     endpoints::Endpoints,
     failure::{at_source, at_target},
     inspection::{Findings, PartRequest},
     platforms::RequestedPlatforms,
     settings::CopySettings,
     subsets::SubsetCache,
-    target_lookup::{self, Lookup, is_same, lookup},
+    target_lookup::{Lookup, is_same, lookup, noted_manifest},
 };
 
 /// Children that are looked up at once.
@@ -57,6 +58,7 @@ pub(super) struct PlatformSelector<'a> {
     pub settings: &'a CopySettings,
     pub endpoints: &'a Endpoints<'a>,
     pub subsets: &'a SubsetCache,
+    pub attempt: &'a Attempt<'a>,
 }
 
 impl PlatformSelector<'_> {
@@ -94,7 +96,8 @@ impl PlatformSelector<'_> {
 
     async fn has_part(&self, part: &PartRequest, present: &Digest, may_be_made: bool) -> Result<bool, Failure> {
         let target = &self.endpoints.target;
-        let Some(manifest) = lookup(target, target.manifest(present).await).await?.found() else { return Ok(false) };
+        let manifest = noted_manifest(target, present, self.attempt).await;
+        let Some(manifest) = lookup(target, manifest).await?.found() else { return Ok(false) };
         let Some(entries) = manifest.entries().map_err(|error| at_target(&error.into()))? else {
             self.subsets.set_complete(part, present);
             return Ok(true);
@@ -154,9 +157,14 @@ impl PlatformSelector<'_> {
         if let Some(present) = findings.present.as_found().filter(|_| self.may_make_index(findings))
             && let Some(kept) = self.made_entries(source, present).await?
         {
-            if matching.kept.is_subset(&kept) && !self.job.is_damaged {
-                self.subsets.set_complete(part, present);
-                return Ok(Selection::Nothing(present.clone()));
+            if matching.kept.is_subset(&kept) {
+                if let Some(pause) = &self.job.repair_pause {
+                    return Err(pause.failure.clone());
+                }
+                if !self.job.is_damaged {
+                    self.subsets.set_complete(part, present);
+                    return Ok(Selection::Nothing(present.clone()));
+                }
             }
             matching.kept.extend(kept);
         }
@@ -174,7 +182,8 @@ impl PlatformSelector<'_> {
 
     /// The entries of the target's index, if it was made from `source` in the way it would be made now.
     async fn made_entries(&self, source: &Manifest, present: &Digest) -> Result<Option<BTreeSet<Digest>>, Failure> {
-        let present = target_lookup::manifest(&self.endpoints.target, present).await?;
+        let present = noted_manifest(&self.endpoints.target, present, self.attempt).await;
+        let present = present.map_err(|error| at_target(&error))?;
         let Some(present) = present.filter(|present| present.subset_of().as_ref() == Some(source.digest())) else {
             return Ok(None);
         };

@@ -156,6 +156,8 @@ mod tests {
         };
         CopyJob {
             is_damaged: false,
+            other_destinations: Vec::new(),
+            repair_pause: None,
             look_for_referrers: false,
             source_unavailable: None,
             image: "app:1".into(),

@@ -24,7 +24,7 @@ use super::{
     settings::CopySettings,
     subsets::SubsetCache,
     target_lookup::is_same,
-    transfer::Transfer,
+    transfer::{Transfer, replaced_manifest},
 };
 
 /// Pushes one job's image.
@@ -160,7 +160,13 @@ impl Push<'_> {
                         Err(failure) if failure.kind == FailureKind::Verification && !has_repeated => {
                             has_repeated = true;
                         }
-                        verified => return verified.map(|_| Root::Accepted),
+                        verified => {
+                            verified?;
+                            if self.job.is_damaged {
+                                replaced_manifest(self.endpoints, self.job, digest).await?;
+                            }
+                            return Ok(Root::Accepted);
+                        }
                     }
                 }
                 Err(PutError::Store(error)) if error.is_immutable_tag() => {

@@ -5,7 +5,7 @@ use crate::{
     registry::{Manifest, StoreError, StoreRepository},
 };
 
-use super::failure::at_target;
+use super::{attempt::Attempt, failure::at_target};
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -46,8 +46,29 @@ pub(super) async fn lookup<T>(
     }
 }
 
+/// A manifest with a verified digest. Other bytes under the digest count as missing: nobody can pull them.
 pub(super) async fn manifest(target: &StoreRepository, digest: &Digest) -> Result<Option<Manifest>, Failure> {
-    target.manifest(digest).await.map_err(|error| at_target(&error))
+    uncorrupted(target.manifest(digest).await).map_err(|error| at_target(&error))
+}
+
+/// The same for a copy, which then is a repair.
+pub(super) async fn noted_manifest(
+    target: &StoreRepository,
+    digest: &Digest,
+    attempt: &Attempt<'_>,
+) -> Result<Option<Manifest>, StoreError> {
+    let found = target.manifest(digest).await;
+    if found.as_ref().is_err_and(StoreError::is_wrong_content) {
+        attempt.saw_corrupt();
+    }
+    uncorrupted(found)
+}
+
+fn uncorrupted<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error) if error.is_wrong_content() => Ok(None),
+        found => found,
+    }
 }
 
 /// Whether what the target has as `present` has the digest `wanted`. Registries report digests of one algorithm, mostly

@@ -8,25 +8,24 @@ use std::{
     },
 };
 
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, pin_mut, stream};
 use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
     mirror::job::CopyJob,
     model::{CopyProgress, Digest, Failure, FailureKind, Retry, error_chain},
-    registry::{
-        Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, StoreError, StoreUploadError, TagOrDigest,
-        TransferPermit,
-    },
+    registry::{Contents, Descriptor, MAX_THROTTLED_TIME, Manifest, ManifestRef, StoreError, StoreUploadError},
 };
 
 use super::{
     blob_locks::{BlobLocation, BlobLock, BlobLocks},
-    endpoints::Endpoints,
+    endpoints::{Endpoints, Origin},
     failure::{at_source, at_source_blob, at_target},
+    further_sources::with_answers,
     image_upload::ImageUpload,
     manifest_tree_limits::ManifestTreeLimits,
+    repair_tally::RepairTally,
     settings::CopySettings,
 };
 
@@ -44,6 +43,8 @@ pub(super) struct Transfer<'a> {
     lookup_permits: Semaphore,
     progress: &'a Arc<CopyProgress>,
     on_sent: Arc<dyn Fn(u64) + Send + Sync>,
+    /// None unless parts of the image are damaged.
+    repair: Option<RepairTally>,
 }
 
 impl<'a> Transfer<'a> {
@@ -59,13 +60,18 @@ impl<'a> Transfer<'a> {
     ) -> Self {
         let upload_permits = Semaphore::new(settings.max_concurrent_blobs);
         let lookup_permits = Semaphore::new(CONCURRENT_LOOKUPS);
-        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress, on_sent }
+        let repair = job.is_damaged.then(RepairTally::default);
+        Self { endpoints, job, blobs, upload, settings, upload_permits, lookup_permits, progress, on_sent, repair }
     }
 
     /// Copies every blob and every child manifest that `manifest` names. Afterwards all of them are known to be at the
-    /// target.
+    /// target. A repair tries all of them; its failure tells how many were mended.
     pub async fn copy_contents(&self, manifest: &Manifest) -> Result<(), Failure> {
-        self.copy_below(manifest, 0, &ManifestTreeLimits::default()).await
+        let copied = self.copy_below(manifest, 0, &ManifestTreeLimits::default()).await;
+        copied.map_err(|failure| match &self.repair {
+            Some(repair) => repair.failure(failure),
+            None => failure,
+        })
     }
 
     fn copy_below<'b>(
@@ -88,51 +94,86 @@ impl<'a> Transfer<'a> {
                     let (children, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(Descriptor::is_manifest);
                     let (children, blobs) = (without_duplicates(children), without_duplicates(blobs));
                     self.count(&blobs, children.len(), depth);
-                    self.copy_blobs(blobs).await?;
-                    stream::iter(children)
+                    let blobs = self.copy_blobs(blobs).await;
+                    if blobs.is_err() && self.repair.is_none() {
+                        return blobs;
+                    }
+                    let children = stream::iter(children)
                         .map(|child| async move { self.copy_child(&child, depth, limits).await })
-                        .buffer_unordered(self.settings.max_concurrent_blobs)
-                        .try_collect()
-                        .await
+                        .buffer_unordered(self.settings.max_concurrent_blobs);
+                    blobs.and(self.end(children).await)
                 }
             }
         }
         .boxed()
     }
 
+    /// The first failure ends the copy and drops what is in progress; a repair goes on.
+    async fn end(&self, parts: impl Stream<Item = Result<(), Failure>>) -> Result<(), Failure> {
+        pin_mut!(parts);
+        let mut ended = Ok(());
+        while let Some(part) = parts.next().await {
+            if part.is_err() && self.repair.is_none() {
+                return part;
+            }
+            ended = ended.and(part);
+        }
+        ended
+    }
+
     async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &ManifestTreeLimits) -> Result<(), Failure> {
         let reference = ManifestRef::Child(&child.digest);
-        if self.job.is_damaged {
-            // Its own parts may be missing. Read from the target it costs no pull.
-            if let Ok(Some(manifest)) = self.endpoints.target.read_manifest(&child.digest).await {
-                return self.copy_below(&manifest, depth + 1, limits).await;
-            }
-        } else {
+        // In a repair the answer to a lookup proves nothing.
+        let may_be_there = self.repair.is_some() || {
             let found = self.endpoints.target.find(reference).await.map(|found| found.is_some());
-            if self.or_missing(&child.digest, found)? {
-                self.progress.manifest_read();
-                return Ok(());
+            self.or_missing(&child.digest, found)?
+        };
+        if may_be_there {
+            let present = {
+                let _permit = self.lookup_permits.acquire().await;
+                self.endpoints.target.read_manifest(&child.digest).await
+            };
+            // Its own parts may be missing. Read from the target it costs no pull.
+            if let Ok(Some(manifest)) = present {
+                return self.copy_below(&manifest, depth + 1, limits).await;
             }
         }
         let manifest = {
             // Bounds the manifests in memory that are not counted yet, whatever the number of indexes.
             let _permit = self.lookup_permits.acquire().await;
-            let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(&child.digest)).await;
-            manifest.map_err(|error| at_source(&error))?
+            self.tallied(self.endpoints.manifest(&child.digest)).await?
         };
         let mut has_repeated = false;
         loop {
             self.copy_below(&manifest, depth + 1, limits).await?;
             match self.endpoints.target.put(reference, &manifest).await {
-                Ok(()) => return Ok(()),
                 // As for the root: a part may have been deleted since it was found.
                 Err(error) if error.is_rejection() && !has_repeated => {
                     has_repeated = true;
                     self.progress.add_unread_manifests(1);
                 }
-                Err(error) => return Err(at_target(&error)),
+                put => return self.tallied(self.child_is_put(child, put)).await,
             }
         }
+    }
+
+    async fn child_is_put(&self, child: &Descriptor, put: Result<(), StoreError>) -> Result<(), Failure> {
+        put.map_err(|error| at_target(&error))?;
+        if let Some(repair) = &self.repair {
+            replaced_manifest(self.endpoints, self.job, &child.digest).await?;
+            repair.add_mended();
+        }
+        Ok(())
+    }
+
+    /// Counts a part of a repair that fails, and does not try it if the registries have stopped answering.
+    async fn tallied<T>(&self, part: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let Some(repair) = &self.repair else { return part.await };
+        let part = match repair.hopeless() {
+            Some(failure) => Err(failure),
+            None => part.await,
+        };
+        part.inspect_err(|failure| repair.add_failed(failure))
     }
 
     /// Counts what a manifest names as work to do, before the manifest itself counts as read.
@@ -147,11 +188,10 @@ impl<'a> Transfer<'a> {
     }
 
     async fn copy_blobs(&self, blobs: Vec<Descriptor>) -> Result<(), Failure> {
-        stream::iter(blobs)
-            .map(|blob| async move { self.copy_blob(&blob).await })
-            .buffer_unordered(self.settings.max_concurrent_blobs + CONCURRENT_LOOKUPS)
-            .try_collect()
-            .await
+        let copies = stream::iter(blobs)
+            .map(|blob| async move { self.tallied(self.copy_blob(&blob)).await })
+            .buffer_unordered(self.settings.max_concurrent_blobs + CONCURRENT_LOOKUPS);
+        self.end(copies).await
     }
 
     async fn copy_blob(&self, blob: &Descriptor) -> Result<(), Failure> {
@@ -192,7 +232,8 @@ impl<'a> Transfer<'a> {
                 let is_mounted =
                     self.mount(blob, &known).await? || is_uploading && self.mount_after(blob, &known).await?;
                 // Of what is damaged here the other repository may have the same wrong bytes.
-                if is_mounted && (!self.job.is_damaged || self.has(blob).await?) {
+                if is_mounted && (self.repair.is_none() || self.has(blob).await?) {
+                    self.mended();
                     return Ok(false);
                 }
             }
@@ -201,15 +242,28 @@ impl<'a> Transfer<'a> {
         }
         let must_upload = is_missing || !self.has(blob).await?;
         if must_upload {
+            let repository = &self.job.destination.repository;
+            if let Some(failure) = lock.kept(repository).filter(|_| self.repair.is_some()) {
+                return Err(failure);
+            }
             let _permit = self.upload_permits.acquire().await;
             self.upload(blob, lock.start_upload()).await?;
-            if self.job.is_damaged && !self.has(blob).await? {
-                return Err(self.not_replaced(blob));
+            if self.repair.is_some() && !self.has_size(blob).await.map_err(|error| at_target(&error))? {
+                let failure = self.not_replaced(blob);
+                lock.set_kept(repository, &failure);
+                return Err(failure);
             }
+            self.mended();
         }
         let repository = self.job.destination.repository.clone();
         *lock.location = Some(BlobLocation { repository, upload: Arc::clone(self.upload) });
         Ok(must_upload)
+    }
+
+    fn mended(&self) {
+        if let Some(repair) = &self.repair {
+            repair.add_mended();
+        }
     }
 
     async fn lock(&self, blob: &Descriptor) -> BlobLock {
@@ -218,12 +272,16 @@ impl<'a> Transfer<'a> {
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Failure> {
         let _permit = self.lookup_permits.acquire().await;
-        if !self.job.is_damaged {
+        if self.repair.is_none() {
             return self.or_missing(&blob.digest, self.endpoints.target.has_blob(blob).await);
         }
-        let size = self.endpoints.target.blob_size(blob).await;
-        let has = |size: Option<Option<u64>>| size.is_some_and(|size| size.is_none_or(|size| size == blob.size));
-        self.or_missing(&blob.digest, size.map(has))
+        self.or_missing(&blob.digest, self.has_size(blob).await)
+    }
+
+    /// Whether the target has the blob with its length, if it tells that.
+    async fn has_size(&self, blob: &Descriptor) -> Result<bool, StoreError> {
+        let size = self.endpoints.target.blob_size(blob).await?;
+        Ok(size.is_some_and(|size| size.is_none_or(|size| size == blob.size)))
     }
 
     /// Registries look only at the digest, and some keep what they have under it.
@@ -269,12 +327,58 @@ impl<'a> Transfer<'a> {
         self.or_missing(&blob.digest, self.endpoints.target.mount(blob, &from).await)
     }
 
-    /// A failed upload is repeated from the start, because its stream is consumed.
+    /// Uploads a blob from the source, or from a further source if it can't give it.
     async fn upload(
         &self,
         blob: &Descriptor,
         add_sent: impl Fn(u64) + Clone + Send + Sync + 'static,
     ) -> Result<(), Failure> {
+        let (source, further) = (&self.endpoints.source, &self.endpoints.further);
+        let mut at_source = self.endpoints.source_is_available();
+        let mut is_asked = at_source.is_err();
+        if !is_asked && !further.precede_source() {
+            is_asked = true;
+            match self.upload_from(&Origin::Source(source), blob, add_sent.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(UploadFailure::Target(failure)) => return Err(failure),
+                Err(UploadFailure::Source(failure)) => {
+                    further.source_failed(&failure);
+                    at_source = Err(failure);
+                }
+            }
+        }
+        let mut answers = Vec::new();
+        for index in further.order() {
+            let Some(opened) = further.open(index, &mut answers).await else { continue };
+            let origin = Origin::Further(&opened);
+            match self.upload_from(&origin, blob, add_sent.clone()).await {
+                Ok(()) => {
+                    further.set_gave(&opened);
+                    return Ok(());
+                }
+                Err(UploadFailure::Target(failure)) => return Err(failure),
+                Err(UploadFailure::Source(failure)) => {
+                    answers.push(further.failed(&opened, &failure.message, failure.retry).await);
+                }
+            }
+        }
+        if !is_asked {
+            match self.upload_from(&Origin::Source(source), blob, add_sent).await {
+                Ok(()) => return Ok(()),
+                Err(UploadFailure::Target(failure)) => return Err(failure),
+                Err(UploadFailure::Source(failure)) => at_source = Err(failure),
+            }
+        }
+        at_source.map_err(|failure| with_answers(failure, &answers))
+    }
+
+    /// A failed upload is repeated from the start, because its stream is consumed.
+    async fn upload_from(
+        &self,
+        origin: &Origin<'_>,
+        blob: &Descriptor,
+        add_sent: impl Fn(u64) + Clone + Send + Sync + 'static,
+    ) -> Result<(), UploadFailure> {
         let mut failures = 0;
         let started = Instant::now();
         loop {
@@ -288,27 +392,65 @@ impl<'a> Transfer<'a> {
                 upload.add_sent(bytes);
                 add_sent(bytes);
             };
-            let permit = TransferPermit::acquire(self.endpoints.source.repository(), &self.endpoints.target).await;
-            let body = self.endpoints.source.blob(blob);
-            let (failure, throttled) = match self.endpoints.target.upload(blob, body, on_sent).await {
-                Ok(()) => return Ok(()),
-                // The download has resumed as often as that helps; only wrong content may be right the next time.
-                Err(StoreUploadError::Source(error)) if !error.is_wrong_content() => {
-                    return Err(at_source_blob(&error));
-                }
-                Err(StoreUploadError::Source(error)) => (at_source_blob(&error), false),
-                Err(StoreUploadError::Target(error)) => (at_target(&error), error.is_throttling()),
-            };
+            let permit = origin.permit(&self.endpoints.target).await;
+            let body = origin.blob(blob);
+            let uploaded = self.endpoints.target.upload(blob, body, on_sent).await;
             drop(permit);
+            let Err(error) = uploaded else { return Ok(()) };
             self.progress.remove_done(sent.load(Ordering::Relaxed));
+            let (failure, throttled) = match error {
+                // The download has resumed as often as that helps; only wrong content may be right the next time.
+                StoreUploadError::Source(error) if !error.is_wrong_content() => {
+                    return Err(UploadFailure::Source(at_source_blob(&error)));
+                }
+                StoreUploadError::Source(error) => (UploadFailure::Source(at_source_blob(&error)), false),
+                StoreUploadError::Target(error) => (UploadFailure::Target(at_target(&error)), error.is_throttling()),
+            };
             // A rate limit does not count as a failure at first.
             if !(throttled && started.elapsed() < MAX_THROTTLED_TIME) {
                 failures += 1;
             }
-            let Some(pause) = self.settings.backoff.pause(failures, failure.retry) else { return Err(failure) };
+            let Some(pause) = self.settings.backoff.pause(failures, failure.retry()) else { return Err(failure) };
             tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// A failed upload, by the side that failed.
+enum UploadFailure {
+    Source(Failure),
+    Target(Failure),
+}
+
+impl UploadFailure {
+    fn retry(&self) -> Retry {
+        let (Self::Source(failure) | Self::Target(failure)) = self;
+        failure.retry
+    }
+}
+
+/// Fails if the target still has other bytes under the digest of a manifest that was pushed because it was damaged: registries
+/// look only at the digest, and some keep what they have.
+pub(super) async fn replaced_manifest(
+    endpoints: &Endpoints<'_>,
+    job: &CopyJob,
+    digest: &Digest,
+) -> Result<(), Failure> {
+    match endpoints.target.read_manifest(digest).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(error) if error.is_wrong_content() => {}
+        Err(error) => return Err(at_target(&error)),
+    }
+    Err(Failure {
+        kind: FailureKind::Verification,
+        message: format!(
+            "after the push manifest {digest} at {} is still missing or has other bytes: the registry accepted the push and \
+             did not replace its damaged copy; delete the manifest's blob in the registry's storage",
+            job.destination
+        ),
+        retry: Retry::Later,
+    })
 }
 
 fn without_duplicates(descriptors: Vec<Descriptor>) -> Vec<Descriptor> {

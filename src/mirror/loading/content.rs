@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -39,6 +39,27 @@ pub(super) struct ContentCopy<'a> {
     pub on_sent: Arc<dyn Fn(u64) + Send + Sync>,
 }
 
+/// A manifest that the target may have.
+#[derive(Clone, Copy)]
+pub(super) struct PresentManifest<'a> {
+    /// In the layout.
+    pub named: &'a Digest,
+    /// As the target calls it: perhaps by another algorithm.
+    pub at_target: &'a Digest,
+    /// May be empty.
+    pub media_type: &'a str,
+    /// Whether the target has it by this digest; none if it was not asked.
+    pub is_found: Option<bool>,
+}
+
+/// One look at an image.
+#[derive(Default)]
+struct Look {
+    limits: ManifestTreeLimits,
+    /// The target lacked a part.
+    found_missing: AtomicBool,
+}
+
 impl ContentCopy<'_> {
     /// A manifest of the layout.
     pub async fn manifest(&self, digest: &Digest, media_type: &str) -> Result<Manifest, Failure> {
@@ -47,12 +68,20 @@ impl ContentCopy<'_> {
 
     /// Copies a manifest, and everything that it names before it.
     pub async fn push(&self, reference: ManifestRef<'_>, manifest: &Manifest) -> Result<(), Failure> {
-        self.push_below(reference, manifest, 0, &ManifestTreeLimits::default()).await
+        self.push_below(reference, manifest, 0, &Look::default()).await
     }
 
     /// Copies everything that a manifest names.
     pub async fn copy_contents(&self, manifest: &Manifest) -> Result<(), Failure> {
-        self.copy_below(manifest, 0, &ManifestTreeLimits::default()).await
+        self.copy_below(manifest, 0, &Look::default()).await
+    }
+
+    /// Copies what the target has lost of an image that it has, under a tag at least: registries keep a manifest when they
+    /// lose what it names. Returns whether anything was missing.
+    pub async fn mend(&self, root: PresentManifest<'_>) -> Result<bool, Failure> {
+        let look = Look::default();
+        self.copy_manifest(root, 0, &look).await?;
+        Ok(look.found_missing.load(Ordering::Relaxed))
     }
 
     async fn push_below(
@@ -60,11 +89,11 @@ impl ContentCopy<'_> {
         reference: ManifestRef<'_>,
         manifest: &Manifest,
         depth: usize,
-        limits: &ManifestTreeLimits,
+        look: &Look,
     ) -> Result<(), Failure> {
         let mut has_repeated = false;
         loop {
-            self.copy_below(manifest, depth, limits).await?;
+            self.copy_below(manifest, depth, look).await?;
             if self.dry_run {
                 return Ok(());
             }
@@ -80,14 +109,14 @@ impl ContentCopy<'_> {
         &'b self,
         manifest: &'b Manifest,
         depth: usize,
-        limits: &'b ManifestTreeLimits,
+        look: &'b Look,
     ) -> BoxFuture<'b, Result<(), Failure>> {
         async move {
             let contents = manifest.contents().map_err(|error| malformed(&error_chain(&error)))?;
             // An image's config or layer is a blob, whatever its media type says.
             let is_index = matches!(contents, Contents::Index { .. });
             let (Contents::Image { blobs: parts } | Contents::Index { manifests: parts }) = contents;
-            limits.count(manifest.bytes().len(), parts.len(), depth)?;
+            look.limits.count(manifest.bytes().len(), parts.len(), depth)?;
             let mut seen = HashSet::new();
             let parts = parts.into_iter().filter(|part| seen.insert(part.digest.clone()));
             let (children, blobs): (Vec<_>, Vec<_>) = parts.partition(|part| is_index && part.is_manifest());
@@ -99,12 +128,16 @@ impl ContentCopy<'_> {
                 self.progress.manifest_read();
             }
             stream::iter(blobs)
-                .map(|blob| async move { self.copy_blob(&blob).await })
+                .map(|blob| async move { self.copy_blob(&blob, look).await })
                 .buffer_unordered(self.max_concurrent_blobs)
                 .try_collect::<()>()
                 .await?;
             stream::iter(children)
-                .map(|child| async move { self.copy_child(&child, depth, limits).await })
+                .map(|child| async move {
+                    let Descriptor { digest, media_type, .. } = &child;
+                    let child = PresentManifest { named: digest, at_target: digest, media_type, is_found: None };
+                    self.copy_manifest(child, depth + 1, look).await
+                })
                 .buffer_unordered(self.max_concurrent_blobs)
                 .try_collect()
                 .await
@@ -112,17 +145,35 @@ impl ContentCopy<'_> {
         .boxed()
     }
 
-    async fn copy_child(&self, child: &Descriptor, depth: usize, limits: &ManifestTreeLimits) -> Result<(), Failure> {
-        let reference = ManifestRef::Child(&child.digest);
-        if !self.dry_run && is_there(self.repository.find(reference).await)?.is_some() {
-            self.progress.manifest_read();
-            return Ok(());
+    /// Looks below a manifest that the target has too, and puts it if the target lacks it.
+    async fn copy_manifest(&self, manifest: PresentManifest<'_>, depth: usize, look: &Look) -> Result<(), Failure> {
+        let PresentManifest { named, at_target, media_type, is_found } = manifest;
+        let reference = ManifestRef::Child(at_target);
+        let is_at_target = match is_found {
+            Some(is_found) => is_found,
+            None => is_there(self.repository.find(reference).await)?.is_some(),
+        };
+        let manifest = match self.manifest(named, media_type).await {
+            // The layout has lost what the target has.
+            Err(failure) if is_at_target => match self.repository.read_manifest(at_target).await {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) | Err(_) => return Err(failure),
+            },
+            read => read?,
+        };
+        if is_at_target {
+            return self.copy_below(&manifest, depth, look).await;
         }
-        let manifest = self.manifest(&child.digest, &child.media_type).await?;
-        self.push_below(reference, &manifest, depth + 1, limits).await
+        self.is_missing(look);
+        self.push_below(reference, &manifest, depth, look).await
     }
 
-    async fn copy_blob(&self, blob: &Descriptor) -> Result<(), Failure> {
+    fn is_missing(&self, look: &Look) {
+        look.found_missing.store(true, Ordering::Relaxed);
+        self.progress.begin();
+    }
+
+    async fn copy_blob(&self, blob: &Descriptor, look: &Look) -> Result<(), Failure> {
         if blob.foreign {
             warn!(
                 target = %self.destination,
@@ -131,15 +182,21 @@ impl ContentCopy<'_> {
             );
             return Ok(());
         }
-        if self.dry_run {
-            return self.check(blob).await;
-        }
         let mut place = self.blobs.take(&blob.digest).await;
-        if self.is_at_target(blob, place.as_deref()).await? {
+        let has = self.repository.has_blob(blob).await.map(|found| found.then_some(()));
+        if is_there(has)?.is_some() {
             self.progress.remove_from_total(blob.size);
         } else {
-            self.check(blob).await?;
-            self.upload(blob).await?;
+            self.is_missing(look);
+            if self.dry_run {
+                return self.check(blob).await;
+            }
+            if self.is_mounted(blob, place.as_deref()).await? {
+                self.progress.remove_from_total(blob.size);
+            } else {
+                self.check(blob).await?;
+                self.upload(blob).await?;
+            }
         }
         *place = Some(self.destination.repository.clone());
         Ok(())
@@ -149,12 +206,8 @@ impl ContentCopy<'_> {
         self.layout.check_blob(blob).await.map_err(|error| at_layout(&error))
     }
 
-    /// Whether the repository has the blob, perhaps since now from the repository `place`.
-    async fn is_at_target(&self, blob: &Descriptor, place: Option<&str>) -> Result<bool, Failure> {
-        let found = self.repository.has_blob(blob).await.map(|found| found.then_some(()));
-        if is_there(found)?.is_some() {
-            return Ok(true);
-        }
+    /// Whether the repository has the blob from now on from the repository `place`.
+    async fn is_mounted(&self, blob: &Descriptor, place: Option<&str>) -> Result<bool, Failure> {
         let Some(other) = place.filter(|other| *other != self.destination.repository) else { return Ok(false) };
         let from = self.store.mount_name(other);
         let mounted = self.repository.mount(blob, &from).await.map(|mounted| mounted.then_some(()));

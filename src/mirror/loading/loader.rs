@@ -35,10 +35,16 @@ impl Loader {
     /// tasks, and must not block.
     ///
     /// # Errors
-    /// When the layout's index can't be read.
+    /// When the layout's index can't be read, or has no names.
     pub async fn load(&self, on_event: Arc<dyn Fn(LoadEvent<'_>) + Send + Sync>) -> Result<(), LayoutError> {
         let (repositories, unusable) = by_repository(self.layout.entries().await?);
         let names = repositories.values().map(RepositoryNames::len).sum::<usize>() + unusable.len();
+        if names == 0 {
+            let path = self.layout.path().to_owned();
+            let reason =
+                "has no images: its index.json names none; write them into it, for example with `sync`".to_owned();
+            return Err(LayoutError::Unusable { path, reason });
+        }
         on_event(LoadEvent::Names(names));
         for name in unusable {
             on_event(LoadEvent::Loaded(&not_loaded(name)));

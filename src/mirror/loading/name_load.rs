@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    content::ContentCopy,
+    content::{ContentCopy, PresentManifest},
     names::Name,
     outcome::{LoadEvent, Loaded, OnEvent, status},
     settings::LoadSettings,
@@ -58,16 +58,28 @@ impl<'a> NameLoad<'a> {
         (self.on_event)(LoadEvent::Loaded(&loaded));
     }
 
-    /// Whether the target has the name. If it has something else, the tag may be moved.
-    pub async fn is_there(&self, content: &ContentCopy<'_>, settings: &LoadSettings) -> Result<bool, Failure> {
-        let Some(present) = self.find(content).await? else { return Ok(false) };
-        if is_same(content.repository, &present, &self.name.digest).await? {
-            return Ok(true);
+    /// If the target has the name: copies what it has lost of the image. None if it does not have it; if it has something else,
+    /// the tag may be moved.
+    pub async fn mend_if_there(
+        &self,
+        content: &ContentCopy<'_>,
+        settings: &LoadSettings,
+    ) -> Result<Option<Status>, Failure> {
+        let Some(present) = self.find(content).await? else { return Ok(None) };
+        let Name { digest, media_type, .. } = self.name;
+        if is_same(content.repository, &present, digest).await? {
+            let root = PresentManifest { named: digest, at_target: &present, media_type, is_found: None };
+            let was_missing = content.mend(root).await?;
+            return Ok(Some(match (was_missing, settings.dry_run) {
+                (false, _) => Status::AlreadyThere(digest.clone()),
+                (true, false) => Status::Copied(digest.clone()),
+                (true, true) => Status::WouldCopy(digest.clone()),
+            }));
         }
         let may_move = settings.allow_different_digest_repush
             || self.name.tag.as_deref().is_none_or(|tag| tag.eq_ignore_ascii_case("latest"));
         if may_move {
-            return Ok(false);
+            return Ok(None);
         }
         let message = format!(
             "{} has digest {present}, the layout has {}, and allowDifferentDigestRepush is false",

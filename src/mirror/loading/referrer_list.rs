@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, stream};
 
-use super::content::ContentCopy;
+use super::content::{ContentCopy, PresentManifest};
 use crate::{
     mirror::copying::at_target,
     model::{Digest, Failure, FailureKind, ReferrerFailure, ReferrerOutcome, Retry, error_chain},
@@ -21,6 +21,8 @@ pub(super) struct ReferrerList<'a> {
 /// What became of one referrer.
 enum Became {
     AlreadyThere,
+    /// It is listed, and parts of it were missing.
+    Mended,
     /// It has to be listed. In a dry run: it would have been copied.
     New(ReferrerDescriptor),
 }
@@ -42,17 +44,18 @@ impl ReferrerList<'_> {
         while let Some((digest, became)) = loading.next().await {
             match became {
                 Ok(Became::AlreadyThere) => outcome.already_there += 1,
+                Ok(Became::Mended) => outcome.copied += 1,
                 Ok(Became::New(descriptor)) => new.push(descriptor),
                 Err(failure) => outcome.fail(of(&digest, failure)),
             }
         }
         drop(loading);
         if content.dry_run || new.is_empty() {
-            outcome.copied = new.len();
+            outcome.copied += new.len();
             return Ok(outcome);
         }
         let unlisted = self.list(&subject, &new, &stored, outcome.failed == 0, content).await?;
-        outcome.copied = new.len() - unlisted.len();
+        outcome.copied += new.len() - unlisted.len();
         for digest in unlisted {
             outcome.fail(of(&digest, not_listed(&subject)));
         }
@@ -105,11 +108,13 @@ async fn load_entry(
     let target = content.repository;
     let reference = ManifestRef::Child(&entry.digest);
     let is_listed = stored.listed.contains_key(&entry.digest);
+    let is_found = target.find(reference).await.map_err(|error| at_target(&error))?.is_some();
     // A list that others maintain may name what is not there.
-    let is_there = stored.lists_by_itself && is_listed
-        || target.find(reference).await.map_err(|error| at_target(&error))?.is_some();
+    let is_there = is_found || stored.lists_by_itself && is_listed;
     if is_there && (is_listed || stored.is_cut) {
-        return Ok(Became::AlreadyThere);
+        let (digest, media_type) = (&entry.digest, "");
+        let root = PresentManifest { named: digest, at_target: digest, media_type, is_found: Some(is_found) };
+        return Ok(if content.mend(root).await? { Became::Mended } else { Became::AlreadyThere });
     }
     if is_there && stored.lists_by_itself {
         // Pushed before; it would be pushed again and again.

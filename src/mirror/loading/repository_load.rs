@@ -64,8 +64,8 @@ impl RepositoryLoad<'_> {
         let image = self.start(name);
         let result = async {
             let content = self.content(&image);
-            if image.is_there(&content, self.settings).await? {
-                return Ok(Some(Status::AlreadyThere(name.digest.clone())));
+            if let Some(status) = image.mend_if_there(&content, self.settings).await? {
+                return Ok(Some(status));
             }
             image.progress.begin();
             let manifest = content.manifest(&name.digest, &name.media_type).await?;
@@ -176,8 +176,8 @@ impl RepositoryLoad<'_> {
         let tag = self.start(name);
         let result = async {
             let content = self.content(&tag);
-            if tag.is_there(&content, self.settings).await? {
-                return Ok(Status::AlreadyThere(name.digest.clone()));
+            if let Some(status) = tag.mend_if_there(&content, self.settings).await? {
+                return Ok(status);
             }
             tag.progress.begin();
             let manifest = content.manifest(&name.digest, &name.media_type).await?;

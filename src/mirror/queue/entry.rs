@@ -47,6 +47,8 @@ pub(super) struct FailedSource {
     pub at: Instant,
     pub until: Instant,
     pub error: Arc<str>,
+    /// Whether a pass or a change does not wait for its end: nothing but a repair is paused, and a moved tag must be copied.
+    pub yields: bool,
 }
 
 impl Entry {
@@ -65,18 +67,26 @@ impl Entry {
             Retry::Later => doubled(FIRST_COOLDOWN_UNTIL_FIXED, failures, longest),
             Retry::After(pause) => pause.max(FIRST_COOLDOWN).min(longest),
         };
-        self.set_failed(source, failures.saturating_add(1), error, now + cooldown, now);
+        self.set_failed(source, failures.saturating_add(1), error, now + cooldown, now, false);
         cooldown
     }
 
-    /// Delays `source` without counting a failure.
-    pub fn postpone(&mut self, source: &Reference, error: &str, until: Instant, now: Instant) {
+    /// Delays `source` without counting a failure. `yields`: but no pass.
+    pub fn postpone(&mut self, source: &Reference, error: &str, until: Instant, now: Instant, yields: bool) {
         let failures = self.failures.get(source).map_or(0, |failed| failed.failures);
-        self.set_failed(source, failures, error, until, now);
+        self.set_failed(source, failures, error, until, now, yields);
     }
 
-    fn set_failed(&mut self, source: &Reference, failures: u32, error: &str, until: Instant, now: Instant) {
-        let failed = FailedSource { failures, at: now, until, error: Arc::from(error) };
+    fn set_failed(
+        &mut self,
+        source: &Reference,
+        failures: u32,
+        error: &str,
+        until: Instant,
+        now: Instant,
+        yields: bool,
+    ) {
+        let failed = FailedSource { failures, at: now, until, error: Arc::from(error), yields };
         self.failures.insert(source.clone(), failed);
     }
 }

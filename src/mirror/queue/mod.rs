@@ -112,6 +112,7 @@ impl Queue {
         let mut in_cooldown = None;
         if let Some(failed) = entry.failures.get_mut(source).filter(|failed| failed.until > now) {
             match self.cooldown {
+                _ if failed.yields && cause != Cause::New => failed.until = now,
                 Some(_) if cause == Cause::Pass => {}
                 Some(_) => failed.until = failed.until.min(failed.at + COOLDOWN_BEFORE_NEW_REQUEST).max(now),
                 None => failed.until = now,
@@ -191,7 +192,21 @@ impl Queue {
     /// Records that `source` of an active destination was not tried, and delays it. Does not count as a failure.
     pub fn postpone(&mut self, key: &DestinationKey, source: &Reference, error: &str, until: Instant, now: Instant) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.postpone(source, error, until, now);
+            entry.postpone(source, error, until, now, false);
+        }
+    }
+
+    /// The same if nothing but a repair of `source` is delayed: a pass does not wait for it.
+    pub fn postpone_repair(
+        &mut self,
+        key: &DestinationKey,
+        source: &Reference,
+        error: &str,
+        until: Instant,
+        now: Instant,
+    ) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.postpone(source, error, until, now, true);
         }
     }
 

@@ -191,6 +191,22 @@ fn a_released_destination_is_not_next() {
 }
 
 #[test]
+fn a_pass_does_not_wait_for_a_paused_repair() {
+    for cooldown in [Some(1440 * MINUTE), None] {
+        let (mut queue, a, app, now) = queue(cooldown);
+        queue.request(&a, &app, "docker.io", Cause::New, now);
+        assert_eq!(next(&mut queue), Some(a.clone()));
+        queue.postpone_repair(&a, &app, "the registry keeps its own", now + 60 * MINUTE, now);
+        assert!(!queue.complete(&a, "docker.io", false));
+        assert_eq!(queue.request(&a, &app, "docker.io", Cause::Pass, now), Admission::Queued);
+        assert_eq!(next(&mut queue), Some(a.clone()));
+        queue.postpone_repair(&a, &app, "the registry keeps its own", now + 60 * MINUTE, now);
+        queue.complete(&a, "docker.io", false);
+        woken(&mut queue, now + 60 * MINUTE);
+    }
+}
+
+#[test]
 fn a_postponed_source_has_not_failed() {
     let (mut queue, a, app, now) = queue(Some(1440 * MINUTE));
     queue.request(&a, &app, "docker.io", Cause::New, now);

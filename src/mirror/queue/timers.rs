@@ -60,6 +60,11 @@ impl<K: Clone + Eq + Hash> Timers<K> {
         Some(key)
     }
 
+    /// The number of timers.
+    pub fn len(&self) -> usize {
+        self.moments.len()
+    }
+
     /// Whether no timer is set.
     pub fn is_empty(&self) -> bool {
         self.moments.is_empty()

@@ -102,6 +102,8 @@ mod tests {
             resolve_tag: false,
             owns_tag: false,
             is_damaged: false,
+            repair_pause: None,
+            other_destinations: Vec::new(),
             look_for_referrers: false,
             source_unavailable: None,
         }

@@ -111,7 +111,7 @@ impl<'a> ReferrerTree<'a> {
         // What did not answer once would take as long again.
         let Some(source) = self.source.filter(|_| note.is_none()) else { return HashMap::new() };
         let found = Mutex::<Discovery>::default();
-        let discoverer = Discoverer { source, selection: self.selection, look };
+        let discoverer = Discoverer::of_source(source, self.selection, look);
         let is_late = timeout(LONGEST_LOOK, discoverer.discover(subjects, &found)).await.is_err();
         let Discovery { subjects, outcome } = found.into_inner();
         if let Some(failure) = outcome.failures.first() {

@@ -1,11 +1,13 @@
 //! Where the login at a registry comes from: several sources, asked in order when the registry wants a login.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -25,6 +27,9 @@ use crate::{
 
 /// The user name of an identity token, as `docker login` stores it.
 pub(super) const IDENTITY_TOKEN: &str = "<token>";
+
+/// How long a registry is asked without a login that it rejected: it is not sent again for each repository.
+const WITHOUT_REJECTED: Duration = Duration::from_secs(10 * 60);
 
 /// A source of the login at one registry.
 pub(in crate::registry) enum LoginSource {
@@ -69,6 +74,8 @@ pub(in crate::registry) struct LoginSources {
     registry: String,
     sources: Vec<LoginSource>,
     last: Mutex<LastChoice>,
+    /// The last login of each source that the registry rejected, and when.
+    rejected: Mutex<HashMap<usize, (Arc<Login>, Instant)>>,
     /// Whether a rejected login has been logged.
     has_warned: AtomicBool,
 }
@@ -102,7 +109,13 @@ impl ChosenLogin {
 
 impl LoginSources {
     pub(in crate::registry) fn new(registry: &str, sources: Vec<LoginSource>) -> Self {
-        Self { registry: registry.to_owned(), sources, last: Mutex::default(), has_warned: AtomicBool::new(false) }
+        Self {
+            registry: registry.to_owned(),
+            sources,
+            last: Mutex::default(),
+            rejected: Mutex::default(),
+            has_warned: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -120,6 +133,10 @@ impl LoginSources {
         let mut failure = None;
         for (source, place) in self.sources.iter().enumerate() {
             let obtained = match place {
+                LoginSource::Stored { login, .. } if self.is_rejected(source, login) => {
+                    failure = failure.or_else(|| Some(self.rejection(place, login)));
+                    continue;
+                }
                 LoginSource::Configured(login) | LoginSource::Stored { login, .. } => {
                     let chosen = ChosenLogin { login: Arc::clone(login), source, obtained: None };
                     return Ok(self.record(Some(chosen), failure));
@@ -137,6 +154,10 @@ impl LoginSources {
             match obtained {
                 Ok(obtained) => {
                     if let Some(login) = &obtained.value {
+                        if self.is_rejected(source, login) {
+                            failure = failure.or_else(|| Some(self.rejection(place, login)));
+                            continue;
+                        }
                         let chosen = ChosenLogin { login: Arc::clone(login), source, obtained: Some(obtained) };
                         return Ok(self.record(Some(chosen), failure));
                     }
@@ -176,7 +197,26 @@ impl LoginSources {
             let (registry, account) = (&self.registry, source.account(Some(&rejected.login)));
             tracing::warn!(registry, %fault, "the registry does not accept {account}: it is asked without a login");
         }
+        // Repeated rejections get accounts locked.
+        let mut all = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(rejected.source, (Arc::clone(&rejected.login), Instant::now()));
         true
+    }
+
+    fn is_rejected(&self, source: usize, login: &Login) -> bool {
+        let rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        rejected.get(&source).is_some_and(|(rejected, at)| **rejected == *login && at.elapsed() < WITHOUT_REJECTED)
+    }
+
+    fn rejection(&self, source: &LoginSource, login: &Login) -> LoginError {
+        LoginError {
+            operation: format!("logging in at {}", self.registry),
+            problem: format!("{} was not accepted", source.account(Some(login))),
+            remedy: format!(
+                "log in again (docker login), or set registryCredentials; it is sent again after {} minutes",
+                WITHOUT_REJECTED.as_secs() / 60
+            ),
+        }
     }
 
     fn record(&self, chosen: Option<ChosenLogin>, failure: Option<LoginError>) -> Option<ChosenLogin> {

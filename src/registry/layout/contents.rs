@@ -1,13 +1,17 @@
 //! Reads a whole layout, to copy it elsewhere. Unlike lookups, which treat what is damaged as missing, this tells which file
 //! it is.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::task::spawn_blocking;
 
-use super::{Layout, LayoutError, folder::Folder, index::LayoutEntry, tar::LayoutTar, verified::damaged};
+use super::{Layout, LayoutError, folder::Folder, index::LayoutEntry, tar::LayoutTar};
 use crate::{
     model::Digest,
     registry::{
@@ -51,6 +55,14 @@ impl LayoutSource {
         .await
     }
 
+    /// The folder or the tar file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(layout) => layout.path(),
+            Self::Tar(tar) => tar.path(),
+        }
+    }
+
     /// The entries of `index.json`, in order.
     ///
     /// # Errors
@@ -73,6 +85,17 @@ impl LayoutSource {
                 layout.repository("").blocking(move |folder| folder.read_manifest(&digest, &media_type)).await
             }
             Self::Tar(tar) => of_tar(tar, move |tar| tar.read_manifest(&digest, &media_type)).await,
+        }
+    }
+
+    /// Whether there is a file for a manifest or a blob.
+    ///
+    /// # Errors
+    /// When the layout can't be read.
+    pub async fn has(&self, digest: &Digest) -> Result<bool, LayoutError> {
+        match self {
+            Self::Folder(layout) => Ok(layout.repository("").blob_size(digest).await?.is_some()),
+            Self::Tar(tar) => Ok(tar.has(digest)),
         }
     }
 
@@ -107,8 +130,7 @@ fn read_in_tar(tar: Arc<LayoutTar>, blob: Descriptor) -> impl Stream<Item = Resu
         async move {
             let Some((read, mut hasher)) = state else { return Ok(None) };
             of_tar(&tar, move |tar| {
-                let (member, path) = tar.blob(&blob.digest);
-                let member = member.ok_or_else(|| damaged(&path, "is missing"))?;
+                let (member, path) = tar.blob(&blob.digest)?;
                 let left = member.size.saturating_sub(read).min(PIECE);
                 if left == 0 {
                     let found = hasher.finish();
@@ -155,7 +177,7 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.unwrap_or_else(|aborted| Err(LayoutError::io("read", path)(aborted.into())))
 }
 
-fn unreadable(error: &LayoutError) -> Error {
+pub(in crate::registry) fn unreadable(error: &LayoutError) -> Error {
     Error::new("reading the layout".to_owned(), Fault::Permanent(error.to_string()))
 }
 

@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     thread,
     time::{Duration, SystemTime},
@@ -15,6 +15,10 @@ use super::error::LayoutError;
 
 /// Prefix and suffix of temporary files.
 const TEMPORARY: (&str, &str) = (".k8s-copycat-", ".tmp");
+/// The longest `index.json`, in bytes; an entry has some 300.
+pub(super) const MAX_INDEX: u64 = 256 << 20;
+/// The longest file `oci-layout`, which has some 30 bytes.
+pub(super) const MAX_MARKER: u64 = 64 << 10;
 /// An empty file; a process that changes `index.json` holds an advisory lock on it.
 const LOCK: &str = ".k8s-copycat.lock";
 /// The age at which a temporary file was left by a process that has ended.
@@ -69,13 +73,37 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), LayoutError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(LayoutError::io("write", folder))
 }
 
-/// The content of a file; None if there is none.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, LayoutError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(LayoutError::io("read", path)(error)),
+/// Opens a file to read it; None if there is none.
+///
+/// A FIFO or a device is an error, also behind a symbolic link: the one would wait for a writer, and the other may never end.
+pub(super) fn open(path: &Path) -> Result<Option<File>, LayoutError> {
+    let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LayoutError::io("read", path)(error)),
+    };
+    if file.metadata().map_err(LayoutError::io("read", path))?.is_file() {
+        return Ok(Some(file));
     }
+    Err(LayoutError::Corrupt { path: path.to_owned(), reason: "it is no regular file".to_owned() })
+}
+
+/// The content of a file of at most `max` bytes; None if there is none.
+pub(super) fn read(path: &Path, max: u64) -> Result<Option<Vec<u8>>, LayoutError> {
+    open(path)?.map(|file| read_all(&file, path, max)).transpose()
+}
+
+/// The content of an open file of at most `max` bytes.
+pub(super) fn read_all(file: &File, path: &Path, max: u64) -> Result<Vec<u8>, LayoutError> {
+    let length = file.metadata().map_err(LayoutError::io("read", path))?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(max)).unwrap_or_default());
+    // It may grow meanwhile.
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(LayoutError::io("read", path))?;
+    if bytes.len() as u64 > max {
+        let reason = format!("it has more than {max} bytes");
+        return Err(LayoutError::Corrupt { path: path.to_owned(), reason });
+    }
+    Ok(bytes)
 }
 
 /// The length of a file in bytes; None if there is none, or if it is no regular file.
@@ -173,6 +201,23 @@ mod tests {
         File::create(&plain).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&path), mode(&plain));
+    }
+
+    #[test]
+    fn reads_regular_files_up_to_a_limit_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), b"12345").unwrap();
+        assert_eq!(read(&at("file"), 5).unwrap().as_deref(), Some(&b"12345"[..]));
+        assert!(read(&at("file"), 4).unwrap_err().to_string().contains("more than 4 bytes"));
+        assert_eq!(read(&at("absent"), 5).unwrap(), None);
+        fs::create_dir(at("folder")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("device")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
+        for name in ["folder", "device", "fifo"] {
+            let error = read(&at(name), 5).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("no regular file"), "{error}");
+        }
     }
 
     #[test]

@@ -96,7 +96,9 @@ impl Folder {
             return Err(LayoutError::Incomplete { path: self.path.clone(), manifest: digest, missing });
         }
         self.prepare(&digest)?;
-        if files::read(&self.blob_path(&digest))?.as_deref() != Some(&**manifest.bytes()) {
+        // What can't be read is replaced, too.
+        let present = files::read(&self.blob_path(&digest), MAX_MANIFEST).ok().flatten();
+        if present.as_deref() != Some(&**manifest.bytes()) {
             let mut blob = self.begin(&digest, size)?;
             blob.write(&[manifest.bytes().clone()])?;
             self.finish(blob, &digest)?;
@@ -163,7 +165,7 @@ impl Folder {
         if files::size(&path)?.is_none_or(|size| size > MAX_MANIFEST) {
             return Ok(None);
         }
-        let Some(bytes) = files::read(&path)? else { return Ok(None) };
+        let Some(bytes) = files::read(&path, MAX_MANIFEST)? else { return Ok(None) };
         if !digest.matches(&bytes) {
             return Ok(None);
         }
@@ -189,7 +191,7 @@ impl Folder {
             }
             Some(_) => {}
         }
-        let bytes = files::read(&path)?.ok_or_else(|| damaged(&path, "is missing"))?;
+        let bytes = files::read(&path, MAX_MANIFEST)?.ok_or_else(|| damaged(&path, "is missing"))?;
         verified::manifest(bytes, digest, media_type, &path)
     }
 
@@ -232,7 +234,7 @@ impl Folder {
     /// Whether the folder is marked as a layout; another version is an error.
     fn check_version(&self) -> Result<bool, LayoutError> {
         let path = self.marker_path();
-        let Some(bytes) = files::read(&path)? else { return Ok(false) };
+        let Some(bytes) = files::read(&path, files::MAX_MARKER)? else { return Ok(false) };
         verified::version(&bytes, &path, VERSION).map(|()| true)
     }
 

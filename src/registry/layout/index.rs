@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::model::Digest;
@@ -15,6 +15,9 @@ use crate::model::Digest;
 /// The text of an empty index.
 pub(super) const EMPTY: &[u8] =
     br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+/// More than any layout has: an entry takes some 300 bytes of memory.
+const MAX_ENTRIES: usize = 1_000_000;
 
 /// The entries of an `index.json` and its other fields. There may be many thousands of entries, so they are indexed by
 /// name, and a clone shares their texts without an allocation for each.
@@ -120,6 +123,9 @@ impl Index {
             Some(manifests) => serde_json::from_str::<Option<_>>(manifests.get())?.unwrap_or_default(),
             None => Vec::new(),
         };
+        if raws.len() > MAX_ENTRIES {
+            return Err(de::Error::custom(format_args!("it has more than {MAX_ENTRIES} entries")));
+        }
         let mut index = Self {
             fields: fields.into_iter().map(|(name, value)| (name, value.to_owned())).collect(),
             entries: Vec::with_capacity(raws.len()),
@@ -284,6 +290,14 @@ mod tests {
         for text in ["{}", r#"{"manifests":null}"#, r#"{"manifests":[]}"#] {
             assert_eq!(Index::parse(text.as_bytes()).unwrap().entries.len(), 0, "{text}");
         }
+    }
+
+    #[test]
+    fn more_entries_than_a_layout_has_are_refused() {
+        let entry = r#"{"digest":"a","size":1}"#;
+        let text = format!(r#"{{"manifests":[{}{entry}]}}"#, format!("{entry},").repeat(MAX_ENTRIES));
+        let error = Index::parse(text.as_bytes()).err().unwrap().to_string();
+        assert!(error.contains("more than 1000000 entries"), "{error}");
     }
 
     #[test]

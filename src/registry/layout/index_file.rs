@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, Metadata},
-    io::{self, Read as _},
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -117,11 +117,10 @@ impl IndexFile {
 
     fn read_file(&self) -> Result<CachedIndex, LayoutError> {
         let io = || LayoutError::io("read", &self.path);
-        let mut file = File::open(&self.path).map_err(io())?;
+        let file = files::open(&self.path)?.ok_or_else(|| io()(io::ErrorKind::NotFound.into()))?;
         // Before reading, so that a change during it leaves another stamp.
         let found = file.metadata().map_err(io())?;
-        let mut text = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default());
-        file.read_to_end(&mut text).map_err(io())?;
+        let text = files::read_all(&file, &self.path, files::MAX_INDEX)?;
         #[cfg(test)]
         self.counts.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let index = Arc::new(Index::parse(&text).map_err(LayoutError::corrupt(&self.path))?);

@@ -20,13 +20,20 @@ mod index;
 mod index_file;
 mod read;
 mod tar;
+mod tar_members;
 mod verified;
 
-use std::{io, mem, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io, mem,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt as _;
 use tokio::{task::spawn_blocking, time::sleep};
 
+pub(in crate::registry) use self::contents::unreadable;
 pub use self::{
     contents::LayoutSource,
     error::{LayoutError, LayoutUploadError},
@@ -56,6 +63,11 @@ impl Layout {
     /// Reads and writes nothing yet. The first write creates the folder and its parents.
     pub fn new(path: PathBuf) -> Self {
         Self { folder: Arc::new(Folder::new(path)) }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Whether a write can succeed: creates a file and removes it. True if the folder is a layout already; one that does

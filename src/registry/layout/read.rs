@@ -1,12 +1,17 @@
 //! Reads blobs of a layout, and compares their digests.
 
-use std::{fs::File, io::Read, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{Stream, stream};
 use tokio::task::spawn_blocking;
 
-use super::{LayoutError, LayoutRepository, folder::Folder};
+use super::{LayoutError, LayoutRepository, files, folder::Folder};
 use crate::{model::Hasher, registry::manifest::Descriptor};
 
 /// Bytes that are read and hashed together, outside of the async threads.
@@ -49,7 +54,10 @@ impl Reading {
         };
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => File::open(&path).map_err(LayoutError::io("read", &path))?,
+            None => match files::open(&path)? {
+                Some(file) => file,
+                None => return Err(LayoutError::io("read", path)(io::ErrorKind::NotFound.into())),
+            },
         };
         let bytes = read(&mut file, &path)?;
         if bytes.is_empty() {

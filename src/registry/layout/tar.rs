@@ -8,17 +8,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LayoutError, folder::VERSION, index::LayoutEntry, verified};
+use super::{
+    LayoutError,
+    files::{self, MAX_INDEX, MAX_MARKER},
+    folder::VERSION,
+    index::LayoutEntry,
+    tar_members::{self, Member, MembersError},
+    verified,
+};
 use crate::{model::Digest, registry::manifest::Manifest};
-
-/// More files than any layout has.
-const MAX_MEMBERS: usize = 1_000_000;
-
-/// The longest `index.json`, in bytes; an entry has some 300.
-const MAX_INDEX: u64 = 256 << 20;
 
 /// The file that marks the folder of a layout.
 const MARKER: &str = "oci-layout";
+const INDEX: &str = "index.json";
+
+/// More than the name of any blob has.
+const MAX_NAME: usize = 200;
 
 /// The first bytes of gzip, zstd, bzip2 and xz.
 const COMPRESSED: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"BZh", &[0xfd, b'7', b'z', b'X', b'Z']];
@@ -27,58 +32,29 @@ const COMPRESSED: [&[u8]; 4] = [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], b"BZh"
 pub struct LayoutTar {
     path: PathBuf,
     file: File,
-    /// By path below the layout's folder.
+    /// The files of the layout, by path below its folder.
     members: HashMap<String, Member>,
-}
-
-/// Where the bytes of a member are.
-#[derive(Clone, Copy)]
-pub(super) struct Member {
-    pub offset: u64,
-    pub size: u64,
 }
 
 impl LayoutTar {
     /// Lists the members.
     pub(super) fn open(path: &Path) -> Result<Self, LayoutError> {
         let io = || LayoutError::io("read", path);
-        let file = File::open(path).map_err(io())?;
+        let Some(file) = files::open(path)? else { return Err(io()(io::ErrorKind::NotFound.into())) };
         let unusable = |reason: &str| LayoutError::Unusable { path: path.to_owned(), reason: reason.to_owned() };
-        let length = file.metadata().map_err(io())?.len();
         let mut start = [0; 5];
         let read = file.read_at(&mut start, 0).map_err(io())?;
         if COMPRESSED.iter().any(|magic| start.get(..read).is_some_and(|start| start.starts_with(magic))) {
             return Err(unusable("is compressed: decompress it first"));
         }
-        let mut archive = tar::Archive::new(&file);
-        let mut members = HashMap::new();
-        let mut marker = None;
-        for entry in archive.entries_with_seek().map_err(io())? {
-            let entry = entry.map_err(|error| unusable(&format!("is no tar file, or damaged: {error}")))?;
-            // A sparse member's bytes are not in one piece.
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let name = entry.path().map_err(io())?;
-            let Some(name) = name.to_str().map(|name| name.trim_start_matches("./").to_owned()) else { continue };
-            let member = Member { offset: entry.raw_file_position(), size: entry.size() };
-            if member.offset.checked_add(member.size).is_none_or(|end| end > length) {
-                return Err(unusable(&format!("ends in the middle of {name}: copy it again")));
-            }
-            if marker.is_none() && name.rsplit('/').next() == Some(MARKER) {
-                marker = name.strip_suffix(MARKER).map(str::to_owned);
-            }
-            members.insert(name, member);
-            if members.len() > MAX_MEMBERS {
-                return Err(unusable("has more than a million files"));
-            }
-        }
+        let failed = |error| match error {
+            MembersError::Io(error) => io()(error),
+            MembersError::Unusable(reason) => unusable(&reason),
+        };
         // The layout may be in a folder of the tar file.
-        let Some(folder) = marker else { return Err(LayoutError::NoLayout { path: path.to_owned() }) };
-        let members = members
-            .into_iter()
-            .filter_map(|(name, member)| Some((name.strip_prefix(&folder)?.to_owned(), member)))
-            .collect();
+        let folder = only_folder(&file).map_err(failed)?;
+        let folder = folder.ok_or_else(|| LayoutError::NoLayout { path: path.to_owned() })?;
+        let members = members_below(&file, &folder).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file, members })
     }
 
@@ -87,9 +63,9 @@ impl LayoutTar {
     }
 
     pub(super) fn entries(&self) -> Result<Vec<LayoutEntry>, LayoutError> {
-        verified::version(&self.bytes(MARKER, MAX_INDEX)?, &self.member_path(MARKER), VERSION)?;
-        let index = self.bytes("index.json", MAX_INDEX)?;
-        verified::entries(&index, &self.member_path("index.json"))
+        verified::version(&self.bytes(MARKER, MAX_MARKER)?, &self.member_path(MARKER), VERSION)?;
+        let index = self.bytes(INDEX, MAX_INDEX)?;
+        verified::entries(&index, &self.member_path(INDEX))
     }
 
     pub(super) fn read_manifest(&self, digest: &Digest, media_type: &str) -> Result<Manifest, LayoutError> {
@@ -99,14 +75,30 @@ impl LayoutTar {
     }
 
     pub(super) fn check_blob(&self, digest: &Digest, size: u64) -> Result<(), LayoutError> {
-        let name = blob_name(digest);
-        verified::size(self.members.get(&name).map(|member| member.size), size, &self.member_path(&name))
+        let (member, path) = self.blob(digest)?;
+        verified::size(Some(member.size), size, &path)
+    }
+
+    /// Whether it has a blob that can be read.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.member(&blob_name(digest)).is_ok()
     }
 
     /// Where a blob is, and how errors call it.
-    pub(super) fn blob(&self, digest: &Digest) -> (Option<Member>, PathBuf) {
+    pub(super) fn blob(&self, digest: &Digest) -> Result<(Member, PathBuf), LayoutError> {
         let name = blob_name(digest);
-        (self.members.get(&name).copied(), self.member_path(&name))
+        Ok((self.member(&name)?, self.member_path(&name)))
+    }
+
+    fn member(&self, name: &str) -> Result<Member, LayoutError> {
+        match self.members.get(name) {
+            None => Err(verified::damaged(&self.member_path(name), "is missing")),
+            Some(member) if member.is_sparse => {
+                let reason = "is stored as a sparse file: make the tar file without --sparse".to_owned();
+                Err(LayoutError::Unusable { path: self.member_path(name), reason })
+            }
+            Some(member) => Ok(*member),
+        }
     }
 
     /// So many bytes at an offset.
@@ -118,7 +110,7 @@ impl LayoutTar {
 
     fn bytes(&self, name: &str, max: u64) -> Result<Vec<u8>, LayoutError> {
         let path = self.member_path(name);
-        let member = self.members.get(name).ok_or_else(|| verified::damaged(&path, "is missing"))?;
+        let member = self.member(name)?;
         let length = usize::try_from(member.size).ok().filter(|_| member.size <= max);
         let length =
             length.ok_or_else(|| verified::damaged(&path, format!("is too long, with {} bytes", member.size)))?;
@@ -129,6 +121,43 @@ impl LayoutTar {
     fn member_path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+}
+
+/// The folder of the only layout in a tar file, with a slash at its end unless it is the root.
+fn only_folder(file: &File) -> Result<Option<String>, MembersError> {
+    let mut folder: Option<String> = None;
+    tar_members::for_each(file, |name, _| {
+        let Some(found) = name.strip_suffix(MARKER).filter(|found| found.is_empty() || found.ends_with('/')) else {
+            return Ok(());
+        };
+        match folder.replace(found.to_owned()) {
+            Some(other) if other != found => {
+                let told = |folder: &str| if folder.is_empty() { "its root".to_owned() } else { format!("{folder:?}") };
+                let (one, two) = (told(&other), told(found));
+                Err(format!("has several image layouts, in {one} and in {two}: put each into a tar file of its own"))
+            }
+            _ => Ok(()),
+        }
+    })?;
+    Ok(folder)
+}
+
+/// The files of the layout in `folder`; others are left out.
+fn members_below(file: &File, folder: &str) -> Result<HashMap<String, Member>, MembersError> {
+    let mut members = HashMap::new();
+    tar_members::for_each(file, |name, member| {
+        let Some(part) = name.strip_prefix(folder).filter(|part| is_of_a_layout(part)) else { return Ok(()) };
+        match members.insert(part.to_owned(), member) {
+            None => Ok(()),
+            // Programs differ in which of them they read.
+            Some(_) => Err(format!("has the file {name:?} twice: make it again from the layout's folder")),
+        }
+    })?;
+    Ok(members)
+}
+
+fn is_of_a_layout(name: &str) -> bool {
+    [MARKER, INDEX].contains(&name) || name.starts_with("blobs/") && name.len() <= MAX_NAME
 }
 
 fn blob_name(digest: &Digest) -> String {

@@ -2,6 +2,7 @@
 
 pub(super) mod error;
 pub(super) mod permit;
+pub(super) mod reader;
 pub(super) mod referrers;
 pub(super) mod remote;
 

@@ -78,7 +78,11 @@ fn verified(image: &VerifiedImage, was_damaged: bool) {
     match image.wholeness {
         Wholeness::Missing | Wholeness::Incomplete | Wholeness::Corrupt => warn!(
             %source, %target, workload, namespace, pod, result, parts, reason,
-            "the image is damaged at the target; it is copied again"
+            "the image is damaged at the target; it is to be copied again"
+        ),
+        Wholeness::Unknown if was_damaged => warn!(
+            %source, %target, workload, namespace, pod, reason,
+            "the image is damaged at the target, as far as is known: it could not be verified again"
         ),
         Wholeness::Unknown => {
             info!(%source, %target, workload, namespace, pod, reason, "the image could not be verified");
@@ -98,7 +102,9 @@ fn finished(outcome: &Outcome, record: &ImageRecord) {
     let milliseconds = u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX);
     match &outcome.status {
         Status::Copied(digest) => {
-            info!(%source, %target, %digest, workload, namespace, pod, bytes = outcome.bytes, milliseconds, "copied");
+            let from = (!outcome.copied_from.is_empty()).then(|| outcome.copied_from.join(", "));
+            let bytes = outcome.bytes;
+            info!(%source, %target, %digest, workload, namespace, pod, bytes, milliseconds, from, "copied");
         }
         // Each pass finds it there again.
         Status::AlreadyThere(digest) if record.successes > 1 => {

@@ -17,7 +17,7 @@ use state_gauges::StateGauges;
 
 pub use families::MetricsError;
 
-use crate::model::{ImageState, StatusKind, Wholeness, WorkloadKind};
+use crate::model::{ImageState, NOT_VERIFIED, StatusKind, Wholeness, WorkloadKind};
 
 /// In seconds: from one small layer on loopback to an image of many gigabytes.
 const COPY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0, 1800.0];
@@ -33,12 +33,15 @@ pub struct Metrics {
     copy_duration: HistogramVec,
     copy_failures: IntCounterVec,
     referrers: IntCounterVec,
+    copied_elsewhere: IntCounterVec,
     images_lacking_referrers: IntGauge,
     images: StateGauges<StatusKind>,
     destinations: StateGauges<ImageState>,
     oldest_not_mirrored: IntGauge,
-    verified: StateGauges<Wholeness>,
+    /// None for images that were not verified.
+    verified: StateGauges<Option<Wholeness>>,
     oldest_verification: IntGauge,
+    verifications_late: IntGauge,
     last_pass: IntGauge,
     last_successful_pass: IntGauge,
     undecided: IntCounter,
@@ -113,6 +116,11 @@ impl Metrics {
         }
 
         Ok(Self {
+            copied_elsewhere: families.counters(
+                "k8s_copycat_copied_from_further_sources_total",
+                "Images that further sources gave in whole or in part, because their registries could not.",
+                &["source"],
+            )?,
             referrers,
             images_lacking_referrers: families.gauge(
                 "k8s_copycat_images_lacking_referrers",
@@ -165,13 +173,17 @@ impl Metrics {
                     "Images at their destinations, by the result of the last verification in the background.",
                     &["result"],
                 )?,
-                &Wholeness::ALL,
-                Wholeness::name,
+                &[&[None], Wholeness::ALL.map(Some).as_slice()].concat(),
+                |result| result.map_or(NOT_VERIFIED, Wholeness::name),
             ),
             oldest_verification: families.gauge(
                 "k8s_copycat_oldest_verification_timestamp_seconds",
                 "The last verification of the image that has waited longest, or when this process found it at its target; 0 \
                  if nothing is to be verified.",
+            )?,
+            verifications_late: families.gauge(
+                "k8s_copycat_verifications_late",
+                "1 if an image has waited for its verification for more than twice verifyHours, else 0.",
             )?,
             last_pass: families.gauge(
                 "k8s_copycat_last_pass_timestamp_seconds",

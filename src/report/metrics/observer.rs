@@ -25,12 +25,15 @@ impl Observer for Metrics {
                 self.images.change(result(before), result(after));
                 self.destinations.change(state(before), state(after));
                 let lacks = |known: Option<Known>| i64::from(known.is_some_and(|known| known.lacks_referrers));
-                let verified = |known: Option<Known>| known.and_then(|known| known.verified);
+                let verified = |known: Option<Known>| known.map(|known| known.verified);
                 self.verified.change(verified(before), verified(after));
                 self.images_lacking_referrers.add(lacks(after) - lacks(before));
             }
             Event::OldestToBeCopied(since) => self.oldest_not_mirrored.set(since.map_or(0, unix_seconds)),
-            Event::OldestVerification(time) => self.oldest_verification.set(time.map_or(0, unix_seconds)),
+            Event::OldestVerification { time, is_late } => {
+                self.oldest_verification.set(time.map_or(0, unix_seconds));
+                self.verifications_late.set(i64::from(is_late));
+            }
             Event::PassEnded(pass) => {
                 self.last_pass.set(unix_seconds(pass.ended));
                 if pass.failures == 0 {
@@ -79,6 +82,9 @@ impl Metrics {
                 self.referrers.with_label_values(&[result]).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
             }
         }
+        for from in &outcome.copied_from {
+            self.copied_elsewhere.with_label_values(&[from]).inc();
+        }
         if let Status::Failed(failure) = &outcome.status {
             self.copy_failures.with_label_values(&[failure.kind.name()]).inc();
         }
@@ -94,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Digest, Hook, PassSummary},
+        model::{Digest, Hook, PassSummary, Wholeness},
         report::testing::{failed, outcome, record, web},
     };
 
@@ -146,6 +152,7 @@ mod tests {
         let copied = outcome("nginx:1", Status::Copied(Digest::sha256(b"1")));
         let lost = outcome("nginx:2", failed("down"));
         let there = outcome("nginx:3", Status::AlreadyThere(Digest::sha256(b"3")));
+        let damaged = Some(Wholeness::Incomplete);
         let plugin_called = |error| Event::PluginCalled {
             plugin: "tenants",
             hook: Hook::PathMapping,
@@ -162,7 +169,9 @@ mod tests {
             changed(&lost, None, known(&lost)),
             changed(&there, None, known(&there)),
             changed(&there, known(&there), None),
+            changed(&lost, known(&lost), known(&lost).map(|known| Known { verified: damaged, ..known })),
             Event::OldestToBeCopied(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(7))),
+            Event::OldestVerification { time: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(8)), is_late: true },
             Event::PassEnded(pass(1, 0)),
             Event::PassEnded(pass(2, 5)),
             Event::Requested { registry: "hub.example", method: "GET", status: Some(200) },
@@ -210,6 +219,8 @@ mod tests {
             k8s_copycat_queue_length{state="cooling"} 1
             k8s_copycat_queue_length{state="waiting"} 7
             k8s_copycat_oldest_not_mirrored_timestamp_seconds 7
+            k8s_copycat_oldest_verification_timestamp_seconds 8
+            k8s_copycat_verifications_late 1
             k8s_copycat_registry_requests_total{method="GET",registry="hub.example",status="200"} 1
             k8s_copycat_registry_requests_total{method="GET",registry="hub.example",status="error"} 1
             k8s_copycat_registry_retries_total{registry="hub.example"} 1
@@ -217,6 +228,9 @@ mod tests {
             k8s_copycat_registry_throttled_total{registry="slow.example"} 1
             k8s_copycat_undecided 3
             k8s_copycat_undecided_total 1
+            k8s_copycat_verified_images{result="incomplete"} 1
+            k8s_copycat_verified_images{result="none"} 1
+            k8s_copycat_verified_images{result="whole"} 0
             k8s_copycat_watch_restarts_total{resource="jobs"} 0
             k8s_copycat_watch_restarts_total{resource="pods"} 1
         "#;

@@ -18,7 +18,7 @@ use crate::{
     model::{ContainerKind, Decision, ImageUse, Verdict},
     report::status::{
         Query,
-        document::{Image, Referrers, Status, Verification},
+        document::{Image, Referrers, Status, Unanswered, Verification},
     },
 };
 
@@ -73,6 +73,8 @@ struct VerificationView {
     tone: Tone,
     at: Moment,
     reason: Option<String>,
+    /// Later it told nothing: when, and why.
+    unanswered: Option<(Moment, String)>,
 }
 
 /// Signatures and other referrers.
@@ -198,7 +200,7 @@ fn attempts(image: &Image, now: Now) -> Vec<AttemptRow> {
             is_failure: result == "failed",
             took: took(image.took_milliseconds.unwrap_or_default()),
             bytes: bytes(image.bytes.unwrap_or_default()),
-            reason: image.reason.clone(),
+            reason: image.reason.clone().or_else(|| copied_from(&image.copied_from)),
         }),
         _ => None,
     };
@@ -208,9 +210,13 @@ fn attempts(image: &Image, now: Now) -> Vec<AttemptRow> {
         is_failure: attempt.result == "failed",
         took: took(attempt.took_milliseconds),
         bytes: bytes(attempt.bytes),
-        reason: attempt.reason.clone(),
+        reason: attempt.reason.clone().or_else(|| copied_from(&attempt.copied_from)),
     });
     last.into_iter().chain(earlier).collect()
+}
+
+fn copied_from(further: &[String]) -> Option<String> {
+    (!further.is_empty()).then(|| format!("from {}: its registry could not give all of it", further.join(", ")))
 }
 
 fn took(milliseconds: u64) -> String {
@@ -233,7 +239,8 @@ fn explanation_view(explanation: Option<&Explanation>) -> ExplanationView {
     }
 }
 
-fn verification_view(Verification { at, result, reason }: &Verification, now: Now) -> VerificationView {
+fn verification_view(verification: &Verification, now: Now) -> VerificationView {
+    let Verification { at, result, reason, unanswered } = verification;
     let (text, tone) = match &**result {
         "whole" => ("the target has every part", Tone::Good),
         "missing" => ("the target does not have the image", Tone::Bad),
@@ -242,7 +249,9 @@ fn verification_view(Verification { at, result, reason }: &Verification, now: No
         "drifted" => ("every part is there, but of another image", Tone::Warn),
         _ => ("not known", Tone::Open),
     };
-    VerificationView { text: text.to_owned(), tone, at: now.moment(at), reason: reason.clone() }
+    let unanswered = unanswered.as_ref();
+    let unanswered = unanswered.map(|Unanswered { at, reason }| (now.moment(at), reason.clone().unwrap_or_default()));
+    VerificationView { text: text.to_owned(), tone, at: now.moment(at), reason: reason.clone(), unanswered }
 }
 
 fn decided(image_use: &ImageUse, Decision { verdict, trace }: &Decision) -> DecidedUse {

@@ -75,8 +75,8 @@ pub struct Summary {
     #[serde(default)]
     pub lacking_referrers: usize,
     /// Images by the result of their last verification in the background. All results are always there: `missing`, `incomplete`
-    /// (parts are missing), `corrupt` (parts have another length), `unknown`, `drifted`, `whole`. Images that were not verified
-    /// since the start are in none.
+    /// (parts are missing), `corrupt` (parts have other bytes or another length), `unknown`, `drifted`, `whole`, and `none` (not
+    /// verified since the start).
     #[serde(default)]
     pub verified: BTreeMap<String, usize>,
     /// Workloads.
@@ -217,6 +217,10 @@ pub struct Image {
     pub took_milliseconds: Option<u64>,
     /// Bytes of blobs that the last attempt uploaded.
     pub bytes: Option<u64>,
+    /// The further sources (`sources` in the configuration) that gave the image or a part of it in the last attempt, because
+    /// its registry could not.
+    #[serde(default)]
+    pub copied_from: Vec<String>,
     /// At most four attempts before the last one, the newest first; of attempts in a row that only found the image in place,
     /// the last one.
     #[serde(default)]
@@ -275,6 +279,9 @@ pub struct Attempt {
     pub took_milliseconds: u64,
     /// Bytes of blobs that it uploaded.
     pub bytes: u64,
+    /// The further sources that gave the image or a part of it.
+    #[serde(default)]
+    pub copied_from: Vec<String>,
 }
 
 /// The last verification of an image: whether its target has every manifest and every blob.
@@ -286,6 +293,19 @@ pub struct Verification {
     /// `missing`, `incomplete`, `corrupt`, `unknown`, `drifted` or `whole`.
     pub result: String,
     /// What is missing or wrong, or why that is not known; null if it is whole.
+    pub reason: Option<String>,
+    /// The last attempt to verify it again, if that told nothing and the image is known to be damaged; else null.
+    #[serde(default)]
+    pub unanswered: Option<Unanswered>,
+}
+
+/// A verification that told nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unanswered {
+    /// When it ended.
+    pub at: String,
+    /// Why.
     pub reason: Option<String>,
 }
 

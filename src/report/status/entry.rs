@@ -44,12 +44,17 @@ pub(super) fn of_image(image: &ImageStatus) -> document::Image {
         last_checked: attempt.map(|attempt| utc(attempt.ended)),
         took_milliseconds: attempt.map(took_milliseconds),
         bytes: attempt.map(|attempt| attempt.bytes),
+        copied_from: attempt.map(|attempt| attempt.copied_from.clone()).unwrap_or_default(),
         earlier_attempts: record.earlier_attempts.iter().map(attempt_document).collect(),
         referrers: record.referrers.as_ref().map(referrers),
         verification: record.verified.as_ref().map(|verified| document::Verification {
             at: utc(verified.at),
             result: verified.result.name().to_owned(),
             reason: verified.reason.clone(),
+            unanswered: verified
+                .unanswered
+                .as_ref()
+                .map(|unanswered| document::Unanswered { at: utc(unanswered.at), reason: unanswered.reason.clone() }),
         }),
         last_mirrored: record.last_mirrored.map(utc),
         first_seen: utc(record.first_seen),
@@ -88,6 +93,7 @@ pub(super) fn of_uses(image: &str, state: &str, uses: &[Arc<UnmirroredUse>]) -> 
         last_checked: None,
         took_milliseconds: None,
         bytes: None,
+        copied_from: Vec::new(),
         earlier_attempts: Vec::new(),
         referrers: None,
         verification: None,
@@ -131,6 +137,7 @@ pub(super) fn attempt_document(attempt: &LastAttempt) -> document::Attempt {
         ended: utc(attempt.ended),
         took_milliseconds: took_milliseconds(attempt),
         bytes: attempt.bytes,
+        copied_from: attempt.copied_from.clone(),
     }
 }
 

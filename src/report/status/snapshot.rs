@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     model::{
-        FailureKind, ImageState, ImageStatus, MirrorStatus, PassSummary, Target, TargetAddress, TargetKind, Wholeness,
-        canonical_registry,
+        FailureKind, ImageState, ImageStatus, MirrorStatus, NOT_VERIFIED, PassSummary, Target, TargetAddress,
+        TargetKind, Wholeness, canonical_registry,
     },
     report::utc::utc,
 };
@@ -71,7 +71,7 @@ impl Snapshot {
         let mut images_by_target: HashMap<String, BTreeMap<String, usize>> = HashMap::new();
         let mut oldest: Option<SystemTime> = None;
         let mut lacking_referrers = 0;
-        let mut verified = counts(Wholeness::ALL.map(Wholeness::name));
+        let mut verified = counts(Wholeness::ALL.map(Wholeness::name).into_iter().chain([NOT_VERIFIED]));
         let mut rows = Vec::with_capacity(images.len());
         for image in images {
             let row = Row::of_image(image);
@@ -82,9 +82,8 @@ impl Snapshot {
             if let RowContent::Image(image) = &row.content {
                 let of_target = images_by_target.entry(image.destination.target.name.clone());
                 add(of_target.or_insert_with(|| counts(ImageState::ALL.map(ImageState::name))), row.state);
-                if let Some(verification) = &image.record.verified {
-                    add(&mut verified, verification.result.name());
-                }
+                let verification = image.record.verified.as_ref();
+                add(&mut verified, verification.map_or(NOT_VERIFIED, |verification| verification.result.name()));
                 oldest = [oldest, image.record.to_be_copied_since].into_iter().flatten().min();
             }
             lacking_referrers += usize::from(row.lacks_referrers());
@@ -242,7 +241,7 @@ fn add_name(names: &mut BTreeSet<String>, name: &str) {
     }
 }
 
-fn counts<const N: usize>(names: [&str; N]) -> BTreeMap<String, usize> {
+fn counts<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, usize> {
     names.into_iter().map(|name| (name.to_owned(), 0)).collect()
 }
 

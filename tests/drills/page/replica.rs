@@ -11,8 +11,8 @@ use k8s_copycat::{
     model::{
         Activity, AtTarget, Container, ContainerKind, CopyProgress, Decision, Destination, Digest, Event, Failure,
         FailureKind, Hook, ImageRecord, ImageStatus, ImageUse, MirrorPhase, MirrorStatus, Observer, Outcome,
-        PassSummary, PluginStatus, Reference, Retry, Seen, Status, Target, TargetKind, TraceEntry, UnmirroredUse,
-        Verdict, Workload, WorkloadId, WorkloadKind,
+        PassSummary, PluginStatus, Reference, Retry, Seen, Status, TagMeaning, Target, TargetKind, TraceEntry,
+        UnmirroredUse, Verdict, Workload, WorkloadId, WorkloadKind,
     },
     report::{
         CooldownReset, ForcedPass, Metrics, Operations, PluginsReport, serve_operations,
@@ -262,6 +262,8 @@ fn image_status(
         workloads: Vec::new(),
         seen,
         referrers: None,
+        copied_from: Vec::new(),
+        tag: TagMeaning::default(),
         bytes: 31_400_000,
         took: Duration::from_millis(4_200),
         next_try: None,

@@ -5,10 +5,12 @@ mod damage;
 mod fault;
 mod http;
 mod registry;
+mod storage;
 mod store;
 mod tokens;
 
 pub use fault::{Challenge, FOREVER, Fault, Location, Redirect, RequestKind, RetryAfter, ScheduledFault};
+pub use storage::{Damage, Reading};
 pub use store::keep_alive_tag;
 
 use std::{
@@ -85,6 +87,35 @@ impl FaultyRegistry {
     /// Sets the faults of a repository.
     pub fn schedule(&self, repository: &str, scheduled: &[ScheduledFault]) {
         self.shared.state().schedules.insert(repository.to_owned(), scheduled.to_vec());
+    }
+
+    /// Replaces the faults of a repository; its requests are counted anew.
+    pub fn reschedule(&self, repository: &str, scheduled: &[ScheduledFault]) {
+        let mut state = self.shared.state();
+        state.forget_requests(repository);
+        state.schedules.insert(repository.to_owned(), scheduled.to_vec());
+    }
+
+    /// Damages what a repository stores.
+    pub fn damage(&self, repository: &str, damage: Damage) {
+        let mut state = self.shared.state();
+        let flipped = state.repositories.entry(repository.to_owned()).or_default().damage(damage);
+        if let Some((digest, bytes)) = flipped {
+            let blobs = state.repositories.values_mut().filter_map(|repository| repository.blobs.get_mut(&digest));
+            blobs.for_each(|blob| *blob = bytes.clone());
+        }
+    }
+
+    /// What a repository stores of the image of a tag or digest.
+    pub fn read(&self, repository: &str, reference: &str) -> Reading {
+        self.shared.state().repositories.entry(repository.to_owned()).or_default().read(reference)
+    }
+
+    /// Whether a repository has all these tags, whatever they name.
+    pub fn has_tags(&self, repository: &str, tags: &[String]) -> bool {
+        let state = self.shared.state();
+        let repository = state.repositories.get(repository);
+        repository.is_some_and(|repository| tags.iter().all(|tag| repository.tags.contains_key(tag)))
     }
 
     /// Lets `choose` pick the faults of requests without a scheduled one.

@@ -111,6 +111,12 @@ impl State {
         operation.kind == RequestKind::Token || self.tokens.allows(head, &operation.repository, operation.action())
     }
 
+    /// Counts the requests for a repository anew.
+    pub fn forget_requests(&mut self, repository: &str) {
+        self.counts.retain(|(counted, _), _| counted != repository);
+        self.injected.remove(repository);
+    }
+
     /// Counts a request and returns the fault to inject into it.
     pub fn next_fault(&mut self, operation: &Operation) -> Option<Fault> {
         let count = self.counts.entry((operation.repository.clone(), operation.kind)).or_default();

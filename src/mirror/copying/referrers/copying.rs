@@ -17,9 +17,7 @@ use crate::{
         job::CopyJob,
     },
     model::{Digest, Failure, ReferrerFailure, ReferrerOutcome, Retry, error_chain},
-    registry::{
-        Error, Manifest, ManifestRef, ReferrerDescriptor, ReferrerEntry, StoreError, StoredReferrers, TagOrDigest,
-    },
+    registry::{Error, Manifest, ManifestRef, ReferrerDescriptor, ReferrerEntry, StoreError, StoredReferrers},
 };
 
 /// Referrers of one subject that are copied at once.
@@ -222,7 +220,7 @@ impl ReferrerTransfer<'_> {
             }
             return Err(not_listed(subject));
         }
-        let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(&entry.digest)).await?;
+        let manifest = self.endpoints.manifest(&entry.digest).await?;
         refers_to(subject, &manifest)?;
         let artifact_type = manifest.artifact_type().unwrap_or_default();
         *known_type = Some(artifact_type.clone());
@@ -245,7 +243,7 @@ impl ReferrerTransfer<'_> {
         {
             return Ok(false);
         }
-        let manifest = self.endpoints.source.manifest(TagOrDigest::Digest(digest)).await?;
+        let manifest = self.endpoints.manifest(digest).await?;
         if present.is_some_and(|present| present != *digest) {
             self.may_replace(tag, &manifest).await?;
         }

@@ -10,9 +10,12 @@ use tokio::sync::Mutex;
 
 use super::{budget::MAX_REFERRERS_OF_IMAGE, selection::ReferrerSelection, subjects::Subjects};
 use crate::{
-    mirror::copying::source::Source,
-    model::{Digest, ReferrerFailure, ReferrerOutcome, Retry},
-    registry::{Error, ReferrerEntry, ReferrerList, TagOrDigest},
+    mirror::copying::{
+        endpoints::{Endpoints, ReferrerOrigin},
+        source::Source,
+    },
+    model::{Digest, Failure, ReferrerFailure, ReferrerOutcome, Retry},
+    registry::{Error, ReferrerEntry, ReferrerList},
 };
 
 /// Subjects whose referrers are looked for at once.
@@ -64,8 +67,9 @@ impl Discovery {
 /// What was learnt during one look at an image.
 #[derive(Default)]
 pub(in crate::mirror) struct Look {
-    /// Whether the source was found to have no referrers API: it is asked once for an image.
-    has_no_api: AtomicBool,
+    /// Whether the source, and the further source in its place, were found to have no referrers API: each is asked once for an
+    /// image.
+    has_no_api: [AtomicBool; 2],
     /// Referrers found so far, for all manifests of the image.
     count: AtomicUsize,
     /// Whether the source did not answer: further requests would take as long.
@@ -83,12 +87,39 @@ impl Look {
 /// Looks at the source for what belongs to an image: for each manifest one request to the referrers API, or up to two for
 /// the index that takes its place, and one for each tag.
 pub(in crate::mirror) struct Discoverer<'a> {
-    pub source: &'a Source,
-    pub selection: &'a ReferrerSelection,
-    pub look: &'a Look,
+    asked: Asked<'a>,
+    selection: &'a ReferrerSelection,
+    look: &'a Look,
 }
 
-impl Discoverer<'_> {
+/// Who is asked.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    /// The source of a copy, or what gave the image in its place.
+    OfCopy(&'a Endpoints<'a>),
+    Source(&'a Source),
+}
+
+impl<'a> Asked<'a> {
+    fn origin(self) -> Result<ReferrerOrigin<'a>, Failure> {
+        match self {
+            Self::OfCopy(endpoints) => endpoints.referrer_origin(),
+            Self::Source(source) => Ok(ReferrerOrigin::Source(source)),
+        }
+    }
+}
+
+impl<'a> Discoverer<'a> {
+    /// Asks where a copy reads.
+    pub(super) fn of_copy(endpoints: &'a Endpoints<'a>, selection: &'a ReferrerSelection, look: &'a Look) -> Self {
+        Self { asked: Asked::OfCopy(endpoints), selection, look }
+    }
+
+    /// Asks the source and nothing else.
+    pub fn of_source(source: &'a Source, selection: &'a ReferrerSelection, look: &'a Look) -> Self {
+        Self { asked: Asked::Source(source), selection, look }
+    }
+
     /// Adds what is found to `found`, which has a part of it if the future is dropped.
     pub async fn discover(&self, subjects: &Subjects, found: &Mutex<Discovery>) {
         if subjects.is_cut {
@@ -99,7 +130,17 @@ impl Discoverer<'_> {
         // The first one finds out whether there is an API.
         let mut digests = subjects.digests.iter().cloned();
         if let Some(first) = digests.next() {
-            let first = self.look_at(first).await;
+            let mut first = self.look_at(first).await;
+            if let Ok(ReferrerOrigin::Further(_, name)) = self.asked.origin()
+                && let (SubjectReferrers { subject, listed, tags }, failures) = &mut first
+                && listed.is_empty()
+                && tags.is_empty()
+                && failures.is_empty()
+            {
+                // It may list none although there are some: a cache does not always serve them.
+                let message = format!("{name} has none, and the source can't be asked");
+                failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry: Retry::Soon });
+            }
             add(&mut *found.lock().await, first);
         }
         let mut looks = stream::iter(digests).map(|subject| self.look_at(subject)).buffered(CONCURRENT_LOOKS);
@@ -113,7 +154,14 @@ impl Discoverer<'_> {
         if self.look.is_silent.load(Ordering::Relaxed) {
             return (SubjectReferrers { subject, listed: Vec::new(), tags: Vec::new() }, failures);
         }
-        let listed = match self.listed(&subject).await {
+        let origin = match self.asked.origin() {
+            Ok(origin) => origin,
+            Err(Failure { message, retry, .. }) => {
+                failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry });
+                return (SubjectReferrers { subject, listed: Vec::new(), tags: Vec::new() }, failures);
+            }
+        };
+        let listed = match self.listed(&origin, &subject).await {
             Ok(list) => {
                 if list.is_cut {
                     let message = format!(
@@ -149,7 +197,7 @@ impl Discoverer<'_> {
                 break;
             }
             let tag = format!("{}.{suffix}", subject.referrers_tag());
-            match self.source.head(TagOrDigest::Tag(&tag)).await {
+            match origin.head(&tag).await {
                 Ok(Some(digest)) => tags.push(DigestTag { tag, artifact_type, digest }),
                 Ok(None) => {}
                 Err(error) => failures.push(self.failure(&tag, &error)),
@@ -165,15 +213,16 @@ impl Discoverer<'_> {
         ReferrerFailure { referrer: referrer.to_owned(), message: error.to_string(), retry: error.retry() }
     }
 
-    async fn listed(&self, subject: &Digest) -> Result<ReferrerList, Error> {
-        let source = self.source;
-        if !self.look.has_no_api.load(Ordering::Relaxed) {
-            if let Some(list) = source.referrers(subject).await? {
+    async fn listed(&self, origin: &ReferrerOrigin<'_>, subject: &Digest) -> Result<ReferrerList, Error> {
+        let [at_source, further] = &self.look.has_no_api;
+        let has_no_api = if matches!(origin, ReferrerOrigin::Source(_)) { at_source } else { further };
+        if !has_no_api.load(Ordering::Relaxed) {
+            if let Some(list) = origin.referrers(subject).await? {
                 return Ok(list);
             }
-            self.look.has_no_api.store(true, Ordering::Relaxed);
+            has_no_api.store(true, Ordering::Relaxed);
         }
-        source.fallback_referrers(subject).await
+        origin.fallback_referrers(subject).await
     }
 }
 

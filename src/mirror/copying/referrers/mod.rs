@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     mirror::job::CopyJob,
-    model::{Event, Observer, ReferrerFailure, ReferrerOutcome, Retry},
+    model::{Event, Failure, Observer, ReferrerFailure, ReferrerOutcome, Retry},
 };
 
 pub use self::selection::{ReferrerSelection, ReferrerSettings};
@@ -59,6 +59,9 @@ impl Referrers<'_> {
     /// Looks at the source for what belongs to the manifests of an image. `found` has a part of it if the future is dropped.
     pub async fn discover(&self, subjects: &Subjects, found: &Mutex<Discovery>) {
         self.look.begin();
+        if let Err(Failure { message, retry, .. }) = self.endpoints.referrer_origin() {
+            return found.lock().await.fail(ReferrerFailure { referrer: "all referrers".to_owned(), message, retry });
+        }
         self.discoverer().discover(subjects, found).await;
     }
 
@@ -127,6 +130,6 @@ impl Referrers<'_> {
     }
 
     fn discoverer(&self) -> Discoverer<'_> {
-        Discoverer { source: &self.endpoints.source, selection: self.selection, look: &self.look }
+        Discoverer::of_copy(self.endpoints, self.selection, &self.look)
     }
 }

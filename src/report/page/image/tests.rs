@@ -116,3 +116,25 @@ fn images_that_conflict_are_told_together() {
     assert!(page.contains("<h1>2 images for <span class=\"ref\">mirror.example/library/redis:7</span></h1>"), "{page}");
     assert!(page.contains("The destination belongs to") && page.contains("and 3 more"), "{page}");
 }
+
+#[test]
+fn damage_that_could_not_be_looked_at_again_is_told_with_both_times() {
+    let mut status = status();
+    let at = |minute: u32| format!("2026-11-28T12:{minute:02}:00Z");
+    status.images[0].verification = Some(Verification {
+        at: at(1),
+        result: "incomplete".into(),
+        reason: Some("2 parts are missing".into()),
+        unanswered: Some(Unanswered { at: at(31), reason: Some("<i>silence</i>".into()) }),
+    });
+    let page = image(DESTINATION, &status, &[]).unwrap();
+    for part in [
+        "parts are missing at the target",
+        "2 parts are missing",
+        "looked at again",
+        "without an answer: &#60;i&#62;silence&#60;/i&#62;",
+        &at(31),
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+}

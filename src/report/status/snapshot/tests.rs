@@ -137,7 +137,7 @@ fn the_summary_counts_everything_whatever_the_query() {
         "imageUses": { "undecided": 0, "skipped": 2 },
         "queue": { "waiting": 1, "copying": 1, "cooldown": 1 },
         "lackingReferrers": 0,
-        "verified": {"missing": 0, "incomplete": 0, "corrupt": 0, "unknown": 0, "drifted": 0, "whole": 0},
+        "verified": {"missing": 0, "incomplete": 0, "corrupt": 0, "unknown": 0, "drifted": 0, "whole": 0, "none": 4},
             "workloads": 7,
         "oldestNotMirrored": "2026-11-27T14:05:00Z",
         "bytesToday": 0,
