@@ -53,4 +53,7 @@ mod support;
 mod syncing;
 mod verifying;
 mod verifying_continually;
+mod verifying_deep;
+mod verifying_names;
+mod verifying_referrers;
 mod watching;

@@ -33,7 +33,8 @@ async fn put_list(registry: &Registry, subject: &str, referrers: &[&Image]) {
     put_entries(registry, subject, &entries).await;
 }
 
-fn entry(referrer: &Image) -> Value {
+/// The entry of a referrer in a list.
+pub fn entry(referrer: &Image) -> Value {
     let root = referrer.root();
     let manifest: Value = serde_json::from_slice(&root.bytes).unwrap();
     let artifact_type = &manifest["artifactType"];

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     mirroring::{arrives, index},
+    referrers::{self, REPOSITORY, Signed},
     support::{Access, Cluster, Program, Registry, Running, deployment, eventually},
 };
 
@@ -175,6 +176,76 @@ async fn truncated_blobs_are_replaced_or_it_is_said_that_they_are_not() {
     })
     .await;
     target.assert_has("team/truncated", "1", &app).await;
+}
+
+#[tokio::test]
+async fn lost_signatures_are_found_and_mended() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let source = referrers::registry(true).await;
+    let target = Registry::distribution(Access::Anonymous).await;
+    let signed = Signed::new();
+    let reference = signed.push(&source, true).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    // New referrers are not looked for in the meantime: what is mended was found by a verification.
+    let more = format!("{OFTEN}referrers: all\nreferrersRecheckMinutes: 0\n");
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster.kubeconfig(directory.path(), cluster.admin_token());
+    let config = format!("{}\nincludeNamespaces: [{namespace}]\n{more}", docker(&target));
+    let mut program = Program::controller(&kubeconfig).unset("VERIFY_HOURS").unset("REFERRERS").config(&config).start();
+    program.ready().await;
+    is_verified(&program, "text=team/app", "whole").await;
+    signed.assert_at(&target, false).await;
+
+    let (lost, older) = (own_layer(&signed.of_child), own_layer(&signed.older));
+    target.delete(REPOSITORY, signed.signature.digest()).await;
+    eventually("the manifest of a signature is back", || target.manifest(REPOSITORY, signed.signature.digest())).await;
+    target.remove_blob(&lost);
+    eventually("the blob of a signature is back", || target.blob(REPOSITORY, &lost)).await;
+    target.remove_blob(&older);
+    eventually("the blob below an older tag is back", || target.blob(REPOSITORY, &older)).await;
+    target.remove_blob(signed.of_sbom.digest());
+    let of_sbom = own_layer(&signed.of_sbom);
+    target.remove_blob(&of_sbom);
+    eventually("the signature of the SBOM is back", || target.blob(REPOSITORY, &of_sbom)).await;
+    is_verified(&program, "text=team/app", "whole").await;
+    signed.assert_at(&target, false).await;
+    let finished = program.terminate().await;
+    let damage = finished.stdout.lines().find(|line| line.contains("damaged at the target")).unwrap();
+    for part in
+        ["referrer", signed.signature.digest(), "signature or attestation", &format!("deployment {namespace}/app")]
+    {
+        assert!(damage.contains(part), "{part}: {damage}");
+    }
+    assert!(finished.stdout.contains("mended"), "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn an_index_of_some_platforms_is_compared_with_the_source_once() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace().await;
+    let source = Registry::distribution(Access::Anonymous).await;
+    let target = Registry::distribution(Access::Anonymous).await;
+    let app = index("continual for one platform");
+    let reference = source.push("team/app", "1", &app).await;
+    deployment("app").image(&reference).apply(&cluster.admin(), &namespace).await;
+    let more = format!("{OFTEN}digestPull: true\ndigestPullIgnoredTags: [none]\nmirrorPlatforms: [amd64]\n");
+    let program = controller(cluster, &namespace, &docker(&target), &more).await;
+    is_verified(&program, "text=team/app", "whole").await;
+    assert_eq!(target.manifest("team/app", app.digest()).await, None, "it has an index of its own");
+    let verified_at = || async { image(&program, "text=team/app").await["verification"]["at"].clone() };
+    source.take_requests();
+    let mut at = verified_at().await;
+    for _ in 0..2 {
+        let before = &at;
+        at = eventually("it is verified again", || async { Some(verified_at().await).filter(|at| at != before) }).await;
+    }
+    let asked = source.take_requests();
+    assert!(!asked.iter().any(|request| request.method == "GET"), "{asked:#?}");
+    let child = app.manifests().next().unwrap().digest.clone();
+    target.delete("team/app", &child).await;
+    eventually("the platform is back", || target.manifest("team/app", &child)).await;
+    is_verified(&program, "text=team/app", "whole").await;
 }
 
 #[tokio::test]

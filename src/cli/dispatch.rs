@@ -60,7 +60,9 @@ fn dispatch(args: &Args) -> Result<ExitCode, CommandError> {
         Command::Plan { files, output, timings, fail_on } => {
             runtime.block_on(async { plan::plan(&load_config(args)?.0, files, *output, *timings, fail_on).await })
         }
-        Command::Verify(verify) => runtime.block_on(async { verify::verify(&load_config(args)?.0, verify).await }),
+        Command::Verify(verify) => {
+            runtime.block_on(async { verify::verify(&load_config(args)?.0, verify, &signals()?).await })
+        }
         Command::Restore(restore) => runtime.block_on(async { restore::restore(&load_config(args)?.0, restore).await }),
         Command::Drill(drill) => runtime.block_on(drill::drill(drill, &signals()?)),
         Command::Status(status) => runtime.block_on(status::status(&args.flags, status)),

@@ -46,7 +46,9 @@ pub use copying::{
 };
 pub use loading::{LoadEvent, LoadSettings, Loaded, Loader};
 pub use passes::{PassReport, Remaining};
-pub use verification::{ContinualVerifier, DeepReading, Pace, ReadBlobs, Verifier, VerifierSettings};
+pub use verification::{
+    ContinualVerifier, DeepReading, NotRead, Pace, ReadBlobs, SourceQuestions, Verifier, VerifierSettings,
+};
 
 /// How many messages may wait for the actor; senders then wait.
 const MAX_MESSAGES: usize = 1024;

@@ -9,7 +9,7 @@ use super::{Destination, Digest, Reference, WorkloadId};
 pub enum Wholeness {
     /// The target has nothing under the tag or digest.
     Missing,
-    /// A manifest or a blob is missing.
+    /// A manifest, a blob, a tag or a referrer is missing.
     Incomplete,
     /// The bytes of a part are not those of its digest, or have another length.
     Corrupt,
@@ -89,14 +89,32 @@ pub enum ImagePart {
     Manifest,
     /// A configuration or a layer.
     Blob,
+    /// The tag that the image has, or that keeps its digest.
+    Tag,
+    /// The manifest of a signature, an attestation or another referrer, or the list that names it.
+    Referrer,
+    /// A configuration or a layer of a referrer.
+    ReferrerBlob,
 }
 
 impl ImagePart {
-    /// The word in reports.
+    /// The word in reports that programs read.
     pub fn name(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
             Self::Blob => "blob",
+            Self::Tag => "tag",
+            Self::Referrer => "referrer",
+            Self::ReferrerBlob => "referrer_blob",
+        }
+    }
+
+    /// The words in sentences, without an article.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Tag => "tag of",
+            Self::ReferrerBlob => "referrer's blob",
+            _ => self.name(),
         }
     }
 }

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::upstreams::Upstreams;
-use crate::support::{Finished, PASSWORD, Program, Registry, USER, deployment, list, program};
+use crate::{
+    referrers::{BUNDLE, digest_tag, referrer},
+    support::{Finished, PASSWORD, Program, Registry, USER, deployment, list, program},
+};
 
 const REGISTRIES: [&str; 4] = ["docker.io", "quay.io", "ghcr.io", "registry.k8s.io"];
 
@@ -45,6 +48,18 @@ fn index(name: &str) -> Image {
     )
 }
 
+fn image_of(number: usize, name: &str) -> Image {
+    if number.is_multiple_of(5) { index(name) } else { image(name) }
+}
+
+/// A signature or an attestation at the mirror.
+struct Signature {
+    repository: String,
+    /// Its tag or its digest.
+    at: String,
+    content: Image,
+}
+
 impl Scene {
     /// `images` are the full names of what is upstream, and as workloads name them; `%` stands for the digest of the image.
     async fn new(images: &[(&str, &str)], skipped: &[&str], naming: &str, has_login: bool) -> Self {
@@ -54,7 +69,7 @@ impl Scene {
             if has_login { Registry::distribution_tls_with_login().await } else { Registry::distribution_tls().await };
         let mut workload = deployment("web");
         for (number, (name, used)) in images.iter().enumerate() {
-            let image = if number % 5 == 0 { index(name) } else { image(name) };
+            let image = image_of(number, name);
             upstreams.push(name, &image).await;
             workload = workload.image(&used.replace('%', image.digest()));
         }
@@ -81,7 +96,35 @@ impl Scene {
 
     async fn mirror(&self) {
         let sync = self.program(&["sync", "-f", "-"]).env("HTTPS_PROXY", self.upstreams.proxy());
-        sync.run().await.assert_code(0);
+        sync.unset("REFERRERS").run().await.assert_code(0);
+    }
+
+    /// What belongs to some images: by their name the repository at the mirror, and the digest or the tag there.
+    async fn sign(&self) -> Vec<Signature> {
+        let mut signatures = Vec::new();
+        for (name, artifact_type) in SIGNED {
+            let image = image_of(IMAGES.iter().position(|(other, _)| *other == name).unwrap(), name);
+            let (repository, _) = name.split_once(':').unwrap();
+            let signature = referrer(artifact_type, name, image.root());
+            self.upstreams.push_referrer(name, &image, &signature).await;
+            let older = Image::artifact("application/vnd.dev.cosign.simplesigning.v1+json", name, None);
+            let tag = format!("{}.sig", digest_tag(image.digest()));
+            self.upstreams.push(&format!("{repository}:{tag}"), &older).await;
+            let repository = format!("team/{repository}");
+            signatures.push(Signature {
+                repository: repository.clone(),
+                at: signature.digest().to_owned(),
+                content: signature,
+            });
+            signatures.push(Signature { repository, at: tag, content: older });
+        }
+        signatures
+    }
+
+    /// Verifies the mirror while no registry can be reached.
+    async fn verify_alone(&self, more: &[&str]) -> Finished {
+        let verify = self.program(&["verify", "-f", "-", "-o", "json"]).args(more).unset("REFERRERS");
+        verify.env("HTTPS_PROXY", "http://127.0.0.1:1").env("REGISTRY_RETRY_ATTEMPTS", "1").run().await
     }
 
     /// Writes the files for a runtime, and fills in the login as an administrator would.
@@ -188,11 +231,26 @@ const IMAGES: [(&str, &str); 30] = [
     ("registry.k8s.io/etcd:3.6", "registry.k8s.io/etcd:3.6"),
 ];
 
+/// Those with a signature or an attestation: an index by its tag, an image by its digest, one by both.
+const SIGNED: [(&str, &str); 3] = [
+    ("docker.io/library/nginx:1.27", BUNDLE),
+    ("quay.io/acme/app:2", "application/vnd.in-toto+json"),
+    ("quay.io/jetstack/cert-manager:v1", "application/vnd.cncf.notary.signature"),
+];
+
 async fn every_image_comes_up(has_login: bool) {
     let skipped = "quay.io/acme/skipped:1";
     let scene = Scene::new(&IMAGES, &[skipped], "repoPrefix: $registry", has_login).await;
+    let signatures = scene.sign().await;
     scene.mirror().await;
     scene.can_reach(skipped).await;
+    for Signature { repository, at, content } in &signatures {
+        scene.mirror.assert_has(repository, at, content).await;
+    }
+    let verified: Value = serde_json::from_str(&scene.verify_alone(&["--deep"]).await.assert_code(0).stdout).unwrap();
+    assert_eq!(verified["summary"]["images"]["whole"], 30, "{verified:#}");
+    let of_tag = verified["images"].as_array().unwrap().iter().find(|image| image["image"] == "nginx:1.27").unwrap();
+    assert!(text_of(&of_tag["reason"]).starts_with("not compared with the source"), "{of_tag:#}");
     for (runtime, tools) in [("containerd", &["containerd"][..]), ("crio", &["podman", "skopeo"])] {
         let (folder, report) = scene.restore(runtime, runtime).await;
         assert_eq!(report["summary"]["covered"], 30, "{report:#}");
@@ -204,6 +262,15 @@ async fn every_image_comes_up(has_login: bool) {
             assert_eq!(came.len(), 31);
         }
     }
+    // The mirror is found to have lost a signature, whether or not the registries are there.
+    let lost = &signatures[2];
+    scene.mirror.delete(&lost.repository, &lost.at).await;
+    let verified: Value = serde_json::from_str(&scene.verify_alone(&[]).await.assert_code(1).stdout).unwrap();
+    let counts = &verified["summary"]["images"];
+    assert_eq!((&counts["whole"], &counts["incomplete"]), (&json!(29), &json!(1)), "{verified:#}");
+    let incomplete =
+        verified["images"].as_array().unwrap().iter().find(|image| image["result"] == "incomplete").unwrap();
+    assert_eq!(incomplete["problems"][0]["digest"], lost.at.as_str(), "{incomplete:#}");
 }
 
 #[tokio::test]

@@ -111,9 +111,13 @@ async fn signed(signer: &Signer, source: &Registry) -> Signed {
 }
 
 fn sync(source: &Registry) -> Program {
-    let image = format!("{}/{REPOSITORY}:1", source.host());
-    let manifests = list(&[deployment("web").image(&image).manifest()]);
-    command(&["sync", "-f", "-"], &manifests).env("REFERRERS", "all")
+    of_image(&["sync", "-f", "-"], &source.host())
+}
+
+/// A command for the image that a source has or had.
+fn of_image(arguments: &[&str], source: &str) -> Program {
+    let manifests = list(&[deployment("web").image(&format!("{source}/{REPOSITORY}:1")).manifest()]);
+    command(arguments, &manifests).env("REFERRERS", "all").env("REGISTRY_RETRY_ATTEMPTS", "1")
 }
 
 /// Verifies every signature at a registry.
@@ -142,7 +146,25 @@ async fn cosign_verifies_at_the_mirror_when_the_source_is_gone() {
     let layout = sync(&source).unset("TARGET_REGISTRY").env("TARGET_KIND", "oci-layout");
     layout.env("TARGET_PATH", folder.path()).run().await.assert_code(0);
     let everything = contents(&source, &signed.image).await;
+    // With and without its source the mirror is found to have all that these tools have made.
+    let host = source.host();
+    let is_whole = |more: &'static [&'static str]| {
+        let verify = || of_image(&[&["verify", "-f", "-", "--deep"], more].concat(), &host);
+        let layout = verify().unset("TARGET_REGISTRY").env("TARGET_KIND", "oci-layout");
+        let registries = [&with_api, &without].map(|target| verify().env("TARGET_REGISTRY", target.host()));
+        let [with_api, without] = registries;
+        let programs = [layout.env("TARGET_PATH", folder.path()), with_api, without];
+        async move {
+            for program in programs {
+                let finished = program.run().await.assert_code(0);
+                assert!(finished.stdout.contains("1 whole; "), "{finished:?}");
+            }
+        }
+    };
+    is_whole(&[]).await;
     drop(source);
+    is_whole(&["--no-source"]).await;
+    is_whole(&[]).await;
 
     for target in [&with_api, &without] {
         assert_verified(&signer, &target.host(), REPOSITORY, &signed);

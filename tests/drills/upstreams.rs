@@ -14,8 +14,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use demo::Image;
+use serde_json::json;
 
-use crate::support::{Access, Authority, BackgroundServer, Registry, tunnel};
+use crate::{
+    referrers::{digest_tag, entry},
+    support::{Access, Authority, BackgroundServer, Registry, tunnel},
+};
 
 /// Registries of these names, reached through a proxy; nothing else can be reached through it.
 pub struct Upstreams {
@@ -48,10 +52,25 @@ impl Upstreams {
 
     /// Pushes an image under a name such as `quay.io/acme/app:1`.
     pub async fn push(&self, name: &str, image: &Image) {
+        let (registry, repository, tag) = self.find(name);
+        registry.push(repository, tag, image).await;
+    }
+
+    /// Pushes a referrer of the image with this name, and the index that lists it.
+    pub async fn push_referrer(&self, name: &str, image: &Image, referrer: &Image) {
+        let (registry, repository, _) = self.find(name);
+        registry.push(repository, referrer.digest(), referrer).await;
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let list = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": [entry(referrer)] });
+        registry.put_manifest(repository, &digest_tag(image.digest()), media_type, list.to_string()).await;
+    }
+
+    /// The registry, the repository and the tag of a name.
+    fn find<'a>(&'a self, name: &'a str) -> (&'a Registry, &'a str, &'a str) {
         let (registry, rest) = name.split_once('/').unwrap();
         let (repository, tag) = rest.split_once(':').unwrap();
         let (_, registry) = self.registries.iter().find(|(known, _)| *known == registry).unwrap();
-        registry.push(repository, tag, image).await;
+        (registry, repository, tag)
     }
 
     /// For `HTTPS_PROXY`.

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, CopyConfig, FurtherSourcePlace, ReferrersConfig, TargetConfig, WatchConfig},
     mirror::{
         ContinualVerifier, Copier, CopySettings, FurtherPlace, FurtherSource, Mirror, Pace, PlatformSettings,
-        ReferrerSelection, ReferrerSettings, Verifier, VerifierSettings,
+        ReferrerSelection, ReferrerSettings, SourceQuestions, Verifier, VerifierSettings,
     },
     model::{Observer, PullSecrets, TargetAddress},
     policy::Policy,
@@ -31,21 +31,10 @@ pub fn copier_and_verifier(
     for target in &config.targets {
         stores.insert(target.name.clone(), stores::store(target, &sources, &access));
     }
-    let settings = CopySettings {
-        digest_pull: config.copy.digest_pull,
-        digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
-        platforms: platforms(config),
-        referrers: referrers(config),
-        allow_different_digest_repush: config.copy.allow_different_digest_repush,
-        dry_run: config.copy.dry_run,
-        dry_pull: config.copy.dry_pull,
-        max_concurrent_blobs: config.copy.max_concurrent_blobs,
-        backoff: registry::backoff(config),
-    };
     // Both share limits, tokens and what is known of rate limits.
-    let verifier = continual_verifier(config, &sources, &stores);
+    let verifier = continual_verifier(config, &sources, &stores, pull_secrets);
     let further = further_sources(config, &sources, &stores);
-    let copier = Copier::new(sources, stores, settings, observer).with_further_sources(further);
+    let copier = Copier::new(sources, stores, copy_settings(config), observer).with_further_sources(further);
     let copier = match pull_secrets {
         Some(pull_secrets) => copier.with_pull_secrets(Arc::clone(pull_secrets)),
         None => copier,
@@ -76,25 +65,44 @@ fn continual_verifier(
     config: &Config,
     sources: &Registries,
     stores: &HashMap<String, Store>,
+    pull_secrets: Option<&Arc<dyn PullSecrets>>,
 ) -> Option<ContinualVerifier> {
     let period = config.copy.verification.period.filter(|_| !config.copy.dry_run && !config.copy.dry_pull)?;
     let settings = || VerifierSettings {
-        platforms: platforms(config),
-        digest_pull: config.copy.digest_pull,
-        digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
-        // A copy asks, with the pull secrets of the workloads.
-        ask_sources: false,
+        copy: copy_settings(config),
+        // What tags mean is asked by copies, and what referrers there are by their looks.
+        questions: SourceQuestions::Indexes,
         deep: None,
         pace: Some(Pace::per_minute(config.copy.verification.requests_per_minute.try_into().unwrap_or(u32::MAX))),
     };
     let of_target = |(name, store): (&String, &Store)| {
         let stores = HashMap::from([(name.clone(), store.clone())]);
-        (name.clone(), Verifier::new(sources.clone(), stores, settings()))
+        let verifier = Verifier::new(sources.clone(), stores, settings());
+        let verifier = match pull_secrets {
+            Some(pull_secrets) => verifier.with_pull_secrets(Arc::clone(pull_secrets)),
+            None => verifier,
+        };
+        (name.clone(), verifier)
     };
     Some(ContinualVerifier::new(stores.iter().map(of_target).collect(), period))
 }
 
-pub fn platforms(config: &Config) -> Option<PlatformSettings> {
+/// How images are copied, and with that what targets are to have.
+pub fn copy_settings(config: &Config) -> CopySettings {
+    CopySettings {
+        digest_pull: config.copy.digest_pull,
+        digest_pull_ignored_tags: config.copy.digest_pull_ignored_tags.clone(),
+        platforms: platforms(config),
+        referrers: referrers(config),
+        allow_different_digest_repush: config.copy.allow_different_digest_repush,
+        dry_run: config.copy.dry_run,
+        dry_pull: config.copy.dry_pull,
+        max_concurrent_blobs: config.copy.max_concurrent_blobs,
+        backoff: registry::backoff(config),
+    }
+}
+
+fn platforms(config: &Config) -> Option<PlatformSettings> {
     config.copy.platforms.as_ref().map(|platforms| PlatformSettings {
         all: platforms.all,
         listed: platforms.listed.iter().cloned().collect(),

@@ -32,9 +32,9 @@ pub struct Verification {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Summary {
-    /// Images at their destinations by result. All are always there: `missing`, `incomplete` (a manifest or a blob is missing),
-    /// `corrupt` (a part has other bytes or another length), `unknown` (a part could not be checked), `drifted` (whole, but
-    /// the source has something else now), `whole`.
+    /// Images at their destinations by result. All are always there: `missing`, `incomplete` (a manifest, a blob, a tag or a
+    /// signature or another referrer is missing), `corrupt` (a part has other bytes or another length), `unknown` (a part
+    /// could not be checked), `drifted` (whole, but the source or the target's tag has something else now), `whole`.
     images: BTreeMap<&'static str, usize>,
     /// Image uses without a decision.
     undecided: usize,
@@ -44,6 +44,15 @@ struct Summary {
     bytes_read: u64,
     /// Whether `--bytes` was too small to read all blobs.
     cut: bool,
+    /// Blobs that were not read because `--bytes` was too small.
+    blobs_not_read: usize,
+    /// Their bytes.
+    bytes_not_read: u64,
+    /// What `--bytes` has to be at least to read the largest blob that was not read; null if the next run with the same
+    /// `--bytes` and `--progress` reads more, until none is left.
+    bytes_needed: Option<u64>,
+    /// The blob that needs so many; null if there is none.
+    blob_needing_most: Option<String>,
 }
 
 /// An image at a destination.
@@ -66,7 +75,7 @@ struct Image {
     digest_at_source: Option<String>,
     /// The digests that Pods run, the newest Pod's first.
     running: Vec<String>,
-    /// Manifests and blobs that were looked at; each counts once for all images of a repository.
+    /// Manifests and blobs that were looked at, those of referrers included; each blob counts once for all images of a repository.
     parts: usize,
     /// Bytes of blobs that were read and hashed.
     bytes_read: u64,
@@ -82,7 +91,8 @@ struct Image {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Problem {
     digest: String,
-    /// `manifest` or `blob`
+    /// `manifest` or `blob`; `tag`, which names the image or keeps it; `referrer`, the manifest of a signature, an attestation
+    /// or another referrer, or the list that names it; `referrer_blob`
     part: &'static str,
     /// `missing`, `corrupt` or `unknown`
     kind: &'static str,
@@ -109,6 +119,7 @@ struct Undecided {
 }
 
 pub fn write(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
+    let not_read = &verified.not_read;
     let document = Verification {
         api_version: "k8s-copycat/v1",
         kind: "Verification",
@@ -118,7 +129,11 @@ pub fn write(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
             undecided: verified.undecided.len(),
             parts: verified.images.iter().map(|image| image.parts).sum(),
             bytes_read: verified.images.iter().map(|image| image.bytes_read).sum(),
-            cut: verified.was_cut,
+            cut: not_read.blobs > 0,
+            blobs_not_read: not_read.blobs,
+            bytes_not_read: not_read.bytes,
+            bytes_needed: not_read.largest.as_ref().map(|(_, size)| *size),
+            blob_needing_most: not_read.largest.as_ref().map(|(digest, _)| digest.to_string()),
         },
         images: verified.images.iter().map(image).collect(),
         undecided: verified.undecided.iter().map(undecided).collect(),

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::Verified;
+use super::{Verified, not_read::not_read};
 use crate::model::{VerifiedImage, Wholeness, printable};
 
 pub fn write(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
@@ -44,6 +44,9 @@ pub fn write(out: &mut dyn Write, verified: &Verified) -> io::Result<()> {
         writeln!(out, "<testcase classname=\"{workload}\" name=\"{image}\">")?;
         writeln!(out, "<error type=\"undecided\" message=\"{reason}\"/></testcase>")?;
     }
+    if let Some(text) = not_read(&verified.not_read) {
+        writeln!(out, "<system-out>{}</system-out>", escaped(&text))?;
+    }
     writeln!(out, "</testsuite>\n</testsuites>")
 }
 
@@ -53,7 +56,7 @@ fn details(image: &VerifiedImage) -> String {
         let _ = writeln!(details, "used by {workload}");
     }
     for problem in &image.problems {
-        let (kind, part) = (problem.kind.name(), problem.part.name());
+        let (kind, part) = (problem.kind.name(), problem.part.text());
         let _ = writeln!(details, "{kind} {part} {}: {}", problem.digest, problem.message);
     }
     details

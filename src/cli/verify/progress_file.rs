@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::LazyLock,
 };
 
 use serde::{Deserialize, Serialize};
@@ -74,12 +73,6 @@ pub fn write(file: &Path, read: &ReadBlobs) -> Result<(), ProgressFileError> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
     fs::write(&new, bytes).and_then(|()| fs::rename(&new, file)).map_err(failed)
-}
-
-/// Of a verification that has read everything: the next one starts anew.
-pub fn nothing() -> &'static ReadBlobs {
-    static NOTHING: LazyLock<ReadBlobs> = LazyLock::new(ReadBlobs::default);
-    &NOTHING
 }
 
 #[cfg(test)]

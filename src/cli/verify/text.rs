@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{UndecidedUse, Verified};
+use super::{UndecidedUse, Verified, not_read::not_read};
 use crate::{
     cli::terminal::{Row, Table, bytes},
     model::{VerifiedImage, Wholeness, printable},
@@ -40,7 +40,7 @@ fn row(image: &VerifiedImage) -> Row<2> {
     let mut notes: Vec<String> = image.reason.iter().cloned().collect();
     // The first problem is in the reason.
     notes.extend(image.problems.iter().skip(1).map(|problem| {
-        format!("{} {} {}: {}", problem.kind.name(), problem.part.name(), problem.digest, problem.message)
+        format!("{} {} {}: {}", problem.kind.name(), problem.part.text(), problem.digest, problem.message)
     }));
     let more = image.problem_count.saturating_sub(image.problems.len());
     if more > 0 {
@@ -82,6 +82,6 @@ fn summary(verified: &Verified) -> String {
     let parts: usize = verified.images.iter().map(|image| image.parts).sum();
     let read: u64 = verified.images.iter().map(|image| image.bytes_read).sum();
     let read = if read > 0 { format!(", {} read", bytes(read)) } else { String::new() };
-    let cut = if verified.was_cut { "; --bytes was too small to read everything" } else { "" };
-    format!("{}; {parts} parts looked at{read}{cut}", counts.join(", "))
+    let not_read = not_read(&verified.not_read).map_or_else(String::new, |text| format!("; {text}"));
+    format!("{}; {parts} parts looked at{read}{not_read}", counts.join(", "))
 }

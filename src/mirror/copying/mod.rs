@@ -29,7 +29,10 @@ pub use further_sources::{FurtherPlace, FurtherSource};
 pub(super) use manifest_tree_limits::ManifestTreeLimits;
 pub use platforms::PlatformSettings;
 pub(super) use platforms::RequestedPlatforms;
-pub(super) use referrers::has_all_layers;
+pub(super) use referrers::{
+    Discoverer, Discovery, Look, MAX_LEVELS, MAX_REFERRERS_OF_IMAGE, SubjectReferrers, Subjects, has_all_layers,
+};
 pub use referrers::{ReferrerSelection, ReferrerSettings};
 pub use settings::CopySettings;
+pub(super) use source::{Source, Sources};
 pub(super) use target_lookup::is_same;

@@ -65,13 +65,11 @@ impl PlatformSelector<'_> {
     /// The part of an index with this digest that is requested. None if images are always copied whole: then only digests
     /// are compared.
     pub fn request(&self, digest: &Digest) -> Option<PartRequest> {
-        let settings = self.settings.platforms.as_ref()?;
-        let by_digest = self.settings.pulls_by_digest(self.job);
         Some(PartRequest {
             target: self.job.destination.target.name.clone(),
             repository: self.job.destination.repository.clone(),
             digest: digest.clone(),
-            platforms: if by_digest { settings.requested(self.job) } else { RequestedPlatforms::All },
+            platforms: self.settings.requested_platforms(self.job)?,
         })
     }
 

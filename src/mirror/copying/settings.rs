@@ -2,7 +2,10 @@
 
 use crate::{mirror::job::CopyJob, registry::Backoff};
 
-use super::{platforms::PlatformSettings, referrers::ReferrerSettings};
+use super::{
+    platforms::{PlatformSettings, RequestedPlatforms},
+    referrers::ReferrerSettings,
+};
 
 /// How images are copied.
 #[derive(Debug)]
@@ -33,5 +36,12 @@ impl CopySettings {
         let tag = job.source.tag().unwrap_or("latest").to_lowercase();
         let is_ignored = job.source.digest().is_none() && self.digest_pull_ignored_tags.contains(&tag);
         self.digest_pull && !is_ignored
+    }
+
+    /// The platforms that the target is to have of a job's image. None if images are always copied whole: then only digests
+    /// are compared.
+    pub(in crate::mirror) fn requested_platforms(&self, job: &CopyJob) -> Option<RequestedPlatforms> {
+        let settings = self.platforms.as_ref()?;
+        Some(if self.pulls_by_digest(job) { settings.requested(job) } else { RequestedPlatforms::All })
     }
 }

@@ -24,7 +24,7 @@ const MAX_REFUSALS: usize = 3;
 const MAX_PROBLEMS: usize = 5;
 
 /// The registries that images come from.
-pub(super) struct Sources {
+pub(in crate::mirror) struct Sources {
     pub registries: Registries,
     /// None if pull secrets are not used.
     pub pull_secrets: Option<Arc<dyn PullSecrets>>,
@@ -48,7 +48,7 @@ impl Sources {
 }
 
 /// The repository of one image, for one job.
-pub(super) struct Source {
+pub(in crate::mirror) struct Source {
     configured: Repository,
     /// None if there is nothing but the configured access.
     search: Option<Search>,

@@ -15,7 +15,7 @@ pub struct ContinualVerifier {
 }
 
 impl ContinualVerifier {
-    /// The verifier of each target, by the target's name. Each should have a pace; it is not to ask sources.
+    /// The verifier of each target, by the target's name. Each should have a pace, and ask sources for nothing but indexes.
     pub fn new(verifiers: HashMap<String, Verifier>, period: Duration) -> Self {
         Self { verifiers: Arc::new(verifiers), period }
     }

@@ -1,9 +1,9 @@
 //! Reading blobs and comparing their digests, within a budget of bytes and a rate.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,41 +26,87 @@ pub type ReadBlobs = HashSet<(String, Digest)>;
 
 /// How much is read, and how fast.
 pub struct DeepReading {
-    /// Bytes that are left; none without a limit.
-    left: Option<AtomicU64>,
+    /// Bytes in all; none without a limit.
+    budget: Option<u64>,
+    /// Bytes of the budget that are left.
+    left: AtomicU64,
     /// Bytes per second; none without a limit.
     rate: Option<u64>,
     /// When the next bytes may be read.
     next: AsyncMutex<Instant>,
-    read: Mutex<ReadBlobs>,
-    was_cut: std::sync::atomic::AtomicBool,
+    blobs: Mutex<Blobs>,
+}
+
+#[derive(Default)]
+struct Blobs {
+    read: ReadBlobs,
+    /// With their sizes.
+    not_read: BTreeMap<(String, Digest), u64>,
+}
+
+/// What the budget was too small for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotRead {
+    /// The number of blobs.
+    pub blobs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The number of those that are larger than the whole budget: they are never read with it.
+    pub larger_than_budget: usize,
+    /// The largest one, if it is larger than the whole budget, with its size.
+    pub largest: Option<(Digest, u64)>,
+}
+
+impl NotRead {
+    /// Whether the next verification with this budget reads more.
+    pub fn is_continued(&self) -> bool {
+        self.blobs > self.larger_than_budget
+    }
 }
 
 impl DeepReading {
     /// At most `bytes` in all, and `rate` bytes per second. Blobs in `read` are not read again.
     pub fn new(bytes: Option<u64>, rate: Option<u64>, read: ReadBlobs) -> Self {
         Self {
-            left: bytes.map(AtomicU64::new),
+            budget: bytes,
+            left: bytes.unwrap_or(u64::MAX).into(),
             rate: rate.filter(|rate| *rate > 0),
             next: AsyncMutex::new(Instant::now()),
-            read: Mutex::new(read),
-            was_cut: false.into(),
+            blobs: Mutex::new(Blobs { read, not_read: BTreeMap::new() }),
         }
     }
 
-    /// The blobs that were read, earlier ones included, and whether the budget was too small to read all.
-    pub fn into_read(self) -> (ReadBlobs, bool) {
-        (self.read.into_inner().unwrap_or_else(PoisonError::into_inner), self.was_cut.load(Ordering::Relaxed))
+    /// The blobs that were read so far, earlier ones included.
+    pub fn read_blobs(&self) -> ReadBlobs {
+        self.blobs().read.clone()
+    }
+
+    /// How many these are.
+    pub fn read_count(&self) -> usize {
+        self.blobs().read.len()
+    }
+
+    /// What was not read so far.
+    pub fn not_read(&self) -> NotRead {
+        let blobs = self.blobs();
+        let larger = |size: u64| self.budget.is_some_and(|budget| size > budget);
+        let largest = blobs.not_read.iter().max_by_key(|(_, size)| **size).filter(|(_, size)| larger(**size));
+        NotRead {
+            blobs: blobs.not_read.len(),
+            bytes: blobs.not_read.values().fold(0, |sum, size| sum.saturating_add(*size)),
+            larger_than_budget: blobs.not_read.values().filter(|size| larger(**size)).count(),
+            largest: largest.map(|((_, digest), size)| (digest.clone(), *size)),
+        }
     }
 
     /// Reads a blob that is there, if the budget allows it.
     pub(super) async fn read(&self, target: &str, repository: &StoreRepository, blob: &Descriptor) -> PartState {
         let key = (target.to_owned(), blob.digest.clone());
-        if self.read.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
+        if self.blobs().read.contains(&key) {
             return PartState::Present { read: 0 };
         }
         if !self.take(blob.size) {
-            self.was_cut.store(true, Ordering::Relaxed);
+            self.blobs().not_read.insert(key, blob.size);
             return PartState::Present { read: 0 };
         }
         let mut bytes = repository.read_blob(blob).await;
@@ -78,13 +124,21 @@ impl DeepReading {
                 Err(error) => return PartState::Problem(PartProblemKind::Unknown, error.to_string()),
             }
         }
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        let mut blobs = self.blobs();
+        blobs.not_read.remove(&key);
+        blobs.read.insert(key);
         PartState::Present { read }
     }
 
+    fn blobs(&self) -> MutexGuard<'_, Blobs> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self, bytes: u64) -> bool {
-        let Some(left) = &self.left else { return true };
-        left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+        if self.budget.is_none() {
+            return true;
+        }
+        self.left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 
     async fn wait_for(&self, bytes: u64) {

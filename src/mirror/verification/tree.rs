@@ -1,21 +1,20 @@
-//! Everything that an image consists of, looked at from its root.
+//! Manifests and everything below them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
-use tokio::sync::Mutex;
 
-use super::{content::PartState, deep::DeepReading, known_parts::KnownParts, pace::Pace};
+use super::{content::PartState, deep::DeepReading, found::Found, known_parts::KnownParts, pace::Pace};
 use crate::{
-    mirror::copying::{ManifestTreeLimits, RequestedPlatforms},
-    model::{Digest, ImagePart, MAX_PART_PROBLEMS, PartProblem, PartProblemKind, error_chain},
-    registry::{Contents, Descriptor, Manifest, StoreRepository},
+    mirror::copying::ManifestTreeLimits,
+    model::{Digest, ImagePart, PartProblem, PartProblemKind, error_chain},
+    registry::{Contents, Descriptor, Manifest, ManifestRef, StoreError, StoreRepository},
 };
 
-/// Parts of one image that are looked at together.
+/// Parts of one manifest that are looked at together.
 const CONCURRENT_LOOKS: usize = 4;
 
-/// The look at one image.
+/// The look at one image in a repository.
 pub(super) struct Tree<'a> {
     pub target_name: &'a str,
     pub repository_name: &'a str,
@@ -24,128 +23,125 @@ pub(super) struct Tree<'a> {
     pub deep: Option<&'a DeepReading>,
     /// Of requests; none for as fast as the target answers.
     pub pace: Option<&'a Pace>,
-    /// The entries of an index that must be there; none for all.
-    pub platforms: Option<&'a RequestedPlatforms>,
-    pub found: Found,
+    pub found: &'a Found,
 }
 
-/// What was found.
-#[derive(Default)]
-pub(super) struct Found {
-    pub problems: Mutex<Vec<PartProblem>>,
-    pub problem_count: AtomicUsize,
-    /// By kind: missing, corrupt, unknown.
-    pub by_kind: [AtomicUsize; 3],
-    pub parts: AtomicUsize,
-    pub read: AtomicU64,
+/// What a manifest belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Image,
+    /// A signature, an attestation, an SBOM.
+    Referrer,
 }
 
-impl Found {
-    pub fn count(&self, kind: PartProblemKind) -> usize {
-        let [missing, corrupt, unknown] = &self.by_kind;
-        let counter = match kind {
-            PartProblemKind::Missing => missing,
-            PartProblemKind::Corrupt => corrupt,
-            PartProblemKind::Unknown => unknown,
-        };
-        counter.load(Ordering::Relaxed)
+impl Owner {
+    fn manifest(self) -> ImagePart {
+        match self {
+            Self::Image => ImagePart::Manifest,
+            Self::Referrer => ImagePart::Referrer,
+        }
     }
 
-    async fn add(&self, problem: PartProblem) {
-        let [missing, corrupt, unknown] = &self.by_kind;
-        let counter = match problem.kind {
-            PartProblemKind::Missing => missing,
-            PartProblemKind::Corrupt => corrupt,
-            PartProblemKind::Unknown => unknown,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.problem_count.fetch_add(1, Ordering::Relaxed);
-        let mut problems = self.problems.lock().await;
-        if problems.len() < MAX_PART_PROBLEMS {
-            problems.push(problem);
+    fn blob(self) -> ImagePart {
+        match self {
+            Self::Image => ImagePart::Blob,
+            Self::Referrer => ImagePart::ReferrerBlob,
         }
     }
 }
 
 impl Tree<'_> {
-    /// Looks at a manifest and everything below it; returns the manifest, if it is there.
-    pub async fn look_at_root(&self, digest: &Digest) -> Option<Manifest> {
-        let limits = ManifestTreeLimits::default();
-        let root = self.manifest(digest).await?;
-        self.look_below(&root, 0, &limits).await;
-        Some(root)
+    /// The digest that the target has under a tag or keeps.
+    pub async fn entry(&self, manifest: ManifestRef<'_>) -> Result<Option<Digest>, StoreError> {
+        self.wait().await;
+        self.repository.entry(manifest).await
     }
 
-    async fn manifest(&self, digest: &Digest) -> Option<Manifest> {
-        self.found.parts.fetch_add(1, Ordering::Relaxed);
+    /// A manifest of the target with its digest verified; or how it is wrong.
+    pub async fn read(&self, digest: &Digest) -> Result<Option<Manifest>, (PartProblemKind, String)> {
         self.wait().await;
-        let (kind, message) = match self.repository.read_manifest(digest).await {
+        match self.repository.read_manifest(digest).await {
+            Ok(manifest) => {
+                self.found.add_part();
+                Ok(manifest)
+            }
+            Err(error) if error.is_wrong_content() => Err((PartProblemKind::Corrupt, error_chain(&error))),
+            Err(error) => Err((PartProblemKind::Unknown, error_chain(&error))),
+        }
+    }
+
+    /// The same, and notes what is wrong.
+    pub async fn manifest(&self, digest: &Digest) -> Option<Manifest> {
+        let (kind, message) = match self.read(digest).await {
             Ok(Some(manifest)) => return Some(manifest),
             Ok(None) => (PartProblemKind::Missing, "the target does not have it".to_owned()),
-            Err(error) if error.is_wrong_content() => (PartProblemKind::Corrupt, error_chain(&error)),
-            Err(error) => (PartProblemKind::Unknown, error_chain(&error)),
+            Err(problem) => problem,
         };
-        self.found.add(PartProblem { digest: digest.clone(), part: ImagePart::Manifest, kind, message }).await;
+        self.add(digest, ImagePart::Manifest, kind, message);
         None
     }
 
-    fn look_below<'b>(
+    /// Looks at everything that a manifest names; of the entries of an index at those in `required`, if it is given: a
+    /// target may have an index without the others.
+    pub async fn look_below(
+        &self,
+        root: &Manifest,
+        required: Option<&BTreeSet<Digest>>,
+        owner: Owner,
+        limits: &ManifestTreeLimits,
+    ) {
+        self.look_at_contents(root, required, owner, 0, limits).await;
+    }
+
+    fn look_at_contents<'b>(
         &'b self,
         manifest: &'b Manifest,
+        required: Option<&'b BTreeSet<Digest>>,
+        owner: Owner,
         depth: usize,
         limits: &'b ManifestTreeLimits,
     ) -> BoxFuture<'b, ()> {
         async move {
             let contents = match manifest.contents() {
                 Ok(contents) => contents,
-                Err(error) => return self.malformed(manifest, error.to_string()).await,
+                Err(error) => {
+                    return self.add(manifest.digest(), owner.manifest(), PartProblemKind::Corrupt, error.to_string());
+                }
             };
             let (Contents::Image { blobs: parts } | Contents::Index { manifests: parts }) = &contents;
             if let Err(failure) = limits.count(manifest.bytes().len(), parts.len(), depth) {
-                return self.malformed(manifest, failure.message).await;
+                // Many referrers together may exceed what one image may have; that makes none of them wrong.
+                let kind = match owner {
+                    Owner::Image => PartProblemKind::Corrupt,
+                    Owner::Referrer => PartProblemKind::Unknown,
+                };
+                return self.add(manifest.digest(), owner.manifest(), kind, failure.message);
             }
-            match contents {
-                Contents::Image { blobs } => self.look_at_all(blobs, Vec::new(), depth, limits).await,
-                Contents::Index { manifests } => {
-                    let required = self.required(manifest, manifests, depth);
-                    let (children, blobs) = required.into_iter().partition(Descriptor::is_manifest);
-                    self.look_at_all(blobs, children, depth, limits).await;
-                }
-            }
+            let (children, blobs) = match contents {
+                Contents::Image { blobs } => (Vec::new(), blobs),
+                Contents::Index { manifests } => manifests
+                    .into_iter()
+                    .filter(|entry| required.is_none_or(|required| required.contains(&entry.digest)))
+                    .partition(Descriptor::is_manifest),
+            };
+            let blobs = blobs.into_iter().filter(|blob| !blob.foreign);
+            let mut looks = stream::iter(blobs)
+                .map(|blob| async move { self.look_at_blob(&blob, owner).await })
+                .buffer_unordered(CONCURRENT_LOOKS);
+            while looks.next().await.is_some() {}
+            let mut looks = stream::iter(children)
+                .map(|child| async move {
+                    if let Some(manifest) = self.manifest(&child.digest).await {
+                        self.look_at_contents(&manifest, None, owner, depth + 1, limits).await;
+                    }
+                })
+                .buffer_unordered(CONCURRENT_LOOKS);
+            while looks.next().await.is_some() {}
         }
         .boxed()
     }
 
-    /// Of the entries of the root those that are requested: a target may have an index without the others.
-    fn required(&self, index: &Manifest, entries: Vec<Descriptor>, depth: usize) -> Vec<Descriptor> {
-        let (Some(platforms), 0, Ok(Some(known))) = (self.platforms, depth, index.entries()) else { return entries };
-        let kept = platforms.matching(&known).kept;
-        entries.into_iter().filter(|entry| kept.contains(&entry.digest)).collect()
-    }
-
-    async fn look_at_all(
-        &self,
-        blobs: Vec<Descriptor>,
-        children: Vec<Descriptor>,
-        depth: usize,
-        limits: &ManifestTreeLimits,
-    ) {
-        let blobs = blobs.into_iter().filter(|blob| !blob.foreign);
-        let mut looks = stream::iter(blobs)
-            .map(|blob| async move { self.look_at_blob(&blob).await })
-            .buffer_unordered(CONCURRENT_LOOKS);
-        while looks.next().await.is_some() {}
-        let mut looks = stream::iter(children)
-            .map(|child| async move {
-                if let Some(manifest) = self.manifest(&child.digest).await {
-                    self.look_below(&manifest, depth + 1, limits).await;
-                }
-            })
-            .buffer_unordered(CONCURRENT_LOOKS);
-        while looks.next().await.is_some() {}
-    }
-
-    async fn look_at_blob(&self, blob: &Descriptor) {
+    async fn look_at_blob(&self, blob: &Descriptor, owner: Owner) {
         let look = async {
             self.wait().await;
             let (kind, message) = match self.repository.blob_size(blob).await {
@@ -165,27 +161,25 @@ impl Tree<'_> {
             PartState::Problem(kind, message)
         };
         let (state, is_first) = self.known.state(self.target_name, self.repository_name, &blob.digest, look).await;
+        if is_first {
+            self.found.add_part();
+        }
         match state {
-            PartState::Present { read } if is_first => {
-                self.found.parts.fetch_add(1, Ordering::Relaxed);
-                self.found.read.fetch_add(read, Ordering::Relaxed);
-            }
+            PartState::Present { read } if is_first => self.found.add_read(read),
             PartState::Present { .. } => {}
-            PartState::Problem(kind, message) => {
-                self.found.parts.fetch_add(usize::from(is_first), Ordering::Relaxed);
-                self.found.add(PartProblem { digest: blob.digest.clone(), part: ImagePart::Blob, kind, message }).await;
-            }
+            PartState::Problem(kind, message) => self.add(&blob.digest, owner.blob(), kind, message),
         }
     }
 
-    async fn wait(&self) {
+    /// Notes that a part is wrong.
+    pub fn add(&self, digest: &Digest, part: ImagePart, kind: PartProblemKind, message: String) {
+        self.found.add(PartProblem { digest: digest.clone(), part, kind, message });
+    }
+
+    /// Before each request.
+    pub async fn wait(&self) {
         if let Some(pace) = self.pace {
             pace.wait().await;
         }
-    }
-
-    async fn malformed(&self, manifest: &Manifest, message: String) {
-        let (digest, kind) = (manifest.digest().clone(), PartProblemKind::Corrupt);
-        self.found.add(PartProblem { digest, part: ImagePart::Manifest, kind, message }).await;
     }
 }

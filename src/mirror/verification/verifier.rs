@@ -1,8 +1,8 @@
 //! Verifies the images that workloads use.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::atomic::Ordering,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,18 +11,23 @@ use tokio::time::timeout;
 
 use super::{
     deep::DeepReading,
+    found::Found,
+    judgement::{Findings, judge, judge_parts},
     known_parts::KnownParts,
-    pace::Pace,
-    tree::{Found, Tree},
+    made_index::{MadeIndex, SourceIndexes, WantedPlatforms},
+    referrers::ReferrerTree,
+    root::{self, Root},
+    settings::{SourceQuestions, VerifierSettings},
+    tree::{Owner, Tree},
 };
 use crate::{
     mirror::{
         claims::{Claims, DesiredImage},
-        copying::PlatformSettings,
-        job::{CopyJob, Role},
+        copying::{ManifestTreeLimits, RequestedPlatforms, Source, Sources},
+        job::CopyJob,
     },
-    model::{Digest, PartProblemKind, Reference, VerifiedImage, Wholeness, WorkloadId, error_chain},
-    registry::{ManifestRef, Registries, Store, StoreRepository, TagOrDigest},
+    model::{Digest, PullSecrets, VerifiedImage, Wholeness, WorkloadId, error_chain},
+    registry::{Manifest, Registries, Store, TagOrDigest},
 };
 
 /// Images that are verified at once.
@@ -31,40 +36,33 @@ const CONCURRENT_IMAGES: usize = 8;
 /// The longest look at one image without reading its blobs.
 const LONGEST_LOOK: Duration = Duration::from_secs(15 * 60);
 
-/// How images are verified.
-pub struct VerifierSettings {
-    /// Which platforms of an index its target must have; none for all.
-    pub platforms: Option<PlatformSettings>,
-    /// Whether platforms apply to an image; tags are exempt without it.
-    pub digest_pull: bool,
-    /// Tags exempt from `digest_pull`, in lower case.
-    pub digest_pull_ignored_tags: Vec<String>,
-    /// Whether sources are asked what their tags mean now.
-    pub ask_sources: bool,
-    /// How blobs are read; none to look only whether they are there.
-    pub deep: Option<DeepReading>,
-    /// Of requests to targets; none for as fast as they answer.
-    pub pace: Option<Pace>,
-}
-
 /// Verifies images at their destinations.
 pub struct Verifier {
-    sources: Registries,
+    sources: Sources,
     /// By name of the target.
     stores: HashMap<String, Store>,
     settings: VerifierSettings,
     known: KnownParts,
+    indexes: SourceIndexes,
 }
 
 impl Verifier {
     /// `stores` has the name of each target as its key.
-    pub fn new(sources: Registries, stores: HashMap<String, Store>, settings: VerifierSettings) -> Self {
-        Self { sources, stores, settings, known: KnownParts::default() }
+    pub fn new(registries: Registries, stores: HashMap<String, Store>, settings: VerifierSettings) -> Self {
+        let sources = Sources { registries, pull_secrets: None };
+        Self { sources, stores, settings, known: KnownParts::default(), indexes: SourceIndexes::default() }
     }
 
-    /// The settings, with what was read.
-    pub fn into_settings(self) -> VerifierSettings {
-        self.settings
+    /// Reads sources with the logins in pull secrets first.
+    #[must_use]
+    pub fn with_pull_secrets(mut self, pull_secrets: Arc<dyn PullSecrets>) -> Self {
+        self.sources.pull_secrets = Some(pull_secrets);
+        self
+    }
+
+    /// What was read so far; none if blobs are not read.
+    pub fn deep(&self) -> Option<&DeepReading> {
+        self.settings.deep.as_ref()
     }
 
     /// Verifies all images, each once for a destination; `on_verified` is called with each result. The results are sorted by
@@ -111,7 +109,8 @@ impl Verifier {
             parts: 0,
             bytes_read: 0,
         };
-        let look = self.look_at(job, known, &mut image);
+        let found = Found::default();
+        let look = self.look_at(job, known, &found, &mut image);
         let longest = self.settings.pace.as_ref().map_or(LONGEST_LOOK, |pace| pace.longest_look().max(LONGEST_LOOK));
         let is_late = match self.settings.deep {
             // As long as the budget lasts; each transfer has deadlines of its own.
@@ -121,38 +120,30 @@ impl Verifier {
             }
             None => timeout(longest, look).await.is_err(),
         };
+        image.problems = found.problems();
+        image.problem_count = found.problem_count();
+        image.parts = found.parts();
+        image.bytes_read = found.bytes_read();
         if is_late {
-            image.reason = Some(format!("not verified within {} minutes", longest.as_secs() / 60));
+            let late = format!("not verified within {} minutes", longest.as_secs() / 60);
+            // What was found until then stays true.
+            (image.wholeness, image.reason) = match judge_parts(&found) {
+                Some((wholeness, reason)) => (wholeness, Some(format!("{reason}; {late}"))),
+                None => (Wholeness::Unknown, Some(late)),
+            };
         }
         image
     }
 
-    async fn look_at(&self, job: &CopyJob, known: &KnownParts, image: &mut VerifiedImage) {
+    async fn look_at(&self, job: &CopyJob, known: &KnownParts, found: &Found, image: &mut VerifiedImage) {
         let target_name = &job.destination.target.name;
         let Some(store) = self.stores.get(target_name) else {
             image.reason = Some(format!("target {target_name} is not configured"));
             return;
         };
+        let source = self.sources.source(&job.source, &job.pull_secrets);
+        let source_error = self.ask_source(job, &source, image).await;
         let repository = store.repository(&job.destination.repository);
-        if let Some(pace) = &self.settings.pace {
-            pace.wait().await;
-        }
-        let at_target = self.digest_at_target(job, &repository).await;
-        let source_error = self.ask_source(job, image).await;
-        let digest = match at_target {
-            Ok(Some(digest)) => digest,
-            Ok(None) => {
-                image.wholeness = Wholeness::Missing;
-                image.reason = Some("the target does not have it".to_owned());
-                return;
-            }
-            Err(message) => {
-                image.reason = Some(message);
-                return;
-            }
-        };
-        image.digest_at_target = Some(digest.clone());
-        let platforms = self.platforms(job);
         let tree = Tree {
             target_name,
             repository_name: &job.destination.repository,
@@ -160,96 +151,99 @@ impl Verifier {
             known,
             deep: self.settings.deep.as_ref(),
             pace: self.settings.pace.as_ref(),
-            platforms: platforms.as_ref(),
-            found: Found::default(),
+            found,
         };
-        let root = tree.look_at_root(&digest).await;
-        // An index that was made for the target stands for the source's.
-        let meant = root.and_then(|root| root.subset_of()).unwrap_or(digest);
-        image.problems = std::mem::take(&mut *tree.found.problems.lock().await);
-        image.problem_count = tree.found.problem_count.load(Ordering::Relaxed);
-        image.parts = tree.found.parts.load(Ordering::Relaxed);
-        image.bytes_read = tree.found.read.load(Ordering::Relaxed);
-        (image.wholeness, image.reason) = self.judge(job, &tree.found, &meant, image, source_error);
-    }
-
-    fn judge(
-        &self,
-        job: &CopyJob,
-        found: &Found,
-        meant: &Digest,
-        image: &VerifiedImage,
-        source_error: Option<String>,
-    ) -> (Wholeness, Option<String>) {
-        let (missing, corrupt) = (found.count(PartProblemKind::Missing), found.count(PartProblemKind::Corrupt));
-        let unknown = found.count(PartProblemKind::Unknown);
-        let first = |kind| image.problems.iter().find(|problem| problem.kind == kind);
-        let parts = |count: usize, word: &str, kind| {
-            let first = first(kind).map_or(String::new(), |problem| {
-                format!(", first the {} {}: {}", problem.part.name(), problem.digest, problem.message)
-            });
-            Some(format!("{count} {} {word}{first}", if count == 1 { "part is" } else { "parts are" }))
+        let named = job.source.digest();
+        let wanted = match job.tag() {
+            Some(_) => named,
+            None => named.or(job.running.first()).or(image.digest_at_source.as_ref()),
         };
-        if missing > 0 {
-            return (Wholeness::Incomplete, parts(missing, "missing", PartProblemKind::Missing));
-        }
-        if corrupt > 0 {
-            return (Wholeness::Corrupt, parts(corrupt, "corrupt", PartProblemKind::Corrupt));
-        }
-        if unknown > 0 {
-            return (Wholeness::Unknown, parts(unknown, "not verified", PartProblemKind::Unknown));
-        }
-        if let Role::Conflict { owner } = &job.role
-            && image.digest_at_source.as_ref() != Some(meant)
-        {
-            let reason = format!("the destination belongs to {owner}: this is not the image that the workload names");
-            return (Wholeness::Missing, Some(reason));
-        }
-        if let Some(at_source) = &image.digest_at_source
-            && at_source != meant
-        {
-            return (Wholeness::Drifted, Some(format!("the source has {at_source}, the target {meant}")));
-        }
-        // Without the source the Pods tell what the tag meant.
-        if image.digest_at_source.is_none()
-            && let Some(running) = image.running.first()
-            && !image.running.contains(meant)
-        {
-            return (Wholeness::Drifted, Some(format!("Pods run {running}, the target has {meant}")));
-        }
-        (Wholeness::Whole, source_error.map(|error| format!("not compared with the source: {error}")))
-    }
-
-    async fn digest_at_target(&self, job: &CopyJob, repository: &StoreRepository) -> Result<Option<Digest>, String> {
-        let reference = match (job.tag(), job.source.digest().or(job.running.first())) {
-            (Some(tag), _) => ManifestRef::Tag(tag),
-            (None, Some(digest)) => ManifestRef::KeptDigest(digest),
-            (None, None) => return Err("neither a tag nor a digest is known".to_owned()),
+        let (root, at_target) = root::find(&tree, job, wanted).await;
+        image.digest_at_target = at_target;
+        let root = match root {
+            Root::Found(root) => root,
+            Root::Missing(reason) => {
+                image.wholeness = Wholeness::Missing;
+                image.reason = Some(reason);
+                return;
+            }
+            Root::Unknown(reason) => {
+                image.reason = Some(reason);
+                return;
+            }
         };
-        repository.entry(reference).await.map_err(|error| error_chain(&error))
+        let mut findings = Findings {
+            job,
+            found,
+            root: &root,
+            meant: &root.digest,
+            platforms_unknown: None,
+            notes: source_error.iter().map(|error| format!("not compared with the source: {error}")).collect(),
+        };
+        let made_of = root.manifest.as_ref().filter(|_| wanted.is_none()).and_then(Manifest::subset_of);
+        if let Some(manifest) = &root.manifest {
+            // A source that did not answer is not asked again.
+            let source = Some(&source).filter(|_| source_error.is_none());
+            let requested = self.settings.copy.requested_platforms(job).unwrap_or(RequestedPlatforms::All);
+            let (required, of) = match &made_of {
+                Some(of) => {
+                    let at_source = image.digest_at_source.as_ref();
+                    let made = MadeIndex {
+                        job,
+                        made: manifest,
+                        of,
+                        requested: &requested,
+                        settings: self.settings.copy.platforms.as_ref(),
+                        source: source.filter(|_| self.settings.questions != SourceQuestions::Nothing),
+                        at_source,
+                        indexes: &self.indexes,
+                    };
+                    match made.wanted().await {
+                        WantedPlatforms::Original => (required(manifest, &requested), None),
+                        WantedPlatforms::Known { required, missing } => {
+                            missing.into_iter().for_each(|problem| found.add(problem));
+                            (Some(required), Some(of))
+                        }
+                        WantedPlatforms::NotKnown { required, reason } => {
+                            findings.platforms_unknown = Some(reason);
+                            (Some(required), Some(of))
+                        }
+                    }
+                }
+                None => (required(manifest, &requested), None),
+            };
+            findings.meant = of.unwrap_or(&root.digest);
+            tree.look_below(manifest, required.as_ref(), Owner::Image, &ManifestTreeLimits::default()).await;
+            if let Some(selection) = self.settings.copy.referrers.of(target_name) {
+                let source = source.filter(|_| self.settings.questions == SourceQuestions::All);
+                findings.notes.extend(ReferrerTree::new(&tree, selection, source).look_at(manifest, &requested).await);
+            }
+        }
+        (image.wholeness, image.reason) = judge(findings, image);
     }
 
     /// What the source has now. Returns why it is not known.
-    async fn ask_source(&self, job: &CopyJob, image: &mut VerifiedImage) -> Option<String> {
-        if job.source.digest().is_some() || !self.settings.ask_sources {
+    async fn ask_source(&self, job: &CopyJob, source: &Source, image: &mut VerifiedImage) -> Option<String> {
+        if job.source.digest().is_some() || self.settings.questions != SourceQuestions::All {
             return None;
         }
-        let source: &Reference = &job.source;
-        let repository = self.sources.repository(source.registry(), source.repository());
-        match repository.head(TagOrDigest::Tag(source.tag().unwrap_or("latest"))).await {
+        match source.head(TagOrDigest::Tag(job.source.tag().unwrap_or("latest"))).await {
             Ok(Some(digest)) => {
                 image.digest_at_source = Some(digest);
                 None
             }
             Ok(None) => Some("the source does not have the tag any more".to_owned()),
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(error_chain(&error)),
         }
     }
+}
 
-    fn platforms(&self, job: &CopyJob) -> Option<crate::mirror::copying::RequestedPlatforms> {
-        let settings = self.settings.platforms.as_ref()?;
-        let tag = job.source.tag().unwrap_or("latest").to_lowercase();
-        let is_ignored = job.source.digest().is_none() && self.settings.digest_pull_ignored_tags.contains(&tag);
-        (self.settings.digest_pull && !is_ignored).then(|| settings.requested(job))
+/// Of the entries of an index those that copies select; none for all.
+fn required(index: &Manifest, requested: &RequestedPlatforms) -> Option<BTreeSet<Digest>> {
+    if *requested == RequestedPlatforms::All {
+        return None;
     }
+    // A malformed index is noted where its contents are read.
+    let entries = index.entries().ok().flatten()?;
+    Some(requested.matching(&entries).kept)
 }

@@ -42,16 +42,24 @@ impl StoreRepository {
     /// # Errors
     /// When the store can't be read, or the tag of the index has something else.
     pub async fn referrers(&self, subject: &Digest) -> Result<StoredReferrers, StoreError> {
-        if let Self::Remote(repository) = self
-            && let Some(list) = repository.referrers(subject).await?
-        {
-            return Ok(StoredReferrers { listed: by_digest(list.entries), is_cut: list.is_cut, lists_by_itself: true });
+        if let Some(listed) = self.referrers_by_api(subject).await? {
+            return Ok(listed);
         }
         let entries = match self.tagged(&subject.referrers_tag()).await? {
             Some(index) => index.referrers()?,
             None => Vec::new(),
         };
         Ok(StoredReferrers { listed: by_digest(entries), is_cut: false, lists_by_itself: false })
+    }
+
+    /// The same by the referrers API alone; none if the store does not have it. One request for each page.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn referrers_by_api(&self, subject: &Digest) -> Result<Option<StoredReferrers>, StoreError> {
+        let Self::Remote(repository) = self else { return Ok(None) };
+        let Some(list) = repository.referrers(subject).await? else { return Ok(None) };
+        Ok(Some(StoredReferrers { listed: by_digest(list.entries), is_cut: list.is_cut, lists_by_itself: true }))
     }
 
     /// Adds referrers to the index of a store without the referrers API: reads it, adds them, writes it, and reads it again,

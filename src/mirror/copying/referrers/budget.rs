@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::registry::{Contents, Manifest};
 
 /// Referrers of an image, of its platforms, and of its referrers together.
-pub(super) const MAX_REFERRERS_OF_IMAGE: usize = 1000;
+pub(in crate::mirror) const MAX_REFERRERS_OF_IMAGE: usize = 1000;
 
 /// Referrers of referrers of an image: a signature of an SBOM of the image is the second level.
-pub(super) const MAX_LEVELS: usize = 3;
+pub(in crate::mirror) const MAX_LEVELS: usize = 3;
 
 /// Bytes of all referrers together: SBOMs of large images have tens of megabytes.
 const MAX_BYTES: u64 = 2 << 30;

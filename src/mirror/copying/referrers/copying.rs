@@ -199,7 +199,11 @@ impl ReferrerTransfer<'_> {
         let target = &self.endpoints.target;
         if let Some(artifact_type) = stored.listed.get(&entry.digest) {
             // A list that others maintain may name what is not there.
-            let is_there = stored.lists_by_itself || target.find(ManifestRef::Child(&entry.digest)).await?.is_some();
+            let is_there = if self.job.is_damaged {
+                self.has_all_of(&entry.digest).await?
+            } else {
+                stored.lists_by_itself || target.find(ManifestRef::Child(&entry.digest)).await?.is_some()
+            };
             if is_there {
                 let artifact_type = entry.artifact_type.as_ref().or(artifact_type.as_ref());
                 return Ok(Copied::AlreadyThere(entry.digest.clone(), artifact_type.cloned()));
@@ -235,11 +239,12 @@ impl ReferrerTransfer<'_> {
         let present = target.find(reference).await?;
         if let Some(present) = &present
             && is_same(target, present, digest).await?
+            && (!self.job.is_damaged || self.has_all_of(present).await?)
         {
             return Ok(false);
         }
         let manifest = self.endpoints.manifest(digest).await?;
-        if present.is_some() {
+        if present.is_some_and(|present| present != *digest) {
             self.may_replace(tag, &manifest).await?;
         }
         self.push(reference, &manifest).await?;
@@ -271,6 +276,19 @@ impl ReferrerTransfer<'_> {
             return Ok(());
         }
         Err(Cause::permanent("the target's tag has signatures that the source's lacks; it is not replaced"))
+    }
+
+    /// Copies what a referrer at the target lacks; false if its manifest is missing or has other bytes.
+    async fn has_all_of(&self, digest: &Digest) -> Result<bool, Cause> {
+        match self.endpoints.target.read_manifest(digest).await {
+            Ok(Some(manifest)) => {
+                self.transfer.copy_contents(&manifest).await?;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) if error.is_wrong_content() || error.is_server_error() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn push(&self, reference: ManifestRef<'_>, manifest: &Manifest) -> Result<(), Cause> {

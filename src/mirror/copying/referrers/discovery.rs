@@ -10,7 +10,10 @@ use tokio::sync::Mutex;
 
 use super::{budget::MAX_REFERRERS_OF_IMAGE, selection::ReferrerSelection, subjects::Subjects};
 use crate::{
-    mirror::copying::endpoints::{Endpoints, ReferrerOrigin},
+    mirror::copying::{
+        endpoints::{Endpoints, ReferrerOrigin},
+        source::Source,
+    },
     model::{Digest, Failure, ReferrerFailure, ReferrerOutcome, Retry},
     registry::{Error, ReferrerEntry, ReferrerList},
 };
@@ -20,7 +23,7 @@ const CONCURRENT_LOOKS: usize = 4;
 
 /// What the source has beside one manifest; never empty.
 #[derive(Debug)]
-pub(super) struct SubjectReferrers {
+pub(in crate::mirror) struct SubjectReferrers {
     pub subject: Digest,
     pub listed: Vec<ReferrerEntry>,
     pub tags: Vec<DigestTag>,
@@ -28,7 +31,7 @@ pub(super) struct SubjectReferrers {
 
 /// A tag that names the digest it belongs to.
 #[derive(Debug)]
-pub(super) struct DigestTag {
+pub(in crate::mirror) struct DigestTag {
     pub tag: String,
     /// What it would be as a referrer.
     pub artifact_type: &'static str,
@@ -37,10 +40,10 @@ pub(super) struct DigestTag {
 
 /// What the source has beside an image.
 #[derive(Debug, Default)]
-pub(in crate::mirror::copying) struct Discovery {
-    pub(super) subjects: Vec<SubjectReferrers>,
+pub(in crate::mirror) struct Discovery {
+    pub subjects: Vec<SubjectReferrers>,
     /// The subjects whose referrers are not known.
-    pub(super) outcome: ReferrerOutcome,
+    pub outcome: ReferrerOutcome,
 }
 
 impl Discovery {
@@ -63,7 +66,7 @@ impl Discovery {
 
 /// What was learnt during one look at an image.
 #[derive(Default)]
-pub(in crate::mirror::copying) struct Look {
+pub(in crate::mirror) struct Look {
     /// Whether the source, and the further source in its place, were found to have no referrers API: each is asked once for an
     /// image.
     has_no_api: [AtomicBool; 2],
@@ -83,13 +86,40 @@ impl Look {
 
 /// Looks at the source for what belongs to an image: for each manifest one request to the referrers API, or up to two for
 /// the index that takes its place, and one for each tag.
-pub(super) struct Discoverer<'a> {
-    pub endpoints: &'a Endpoints<'a>,
-    pub selection: &'a ReferrerSelection,
-    pub look: &'a Look,
+pub(in crate::mirror) struct Discoverer<'a> {
+    asked: Asked<'a>,
+    selection: &'a ReferrerSelection,
+    look: &'a Look,
 }
 
-impl Discoverer<'_> {
+/// Who is asked.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    /// The source of a copy, or what gave the image in its place.
+    OfCopy(&'a Endpoints<'a>),
+    Source(&'a Source),
+}
+
+impl<'a> Asked<'a> {
+    fn origin(self) -> Result<ReferrerOrigin<'a>, Failure> {
+        match self {
+            Self::OfCopy(endpoints) => endpoints.referrer_origin(),
+            Self::Source(source) => Ok(ReferrerOrigin::Source(source)),
+        }
+    }
+}
+
+impl<'a> Discoverer<'a> {
+    /// Asks where a copy reads.
+    pub(super) fn of_copy(endpoints: &'a Endpoints<'a>, selection: &'a ReferrerSelection, look: &'a Look) -> Self {
+        Self { asked: Asked::OfCopy(endpoints), selection, look }
+    }
+
+    /// Asks the source and nothing else.
+    pub fn of_source(source: &'a Source, selection: &'a ReferrerSelection, look: &'a Look) -> Self {
+        Self { asked: Asked::Source(source), selection, look }
+    }
+
     /// Adds what is found to `found`, which has a part of it if the future is dropped.
     pub async fn discover(&self, subjects: &Subjects, found: &Mutex<Discovery>) {
         if subjects.is_cut {
@@ -101,7 +131,7 @@ impl Discoverer<'_> {
         let mut digests = subjects.digests.iter().cloned();
         if let Some(first) = digests.next() {
             let mut first = self.look_at(first).await;
-            if let Ok(ReferrerOrigin::Further(_, name)) = self.endpoints.referrer_origin()
+            if let Ok(ReferrerOrigin::Further(_, name)) = self.asked.origin()
                 && let (SubjectReferrers { subject, listed, tags }, failures) = &mut first
                 && listed.is_empty()
                 && tags.is_empty()
@@ -124,7 +154,7 @@ impl Discoverer<'_> {
         if self.look.is_silent.load(Ordering::Relaxed) {
             return (SubjectReferrers { subject, listed: Vec::new(), tags: Vec::new() }, failures);
         }
-        let origin = match self.endpoints.referrer_origin() {
+        let origin = match self.asked.origin() {
             Ok(origin) => origin,
             Err(Failure { message, retry, .. }) => {
                 failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry });

@@ -17,11 +17,7 @@ use std::{
 use tokio::{sync::Mutex, time::timeout};
 use tracing::warn;
 
-use self::{
-    budget::{ByteBudget, MAX_LEVELS},
-    copying::ReferrerTransfer,
-    discovery::Discoverer,
-};
+use self::{budget::ByteBudget, copying::ReferrerTransfer};
 use super::{
     attempt::Attempt, blob_locks::BlobLocks, endpoints::Endpoints, image_upload::UploadGuard, settings::CopySettings,
     transfer::Transfer,
@@ -31,13 +27,16 @@ use crate::{
     model::{Event, Failure, Observer, ReferrerFailure, ReferrerOutcome, Retry},
 };
 
-pub(in crate::mirror) use self::copying::has_all_layers;
 pub use self::selection::{ReferrerSelection, ReferrerSettings};
+pub(in crate::mirror) use self::{
+    budget::{MAX_LEVELS, MAX_REFERRERS_OF_IMAGE},
+    copying::has_all_layers,
+    discovery::{Discoverer, Discovery, Look, SubjectReferrers},
+    subjects::Subjects,
+};
 pub(super) use self::{
-    discovery::{Discovery, Look},
     locks::SubjectLocks,
     pending::{PendingReferrers, missing},
-    subjects::Subjects,
 };
 
 /// The longest copy of the referrers of one image.
@@ -131,6 +130,6 @@ impl Referrers<'_> {
     }
 
     fn discoverer(&self) -> Discoverer<'_> {
-        Discoverer { endpoints: self.endpoints, selection: self.selection, look: &self.look }
+        Discoverer::of_copy(self.endpoints, self.selection, &self.look)
     }
 }

@@ -38,7 +38,7 @@ pub struct ReferrerSettings {
 
 impl ReferrerSettings {
     /// What a target gets; none if it gets no referrers.
-    pub(in crate::mirror::copying) fn of(&self, target: &str) -> Option<&ReferrerSelection> {
+    pub(in crate::mirror) fn of(&self, target: &str) -> Option<&ReferrerSelection> {
         self.targets.get(target).filter(|selection| !selection.is_empty())
     }
 }
@@ -68,7 +68,7 @@ impl ReferrerSelection {
     }
 
     /// Whether referrers of this type are copied.
-    pub(super) fn accepts(&self, artifact_type: &str) -> bool {
+    pub(in crate::mirror) fn accepts(&self, artifact_type: &str) -> bool {
         let in_scope = match self.scope {
             ReferrerScope::None => false,
             ReferrerScope::Signatures => self.is_signature(artifact_type),
@@ -78,16 +78,17 @@ impl ReferrerSelection {
     }
 
     /// Whether a referrer of this type can have referrers that are copied: an SBOM is signed, a signature is not.
-    pub(super) fn continues_below(&self, artifact_type: &str) -> bool {
+    pub(in crate::mirror) fn continues_below(&self, artifact_type: &str) -> bool {
         self.scope == ReferrerScope::All && !self.is_signature(artifact_type)
     }
 
     /// The suffixes and artifact types of the tags that are copied.
-    pub(super) fn digest_tags(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub(in crate::mirror) fn digest_tags(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         DIGEST_TAGS.into_iter().filter(|(_, artifact_type)| self.accepts(artifact_type))
     }
 
-    fn is_signature(&self, artifact_type: &str) -> bool {
+    /// Whether a referrer of this type is a signature or an attestation.
+    pub(in crate::mirror) fn is_signature(&self, artifact_type: &str) -> bool {
         self.signatures.iter().any(|pattern| pattern.matches(artifact_type))
     }
 }

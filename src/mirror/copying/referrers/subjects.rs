@@ -13,7 +13,7 @@ const MAX_SUBJECTS: usize = 200;
 
 /// The manifests of one image whose referrers are looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::mirror::copying) struct Subjects {
+pub(in crate::mirror) struct Subjects {
     pub digests: Vec<Digest>,
     /// Whether the image has more.
     pub is_cut: bool,
