@@ -120,6 +120,12 @@ impl TestEnvironment {
         case.signature.as_ref().map(missing).unwrap_or_default()
     }
 
+    /// Whether the target's list of what refers to an image is there and has its signature.
+    pub fn lists_signature(&self, case: &Case) -> bool {
+        let is_entry = |missing: &String| missing.starts_with("the entry");
+        case.signature.is_some() && !self.missing_signature(case).iter().any(is_entry)
+    }
+
     /// What the program did that it must not do.
     pub fn violations(&self) -> Vec<String> {
         self.sources.iter().chain([&self.target]).flat_map(FaultyRegistry::violations).collect()

@@ -106,6 +106,9 @@ async fn verify_batch(seed: u64, count: usize, said: &mut Said) {
         for case in &cases {
             let answer = &answers[&case.repository];
             said.count(0, answer);
+            if answer.result == "whole" && has_damaged_signature(&environment, case, call) {
+                said.is_false(&environment, case, call, answer, "signed, and its signature is not whole");
+            }
             if let Some(expected) = expected(&environment, case, call).filter(|expected| *expected != answer.result) {
                 said.is_false(&environment, case, call, answer, expected);
             }
@@ -156,7 +159,7 @@ async fn verify(environment: &TestEnvironment, cases: &[Case], call: Call, said:
     let mut arguments = vec!["verify", "-f", "-", "-o", "json"];
     arguments.extend(call.is_deep.then_some("--deep"));
     arguments.extend((!call.asks_sources).then_some("--no-source"));
-    let finished = program(environment, cases, &arguments).run().await;
+    let finished = program(environment, cases, &arguments).unset("REFERRERS").run().await;
     let document: Value = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("{error}: {:?} {}", finished.code, finished.stderr));
     let images = document["images"].as_array().unwrap();
@@ -200,18 +203,30 @@ fn may_be_whole(environment: &TestEnvironment, case: &Case, call: Call, answer: 
     let is_damaged = has_no_root || lacks_parts || has_wrong_manifests || call.is_deep && has_wrong_bytes;
     let at_target = target.digest(&case.repository, pulled(case));
     let has_moved = answer.digest_at_source.is_some() && answer.digest_at_source != at_target;
-    answer.result != "whole" || !is_damaged && !has_moved
+    answer.result != "whole" || !is_damaged && !has_moved && !has_damaged_signature(environment, case, call)
 }
 
-/// What is to be said without faults. None for a digest that is there without the tags that keep it: it can be pulled, and may
-/// be gone tomorrow.
+/// Of a signature that the target lists: without the source nothing tells that there should be one.
+fn has_damaged_signature(environment: &TestEnvironment, case: &Case, call: Call) -> bool {
+    let Some(signature) = &case.signature else { return false };
+    let (target, repository) = (&environment.target, &case.repository);
+    let Reading { has_no_root, lacks_parts, has_wrong_manifests, has_wrong_bytes, .. } =
+        target.read(repository, signature.digest());
+    let is_damaged = has_no_root || lacks_parts || has_wrong_manifests || call.is_deep && has_wrong_bytes;
+    // What a moved tag names is not signed.
+    let is_signed = target.digest(repository, pulled(case)).as_deref() == Some(case.image.digest());
+    is_damaged && is_signed && environment.lists_signature(case)
+}
+
+/// What is to be said without faults. None for a digest that is there without the tags that keep it (it can be pulled, and may
+/// be gone tomorrow), and for an image whose signature is damaged in whatever way.
 fn expected(environment: &TestEnvironment, case: &Case, call: Call) -> Option<&'static str> {
     let (target, repository) = (&environment.target, &case.repository);
     let read = target.read(repository, pulled(case));
     if read.has_no_root {
         return Some("missing");
     }
-    if !target.has_tags(repository, &case.tags()) {
+    if !target.has_tags(repository, &case.tags()) || !environment.missing_signature(case).is_empty() {
         return None;
     }
     Some(match read {
