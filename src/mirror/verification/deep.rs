@@ -34,6 +34,8 @@ pub struct DeepReading {
     rate: Option<u64>,
     /// When the next bytes may be read.
     next: AsyncMutex<Instant>,
+    /// Blobs that earlier verifications have read.
+    earlier: ReadBlobs,
     blobs: Mutex<Blobs>,
 }
 
@@ -72,6 +74,7 @@ impl DeepReading {
             left: bytes.unwrap_or(u64::MAX).into(),
             rate: rate.filter(|rate| *rate > 0),
             next: AsyncMutex::new(Instant::now()),
+            earlier: read.clone(),
             blobs: Mutex::new(Blobs { read, not_read: BTreeMap::new() }),
         }
     }
@@ -99,10 +102,18 @@ impl DeepReading {
         }
     }
 
-    /// Reads a blob that is there, if the budget allows it.
-    pub(super) async fn read(&self, target: &str, repository: &StoreRepository, blob: &Descriptor) -> PartState {
+    /// Reads a blob that is there, if the budget allows it. One that was read in another repository of the target is not read
+    /// again, if `has_length` tells that it has the same length here: registries store the bytes once.
+    pub(super) async fn read(
+        &self,
+        target: &str,
+        repository: &StoreRepository,
+        blob: &Descriptor,
+        has_length: bool,
+    ) -> PartState {
         let key = (target.to_owned(), blob.digest.clone());
-        if self.blobs().read.contains(&key) {
+        let was_read = if has_length { self.blobs().read.contains(&key) } else { self.earlier.contains(&key) };
+        if was_read {
             return PartState::Present { read: 0 };
         }
         if !self.take(blob.size) {
@@ -150,5 +161,53 @@ impl DeepReading {
             start
         };
         sleep_until(moment).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Layout;
+
+    /// A repository of a store with these bytes under the digest of others.
+    fn repository(folder: &std::path::Path, digest: &Digest, bytes: &[u8]) -> StoreRepository {
+        let blobs = folder.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        StoreRepository::Layout(Layout::new(folder.to_owned()).repository("app"))
+    }
+
+    #[tokio::test]
+    async fn a_blob_is_read_once_unless_a_repository_does_not_tell_its_length() {
+        let (content, digest) = (b"layer", Digest::sha256(b"layer"));
+        let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let whole = repository(whole.path(), &digest, content);
+        let cut = repository(cut.path(), &digest, b"lay");
+        let blob = Descriptor { media_type: "m".into(), digest: digest.clone(), size: 5, foreign: false };
+        let deep = DeepReading::new(None, None, ReadBlobs::default());
+        assert_eq!(deep.read("target", &whole, &blob, true).await, PartState::Present { read: 5 });
+        assert_eq!(deep.read("target", &whole, &blob, true).await, PartState::Present { read: 0 });
+        let silent = deep.read("target", &cut, &blob, false).await;
+        assert!(matches!(silent, PartState::Problem(PartProblemKind::Corrupt, _)), "{silent:?}");
+        let earlier = DeepReading::new(None, None, deep.read_blobs());
+        assert_eq!(earlier.read("target", &cut, &blob, false).await, PartState::Present { read: 0 }, "in this round");
+    }
+
+    #[tokio::test]
+    async fn what_the_budget_is_too_small_for_is_counted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = DeepReading::new(Some(10), None, ReadBlobs::default());
+        for (content, times) in [(&b"sixsix"[..], 1), (b"five5", 2), (b"more than ten", 2)] {
+            let digest = Digest::sha256(content);
+            let repository = repository(folder.path(), &digest, content);
+            let blob = Descriptor { media_type: "m".into(), digest, size: content.len() as u64, foreign: false };
+            for _ in 0..times {
+                deep.read("target", &repository, &blob, true).await;
+            }
+        }
+        let largest = Some((Digest::sha256(b"more than ten"), 13));
+        let expected = NotRead { blobs: 2, bytes: 18, larger_than_budget: 1, largest };
+        assert_eq!((deep.not_read(), deep.read_count()), (expected, 1));
+        assert!(deep.not_read().is_continued());
     }
 }

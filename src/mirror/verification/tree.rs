@@ -147,7 +147,7 @@ impl Tree<'_> {
             let (kind, message) = match self.repository.blob_size(blob).await {
                 Ok(Some(size)) if size.is_none_or(|size| size == blob.size) => {
                     return match self.deep {
-                        Some(deep) => deep.read(self.target_name, self.repository, blob).await,
+                        Some(deep) => deep.read(self.target_name, self.repository, blob, size.is_some()).await,
                         None => PartState::Present { read: 0 },
                     };
                 }
