@@ -137,7 +137,7 @@ async fn the_schema_has_exactly_the_keys_that_the_program_knows() {
     }
     let known = known_keys(&format!("pullSecrets: {{ {UNKNOWN}: 1 }}")).await;
     assert_eq!(keys(&config["properties"]["pullSecrets"]["anyOf"][1]), known);
-    for list in ["registries", "registryCredentials", "plugins", "pathMap"] {
+    for list in ["registries", "registryCredentials", "plugins", "pathMap", "sources"] {
         let known = known_keys(&format!("{list}: [{{ {UNKNOWN}: 1 }}]")).await;
         assert_eq!(keys(&config["properties"][list]["items"]), known, "{list}");
     }
