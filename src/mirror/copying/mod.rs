@@ -5,6 +5,7 @@ mod blob_locks;
 mod copier;
 mod endpoints;
 mod failure;
+mod find_manifest;
 mod further_sources;
 mod image_upload;
 mod inspection;
