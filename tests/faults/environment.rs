@@ -58,7 +58,8 @@ impl TestEnvironment {
         self.sources.get(case.source)
     }
 
-    fn source_host(&self, case: &Case) -> String {
+    /// Where the image comes from.
+    pub fn source_host(&self, case: &Case) -> String {
         self.source(case).map_or_else(|| self.silent.host(), FaultyRegistry::host)
     }
 

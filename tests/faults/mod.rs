@@ -11,6 +11,7 @@ mod kills;
 mod mending;
 mod random;
 mod regressions;
+mod rescuing;
 mod verifying;
 
 use std::time::Instant;

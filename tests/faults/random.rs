@@ -112,6 +112,17 @@ pub fn target_faults(random: &mut Rng, is_damaged: bool) -> Vec<ScheduledFault> 
     (0..random.usize(..=FEW)).map(|_| once(random, &kinds)).collect()
 }
 
+/// The faults of a further source.
+pub fn further_faults(random: &mut Rng) -> Vec<ScheduledFault> {
+    let kinds = [RequestKind::ManifestGet, RequestKind::BlobGet];
+    let mut faults: Vec<_> = (0..random.usize(..=FEW)).map(|_| once(random, &kinds)).collect();
+    if random.u8(..4) == 0 {
+        let at = kinds[random.usize(..kinds.len())];
+        faults.push(ScheduledFault::permanent(at, random.usize(..max_requests(at)), quick_fault(random, at)));
+    }
+    faults
+}
+
 fn once(random: &mut Rng, kinds: &[RequestKind]) -> ScheduledFault {
     let at = kinds[random.usize(..kinds.len())];
     ScheduledFault::once(at, random.usize(..max_requests(at)), transient_fault(random, at, false))
