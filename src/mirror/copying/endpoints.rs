@@ -1,7 +1,7 @@
 //! Where a job reads and writes.
 
 use crate::{
-    model::{Digest, Failure},
+    model::{Digest, Failure, FailureKind, Retry},
     registry::{
         BlobStream, Descriptor, Error, Manifest, ReferrerList, Repository, Store, StoreRepository, TagOrDigest,
         TransferPermit,
@@ -10,7 +10,7 @@ use crate::{
 
 use super::{
     failure::at_source,
-    further_sources::{FurtherReads, Opened, with_answers},
+    further_sources::{FurtherReads, Given, Opened, with_answers},
     source::Source,
 };
 
@@ -59,11 +59,27 @@ impl<'a> Endpoints<'a> {
 
     /// A manifest by its digest, from a further source; with the failure of the source if it was asked, otherwise it is asked
     /// last.
-    pub async fn manifest_elsewhere(&self, digest: &Digest, failure: Option<Failure>) -> Result<Manifest, Failure> {
-        let answers = match self.further.manifest(digest).await {
-            Ok(manifest) => return Ok(manifest),
-            Err(answers) => answers,
-        };
+    async fn manifest_elsewhere(&self, digest: &Digest, failure: Option<Failure>) -> Result<Manifest, Failure> {
+        match self.further.manifest(digest).await {
+            Ok(manifest) => Ok(manifest),
+            Err(answers) => self.source_last(digest, failure, &answers).await,
+        }
+    }
+
+    /// The same for the image's own manifest.
+    pub async fn root_elsewhere(&self, digest: &Digest, failure: Option<Failure>) -> Result<Manifest, Failure> {
+        match self.further.root_manifest(digest).await {
+            Ok(manifest) => Ok(manifest),
+            Err(answers) => self.source_last(digest, failure, &answers).await,
+        }
+    }
+
+    async fn source_last(
+        &self,
+        digest: &Digest,
+        failure: Option<Failure>,
+        answers: &[String],
+    ) -> Result<Manifest, Failure> {
         let failure = match failure {
             Some(failure) => failure,
             None => match self.manifest_at_source(digest).await {
@@ -71,20 +87,30 @@ impl<'a> Endpoints<'a> {
                 Err(failure) => failure,
             },
         };
-        Err(with_answers(failure, &answers))
+        Err(with_answers(failure, answers))
     }
 
-    /// Where referrers are looked for.
+    /// Where referrers are looked for: where the image's own manifest came from; for one that the target has, at the source, or
+    /// if that fails at what gave a part of the image.
     ///
     /// # Errors
-    /// With the source's failure if it is not to be queried, and nothing else gave the image.
+    /// When nothing that is to be asked can tell.
     pub fn referrer_origin(&self) -> Result<ReferrerOrigin<'_>, Failure> {
-        if self.further.precede_source()
-            && let Some((repository, name)) = self.further.repository_that_gave()
-        {
-            return Ok(ReferrerOrigin::Further(repository, name));
+        let given = match self.further.root() {
+            None if self.further.precede_source() => self.further.repository(),
+            root => root,
+        };
+        match given {
+            Some(Given { name, repository: Some(repository) }) => Ok(ReferrerOrigin::Further(repository, name)),
+            Some(Given { name, repository: None }) => Err(Failure {
+                kind: FailureKind::Referrer,
+                message: format!(
+                    "{name} does not tell what belongs to the image, and the source does not have the image"
+                ),
+                retry: Retry::Later,
+            }),
+            None => self.source_is_available().map(|()| ReferrerOrigin::Source(&self.source)),
         }
-        self.source_is_available().map(|()| ReferrerOrigin::Source(&self.source))
     }
 
     async fn manifest_at_source(&self, digest: &Digest) -> Result<Manifest, Failure> {

@@ -43,7 +43,7 @@ pub(super) async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Fa
             return Ok(Found::Damaged(findings, manifest));
         }
         if endpoints.further.precede_source() {
-            let manifest = endpoints.manifest_elsewhere(&findings.wanted, None).await?;
+            let manifest = endpoints.root_elsewhere(&findings.wanted, None).await?;
             return Ok(Found::Missing(findings, manifest));
         }
         let failure = match endpoints.source.manifest(TagOrDigest::Digest(&findings.wanted)).await {
@@ -61,7 +61,7 @@ pub(super) async fn find_manifest(inspector: &Inspector<'_>) -> Result<Found, Fa
             Err(error) => at_source(&error),
         };
         endpoints.further.source_failed(&failure);
-        let manifest = endpoints.manifest_elsewhere(&findings.wanted, Some(failure)).await?;
+        let manifest = endpoints.root_elsewhere(&findings.wanted, Some(failure)).await?;
         return Ok(Found::Missing(findings, manifest));
     }
 }

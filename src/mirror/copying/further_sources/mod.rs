@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub(super) use self::reads::{FurtherReads, Opened};
+pub(super) use self::reads::{FurtherReads, Given, Opened};
 use self::{
     admission::Admission,
     layout_file::LayoutFile,

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -37,9 +37,18 @@ pub(in crate::mirror::copying) struct FurtherReads<'a> {
     source_failure: Mutex<Option<Failure>>,
     /// Those that gave something.
     gave: Mutex<Vec<usize>>,
+    /// The one that gave the image's own manifest.
+    gave_root: OnceLock<usize>,
     were_asked: AtomicBool,
     /// Whether one that fails was not asked.
     skipped: AtomicBool,
+}
+
+/// A further source that gave something.
+pub(in crate::mirror::copying) struct Given<'a> {
+    pub name: &'a str,
+    /// None for a layout.
+    pub repository: Option<&'a Repository>,
 }
 
 /// One of them.
@@ -78,6 +87,7 @@ impl<'a> FurtherReads<'a> {
             precede_source: AtomicBool::new(precede_source),
             source_failure: Mutex::default(),
             gave: Mutex::default(),
+            gave_root: OnceLock::new(),
             were_asked: AtomicBool::new(false),
             skipped: AtomicBool::new(false),
         }
@@ -122,17 +132,34 @@ impl<'a> FurtherReads<'a> {
         names.collect()
     }
 
-    /// The repository that gave a part of the image, where its referrers may be too, and its name. A layout tells nothing of
-    /// them.
-    pub fn repository_that_gave(&self) -> Option<(&Repository, &str)> {
+    /// What gave the image's own manifest.
+    pub fn root(&self) -> Option<Given<'_>> {
+        self.gave_root.get().and_then(|index| self.given_by(*index))
+    }
+
+    /// A repository that gave a part of the image.
+    pub fn repository(&self) -> Option<Given<'_>> {
         let gave = self.given().clone();
-        gave.into_iter().find_map(|index| {
-            let place = self.places.get(index)?;
-            match &place.access {
-                Access::Reader(DigestReader::Registry(repository)) => Some((&**repository, &*place.known.source.name)),
-                Access::Reader(DigestReader::Layout(_)) | Access::Layout(_) => None,
-            }
-        })
+        gave.into_iter().filter_map(|index| self.given_by(index)).find(|given| given.repository.is_some())
+    }
+
+    fn given_by(&self, index: usize) -> Option<Given<'_>> {
+        let place = self.places.get(index)?;
+        let repository = match &place.access {
+            Access::Reader(DigestReader::Registry(repository)) => Some(&**repository),
+            Access::Reader(DigestReader::Layout(_)) | Access::Layout(_) => None,
+        };
+        Some(Given { name: &place.known.source.name, repository })
+    }
+
+    /// The image's own manifest.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub async fn root_manifest(&self, digest: &Digest) -> Result<Manifest, Vec<String>> {
+        let manifest = self.manifest(digest).await?;
+        let _ = self.gave_root.set(self.first.load(Ordering::Relaxed));
+        Ok(manifest)
     }
 
     /// A manifest, from the first that has it.

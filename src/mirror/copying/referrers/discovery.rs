@@ -138,7 +138,7 @@ impl<'a> Discoverer<'a> {
                 && failures.is_empty()
             {
                 // It may list none although there are some: a cache does not always serve them.
-                let message = format!("{name} has none, and the source can't be asked");
+                let message = format!("{name} has none, and the source does not have the image");
                 failures.push(ReferrerFailure { referrer: subject.to_string(), message, retry: Retry::Soon });
             }
             add(&mut *found.lock().await, first);
