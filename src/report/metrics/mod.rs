@@ -118,7 +118,7 @@ impl Metrics {
         Ok(Self {
             copied_elsewhere: families.counters(
                 "k8s_copycat_copied_from_further_sources_total",
-                "Images that further sources gave in whole or in part, because their registries could not.",
+                "Attempts in which a further source gave an image or a part of it, because its registry could not.",
                 &["source"],
             )?,
             referrers,
